@@ -1,0 +1,42 @@
+PYTHON ?= python3
+VENV ?= .venv
+REGISTRY ?= registry
+PY := $(VENV)/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+install: $(VENV)/.installed ## make the virtual environment in $(VENV)
+
+run: $(VENV)/.installed ## train on real purchases, publish, print recommendations for a few households
+	$(PY) train_job.py --data completejourney --registry $(REGISTRY)
+	@mkdir -p build && printf '%s\n' visitorid 1 900 1228 > build/users.csv
+	$(PY) -m recsys recommend --registry $(REGISTRY) --users build/users.csv --n 5 --out build/recommended.parquet
+	@POLARS_FMT_MAX_ROWS=-1 $(PY) -c 'import polars; print(polars.read_parquet("build/recommended.parquet"))'
+
+test: $(VENV)/.installed ## run the tests; ARGS="-k registry" passes options to pytest
+	$(PY) -m pytest $(ARGS)
+
+check: $(VENV)/.installed-dev ## lint, format and types
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy recsys $(wildcard *.py benchmarks)
+
+clean: ## remove the environment, caches and build results; the registry stays
+	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamp files: an install is repeated only when its requirements change.
+$(VENV)/.installed: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --requirement $<
+	@touch $@
+
+$(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(PY) -m pip install --quiet --requirement $<
+	@touch $@

@@ -1,0 +1,1 @@
+"""A hybrid e-commerce recommender that trains and serves on Ray."""

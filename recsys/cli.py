@@ -1,0 +1,156 @@
+"""`python -m recsys …` and the parts that the entry points share."""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import ray
+
+from recsys import console
+from recsys.config import load_config
+from recsys.data.sources import resolve
+from recsys.errors import ConfigError, RecsysError
+from recsys.inference.batch import recommend
+from recsys.registry.store import Store, open_store
+from recsys.training.pipeline import run
+
+BAD_INPUT = 2
+
+
+def guarded(command: Callable[[], None]) -> int:
+    """Run a command; an error made on purpose becomes one line on stderr and exit code 2."""
+    try:
+        command()
+    except RecsysError as error:
+        console.error(" ".join(str(error).split()))
+        return BAD_INPUT
+    return 0
+
+
+def train_main(arguments: Sequence[str] | None = None) -> int:
+    """`train_job.py`: see the README for the options."""
+    parser = argparse.ArgumentParser(
+        prog="train_job.py", description="Train, evaluate and publish a recommender."
+    )
+    parser.add_argument(
+        "--data",
+        default="completejourney",
+        metavar="SOURCE",
+        help="a folder, completejourney (default) or synthetic[:SCALE]",
+    )
+    parser.add_argument("--registry", default="registry", metavar="URI", help="a folder (default: registry)")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="a YAML file of settings")
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="one setting; may be repeated",
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        metavar="FOLDER",
+        help="where prepared sources are kept (default: beside the registry)",
+    )
+    options = parser.parse_args(arguments)
+
+    def command() -> None:
+        config = load_config(options.config, options.settings)
+        in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
+        registry = _lasting(options.registry, "--registry", in_job)
+        store = open_store(registry)
+        work = options.work or Path(f"{registry}-work")
+        source = resolve(_lasting_source(options.data, in_job), work)
+        start_ray()
+        version = run(source, store, config, work, int(time.time() * 1000))
+        console.line(f"published {version}")
+
+    console.configure_logging()
+    return guarded(command)
+
+
+def _lasting(path: str, option: str, in_job: bool) -> str:
+    """Refuse a relative folder inside a submitted job: its working folder is a temporary copy."""
+    if in_job and "://" not in path and not Path(path).is_absolute():
+        raise ConfigError(
+            f"{option} {path}: a job's working folder is temporary; give an absolute path or s3://"
+        )
+    return path
+
+
+def _lasting_source(source: str, in_job: bool) -> str:
+    if source == "completejourney" or source.partition(":")[0] == "synthetic":
+        return source
+    return _lasting(source, "--data", in_job)
+
+
+def start_ray() -> None:
+    """Join the cluster that the environment names, or start Ray here."""
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, logging_level="WARNING")
+    ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`python -m recsys`: recommend, models."""
+    parser = argparse.ArgumentParser(prog="recsys", description="Recommendations and models.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    batch = commands.add_parser("recommend", help="recommend to a file of users")
+    batch.add_argument("--registry", default="registry", metavar="URI")
+    batch.add_argument(
+        "--version",
+        default=os.environ.get("MODEL_VERSION"),
+        help="default: MODEL_VERSION, else the one in production",
+    )
+    batch.add_argument(
+        "--users", type=Path, required=True, metavar="FILE.csv", help="with a column visitorid"
+    )
+    batch.add_argument("--n", type=int, default=10)
+    batch.add_argument("--out", type=Path, required=True, metavar="FILE.parquet")
+    models = commands.add_parser("models", help="list, promote or roll back versions")
+    actions = models.add_subparsers(dest="action", required=True)
+    for name in ("list", "promote", "rollback"):
+        action = actions.add_parser(name)
+        action.add_argument("--registry", default="registry", metavar="URI")
+        if name == "promote":
+            action.add_argument("version")
+    options = parser.parse_args(arguments)
+
+    def command() -> None:
+        store = open_store(options.registry)
+        if options.command == "models":
+            _models(store, options)
+            return
+        start_ray()
+        with console.step(f"recommend to the users of {options.users}"):
+            users = recommend(store.path(options.version), options.users, options.n, options.out)
+        console.line(f"{users:,} users, recommendations in {options.out}")
+
+    console.configure_logging()
+    return guarded(command)
+
+
+def _models(store: Store, options: argparse.Namespace) -> None:
+    if options.action == "promote":
+        store.promote(options.version)
+    elif options.action == "rollback":
+        console.line(f"rolled back to {store.rollback()}")
+    current = store.production()
+    rows = []
+    for version in store.versions():
+        headline = version.summary.get("headline", {})
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in headline.items() if value is not None)
+        rows.append(
+            [
+                "*" if version.name == current else "",
+                version.name,
+                version.created,
+                shown or version.summary.get("broken", ""),
+            ]
+        )
+    console.table(["production", "version", "created", "evaluated model"], rows)

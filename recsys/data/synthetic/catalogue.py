@@ -1,0 +1,197 @@
+"""The goods: category tree, items and their latents, stock, and how views are spread over them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.data.synthetic.settings import CATEGORIES, DAYS, ROOTS, WEEKS, Behaviour, Shape
+from recsys.histories import offsets_of
+from recsys.schema import UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Categories: ids int64 (CATEGORIES,), parents int32 positions (UNKNOWN: root), leaves int32 positions."""
+
+    ids: np.ndarray
+    parents: np.ndarray
+    leaves: np.ndarray
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> "Tree":
+        ids = rng.permutation(CATEGORIES + 30)[:CATEGORIES].astype(np.int64)
+        parents = np.full(CATEGORIES, UNKNOWN, np.int32)
+        # Parents come from the first quarter, so about three in four categories are leaves, four levels down.
+        later = np.arange(ROOTS, CATEGORIES)
+        parents[ROOTS:] = (rng.random(len(later)) * np.maximum(ROOTS, later // 4)).astype(np.int32)
+        leaves = np.setdiff1d(np.arange(CATEGORIES, dtype=np.int32), parents)
+        return cls(ids, parents, rng.permutation(leaves))
+
+
+@dataclass(frozen=True, slots=True)
+class Goods:
+    """All n items of the catalogue; the first Shape.items of them are those with events.
+
+    ids: int64 (n,), unique, unordered
+    leaf, next_leaf: int32 (n,), positions in Tree.ids before and from day `moved`
+    style, next_style: int32 (n,), within the leaf
+    moved: int32 (n,), day of the change of category, DAYS where there is none
+    born: int32 (n,), first day in the shop, UNKNOWN where it was there before the log
+    available: bool (WEEKS, n), in stock in that week
+    """
+
+    ids: np.ndarray
+    leaf: np.ndarray
+    next_leaf: np.ndarray
+    style: np.ndarray
+    next_style: np.ndarray
+    moved: np.ndarray
+    born: np.ndarray
+    available: np.ndarray
+
+    @classmethod
+    def draw(cls, shape: Shape, behaviour: Behaviour, tree: Tree, rng: np.random.Generator) -> "Goods":
+        n = shape.catalogue
+        used = int(np.clip(shape.items / behaviour.leaf_size, 20, len(tree.leaves)))
+        size = rng.lognormal(0, behaviour.leaf_spread, used)
+        size /= size.sum()
+        styles = np.maximum(1, np.round(size * shape.items / behaviour.cell_size)).astype(np.int64)
+        leaf, next_leaf = rng.choice(used, (2, n), p=size)
+        style, next_style = (rng.random((2, n)) * styles[np.stack([leaf, next_leaf])]).astype(np.int32)
+        moves = rng.random(n) < behaviour.moved_share
+        moved = np.where(moves, 7 * rng.integers(2, WEEKS - 1, n), DAYS)
+        born = np.where(rng.random(n) < behaviour.born_share, rng.integers(0, DAYS - 2, n), UNKNOWN)
+        return cls(
+            ids=rng.permutation(round(1.12 * n))[:n].astype(np.int64),
+            leaf=tree.leaves[leaf],
+            next_leaf=tree.leaves[np.where(moves, next_leaf, leaf)],
+            style=style,
+            next_style=np.where(moves, next_style, style),
+            moved=moved.astype(np.int32),
+            born=born.astype(np.int32),
+            available=draw_stock(shape, behaviour, rng),
+        )
+
+
+def draw_stock(shape: Shape, behaviour: Behaviour, rng: np.random.Generator) -> np.ndarray:
+    """Weekly Markov chain of each item, bool (WEEKS, n); goods that nobody sees are mostly out of stock."""
+    n = shape.catalogue
+    usual = behaviour.restock_rate / (behaviour.restock_rate + behaviour.outage_rate)
+    live = np.arange(n) < shape.items
+    state = rng.random(n) < np.where(live, usual, 0.2)
+    restock = np.where(live, behaviour.restock_rate, 0.02)
+    stock = np.empty((WEEKS, n), bool)
+    for week in range(WEEKS):
+        stock[week] = state
+        luck = rng.random(n)
+        state = np.where(state, luck >= behaviour.outage_rate, luck < restock)
+    return stock
+
+
+@dataclass(frozen=True, slots=True)
+class Shelves:
+    """How views spread over the n items with events: within cells, and on the bestseller shelf.
+
+    A cell is a style of a leaf category: what a taste can be about. An item that changes category has two
+    entries, one per cell, so entries are the unit of sampling; they are ordered by cell.
+
+    entry_item, entry_from, entry_to: int32 (n_entries,); in the cell on days [from, to)
+    cell_start: int64 (n_cells + 1,), borders of cells among the entries
+    interest: float64 (n_cells,), chance that a taste is for the cell
+    weight, shelf, conversion, drift: float64 (n,), latents of items
+    staple: bool (n,); born: int32 (n,); available: bool (WEEKS, n)
+    """
+
+    entry_item: np.ndarray
+    entry_from: np.ndarray
+    entry_to: np.ndarray
+    cell_start: np.ndarray
+    interest: np.ndarray
+    weight: np.ndarray
+    shelf: np.ndarray
+    conversion: np.ndarray
+    drift: np.ndarray
+    staple: np.ndarray
+    born: np.ndarray
+    available: np.ndarray
+
+    @classmethod
+    def draw(cls, goods: Goods, shape: Shape, behaviour: Behaviour, rng: np.random.Generator) -> "Shelves":
+        n = shape.items
+        weight = rng.lognormal(0, behaviour.popularity_spread, n)
+        rank = np.empty(n)
+        # The shelf follows popularity loosely, and holds goods that were there from the beginning.
+        rank[np.argsort(-weight * rng.lognormal(0, 0.5, n) * (goods.born[:n] < 0))] = np.arange(n)
+        moved = np.flatnonzero(goods.moved[:n] < DAYS).astype(np.int32)
+        item = np.concatenate([np.arange(n, dtype=np.int32), moved])
+        place = np.concatenate(
+            [
+                goods.leaf[:n] * np.int64(1 << 20) + goods.style[:n],
+                goods.next_leaf[moved] * np.int64(1 << 20) + goods.next_style[moved],
+            ]
+        )
+        names, cell = np.unique(place, return_inverse=True)
+        order = np.argsort(cell, kind="stable")
+        interest = np.bincount(cell[:n], weight, len(names))
+        interest *= rng.lognormal(0, behaviour.cell_spread, len(names))
+        staples = rng.random(CATEGORIES) < behaviour.staple_share
+        return cls(
+            entry_item=item[order],
+            entry_from=np.concatenate([np.zeros(n, np.int32), goods.moved[moved]])[order],
+            entry_to=np.concatenate([goods.moved[:n], np.full(len(moved), DAYS, np.int32)])[order],
+            cell_start=offsets_of(np.bincount(cell, minlength=len(names))),
+            interest=interest / interest.sum(),
+            weight=weight,
+            shelf=(rank + 1 + behaviour.shelf_head) ** -behaviour.shelf_exponent,
+            conversion=rng.lognormal(-(behaviour.conversion_spread**2) / 2, behaviour.conversion_spread, n),
+            drift=rng.normal(0, behaviour.drift_spread, n),
+            staple=staples[goods.leaf[:n]],
+            born=goods.born[:n],
+            available=goods.available[:, :n],
+        )
+
+    def on(
+        self, day: int, behaviour: Behaviour, appeal: float | np.ndarray = 1.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Weights of that day: of entries within their cells (n_entries,), of items on the shelf (n,)."""
+        stock = np.where(self.available[day // 7], 1.0, behaviour.outage_views)
+        factor = appeal * np.where(self.born <= day, stock, 0) * np.exp(self.drift * (day / DAYS - 0.5))
+        here = (self.entry_from <= day) & (day < self.entry_to)
+        return np.where(here, (self.weight * factor)[self.entry_item], 0), self.shelf * factor
+
+    def cells_on(self, day: int) -> np.ndarray:
+        """The cell of each item on a day, int32 (n,)."""
+        here = (self.entry_from <= day) & (day < self.entry_to)
+        cells = np.empty(len(self.weight), np.int32)
+        cells[self.entry_item[here]] = np.repeat(np.arange(len(self.interest)), np.diff(self.cell_start))[here]
+        return cells
+
+    def sample(
+        self,
+        days: np.ndarray,
+        cells: np.ndarray,
+        behaviour: Behaviour,
+        rng: np.random.Generator,
+        appeal: float | np.ndarray = 1.0,
+    ) -> np.ndarray:
+        """One item for each view; days, cells: int (m,), cell UNKNOWN for the shelf. int32 (m,).
+
+        appeal: float64 (n,), a factor on the items' weights.
+        """
+        luck = rng.random(len(days))
+        items = np.empty(len(days), np.int32)
+        order = np.argsort(days, kind="stable")
+        borders = np.searchsorted(days[order], np.arange(DAYS + 1))
+        for day in range(DAYS):
+            rows = order[borders[day] : borders[day + 1]]
+            in_cells, on_shelf = self.on(day, behaviour, appeal)
+            total = np.concatenate([[0], np.cumsum(in_cells)])
+            low, high = total[self.cell_start[cells[rows]]], total[self.cell_start[cells[rows] + 1]]
+            # A cell can be empty for a day, before its first item is born: such a view goes to the shelf.
+            inside = (cells[rows] != UNKNOWN) & (high > low)
+            at = np.searchsorted(total, low + luck[rows] * (high - low), side="right") - 1
+            items[rows] = self.entry_item[np.minimum(at, len(in_cells) - 1)]
+            total = np.cumsum(on_shelf)
+            at = np.searchsorted(total, luck[rows] * total[-1], side="right")
+            items[rows[~inside]] = np.minimum(at, len(on_shelf) - 1)[~inside]
+        return items

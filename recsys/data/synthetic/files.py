@@ -1,0 +1,125 @@
+"""The four CSV files, in the columns and in the disorder of the real ones."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from recsys import schema
+from recsys.data.synthetic.catalogue import Goods, Tree
+from recsys.data.synthetic.journeys import Events
+from recsys.data.synthetic.settings import START, WEEKS, Shape
+from recsys.data.synthetic.visitors import Visitors
+from recsys.schema import DAY
+
+CHUNK = 1_000_000
+"""Property rows made and written at a time."""
+PART_ONE = 0.5425
+"""Share of the property rows in the first file, as in the real data."""
+NAMES, VALUES = 1_100, 50_000
+"""Distinct hashed properties and distinct values of them."""
+
+
+def write_tree(directory: Path, tree: Tree) -> None:
+    parents = [None if parent < 0 else int(tree.ids[parent]) for parent in tree.parents]
+    table = pl.DataFrame({schema.CATEGORY: tree.ids, schema.PARENT: pl.Series(parents, dtype=pl.Int64)})
+    table.sort(schema.CATEGORY).write_csv(directory / "category_tree.csv")
+
+
+def write_events(
+    directory: Path, events: Events, visitors: Visitors, goods: Goods, rng: np.random.Generator
+) -> None:
+    """One shuffled file; a blank transactionid except for purchases."""
+    mixed = rng.permutation(len(events.time))
+    names = pl.Series(schema.EVENT_TYPES)
+    with (directory / "events.csv").open("wb") as file:
+        for start in range(0, len(mixed), CHUNK):
+            rows = mixed[start : start + CHUNK]
+            order = pl.Series(events.order[rows])
+            table = pl.DataFrame(
+                {
+                    schema.TIME: events.time[rows],
+                    schema.USER: visitors.ids[events.visitor[rows]],
+                    schema.EVENT: names.gather(events.event[rows].astype(np.uint32)),
+                    schema.ITEM: goods.ids[events.item[rows]],
+                    schema.TRANSACTION: pl.select(pl.when(order >= 0).then(order)).to_series(),
+                }
+            )
+            table.write_csv(file, include_header=start == 0)
+
+
+def snapshot_rows(
+    state: np.ndarray, first: np.ndarray, rows: int, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which states are logged: the first, every change, and enough repetitions to make up `rows`.
+
+    state: (WEEKS, n); first: int (n,), the item's first snapshot. Returns weeks and items, int64 (rows,).
+    """
+    week = np.arange(WEEKS)[:, None]
+    logged = week == first
+    logged[1:] |= (state[1:] != state[:-1]) & (week[1:] > first)
+    spare = np.flatnonzero((week > first) & ~logged)
+    more = min(len(spare), max(0, rows - int(logged.sum())))
+    logged.ravel()[rng.choice(spare, more, replace=False)] = True
+    weeks, items = np.nonzero(logged)
+    return weeks, items
+
+
+def property_words(tree: Tree, rng: np.random.Generator) -> tuple[pl.Series, pl.Series]:
+    """Names and values of properties as strings: the two plain ones first, hashed ones after them."""
+    names = pl.Series([schema.CATEGORY, schema.AVAILABLE, *rng.permutation(NAMES).astype(str)])
+    numbers = (rng.random(VALUES) ** 4 * 100_000).astype(np.int64)
+    words = rng.integers(10_000, 1_400_000, (VALUES, 2))
+    hashed = [
+        (f"n{number}.000 {one}", f"n{number}.000", f"{one}", f"{one} {two}")[kind]
+        for number, (one, two), kind in zip(numbers, words, rng.integers(0, 4, VALUES), strict=True)
+    ]
+    return names, pl.Series(["0", "1", *tree.ids.astype(str), *hashed])
+
+
+def write_properties(
+    directory: Path, shape: Shape, goods: Goods, tree: Tree, rng: np.random.Generator
+) -> None:
+    """Two files of weekly snapshots; categories and availability lie scattered among hashed properties."""
+    n = shape.catalogue
+    # An item shows up in the first snapshot after it enters; there is none at the start of the log.
+    first = np.clip(-(-goods.born // 7), 1, WEEKS - 1)
+    day = 7 * np.arange(WEEKS)[:, None]
+    category = np.where(day < goods.moved, goods.leaf, goods.next_leaf)
+    category_week, category_item = snapshot_rows(category, first, shape.category_rows, rng)
+    stock_week, stock_item = snapshot_rows(goods.available, first, shape.available_rows, rng)
+    plain = (
+        np.concatenate([np.zeros(len(category_week), np.uint32), np.ones(len(stock_week), np.uint32)]),
+        np.concatenate([category_week, stock_week]).astype(np.int8),
+        np.concatenate([category_item, stock_item]).astype(np.int32),
+        np.concatenate(
+            [2 + category[category_week, category_item], goods.available[stock_week, stock_item]]
+        ).astype(np.uint32),
+    )
+    mixed = rng.permutation(len(plain[0]))
+    names, values = property_words(tree, rng)
+    snapshots = START - START % 1_000 - 4_000 + 7 * DAY * np.arange(WEEKS, dtype=np.int64)
+    known, done = 0, 0
+    for part, end in (1, round(PART_ONE * shape.properties)), (2, shape.properties):
+        with (directory / f"item_properties_part{part}.csv").open("wb") as file:
+            header = True
+            while done < end:
+                size = min(CHUNK, end - done)
+                upto = len(mixed) * (done + size) // shape.properties
+                rows = mixed[known:upto]
+                more = size - len(rows)
+                mix = rng.permutation(size)
+                item = rng.integers(0, n, more, dtype=np.int32)
+                week = first[item] + (rng.random(more) * (WEEKS - first[item])).astype(np.int8)
+                name = 2 + (rng.random(more) ** 3 * NAMES).astype(np.uint32)
+                value = 2 + len(tree.ids) + (rng.random(more) ** 3 * VALUES).astype(np.uint32)
+                table = pl.DataFrame(
+                    {
+                        schema.TIME: snapshots[np.concatenate([plain[1][rows], week])[mix]],
+                        schema.ITEM: goods.ids[np.concatenate([plain[2][rows], item])[mix]],
+                        schema.PROPERTY: names.gather(np.concatenate([plain[0][rows], name])[mix]),
+                        schema.VALUE: values.gather(np.concatenate([plain[3][rows], value])[mix]),
+                    }
+                )
+                table.write_csv(file, include_header=header)
+                header, known, done = False, upto, done + size

@@ -1,0 +1,70 @@
+"""How this layer runs on Ray: blocks read by Ray Data, named tasks over them."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.exceptions import RayTaskError
+
+from recsys.data.reading import Piece
+from recsys.errors import DataError
+
+MAX_RETRIES = 10
+"""A task whose worker dies runs again, on the same blocks."""
+
+
+def read_blocks(
+    pieces: Sequence[Piece], parse: Callable[..., Iterator[pa.Table]], name: str, **settings: Any
+) -> list["ray.ObjectRef[pa.Table]"]:
+    """Blocks of `parse(piece, number, **settings)` for each piece of the files, in no particular order."""
+    rows = [
+        {"number": number, "path": piece.path, "start": piece.start, "stop": piece.stop}
+        for number, piece in enumerate(pieces)
+    ]
+
+    def read(batch: pa.Table) -> Iterator[pa.Table]:
+        for row in batch.to_pylist():
+            yield from parse(Piece(row["path"], row["start"], row["stop"]), row["number"], **settings)
+
+    # the dashboard shows the function's name
+    read.__name__ = read.__qualname__ = parse.__name__
+    listed = ray.data.from_items(rows, override_num_blocks=len(rows))
+    dataset = listed.map_batches(read, batch_size=1, batch_format="pyarrow")
+    dataset.set_name(name)
+    try:
+        return dataset.to_arrow_refs()
+    except RayTaskError as error:
+        raise _data_error(error) from None
+
+
+def run_tasks(
+    function: Callable[..., Any], name: str, calls: Iterable[Sequence[Any]]
+) -> list["ray.ObjectRef[Any]"]:
+    """`function(*call)` for each call, as Ray tasks that the dashboard shows as `name`: the results."""
+    task = ray.remote(function).options(name=name, max_retries=MAX_RETRIES)
+    return [task.remote(*call) for call in calls]
+
+
+def run_split_tasks(
+    function: Callable[..., Sequence[Any]], name: str, calls: Iterable[Sequence[Any]], parts: int
+) -> list[list["ray.ObjectRef[Any]"]]:
+    """As `run_tasks`, for functions that return `parts` results: the references by part, then by call."""
+
+    def split(*arguments: Any) -> Any:
+        results = function(*arguments)
+        # Ray unpacks several results, but not one
+        return results if parts > 1 else results[0]
+
+    task = ray.remote(split).options(name=name, max_retries=MAX_RETRIES, num_returns=parts)
+    results = [task.remote(*call) for call in calls]
+    rows = results if parts > 1 else [[result] for result in results]
+    return [list(part) for part in zip(*rows, strict=True)]
+
+
+def _data_error(error: BaseException) -> BaseException:
+    """The DataError that a task raised, where there is one behind `error`."""
+    cause: BaseException | None = error
+    while cause is not None and type(cause) is not DataError:
+        cause = getattr(cause, "cause", None) or cause.__cause__
+    return cause or error

@@ -1,0 +1,87 @@
+"""What every recommender has to beat: popularity, and what the user does most often."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from recsys.evaluation import metrics
+from recsys.evaluation.protocol import TestCases
+from recsys.histories import Histories, offsets_of
+from recsys.schema import DAY, UNKNOWN, EventWeights
+
+POPULARITY_DAYS: Final = 30
+HALF_LIFE_DAYS: Final = 60.0
+"""Of the benchmark protocol, as its event weights 1/3/5 are (the defaults of EventWeights)."""
+
+HALF_LIFE_GRID: Final = (7.0, 15.0, 30.0, 60.0, 120.0, 240.0)
+
+
+def target_counts(
+    histories: Histories, cut: int, targets: Sequence[int], n_items: int, days: int = POPULARITY_DAYS
+) -> np.ndarray:
+    """Target events of each item in the last `days` up to `cut` (ms), int64 (n_items,).
+
+    Counts of user partitions add up to those of all users.
+    """
+    recent = histories.between(cut - days * DAY, cut)
+    return np.bincount(recent.items[np.isin(recent.events, targets)], minlength=n_items)
+
+
+def most_popular(counts: np.ndarray, k: int) -> np.ndarray:
+    """The k items of the highest positive count, ties by item code, int32 (k,), padded with UNKNOWN."""
+    top = np.argsort(-counts, kind="stable")[:k]
+    top = top[counts[top] > 0]
+    return np.pad(top, (0, k - len(top)), constant_values=UNKNOWN).astype(np.int32)
+
+
+def personal_frequency(
+    histories: Histories,
+    now: int,
+    popular: np.ndarray,
+    *,
+    k: int,
+    half_life: float = HALF_LIFE_DAYS,
+    weights: EventWeights | None = None,
+) -> np.ndarray:
+    """Each user's items by decayed frequency, then the popular ones, int32 (n_users, k), seen items allowed.
+
+    An item scores the sum over its events of weight(type) * 0.5 ** (age / half_life), where the age is at
+    `now` (ms); ties by item code. No event may be later than `now`.
+    popular: int32 (k,), as `most_popular` returns, which fills lists up; half_life: days.
+    """
+    by_type = np.array((weights or EventWeights()).by_code())
+    strength = by_type[histories.events] * 0.5 ** ((now - histories.times) / (half_life * DAY))
+    span = 1 + int(histories.items.max(initial=0))
+    pairs, pair_of = np.unique(histories.rows * span + histories.items, return_inverse=True)
+    # bincount adds in the order of the histories, which is canonical, so equal input gives equal bits.
+    scores = np.bincount(pair_of, weights=strength, minlength=len(pairs))
+    users, items = np.divmod(pairs, span)
+    order = np.lexsort((items, -scores, users))
+    rank = np.arange(len(pairs)) - offsets_of(np.bincount(users, minlength=len(histories)))[users]
+    best = rank < k
+    own = np.full((len(histories), k), UNKNOWN, np.int32)
+    own[users[best], rank[best]] = items[order][best]
+    lists = np.hstack([own, np.broadcast_to(popular, (len(histories), len(popular)))])
+    return metrics.compact(lists, metrics.first_occurrences(lists), k)
+
+
+def tuned_half_life(
+    cases: TestCases,
+    now: int,
+    popular: np.ndarray,
+    *,
+    k: int,
+    grid: Sequence[float] = HALF_LIFE_GRID,
+    weights: EventWeights | None = None,
+) -> tuple[float, dict[float, float]]:
+    """The half-life (days) of the best mean NDCG@k on `cases`, ties to the shorter, and NDCG@k by half-life.
+
+    To judge on a window, tune on an earlier one: cases, now and popular are all as of the earlier cut.
+    """
+    curve: dict[float, float] = {}
+    for half_life in sorted(grid):
+        ranked = personal_frequency(cases.histories, now, popular, k=k, half_life=half_life, weights=weights)
+        hit = metrics.hits(ranked, cases.truth)
+        curve[half_life] = float(metrics.ndcg(hit, cases.truth.sizes, k).mean())
+    return max(curve, key=curve.__getitem__), curve

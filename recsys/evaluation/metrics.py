@@ -1,0 +1,184 @@
+"""Ranking metrics per user, classification metrics over scored candidates, bootstrap intervals.
+
+A ranked list is an int32 array (n_users, depth) of item codes, best first, padded with UNKNOWN.
+"""
+
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+import numpy as np
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from recsys.errors import DataError
+from recsys.schema import UNKNOWN
+
+BOOTSTRAP_BLOCK: Final = 1 << 20
+"""Draws held in memory at a time, whatever the number of users and of resamples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """The items that count as success for each user.
+
+    offsets: int64 (n_users + 1,); user u owns items[offsets[u]:offsets[u + 1]]
+    items: int32 (n_truth,), item codes, distinct and ascending within a user
+    """
+
+    offsets: np.ndarray
+    items: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Items of each user, int64 (n_users,)."""
+        return np.diff(self.offsets)
+
+
+class Difference(NamedTuple):
+    """A mean difference and its bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def belongs(users: np.ndarray, items: np.ndarray, offsets: np.ndarray, owned: np.ndarray) -> np.ndarray:
+    """Where an item is among those its user owns; bool, the shape of `items`.
+
+    users: int64, positions in `offsets`, of a shape that broadcasts to `items`; items: int32 codes, where
+    UNKNOWN belongs to nobody. User u owns owned[offsets[u]:offsets[u + 1]] (int32 codes in any order).
+    """
+    span = 1 + max(int(items.max(initial=0)), int(owned.max(initial=0)))
+    owners = np.repeat(np.arange(len(offsets) - 1, dtype=np.int64), np.diff(offsets))
+    return (items != UNKNOWN) & np.isin(users * span + items, owners * span + owned)
+
+
+def first_occurrences(ranked: np.ndarray) -> np.ndarray:
+    """Where an entry is an item that its list has not shown before; bool, the shape of `ranked`."""
+    order = np.argsort(ranked, axis=1, kind="stable")
+    ascending = np.take_along_axis(ranked, order, axis=1)
+    new = np.ones(ranked.shape, np.bool_)
+    new[:, 1:] = ascending[:, 1:] != ascending[:, :-1]
+    first = np.empty_like(new)
+    np.put_along_axis(first, order, new, axis=1)
+    return first & (ranked != UNKNOWN)
+
+
+def compact(ranked: np.ndarray, keep: np.ndarray, k: int) -> np.ndarray:
+    """The first k entries to keep (bool, the shape of `ranked`) of each list, int32 (n_users, k), padded."""
+    depth = min(k, ranked.shape[1])
+    order = np.argsort(~keep, axis=1, kind="stable")[:, :depth]
+    shortened = np.full((len(ranked), k), UNKNOWN, np.int32)
+    shortened[:, :depth] = np.take_along_axis(np.where(keep, ranked, UNKNOWN), order, axis=1)
+    return shortened
+
+
+def hits(ranked: np.ndarray, truth: Truth) -> np.ndarray:
+    """Where a list is right; bool (n_users, depth), what the metrics at k are computed from.
+
+    A repeated item is a hit at its first position only; its other positions stay in the list as misses.
+    Raises DataError where lists and truth are of different users, or a user has no truth: the metrics of
+    such a user are undefined, and counting zero would lower every mean in silence.
+    """
+    if len(ranked) != len(truth):
+        raise DataError(f"ranked lists of {len(ranked)} users, truth of {len(truth)}: expected the same")
+    empty = int(np.count_nonzero(truth.sizes == 0))
+    if empty:
+        raise DataError(f"truth of {empty} of {len(truth)} users is empty; expected at least one item each")
+    rows = np.arange(len(ranked), dtype=np.int64)[:, None]
+    return belongs(rows, ranked, truth.offsets, truth.items) & first_occurrences(ranked)
+
+
+def ndcg(hit: np.ndarray, sizes: np.ndarray, k: int) -> np.ndarray:
+    """NDCG@k per user with binary gains (Järvelin & Kekäläinen 2002), float64 (n_users,).
+
+    The gain at rank r (from 1) is 1 / log2(r + 1); the ideal list has min(k, truth) hits at its head.
+    hit: as `hits` returns; sizes: int (n_users,), items in each user's truth.
+    """
+    gains = 1 / np.log2(np.arange(2, k + 2))
+    found = np.zeros((len(hit), k), np.bool_)
+    found[:, : hit.shape[1]] = hit[:, :k]
+    # Both sums run over k columns in the same order, so that a perfect list scores exactly 1.
+    ideal = (np.tri(k) * gains).sum(axis=1)
+    return (found * gains).sum(axis=1) / ideal[np.minimum(sizes, k) - 1]
+
+
+def recall(hit: np.ndarray, sizes: np.ndarray, k: int) -> np.ndarray:
+    """Share of the user's truth among the first k, float64 (n_users,)."""
+    return np.count_nonzero(hit[:, :k], axis=1) / sizes
+
+
+def precision(hit: np.ndarray, k: int) -> np.ndarray:
+    """Hits among the first k over k, also where the list is shorter; float64 (n_users,)."""
+    return np.count_nonzero(hit[:, :k], axis=1) / k
+
+
+def hit_rate(hit: np.ndarray, k: int) -> np.ndarray:
+    """1 where the first k hold a hit, else 0; float64 (n_users,)."""
+    return np.where(hit[:, :k].any(axis=1), 1.0, 0.0)
+
+
+def mrr(hit: np.ndarray, k: int) -> np.ndarray:
+    """1 / rank of the first hit among the first k, 0 without one; float64 (n_users,)."""
+    head = hit[:, :k]
+    return np.where(head.any(axis=1), 1 / (1 + head.argmax(axis=1)), 0.0)
+
+
+def coverage(ranked: np.ndarray, k: int, n_items: int) -> float:
+    """Share of the catalogue's n_items that some user is shown among the first k."""
+    shown = np.unique(ranked[:, :k])
+    return int(np.count_nonzero(shown != UNKNOWN)) / n_items
+
+
+def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Area under the ROC curve over pooled candidates; nan unless both classes occur.
+
+    labels: bool or 0/1 (n,); scores: finite floats (n,).
+    """
+    positives = np.count_nonzero(labels)
+    return float(roc_auc_score(labels, scores)) if 0 < positives < len(labels) else float("nan")
+
+
+def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
+    """Average precision over pooled candidates; nan without a positive or without a negative.
+
+    labels: bool or 0/1 (n,); scores: finite floats (n,).
+    """
+    positives = np.count_nonzero(labels)
+    return float(average_precision_score(labels, scores)) if 0 < positives < len(labels) else float("nan")
+
+
+def bootstrap_interval(
+    values: np.ndarray, seed: int, n: int = 1000, level: float = 0.95
+) -> tuple[float, float]:
+    """Percentile bootstrap interval of the mean over users (Efron 1979): (low, high), nan without users.
+
+    values: float64 (n_users,), in an order that does not depend on the input's (by user id); n: resamples.
+    """
+    if not len(values):
+        return float("nan"), float("nan")
+    rng = np.random.default_rng(seed)
+    means = np.empty(n)
+    block = max(1, BOOTSTRAP_BLOCK // len(values))
+    for start in range(0, n, block):
+        rows = min(block, n - start)
+        drawn = rng.integers(len(values), size=(rows, len(values)))
+        means[start : start + rows] = values[drawn].mean(axis=1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def paired_difference(
+    a: np.ndarray, b: np.ndarray, seed: int, n: int = 1000, level: float = 0.95
+) -> Difference:
+    """Mean of a - b over the same users, and its bootstrap interval; nan without users.
+
+    a, b: float64 (n_users,), one metric of two systems. Raises DataError where the lengths differ.
+    """
+    if len(a) != len(b):
+        raise DataError(f"metrics of {len(a)} and {len(b)} users are compared; expected the same users")
+    difference = a - b
+    mean = float(difference.mean()) if len(difference) else float("nan")
+    return Difference(mean, *bootstrap_interval(difference, seed, n, level))

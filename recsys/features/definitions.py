@@ -1,0 +1,112 @@
+"""The ranker's features: one ordered table. `build` fills it, the bundle records it."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS
+from recsys.schema import EVENT_TYPES, SOURCES
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One column of the feature matrix.
+
+    kind: `number` (NaN = not applicable) or `category` (a code, NaN = unknown)
+    """
+
+    name: str
+    group: Literal["user", "item", "category", "user-item", "user-category", "time", "candidate"]
+    meaning: str
+    kind: Literal["number", "category"] = "number"
+
+
+SPEEDS: Final = ("fast", "medium", "slow")
+"""The decayed sums, in the order of `InteractionConfig.half_lives_days`."""
+
+_USER = {
+    "user_events": "events so far",
+    "user_views": "views so far",
+    "user_carts": "add-to-carts so far",
+    "user_purchases": "purchases so far",
+    "user_purchase_rate": "purchases per event",
+    "user_items": "distinct items",
+    "user_categories": "distinct categories",
+    "user_recent_events": "events, decayed with the medium half-life",
+    "user_days_idle": "days since the last event",
+    "user_days_known": "days since the first event",
+    "user_repeat_share": "share of the bought items that were bought again on another day",
+    "user_session_events": "events of the newest session",
+}
+_TIME = {
+    "last_hour": "hour of day (UTC) of the user's last event",
+    "last_weekday": "day of week of the user's last event, 0 = Thursday",
+    "last_weekend": "1 where the last event fell on Saturday or Sunday",
+}
+_ITEM = {
+    "item_views": "views so far",
+    "item_carts": "add-to-carts so far",
+    "item_purchases": "purchases so far",
+    "item_recent_views": "views in the recent window",
+    "item_recent_carts": "add-to-carts in the recent window",
+    "item_recent_purchases": "purchases in the recent window",
+    "item_popularity": "weighted events, decayed",
+    "item_purchase_popularity": "purchases, decayed",
+    "item_cart_rate": "add-to-carts per view, smoothed",
+    "item_purchase_rate": "purchases per view, smoothed",
+    "item_recent_purchase_rate": "purchases per view in the recent window, smoothed",
+    "item_days_known": "days since the first event",
+    "item_days_idle": "days since the last event",
+    "item_trend": "recent share of the events over the share expected of a steady item",
+    "item_repeat_share": "share of the buyers who bought again, smoothed",
+    "item_category_share": "share of the category's decayed events",
+}
+_CATEGORY = {
+    "category_views": "views of the item's category",
+    "category_purchases": "purchases in the item's category",
+    "category_recent_purchases": "purchases in the item's category in the recent window",
+    "category_popularity": "weighted events of the category, decayed",
+    "category_purchase_rate": "purchases per event of the category, smoothed",
+    "category_items": "items of the category with events",
+}
+_PAIR = {
+    **{f"pair_{name}s": f"{name} events of the user on the item" for name in EVENT_TYPES},
+    **{f"pair_weight_{speed}": f"weighted events on the item, {speed} decay" for speed in SPEEDS},
+    **{f"pair_share_{speed}": f"the same as a share of the user's total, {speed} decay" for speed in SPEEDS},
+    "pair_bought": "purchases of the item, slow decay",
+    "pair_rank": "position of the item in the user's history by slow decayed weight",
+    "pair_last_rank": "position of the item in the user's history by last event",
+    **{f"pair_days_since_{name}": f"days since the user's last {name} of the item" for name in EVENT_TYPES},
+    "pair_days_known": "days since the user's first event on the item",
+    "pair_purchase_days": "distinct days on which the user bought the item",
+    "pair_repeat_interval": "mean days between those days",
+    "pair_due": "days since the last purchase over that interval",
+    "pair_cart_open": "1 where the item was put into the cart after its last purchase",
+    "pair_in_session": "1 where the item occurs in the newest session",
+}
+_AFFINITY = {
+    **{f"{level}_share_{speed}": f"share of the user's decayed events in the item's {level}, {speed} decay"
+       for level in ("category", "parent", "root") for speed in SPEEDS},
+    "category_user_purchases": "the user's purchases in the item's category",
+    "category_user_views": "the user's views in the item's category",
+    "category_days_idle": "days since the user's last event in the item's category",
+    "pair_category_share": "share of the item in the user's events of its category, slow decay",
+}  # fmt: skip
+_CANDIDATE = {
+    **{f"from_{source}": f"1 where the {source} source proposed the item" for source in SOURCES},
+    **{f"score_{source}": f"score of the {source} source" for source in SOURCES},
+    "n_sources": "number of sources that proposed the item",
+}
+
+FEATURES: Final[tuple[Feature, ...]] = (
+    *(Feature(name, "user", meaning) for name, meaning in _USER.items()),
+    *(Feature(name, "time", meaning) for name, meaning in _TIME.items()),
+    *(Feature(name, "item", _ITEM[name]) for name in ITEM_COLUMNS),
+    *(Feature(name, "category", _CATEGORY[name]) for name in CATEGORY_COLUMNS),
+    Feature("item_category", "category", "the item's category", "category"),
+    Feature("item_root", "category", "the root of the item's category", "category"),
+    *(Feature(name, "user-item", meaning) for name, meaning in _PAIR.items()),
+    *(Feature(name, "user-category", meaning) for name, meaning in _AFFINITY.items()),
+    *(Feature(name, "candidate", meaning) for name, meaning in _CANDIDATE.items()),
+)
+NAMES: Final[tuple[str, ...]] = tuple(feature.name for feature in FEATURES)
+CATEGORICAL: Final[tuple[str, ...]] = tuple(f.name for f in FEATURES if f.kind == "category")

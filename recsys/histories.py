@@ -1,0 +1,106 @@
+"""Event histories of users as flat arrays: the form in which events travel everywhere."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.schema import EVENT_TYPES
+
+
+def ragged_indices(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The ranges [start, start + length) one after another; int64 (sum of lengths,)."""
+    total = int(lengths.sum())
+    if not total:
+        return np.zeros(0, np.int64)
+    before = np.cumsum(lengths) - lengths
+    return np.arange(total, dtype=np.int64) + np.repeat(starts - before, lengths)
+
+
+def offsets_of(lengths: np.ndarray) -> np.ndarray:
+    """Lengths of consecutive segments to their borders; int64 (n + 1,)."""
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
+@dataclass(frozen=True, slots=True)
+class Histories:
+    """Events of some users, user after user, each user's ordered by (time, item, event).
+
+    offsets: int64 (n_users + 1,); user u owns rows offsets[u]:offsets[u + 1]
+    items: int32 (n_events,), item codes
+    events: int8 (n_events,), positions in EVENT_TYPES
+    times: int64 (n_events,), ms since 1970 UTC
+    """
+
+    offsets: np.ndarray
+    items: np.ndarray
+    events: np.ndarray
+    times: np.ndarray
+
+    @classmethod
+    def build(
+        cls, users: np.ndarray, items: np.ndarray, events: np.ndarray, times: np.ndarray, n_users: int
+    ) -> "Histories":
+        """From events in any order; users: int (n_events,) in [0, n_users)."""
+        order = np.lexsort((events, items, times, users))
+        return cls(
+            offsets_of(np.bincount(users, minlength=n_users)),
+            items[order].astype(np.int32, copy=False),
+            events[order].astype(np.int8, copy=False),
+            times[order].astype(np.int64, copy=False),
+        )
+
+    @classmethod
+    def concat(cls, parts: Sequence["Histories"]) -> "Histories":
+        return cls(
+            offsets_of(np.concatenate([part.lengths for part in parts])),
+            np.concatenate([part.items for part in parts]),
+            np.concatenate([part.events for part in parts]),
+            np.concatenate([part.times for part in parts]),
+        )
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Events of each user, int64 (n_users,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The user of each event as a position here, int64 (n_events,)."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    def where(self, keep: np.ndarray) -> "Histories":
+        """The events where `keep` (bool, (n_events,)) holds; users stay."""
+        kept = np.concatenate(([0], np.cumsum(keep)))
+        return Histories(kept[self.offsets], self.items[keep], self.events[keep], self.times[keep])
+
+    def until(self, time: int) -> "Histories":
+        """Events at or before `time` (ms)."""
+        return self.where(self.times <= time)
+
+    def between(self, start: int, end: int) -> "Histories":
+        """Events after `start` and at or before `end` (ms)."""
+        return self.where((self.times > start) & (self.times <= end))
+
+    def take(self, users: np.ndarray) -> "Histories":
+        """Histories of some users, in the order given; users: int (n,)."""
+        lengths = self.lengths[users]
+        index = ragged_indices(self.offsets[users], lengths)
+        return Histories(offsets_of(lengths), self.items[index], self.events[index], self.times[index])
+
+    def latest(self, limit: int) -> "Histories":
+        """At most the last `limit` events of each user."""
+        lengths = np.minimum(self.lengths, limit)
+        index = ragged_indices(self.offsets[1:] - lengths, lengths)
+        return Histories(offsets_of(lengths), self.items[index], self.events[index], self.times[index])
+
+    def counts(self) -> np.ndarray:
+        """Events of each user by type, int64 (n_users, n_types)."""
+        kinds = len(EVENT_TYPES)
+        flat = np.bincount(self.rows * kinds + self.events, minlength=len(self) * kinds)
+        return flat.reshape(len(self), kinds)

@@ -1,0 +1,119 @@
+"""Recommendations for a file of users, through Ray Data: the stages of the service over blocks of users."""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import ray
+
+from recsys.errors import DataError
+from recsys.ids import IdKind
+from recsys.inference.stages import InferenceConfig, Recommender
+from recsys.registry import bundle
+from recsys.registry.bundle import Bundle
+from recsys.schema import ITEM, LGB_SCORE, MF_SCORE, RANK, SCORE, USER
+
+BLOCK = 500
+"""Users that one call of the stages handles."""
+
+
+def recommend(version: Path, users: Path, n: int, out: Path) -> int:
+    """Write the `n` best items of each user in `users` (CSV with a column visitorid) to a Parquet file.
+
+    Columns: visitorid, rank (1 = best), itemid, score, lgb_score, mf_score (null where there is none). Users
+    without events get the cold-start list; repeated users appear once. Returns the number of users.
+    Raises DataError for a file that cannot be used, RegistryError for a broken version.
+    """
+    if n < 1:
+        raise DataError(f"n is {n}; expected 1 or more")
+    checked = bundle.read(version)
+    schema = _schema(checked.snapshot.users.kind, checked.items.kind)
+    ids = read_users(users, checked.snapshot.users.kind)
+    dataset = ray.data.from_arrow(pa.table({USER: ids})).repartition(max(1, len(ids) // 5000))
+
+    def recommend_block(batch: pa.Table) -> Iterator[pa.Table]:
+        opened, recommender = _open(version)
+        column = batch[USER].combine_chunks()
+        for start in range(0, len(column), BLOCK):
+            yield recommend_to(column.slice(start, BLOCK), opened, recommender, n)
+
+    dataset = dataset.map_batches(recommend_block, batch_size=None, batch_format="pyarrow")
+    dataset.set_name("recommendations")
+    blocks = dataset.to_arrow_refs()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = out.with_name(f"{out.name}.unfinished")
+    with pq.ParquetWriter(unfinished, schema) as writer:
+        for block in blocks:
+            writer.write_table(ray.get(block).cast(schema))
+    unfinished.replace(out)
+    return len(ids)
+
+
+def recommend_to(users: pa.Array, opened: Bundle, recommender: Recommender, n: int) -> pa.Table:
+    """Recommendations to some users, rows by user and rank."""
+    histories = opened.snapshot.take(opened.snapshot.rows(users))
+    found = recommender(histories, opened.about.live_watermark, n)
+    lengths = np.diff(found.offsets)
+    rank = np.arange(len(found.items)) - np.repeat(found.offsets[:-1], lengths) + 1
+    return pa.table(
+        {
+            USER: users.take(pa.array(np.repeat(np.arange(len(users)), lengths))),
+            RANK: rank.astype(np.int32),
+            ITEM: opened.items.decode(found.items),
+            SCORE: found.scores,
+            LGB_SCORE: found.lgb_scores,
+            MF_SCORE: pa.array(found.mf_scores, mask=np.isnan(found.mf_scores)),
+        }
+    )
+
+
+def recommender_of(opened: Bundle) -> Recommender:
+    """The in-process recommender over a bundle."""
+    config = InferenceConfig.model_validate(opened.about.inference)
+    return Recommender(opened.tables, opened.ranker, opened.about.blend, config)
+
+
+@cache
+def _open(version: Path) -> tuple[Bundle, Recommender]:
+    """A worker's bundle, opened once; the caller has checked its hashes."""
+    opened = bundle.read(version, verify=False)
+    return opened, recommender_of(opened)
+
+
+def read_users(path: Path, kind: IdKind) -> pa.Array:
+    """The distinct ids of a CSV file with a column visitorid, in their order.
+
+    Raises DataError that names the file and, for an id of the wrong type, its row.
+    """
+    try:
+        frame = pl.read_csv(path, infer_schema=False)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror or error}") from error
+    except pl.exceptions.PolarsError as error:
+        raise DataError(f"{path}: not a CSV file: {str(error).splitlines()[0]}") from error
+    if USER not in frame.columns:
+        raise DataError(f"{path}: no column {USER}; found {', '.join(frame.columns)}")
+    column = frame[USER].str.strip_chars()
+    ids = column.cast(pl.Int64, strict=False) if kind == "int64" else column.replace("", None)
+    if ids.null_count():
+        row = int(ids.is_null().arg_max() or 0)
+        raise DataError(f"{path}, row {row + 2}: {USER} is {column[row]!r}; expected an id of type {kind}")
+    return ids.unique(maintain_order=True).to_arrow().cast(pa.int64() if kind == "int64" else pa.string())
+
+
+def _schema(users: IdKind, items: IdKind) -> pa.Schema:
+    types = {"int64": pa.int64(), "string": pa.string()}
+    return pa.schema(
+        [
+            (USER, types[users]),
+            (RANK, pa.int32()),
+            (ITEM, types[items]),
+            (SCORE, pa.float64()),
+            (LGB_SCORE, pa.float64()),
+            (MF_SCORE, pa.float64()),
+        ]
+    )

@@ -1,0 +1,148 @@
+"""The stages of a recommendation as plain classes over a bundle's parts, for one user or many.
+
+The same classes run in batch recommendation, in evaluation and in the service, so their answers agree.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recsys.features.build import build
+from recsys.features.interactions import InteractionConfig, rank_within
+from recsys.features.profiles import Profiles, profiles
+from recsys.features.statistics import Statistics
+from recsys.histories import Histories, offsets_of
+from recsys.models.factorization import ItemFactors
+from recsys.models.hybrid import Blend
+from recsys.models.ranking import Ranker
+from recsys.models.snapshot import HistoryConfig
+from recsys.models.tables import Tables
+from recsys.retrieval.generator import CandidateConfig, Candidates, generate
+from recsys.schema import UNKNOWN, Config
+
+
+class InferenceConfig(Config):
+    """Settings that training fixes and every stage must share; they travel in the bundle."""
+
+    history: HistoryConfig = HistoryConfig()
+    interactions: InteractionConfig = InteractionConfig()
+    candidates: CandidateConfig = CandidateConfig()
+
+
+class CandidateStage:
+    """Proposes items."""
+
+    def __init__(self, tables: Tables, config: InferenceConfig) -> None:
+        self._tables = tables
+        self._config = config
+
+    def profile(self, histories: Histories, now: int) -> Profiles:
+        """What the users look like at `now` (ms); histories end at or before it."""
+        recent = histories.latest(self._config.history.max_events)
+        return profiles(recent, self._tables.statistics, now, self._config.interactions)
+
+    def __call__(self, of: Profiles) -> Candidates:
+        return generate(of, self._tables.retrieval, self._tables.statistics, self._config.candidates)
+
+
+class FactorStage:
+    """Scores candidates by the factorization."""
+
+    def __init__(self, factors: ItemFactors) -> None:
+        self._factors = factors
+
+    def __call__(self, histories: Histories, candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:
+        """Raw scores, float32 (n_pairs,), NaN where there is none; and who is warm, bool (n_users,)."""
+        user_factors, warm = self._factors.fold_in(histories)
+        return self._factors.score(user_factors, candidates.users, candidates.items), warm
+
+
+class RankStage:
+    """Scores candidates by the ranker."""
+
+    def __init__(self, tables: Tables, ranker: Ranker) -> None:
+        self._statistics = tables.statistics
+        self.ranker = ranker
+
+    def __call__(self, of: Profiles, candidates: Candidates) -> np.ndarray:
+        """Raw scores, float64 (n_pairs,)."""
+        return self.ranker.predict(candidate_features(of, candidates, self._statistics))
+
+
+def candidate_features(of: Profiles, candidates: Candidates, statistics: Statistics) -> np.ndarray:
+    """The ranker's rows, float32 (n_pairs, n_features)."""
+    return build(of, statistics, candidates.users, candidates.items, candidates.scores)
+
+
+@dataclass(frozen=True, slots=True)
+class Recommendations:
+    """Ranked items of a batch of users, user after user, best first.
+
+    offsets: int64 (n_users + 1,); items: int32 (n,)
+    scores, lgb_scores: float64 (n,), on [0, 1]; mf_scores: float64 (n,), NaN where there is none
+    sources: uint8 (n,), provenance bits; warm: bool (n_users,); n_candidates: int64 (n_users,)
+    """
+
+    offsets: np.ndarray
+    items: np.ndarray
+    scores: np.ndarray
+    lgb_scores: np.ndarray
+    mf_scores: np.ndarray
+    sources: np.ndarray
+    warm: np.ndarray
+    n_candidates: np.ndarray
+
+
+class Recommender:
+    """All stages in one process."""
+
+    def __init__(self, tables: Tables, ranker: Ranker, blend: Blend, config: InferenceConfig) -> None:
+        self.candidates = CandidateStage(tables, config)
+        self.factors = FactorStage(tables.factors)
+        self.rank = RankStage(tables, ranker)
+        self.blend = blend
+
+    def __call__(self, histories: Histories, now: int, n: int) -> Recommendations:
+        """The `n` best items of each user, fewer where fewer are known; ties go to the smaller item code."""
+        of = self.candidates.profile(histories, now)
+        candidates = self.candidates(of)
+        mf_raw, warm = self.factors(of.histories, candidates)
+        return select(candidates, self.rank(of, candidates), mf_raw, warm, self.blend, n)
+
+
+def select(
+    candidates: Candidates, lgb_raw: np.ndarray, mf_raw: np.ndarray, warm: np.ndarray, blend: Blend, n: int
+) -> Recommendations:
+    """Blend the stages' raw scores and keep the `n` best items of each user."""
+    scores, lgb_scores, mf_scores = blend(lgb_raw, mf_raw)
+    rank = rank_within(candidates.users, scores, candidates.items)
+    best = np.flatnonzero(rank < n)
+    best = best[np.lexsort((rank[best], candidates.users[best]))]
+    counts = np.bincount(candidates.users, minlength=candidates.n_users)
+    return Recommendations(
+        offsets_of(np.minimum(counts, n)),
+        candidates.items[best],
+        scores[best],
+        lgb_scores[best],
+        mf_scores[best],
+        candidates.sources[best],
+        warm,
+        counts,
+    )
+
+
+def ranked_lists(
+    users: np.ndarray, items: np.ndarray, scores: np.ndarray, n_users: int, depth: int
+) -> np.ndarray:
+    """Each user's best items by score, int32 (n_users, depth), padded with UNKNOWN; ties to the smaller code."""
+    lists = np.full((n_users, depth), UNKNOWN, np.int32)
+    rank = rank_within(users, scores, items)
+    best = rank < depth
+    lists[users[best], rank[best]] = items[best]
+    return lists
+
+
+def chunks(histories: Histories, size: int) -> Sequence[np.ndarray]:
+    """Positions of users in runs of at most `size`: what one call of the stages handles in bounded memory."""
+    return [np.arange(start, min(start + size, len(histories))) for start in range(0, len(histories), size)]

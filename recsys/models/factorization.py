@@ -1,0 +1,350 @@
+"""Implicit-feedback matrix factorization: item factors from cmfrec, user factors by folding histories in."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from cmfrec import CMF_implicit
+from pydantic import Field
+from scipy import sparse
+
+from recsys.errors import ModelError
+from recsys.histories import Histories, offsets_of
+from recsys.schema import EVENT_TYPES, UNKNOWN, Config, EventWeights
+
+PAIRS_AT_ONCE = 1 << 16
+EVENTS_AT_ONCE = 1 << 14
+TEST_USERS = 2_000
+
+
+class FactorizationConfig(Config):
+    """Settings of the factorization.
+
+    A cell's value is the sum of its events' weights, or its ln(1 + sum); confidence is 1 + alpha * value, and
+    1 where a user never met an item (Hu, Koren, Volinsky 2008). alpha, λ and the attributes' weight are given
+    relative to the data, so that a sample of users, or a denser log, asks for no other settings.
+    """
+
+    factors: int = Field(50, ge=1, le=1000)
+    """Dimensions of the latent space."""
+
+    confidence: float | None = Field(None, gt=0)
+    """What alpha * value adds up to, as a share of the number of all cells. About 0.003 is best for a dense
+    log of repeat purchases, 0.1 and more for short sessions; None chooses it on held-out items."""
+
+    confidence_grid: tuple[float, ...] = Field((0.003, 0.01, 0.03, 0.1, 0.3), min_length=1)
+    """Where to choose from, upwards until the next one is no better."""
+
+    regularization: float = Field(0.05, gt=0)
+    """The ridge penalty λ on all factors, in units of n_cells / sqrt(n_users * n_items), as which the
+    singular values of the matrix grow."""
+
+    attribute_weight: float = Field(0.02, gt=0)
+    """Weight of the squared error of item attributes, in units of λ."""
+
+    item_attributes: bool = True
+    """Factorize item attributes along with the interactions, where there are any."""
+
+    iterations: int = Field(8, ge=1)
+    """Rounds of alternating least squares."""
+
+    event_weights: EventWeights = EventWeights()
+    """What an event adds to its cell by type; a type of weight 0 is left out."""
+
+    log_values: bool = True
+    """Take ln(1 + sum) of a cell, so that a hundred views are not a hundred times one."""
+
+    min_items: int = Field(2, ge=1)
+    """Distinct items a user needs to take part in the fit: one alone says nothing about pairs of items."""
+
+    max_users: int = Field(200_000, ge=1)
+    """Users in the fit of the published factors; more than these are sampled."""
+
+    max_users_for_examples: int = Field(60_000, ge=1)
+    """The same for the fits of the training cuts."""
+
+    max_users_for_choice: int = Field(20_000, ge=1)
+    """The same for the fits that choose the confidence."""
+
+    seed: int = Field(0, ge=0)
+    """Of the initial factors and of the user samples."""
+
+    threads: int = Field(1, ge=1)
+    """Threads of the fit; the factors do not depend on it."""
+
+
+@dataclass(frozen=True)
+class ItemFactors:
+    """Item factors and what it takes to compute a user's from a history.
+
+    factors: float32 (n_known, k), B
+    rows: int32 (n_items,), position of each item in `factors`, or UNKNOWN
+    gram: float64 (k, k), BᵀB
+    regularization, alpha, log_values: as in the config of the fit
+    weights: float64 (n_types,), event weights by code
+    """
+
+    factors: np.ndarray
+    rows: np.ndarray
+    gram: np.ndarray
+    weights: np.ndarray
+    regularization: float
+    alpha: float
+    log_values: bool
+
+    @cached_property
+    def _ridge(self) -> np.ndarray:
+        """BᵀB + λI, float64 (k, k)."""
+        return self.gram + self.regularization * np.eye(len(self.gram))
+
+    @cached_property
+    def _inverse(self) -> np.ndarray:
+        return np.linalg.inv(self._ridge)
+
+    @property
+    def known(self) -> np.ndarray:
+        """Whether an item has a factor, bool (n_items,)."""
+        return self.rows != UNKNOWN
+
+    def fold_in(self, histories: Histories) -> tuple[np.ndarray, np.ndarray]:
+        """User factors float32 (n_users, k), and who is warm, bool (n_users,): has an event on an item with a
+        factor.
+
+        (BᵀB + λI + B_Sᵀ W B_S)⁻¹ B_Sᵀ (1 + w) over a user's items S, w = alpha * value (Hu, Koren, Volinsky
+        2008, eq. 4); items without a factor are ignored, and the factors of a user who is not warm are zero.
+        Users with equally many items are solved together, each by operations of its own, so that the result
+        for one user does not depend on the others.
+        """
+        users, items, values = _cells(histories, self.weights, self.log_values, self.rows)
+        lengths = np.bincount(users, minlength=len(histories))
+        starts = offsets_of(lengths)[:-1]
+        result = np.zeros((len(histories), len(self.gram)), np.float32)
+        for n_items, batch in _equal_lengths(lengths):
+            index = starts[batch][:, None] + np.arange(n_items)
+            result[batch] = self._solve(self.factors[self.rows[items[index]]], self.alpha * values[index])
+        return result, lengths > 0
+
+    def _solve(self, factors: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Fold-in of m users with n items each; factors (m, n, k), weights (m, n); float64 (m, k).
+
+        With fewer items than dimensions the same solution comes from a system of n equations instead of k:
+        (G + BᵀWB)⁻¹Bᵀ = G⁻¹Bᵀ(I + WBG⁻¹Bᵀ)⁻¹.
+        """
+        left = factors.astype(np.float64)
+        right = left.transpose(0, 2, 1)
+        n_items = left.shape[1]
+        preference = 1 + weights[:, :, None]
+        if n_items > len(self.gram):
+            system = self._ridge + right @ (weights[:, :, None] * left)
+            return np.linalg.solve(system, right @ preference)[:, :, 0]
+        projected = left @ self._inverse
+        system = np.eye(n_items) + weights[:, :, None] * (projected @ right)
+        return (projected.transpose(0, 2, 1) @ np.linalg.solve(system, preference))[:, :, 0]
+
+    def score(self, user_factors: np.ndarray, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """Dot products of user and item factors, float32 (n_pairs,); NaN where the item has no factor.
+
+        user_factors: float32 (n_users, k); users: int (n_pairs,), rows of it; items: int (n_pairs,), item
+        codes. A user who is not warm has zero factors and gets NaN as well.
+        """
+        rows = self.rows[items]
+        warm = np.any(user_factors != 0, axis=1)
+        result = np.full(len(items), np.nan, np.float32)
+        pairs = np.flatnonzero((rows != UNKNOWN) & warm[users])
+        for start in range(0, len(pairs), PAIRS_AT_ONCE):
+            part = pairs[start : start + PAIRS_AT_ONCE]
+            result[part] = np.einsum("ij,ij->i", user_factors[users[part]], self.factors[rows[part]])
+        return result
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays to store, by name; `settings` is float64 [λ, alpha, log_values, event weights …]."""
+        settings = np.array([self.regularization, self.alpha, self.log_values, *self.weights], np.float64)
+        return {"factors": self.factors, "rows": self.rows, "gram": self.gram, "settings": settings}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "ItemFactors":
+        """From what `arrays` gave; memory-mapped arrays stay so."""
+        regularization, alpha, log_values, *weights = arrays["settings"].tolist()
+        return cls(
+            arrays["factors"],
+            arrays["rows"],
+            arrays["gram"],
+            np.array(weights),
+            regularization,
+            alpha,
+            log_values > 0,
+        )
+
+
+def fit(
+    histories: Histories,
+    n_items: int,
+    item_attributes: sparse.csr_array | None,
+    config: FactorizationConfig,
+    max_users: int | None = None,
+) -> ItemFactors:
+    """Item factors from all events of `histories`.
+
+    item_attributes: (n_items, n_attributes), a row for each item code, positive where it has the attribute;
+    or None max_users: instead of the config's
+
+    Users with `min_items` distinct items take part, a random sample of them where they are more than
+    `max_users`. Items that none of these met have no factor. The same histories give the same bits. Where the
+    config leaves the confidence open it is chosen first; choose it once with `with_confidence` for several
+    fits. Raises ModelError where no user can take part.
+    """
+    config = with_confidence(histories, n_items, item_attributes, config)
+    sample = histories.take(_sample(histories, config, max_users or config.max_users))
+    return _fit(sample, n_items, item_attributes, config)
+
+
+def with_confidence(
+    histories: Histories, n_items: int, item_attributes: sparse.csr_array | None, config: FactorizationConfig
+) -> FactorizationConfig:
+    """The config with its confidence set: if it was open, by climbing the grid while held-out items are found
+    better.
+
+    From a sample of the histories, up to 2,000 users' latest items are taken out with all their events. The
+    measure is the mean of 1 / log2(1 + rank) of these items among all that are new to the user.
+    """
+    if config.confidence is not None:
+        return config
+    sample = histories.take(_sample(histories, config, config.max_users_for_choice))
+    tested = np.flatnonzero(sample.lengths > 0)[:TEST_USERS]
+    latest = np.full(len(sample), UNKNOWN)
+    latest[tested] = sample.items[sample.offsets[tested + 1] - 1]
+    rest = sample.where(sample.items != latest[sample.rows])
+    best, chosen = -1.0, config
+    for confidence in sorted(config.confidence_grid):
+        candidate = config.model_copy(update={"confidence": confidence})
+        model = _fit(rest, n_items, item_attributes, candidate)
+        quality = _quality(model, rest.take(tested), latest[tested])
+        if quality <= best:
+            break
+        best, chosen = quality, candidate
+    return chosen
+
+
+def _quality(model: ItemFactors, histories: Histories, targets: np.ndarray) -> float:
+    """Mean of 1 / log2(1 + rank) of one target item a user; targets: int (n_users,), item codes."""
+    user_factors, warm = model.fold_in(histories)
+    gains = np.zeros(len(targets))
+    columns = model.rows[histories.items]
+    for user in np.flatnonzero(warm & (model.rows[targets] != UNKNOWN)):
+        scores = model.factors @ user_factors[user]
+        target = scores[model.rows[targets[user]]]
+        own = columns[histories.offsets[user] : histories.offsets[user + 1]]
+        scores[own[own != UNKNOWN]] = -np.inf
+        gains[user] = 1 / np.log2(2 + np.count_nonzero(scores > target))
+    return float(gains.mean())
+
+
+def _sample(histories: Histories, config: FactorizationConfig, max_users: int) -> np.ndarray:
+    """Who takes part in a fit, int64 (at most max_users,), ascending."""
+    users, _, _ = _cells(histories, np.array(config.event_weights.by_code()), config.log_values)
+    able = np.flatnonzero(np.bincount(users, minlength=len(histories)) >= config.min_items)
+    if len(able) <= max_users:
+        return able
+    return np.sort(np.random.default_rng(config.seed).choice(able, max_users, replace=False))
+
+
+def _fit(
+    histories: Histories, n_items: int, item_attributes: sparse.csr_array | None, config: FactorizationConfig
+) -> ItemFactors:
+    """Item factors from exactly these histories, with a confidence that is set."""
+    weights = np.array(config.event_weights.by_code())
+    users, items, values = _cells(histories, weights, config.log_values)
+    if not len(users):
+        raise ModelError(
+            f"factorization: no user has {config.min_items} or more distinct items with events of positive weight "
+            f"({', '.join(EVENT_TYPES)}: {weights.tolist()}); expected at least one"
+        )
+    taking_part, row = np.unique(users, return_inverse=True)
+    known, column = np.unique(items, return_inverse=True)
+    shape = len(taking_part), len(known)
+    area = float(shape[0] * shape[1])
+    alpha = (config.confidence or 0) * area / float(values.sum())
+    regularization = config.regularization * len(values) / area**0.5
+    matrix = sparse.coo_matrix((values, (row, column)), shape=shape)
+    factors = _factorize(matrix, _attributes(item_attributes, known, config), alpha, regularization, config)
+    rows = np.full(n_items, UNKNOWN, np.int32)
+    rows[known] = np.arange(len(known))
+    wide = factors.astype(np.float64)
+    return ItemFactors(factors, rows, wide.T @ wide, weights, regularization, alpha, config.log_values)
+
+
+def _factorize(
+    matrix: sparse.coo_matrix,
+    side: sparse.coo_matrix | None,
+    alpha: float,
+    regularization: float,
+    config: FactorizationConfig,
+) -> np.ndarray:
+    """B of the factorization, float32 C-contiguous (n_columns, k)."""
+    model = CMF_implicit(
+        k=config.factors,
+        lambda_=regularization,
+        alpha=alpha,
+        niter=config.iterations,
+        w_item=config.attribute_weight * regularization,
+        # A missing attribute is a zero: with ones alone there would be nothing to tell apart. cmfrec then needs the
+        # centring as well: without it, it reads memory that it never wrote.
+        NA_as_zero_item=True,
+        center_I=True,
+        random_state=config.seed,
+        nthreads=config.threads,
+        precompute_for_predictions=False,
+        handle_interrupt=False,
+        verbose=False,
+    )
+    model.fit(matrix, I=side)
+    factors = np.ascontiguousarray(model.B_, np.float32)
+    if not np.isfinite(factors).all():
+        raise ModelError(
+            f"factorization: the factors of {matrix.shape[0]} users x {matrix.shape[1]} items are not finite; "
+            f"expected a larger factorization.regularization than {config.regularization}"
+        )
+    return factors
+
+
+def _attributes(
+    attributes: sparse.csr_array | None, known: np.ndarray, config: FactorizationConfig
+) -> sparse.coo_matrix | None:
+    """Attribute rows of the known items: cmfrec writes past its memory when it gets rows for any others."""
+    if attributes is None or not config.item_attributes:
+        return None
+    side = sparse.csr_matrix(attributes)[known]
+    side.sort_indices()
+    used = np.flatnonzero(np.bincount(side.indices, minlength=side.shape[1]))
+    return side[:, used].tocoo() if len(used) else None
+
+
+def _cells(
+    histories: Histories, weights: np.ndarray, log_values: bool, rows: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """User, item and value of every (user, item) with events of positive weight, by user and then item.
+
+    With `rows`, only of items that have one. Events are counted by type and the counts weighted, so that a
+    cell's value does not depend on the order of its events.
+    """
+    keep = weights[histories.events] > 0
+    if rows is not None:
+        keep &= rows[histories.items] != UNKNOWN
+    users, items, events = histories.rows[keep], histories.items[keep], histories.events[keep]
+    width = int(items.max(initial=0)) + 1
+    cells, cell = np.unique(users * width + items, return_inverse=True)
+    counts = np.bincount(cell * len(weights) + events, minlength=len(cells) * len(weights))
+    values = (counts.reshape(-1, len(weights)) * weights).sum(axis=1)
+    return cells // width, cells % width, np.log1p(values) if log_values else values
+
+
+def _equal_lengths(lengths: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Each length above 0 with the positions that have it, a bounded number at once."""
+    order = np.argsort(lengths, kind="stable")
+    distinct, first = np.unique(lengths[order], return_index=True)
+    for length, group in zip(distinct.tolist(), np.split(order, first[1:]), strict=True):
+        if length:
+            step = max(1, EVENTS_AT_ONCE // length)
+            for start in range(0, len(group), step):
+                yield length, group[start : start + step]

@@ -1,0 +1,189 @@
+"""What is in a version: everything that serving needs, as arrays, tables, texts and one manifest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from pydantic import ValidationError
+
+from recsys.errors import RegistryError
+from recsys.features.definitions import NAMES
+from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS, Statistics
+from recsys.ids import Ids
+from recsys.models.factorization import ItemFactors
+from recsys.models.hybrid import Blend
+from recsys.models.ranking import Backend, Ranker, ranker_from_text
+from recsys.models.snapshot import Snapshot
+from recsys.models.tables import Tables
+from recsys.registry import artifact
+from recsys.registry.artifact import Artifact
+from recsys.retrieval.generator import RetrievalTables
+from recsys.retrieval.neighbours import Neighbours
+from recsys.retrieval.popularity import PopularityLists
+from recsys.schema import UNKNOWN, Config
+
+RANKER: Final = "ranker.txt"
+METRICS: Final = "metrics.json"
+
+
+class Counts(Config):
+    """Sizes of the data and of the models."""
+
+    events: dict[str, int]
+    users: int
+    items: int
+    mf_items: int
+
+
+class DateRange(Config):
+    """First and last event, ms since 1970 UTC."""
+
+    start: int
+    end: int
+
+
+class About(Config):
+    """The manifest's entries beside the file hashes."""
+
+    created: str = ""
+    fingerprint: str
+    date_range: DateRange
+    counts: Counts
+    targets: tuple[str, ...]
+    features: tuple[str, ...]
+    backend: Backend
+    blend: Blend
+    exclude_purchased: bool
+    live_watermark: int
+    """ms; events after it are not in the snapshot."""
+    inference: dict[str, Any]
+    """Settings of the stages, as `InferenceConfig` writes them."""
+    headline: dict[str, float | None]
+    """A few metrics of the evaluated model; all of them are in metrics.json."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A version in memory; arrays of one that was opened are memory-mapped."""
+
+    version: str
+    about: About
+    items: Ids
+    categories: Ids
+    ancestors: np.ndarray
+    tables: Tables
+    ranker: Ranker
+    snapshot: Snapshot
+
+
+def write(
+    bundle: Bundle,
+    directory: Path,
+    texts: Mapping[str, str],
+    extra: Mapping[str, artifact.Json] | None = None,
+) -> None:
+    """Write a version into an empty folder; texts: further files such as metrics.json."""
+    about = bundle.about.model_copy(update={"created": datetime.now(UTC).isoformat(timespec="milliseconds")})
+    artifact.write(
+        directory,
+        _arrays(bundle),
+        {
+            "items": pa.table({"id": bundle.items.values}),
+            "users": pa.table({"id": bundle.snapshot.users.values}),
+            "categories": pa.table({"id": bundle.categories.values}),
+        },
+        {RANKER: bundle.ranker.to_text(), **texts},
+        {"version": bundle.version, **about.model_dump(mode="json"), **(extra or {})},
+    )
+
+
+def read(directory: Path, verify: bool = True) -> Bundle:
+    """Open a version; with `verify` every file's hash is checked. Raises RegistryError."""
+    opened = Artifact.open(directory, verify=verify)
+    try:
+        about = About.model_validate({name: opened.manifest.get(name) for name in About.model_fields})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise RegistryError(
+            f"{directory}: manifest entry {'.'.join(map(str, first['loc']))}: {first['msg']}"
+        ) from None
+    if about.features != NAMES:
+        odd = sorted(set(about.features) ^ set(NAMES))
+        raise RegistryError(
+            f"{directory}: made for other features than this code builds: {odd[:5] or 'other order'}"
+        )
+    arrays = {name: opened.array(name) for name in _array_names(opened)}
+    items, users, categories = (_ids(opened, name) for name in ("items", "users", "categories"))
+    return Bundle(
+        str(opened.manifest["version"]),
+        about,
+        items,
+        categories,
+        arrays["ancestors"],
+        _tables(about, arrays),
+        ranker_from_text(opened.text(RANKER), about.backend),
+        Snapshot.from_arrays(users, arrays),
+    )
+
+
+def _array_names(opened: Artifact) -> list[str]:
+    return [Path(name).stem for name in opened.manifest["files"] if name.startswith("arrays/")]
+
+
+def _ids(opened: Artifact, name: str) -> Ids:
+    column = opened.table(name)["id"]
+    return Ids(column.chunk(0) if column.num_chunks else pa.array([], column.type))
+
+
+def _arrays(bundle: Bundle) -> dict[str, np.ndarray]:
+    tables = bundle.tables
+    statistics, retrieval = tables.statistics, tables.retrieval
+    arrays = {
+        "item_statistics": statistics.items,
+        "category_statistics": statistics.categories,
+        "category": statistics.category,
+        "available": statistics.available,
+        "ancestors": bundle.ancestors,
+        **_prefixed("covisitation", retrieval.covisitation.arrays()),
+        **_prefixed("mf_neighbours", retrieval.mf_neighbours.arrays()),
+        **_prefixed("popularity", retrieval.lists.arrays()),
+        **_prefixed("factorization", tables.factors.arrays()),
+        **bundle.snapshot.arrays(),
+    }
+    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+
+
+def _tables(about: About, arrays: Mapping[str, np.ndarray]) -> Tables:
+    category, ancestors = arrays["category"], arrays["ancestors"]
+    levels = np.full((len(category), ancestors.shape[1]), UNKNOWN, np.int32)
+    known = category != UNKNOWN
+    levels[known] = ancestors[category[known]]
+    items = arrays["item_statistics"].reshape(-1, len(ITEM_COLUMNS))
+    statistics = Statistics(
+        items,
+        arrays["category_statistics"].reshape(-1, len(CATEGORY_COLUMNS)),
+        category,
+        levels,
+        arrays["available"],
+    )
+    retrieval = RetrievalTables(
+        Neighbours.from_arrays(_under("covisitation", arrays)),
+        Neighbours.from_arrays(_under("mf_neighbours", arrays)),
+        PopularityLists(**_under("popularity", arrays)),
+        about.exclude_purchased,
+    )
+    return Tables(
+        about.date_range.end, statistics, retrieval, ItemFactors.from_arrays(_under("factorization", arrays))
+    )
+
+
+def _prefixed(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {f"{prefix}_{name}": array for name, array in arrays.items()}
+
+
+def _under(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {name.removeprefix(f"{prefix}_"): a for name, a in arrays.items() if name.startswith(f"{prefix}_")}

@@ -1,0 +1,99 @@
+"""Items that the same users touch close in time."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from pydantic import Field
+
+from recsys.features.interactions import rank_within
+from recsys.histories import Histories
+from recsys.retrieval.neighbours import Neighbours
+from recsys.schema import DAY, Config
+
+
+class CovisitationConfig(Config):
+    """Which pairs count, and how many neighbours an item keeps."""
+
+    per_item: int = Field(30, ge=1)
+    """Neighbours kept for an item."""
+    last_items: int = Field(60, ge=2)
+    """Distinct items of a user, the newest, that form pairs; bounds the work for heavy users."""
+    window_days: float = Field(14.0, gt=0)
+    """Two items of a user pair up when their newest events are at most this far apart."""
+    near_hours: float = Field(1.0, ge=0)
+    """Pairs at most this far apart (one visit) count `near_weight` times."""
+    near_weight: int = Field(3, ge=1)
+    """Weight of a pair within one visit; other pairs count once."""
+    shrinkage: float = Field(5.0, ge=0)
+    """Added to the cosine's denominator, so that rare coincidences stay small."""
+    min_count: int = Field(2, ge=1)
+    """Pairs of less weight than this are dropped."""
+
+
+def pair_counts(
+    histories: Histories, n_items: int, config: CovisitationConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weighted counts of unordered pairs within users.
+
+    Returns keys int64 (n,), ascending, low item * n_items + high item, and counts int64 (n,).
+    """
+    users, items, times = _newest_items(histories, n_items, config.last_items)
+    keys, weights = [], []
+    # Row i pairs with row i + step of the same user; steps go up to the cap on items.
+    for step in range(1, config.last_items):
+        same = users[step:] == users[:-step]
+        if not same.any():
+            break
+        gap = times[step:] - times[:-step]
+        pair = np.flatnonzero(same & (gap <= config.window_days * DAY))
+        a, b = items[pair].astype(np.int64), items[pair + step].astype(np.int64)
+        keys.append(np.minimum(a, b) * n_items + np.maximum(a, b))
+        near = gap[pair] <= config.near_hours * 3_600_000
+        weights.append(np.where(near, config.near_weight, 1))
+    if not keys:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    return merge_counts([(np.concatenate(keys), np.concatenate(weights))])
+
+
+def _newest_items(
+    histories: Histories, n_items: int, limit: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Each user's `limit` newest distinct items and their newest times, by (user, time, item)."""
+    keys = histories.rows * n_items + histories.items
+    order = np.argsort(keys, kind="stable")
+    final = np.ones(len(keys), bool)
+    final[:-1] = keys[order][1:] != keys[order][:-1]
+    keep = np.sort(order[final])
+    users, items, times = histories.rows[keep], histories.items[keep], histories.times[keep]
+    rank = rank_within(users, times.astype(np.float64), -np.arange(len(users)))
+    newest = rank < limit
+    return users[newest], items[newest], times[newest]
+
+
+def merge_counts(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Add up counts of equal keys; the result does not depend on the order or the split of the parts."""
+    keys = np.concatenate([part[0] for part in parts])
+    counts = np.concatenate([part[1] for part in parts])
+    if not len(keys):
+        return keys, counts
+    order = np.argsort(keys, kind="stable")
+    keys, counts = keys[order], counts[order]
+    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+    return keys[starts], np.add.reduceat(counts, starts)
+
+
+def covisitation(
+    keys: np.ndarray, counts: np.ndarray, users_per_item: np.ndarray, config: CovisitationConfig
+) -> Neighbours:
+    """Neighbours by shrunk cosine: count / (sqrt(users of a * users of b) + shrinkage).
+
+    keys, counts: as from `pair_counts`; users_per_item: int64 (n_items,). Ties go to the smaller item code.
+    """
+    n_items = len(users_per_item)
+    kept = counts >= config.min_count
+    low, high, count = keys[kept] // n_items, keys[kept] % n_items, counts[kept]
+    source, target = np.concatenate((low, high)), np.concatenate((high, low))
+    both = np.concatenate((count, count))
+    norm = np.sqrt(users_per_item[source].astype(np.float64) * users_per_item[target])
+    score = both / (norm + config.shrinkage)
+    return Neighbours.build(source, target, score.astype(np.float32), n_items, config.per_item)

@@ -1,0 +1,142 @@
+"""Item-item tables: the container that all of them use, and neighbours in the space of item factors."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from pydantic import Field
+
+from recsys.histories import offsets_of, ragged_indices
+from recsys.schema import UNKNOWN, Config
+
+BLOCK = 64
+"""Query items a matrix product handles at once; small enough that its scores stay in the processor's
+cache."""
+
+
+class NeighboursConfig(Config):
+    """Settings of the item-item table in the space of item factors."""
+
+    per_item: int = Field(20, ge=1, le=1000)
+    """Neighbours kept for an item."""
+
+    max_targets: int = Field(20_000, ge=1)
+    """Only this many items, those with the most interactions, can be neighbours. All pairs of 235,000 items
+    would cost twelve times the work, and items at the far end of the tail are hardly ever the right
+    answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """For each item a short list of others, best first.
+
+    offsets: int64 (n_items + 1,); item i owns rows offsets[i]:offsets[i + 1]
+    items: int32 (n_entries,), codes of the neighbours
+    scores: float16 or float32 (n_entries,), higher is closer
+    """
+
+    offsets: np.ndarray
+    items: np.ndarray
+    scores: np.ndarray
+
+    @classmethod
+    def build(
+        cls, sources: np.ndarray, items: np.ndarray, scores: np.ndarray, n_items: int, per_item: int
+    ) -> "Neighbours":
+        """The `per_item` best pairs of each source, ties by item code; pairs in any order, each at most once.
+
+        sources, items: int (n_pairs,), item codes; scores: float (n_pairs,), their type is kept.
+        """
+        order = np.lexsort((items, -scores, sources))
+        lengths = np.bincount(sources, minlength=n_items)
+        kept = np.minimum(lengths, per_item)
+        order = order[ragged_indices(offsets_of(lengths)[:-1], kept)]
+        return cls(offsets_of(kept), items[order].astype(np.int32, copy=False), scores[order])
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Neighbours of each item, int64 (n_items,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def rows(self) -> np.ndarray:
+        """The item that owns each entry as a position here, int64 (n_entries,)."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+    def of(self, items: np.ndarray) -> "Neighbours":
+        """Lists of some items in the order given, empty where an item is UNKNOWN; items: int (n,)."""
+        starts = self.offsets[items]
+        lengths = np.where(items == UNKNOWN, 0, self.offsets[np.add(items, 1)] - starts)
+        index = ragged_indices(starts, lengths)
+        return Neighbours(offsets_of(lengths), self.items[index], self.scores[index])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays to store, by name."""
+        return {"offsets": self.offsets, "items": self.items, "scores": self.scores}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Neighbours":
+        """From what `arrays` gave; memory-mapped arrays stay so."""
+        return cls(arrays["offsets"], arrays["items"], arrays["scores"])
+
+
+def mf_neighbours(
+    factors: np.ndarray,
+    rows: np.ndarray,
+    support: np.ndarray,
+    config: NeighboursConfig,
+    queries: np.ndarray | None = None,
+) -> Neighbours:
+    """The items whose factors point the same way: exact top lists by cosine, among the most supported items.
+
+    factors: float32 (n_known, k); rows: int32 (n_items,), position of each item in `factors` or UNKNOWN
+    support: int64 (n_items,), interactions of each item, which choose the possible neighbours
+    queries: int (n,), the items that get a list; None means all that have factors
+
+    Only positive cosines count and no item is its own neighbour. Scores are float16 and ranked as such, ties
+    by item code, so that the last bits of a matrix product decide nothing.
+    """
+    known = np.flatnonzero(rows != UNKNOWN)
+    queries = known if queries is None else np.unique(queries[rows[queries] != UNKNOWN])
+    targets = np.sort(known[np.argsort(-support[known], kind="stable")[: config.max_targets]])
+    place = np.full(len(rows), UNKNOWN, np.int64)
+    place[targets] = np.arange(len(targets))
+    right = np.ascontiguousarray(_unit(factors[rows[targets]]).T)
+    found = []
+    for start in range(0, len(queries), BLOCK):
+        block = queries[start : start + BLOCK]
+        scores = _unit(factors[rows[block]]) @ right
+        own = np.flatnonzero(place[block] != UNKNOWN)
+        scores[own, place[block[own]]] = 0
+        flat = np.flatnonzero(scores > _floor(scores, config.per_item)[:, None])
+        row, column = np.divmod(flat, len(targets))
+        found.append((block[row], targets[column], scores.ravel()[flat].astype(np.float16)))
+    if not found:
+        found.append((queries, queries, np.zeros(0, np.float16)))
+    source, item, score = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return Neighbours.build(source, item, score, len(rows), config.per_item)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows scaled to length one, float32; a zero row stays zero."""
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    return (vectors / np.where(norms > 0, norms, 1)[:, None]).astype(np.float32)
+
+
+def _floor(scores: np.ndarray, count: int) -> np.ndarray:
+    """A bound per row, not negative, that its `count` best positive scores all exceed; float32 (n_rows,).
+
+    Columns are dealt into groups; the count-th best of the group maxima cannot exceed the count-th best
+    score, and is cheap to find. The margin is one step of float16 at 1, so that scores that round to a tie
+    survive together.
+    """
+    n_groups = 16 * count
+    if scores.shape[1] < 2 * n_groups:
+        return np.zeros(len(scores), np.float32)
+    width = scores.shape[1] // n_groups
+    grouped = scores[:, : width * n_groups].reshape(len(scores), width, n_groups)
+    bound = np.partition(grouped.max(axis=1), n_groups - count, axis=1)[:, n_groups - count]
+    return np.maximum(bound - np.float32(2**-10), 0)

@@ -1,0 +1,47 @@
+"""Which cuts a run makes: ages are whole days before the newest event."""
+
+from dataclasses import dataclass
+
+from recsys.config import TrainConfig
+from recsys.errors import ModelError
+from recsys.schema import DAY
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Ages of the cuts.
+
+    train: cuts whose label windows end at or before the validation cut, newest first
+    valid: the cut whose label window ends at the test cut; choices are made there
+    test: the cut of the test window; refit: cuts that the final refit adds
+    """
+
+    horizon: int
+    train: tuple[int, ...]
+    valid: int
+    test: int
+    refit: tuple[int, ...]
+
+    @property
+    def tables(self) -> tuple[int, ...]:
+        """Every age at which tables are fitted, 0 (all events) for the published ones."""
+        return tuple(sorted({0, self.test, self.valid, *self.train, *self.refit}))
+
+
+def make_plan(start: int, end: int, config: TrainConfig) -> Plan:
+    """Cuts for a log from `start` to `end` (ms). Raises ModelError where it is too short for one training cut."""
+    horizon, test = config.horizon, config.evaluation.test_days
+    valid = test + horizon
+    step = config.examples.step_days or horizon
+    span = (end - start) / DAY
+    first = valid + horizon
+    wanted = (first + step * i for i in range(config.examples.cuts))
+    train = tuple(age for age in wanted if span - age >= config.examples.min_history_days)
+    if not train:
+        raise ModelError(
+            f"the log spans {span:.1f} days; {test} test days, a validation and a training window of {horizon} days and "
+            f"{config.examples.min_history_days} days of history need {first + config.examples.min_history_days}: "
+            "lower evaluation.test_days, examples.horizon_days or examples.min_history_days"
+        )
+    refit = tuple(age for age in sorted({horizon, test}) if age >= horizon)
+    return Plan(horizon, train, valid, test, refit)

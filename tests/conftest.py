@@ -1,0 +1,65 @@
+"""What tests share: one Ray instance, the folder of real data, and an environment of their own."""
+
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Set before anything imports ray, polars or numpy: each of them reads its variables once. Processes that
+# tests start inherit them. The token keeps authentication on without a file in the home folder.
+os.environ |= {
+    "PYTHONPATH": os.pathsep.join(  # Ray's workers import test modules to find the functions they hold
+        filter(None, (str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH")))
+    ),
+    "RAY_AUTH_MODE": "token",
+    "RAY_AUTH_TOKEN": secrets.token_hex(32),
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "OMP_NUM_THREADS": "2",
+    "OPENBLAS_NUM_THREADS": "1",  # implicit warns otherwise, and warnings are errors
+    "POLARS_MAX_THREADS": "2",
+}
+for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "MODEL_VERSION"):
+    os.environ.pop(name, None)  # nothing of the person's own cluster or registry may leak in
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """A local Ray instance with two CPUs, alive until the last test."""
+    import ray  # here, so that tests without Ray do not pay for its import
+    from ray.data import DataContext
+
+    ray.init(
+        address="local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=768 * 2**20,
+        logging_level=logging.WARNING,
+        log_to_driver=False,
+    )
+    DataContext.get_current().print_on_execution_start = False
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of real data beside the checkout; without it the test is skipped.
+
+    RECSYS_REQUIRE_SHARED=1 (set by .ci/run where the folder exists) turns the skip into a failure.
+    """
+    folder = ROOT.parent / "shared" / "data"
+    if folder.is_dir():
+        return folder
+    reason = f"no real data at {folder}"
+    if os.environ.get("RECSYS_REQUIRE_SHARED") == "1":
+        pytest.fail(reason)
+    pytest.skip(reason)

@@ -1,0 +1,84 @@
+"""What people read goes to the right stream, whole and unadorned where no terminal is."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from recsys import console
+
+
+@pytest.fixture
+def logger() -> Iterator[logging.Logger]:
+    package = logging.getLogger("recsys")
+    before = package.handlers[:], package.level, package.propagate
+    yield logging.getLogger("recsys.test")
+    package.handlers[:], package.level, package.propagate = before
+
+
+def test_lines_are_never_wrapped_or_interpreted(capsys: pytest.CaptureFixture[str]) -> None:
+    text = "item [bold]x[/bold] :smile: " + "y" * 500
+    console.line(text)
+    assert capsys.readouterr() == (text + "\n", "")
+
+
+def test_errors_and_progress_go_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    console.error("events.csv has no column 'event'")
+    console.progress("42 of 100 blocks")
+    out, err = capsys.readouterr()
+    assert out == ""
+    first, second = err.splitlines()
+    assert first == "error: events.csv has no column 'event'"
+    assert second[8:] == " 42 of 100 blocks"
+
+
+def test_table(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table(["model", "NDCG@10", "users"], [["hybrid", 0.33514, 1726], ["[x]", None, 3]], title="All")
+    rows = [text.split() for text in capsys.readouterr().out.splitlines() if text.strip()]
+    assert rows[:2] == [["All"], ["model", "NDCG@10", "users"]]
+    assert rows[3:] == [["hybrid", "0.3351", "1726"], ["[x]", "-", "3"]]
+
+
+def test_a_table_without_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table(["model", "users"], [])
+    assert capsys.readouterr().out.split()[:2] == ["model", "users"]
+
+
+def test_step_announces_and_reports(capsys: pytest.CaptureFixture[str]) -> None:
+    with console.step("reading events", memory=True) as step:
+        pass
+    start, end = (text[9:] for text in capsys.readouterr().err.splitlines())
+    assert start == "reading events …"
+    assert end.startswith("reading events took 0.0 s, peak ")
+    assert end.endswith(" GB")
+    assert 0 < step.seconds < 1
+
+
+def test_a_failing_step_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ZeroDivisionError), console.step("fitting"):
+        raise ZeroDivisionError
+    assert "fitting failed after 0.0 s" in capsys.readouterr().err
+
+
+def test_logs_as_key_and_value(logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    console.configure_logging()
+    logger.info("switched to %s", "v2", extra={"seconds": 0.5, "note": ""})
+    (text,) = capsys.readouterr().err.splitlines()
+    time, rest = text.split(" ", 1)
+    assert time.startswith("time=2")
+    assert rest == 'level=info logger=recsys.test message="switched to v2" seconds=0.5 note=""'
+
+
+def test_logs_as_json(logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+    console.configure_logging(as_json=True)
+    console.configure_logging(as_json=True)  # does not log twice
+    logger.debug("unheard")
+    try:
+        raise KeyError("itemid")
+    except KeyError:
+        logger.exception("request failed", extra={"user": 7})
+    (text,) = capsys.readouterr().err.splitlines()
+    fields = json.loads(text)
+    assert (fields["level"], fields["message"], fields["user"]) == ("error", "request failed", 7)
+    assert "KeyError: 'itemid'" in fields["exception"]

@@ -1,0 +1,297 @@
+"""The folder registry: publishing is atomic, the pointer moves as a whole, errors list what there is."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys.errors import RegistryError
+from recsys.registry.artifact import Artifact, write
+from recsys.registry.store import ABANDONED_SECONDS, FolderStore, Store, new_version, open_store
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def fill(folder: Path) -> None:
+    write(folder, {"factors": np.ones(3)}, {}, {"ranker.txt": "tree"}, {"alpha": 0.1})
+
+
+def names(store: Store) -> list[str]:
+    return [version.name for version in store.versions()]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FolderStore:
+    return FolderStore(tmp_path / "registry")
+
+
+def run(code: str, *args: object) -> subprocess.Popen[str]:
+    """A process of its own that runs `code` with `args` in sys.argv."""
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, args)], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_publish_then_promote(store: FolderStore) -> None:
+    version = store.publish(fill)
+    assert names(store) == [version]
+    assert store.production() is None
+    store.promote(version)
+    assert store.production() == version
+    assert store.path() == store.path(version)
+    assert Artifact.open(store.path()).text("ranker.txt") == "tree"
+    assert not list((store.root / "staging").iterdir())
+
+
+def test_versions_carry_their_manifest(store: FolderStore) -> None:
+    store.publish(fill, "first")
+    (found,) = store.versions()
+    assert (found.name, found.summary["alpha"]) == ("first", 0.1)
+    assert found.created == found.summary["created"]
+    assert "files" not in found.summary
+
+
+def test_versions_are_ordered_by_age(store: FolderStore) -> None:
+    for name, created in (("b", "2015-01-02"), ("c", "2015-01-01"), ("a", "2015-01-02")):
+        store.publish(lambda folder, created=created: write(folder, {}, {}, {}, {"created": created}), name)
+    assert names(store) == ["c", "a", "b"]
+
+
+def test_a_broken_version_is_listed_but_not_promoted(store: FolderStore) -> None:
+    store.publish(fill, "good")
+    store.publish(fill, "bad")
+    store.promote("good")
+    (store.path("bad") / "arrays" / "factors.npy").write_bytes(b"")
+    with pytest.raises(RegistryError, match=r"factors\.npy has 0 bytes"):
+        store.promote("bad")
+    (store.path("bad") / "manifest.json").write_bytes(b"")
+    broken = next(version for version in store.versions() if version.name == "bad")
+    assert "manifest.json" in broken.summary["broken"]
+    assert store.production() == "good"
+
+
+def test_the_folder_being_filled_is_named_after_the_version(store: FolderStore) -> None:
+    seen: list[str] = []
+
+    def note(folder: Path) -> None:
+        seen.append(folder.name)
+        fill(folder)
+
+    assert [store.publish(note), store.publish(note, "mine")] == seen
+
+
+def test_new_versions_sort_by_time_and_differ() -> None:
+    made = [new_version() for _ in range(100)]
+    assert len(set(made)) == 100
+    assert [name[:16] for name in made] == sorted(name[:16] for name in made)
+
+
+def test_a_version_is_never_overwritten(store: FolderStore) -> None:
+    store.publish(fill, "v1")
+    with pytest.raises(RegistryError, match="version v1 exists already"):
+        store.publish(lambda folder: write(folder, {}, {}, {}, {"alpha": 9}), "v1")
+    assert store.versions()[0].summary["alpha"] == 0.1
+
+
+def test_the_second_of_two_publishers_of_a_name_fails(store: FolderStore) -> None:
+    def race(folder: Path) -> None:
+        fill(folder)
+        store.publish(fill, "v1")
+
+    with pytest.raises(RegistryError, match="version v1 cannot be published"):
+        store.publish(race, "v1")
+    assert names(store) == ["v1"]
+    assert not list((store.root / "staging").iterdir())
+
+
+@pytest.mark.parametrize("bad", ["", "..", ".hidden", "a/b", "a b", "x" * 101, "v1\n"])
+def test_bad_version_names(store: FolderStore, bad: str) -> None:
+    with pytest.raises(RegistryError, match="bad version"):
+        store.publish(fill, bad)
+    with pytest.raises(RegistryError, match="bad version"):
+        store.path(bad)
+
+
+def test_a_failing_fill_publishes_nothing(store: FolderStore) -> None:
+    store.publish(fill, "v1")
+
+    def fail(folder: Path) -> None:
+        fill(folder)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        store.publish(fail)
+    with pytest.raises(RegistryError, match=r"has no manifest\.json"):
+        store.publish(lambda folder: None)
+    assert names(store) == ["v1"]
+    assert not list((store.root / "staging").iterdir())
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from recsys.registry import artifact
+from recsys.registry.store import FolderStore
+
+def pause():
+    print("ready", flush=True)
+    time.sleep(600)
+
+def fill(folder):
+    if sys.argv[2] == "between files":
+        (folder / "ranker.txt").write_text("tree")
+        pause()
+    if sys.argv[2] == "before the manifest":
+        artifact.sync = lambda *paths: pause()
+    artifact.write(folder, {"factors": np.ones(3)}, {}, {}, {})
+    pause()
+
+FolderStore(Path(sys.argv[1])).publish(fill)
+"""
+
+
+@pytest.mark.parametrize("moment", ["between files", "before the manifest", "filled"])
+def test_a_killed_publisher_leaves_the_old_version(store: FolderStore, moment: str) -> None:
+    store.publish(fill, "old")
+    store.promote("old")
+    process = run(KILLED, store.root, moment)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    assert names(store) == ["old"]
+    assert store.production() == "old"
+    Artifact.open(store.path())
+
+    (left,) = (store.root / "staging").iterdir()
+    store.publish(fill, "new")
+    assert left.exists(), "a young staging folder may belong to a living publisher"
+    old = time.time() - ABANDONED_SECONDS - 1
+    os.utime(left, (old, old))
+    store.publish(fill, "newer")
+    assert not left.exists()
+    assert names(store) == ["old", "new", "newer"]
+
+
+PUBLISHER = """
+import sys
+from pathlib import Path
+import numpy as np
+from recsys.registry.artifact import write
+from recsys.registry.store import FolderStore
+store = FolderStore(Path(sys.argv[1]))
+for n in range(5):
+    version = store.publish(lambda folder: write(folder, {"factors": np.full(9, n)}, {}, {}, {}))
+    store.promote(version)
+    print(version, flush=True)
+"""
+
+
+def test_concurrent_publishers_and_promoters(store: FolderStore) -> None:
+    processes = [run(PUBLISHER, store.root) for _ in range(2)]
+    printed = [process.communicate(timeout=60)[0].split() for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    published = sorted(printed[0] + printed[1])
+    assert len(set(published)) == 10
+    assert sorted(names(store)) == published
+    pointer = json.loads((store.root / "production").read_text())
+    # No promotion is lost: together the pointer and its history hold every version once.
+    assert sorted([pointer["version"], *pointer["history"]]) == published
+    for name in published:
+        Artifact.open(store.path(name))
+
+
+def test_readers_never_see_a_torn_pointer(store: FolderStore) -> None:
+    for name in ("a", "b"):
+        store.publish(fill, name)
+    store.promote("a")
+    stop, seen = threading.Event(), set[str | None]()
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.add(store.production())
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    for name in ("b", "a") * 20:
+        store.promote(name)
+    stop.set()
+    reader.join()
+    assert seen <= {"a", "b"}
+    assert store.production() == "a"
+
+
+def test_rollback_walks_back_through_promotions(store: FolderStore) -> None:
+    for name in ("a", "b", "c"):
+        store.publish(fill, name)
+    for name in ("a", "b", "b", "c", "a"):
+        store.promote(name)
+    assert [store.rollback() for _ in range(3)] == ["c", "b", "a"]
+    with pytest.raises(RegistryError, match=r"nothing to roll back to .* before a; versions: a, b, c"):
+        store.rollback()
+    assert store.production() == "a"
+    store.promote("c")
+    assert store.rollback() == "a"
+
+
+def test_rollback_to_a_broken_version_changes_nothing(store: FolderStore) -> None:
+    for name in ("a", "b"):
+        store.publish(fill, name)
+        store.promote(name)
+    (store.path("a") / "ranker.txt").write_text("TREE")
+    with pytest.raises(RegistryError, match=r"ranker\.txt has sha256"):
+        store.rollback()
+    assert store.production() == "b"
+
+
+def test_errors_list_versions(store: FolderStore) -> None:
+    with pytest.raises(RegistryError, match="no registry at"):
+        store.rollback()
+    with pytest.raises(RegistryError, match=r"no version is in production in .*; it holds no versions"):
+        store.path()
+    for n in range(7):
+        store.publish(fill, f"v{n}")
+    with pytest.raises(RegistryError, match=r"no version v9 in .*; versions: v2, v3, v4, v5, v6 and 2 older"):
+        store.path("v9")
+    with pytest.raises(RegistryError, match="no version v9"):
+        store.promote("v9")
+    with pytest.raises(RegistryError, match="nothing to roll back to"):
+        store.rollback()
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"version": 3}', "v1"])
+def test_a_broken_pointer_is_named(store: FolderStore, content: str) -> None:
+    store.publish(fill, "v1")
+    (store.root / "production").write_text(content)
+    with pytest.raises(RegistryError, match="production is broken, expected JSON with a version"):
+        store.production()
+
+
+def test_reading_makes_nothing(tmp_path: Path) -> None:
+    store = open_store(str(tmp_path / "absent"))
+    assert store.versions() == []
+    assert store.production() is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_open_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    version = open_store("registry").publish(fill)
+    assert names(open_store(str(tmp_path / "registry"))) == [version]
+    for uri in ("s3://bucket/prefix", "file:///tmp/x"):
+        with pytest.raises(RegistryError, match=f"registry {uri}: .* not supported"):
+            open_store(uri)
+    with pytest.raises(RegistryError, match="path is empty"):
+        open_store("")
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RegistryError, match="cannot make a registry at"):
+        open_store("file").publish(fill)
