@@ -1,6 +1,7 @@
 """`python -m recsys …` and the parts that the entry points share."""
 
 import argparse
+import logging
 import os
 import sys
 import time
@@ -32,9 +33,7 @@ def guarded(command: Callable[[], None]) -> int:
 
 def train_main(arguments: Sequence[str] | None = None) -> int:
     """`train_job.py`: see the README for the options."""
-    parser = argparse.ArgumentParser(
-        prog="train_job.py", description="Train, evaluate and publish a recommender."
-    )
+    parser = argparse.ArgumentParser(prog="train_job.py", description="Train, evaluate and publish a recommender.")
     parser.add_argument(
         "--data",
         default="completejourney",
@@ -77,9 +76,7 @@ def train_main(arguments: Sequence[str] | None = None) -> int:
 def _lasting(path: str, option: str, in_job: bool) -> str:
     """Refuse a relative folder inside a submitted job: its working folder is a temporary copy."""
     if in_job and "://" not in path and not Path(path).is_absolute():
-        raise ConfigError(
-            f"{option} {path}: a job's working folder is temporary; give an absolute path or s3://"
-        )
+        raise ConfigError(f"{option} {path}: a job's working folder is temporary; give an absolute path or s3://")
     return path
 
 
@@ -92,8 +89,9 @@ def _lasting_source(source: str, in_job: bool) -> str:
 def start_ray() -> None:
     """Join the cluster that the environment names, or start Ray here."""
     if not ray.is_initialized():
-        ray.init(log_to_driver=False, logging_level="WARNING")
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
     ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,9 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default=os.environ.get("MODEL_VERSION"),
         help="default: MODEL_VERSION, else the one in production",
     )
-    batch.add_argument(
-        "--users", type=Path, required=True, metavar="FILE.csv", help="with a column visitorid"
-    )
+    batch.add_argument("--users", type=Path, required=True, metavar="FILE.csv", help="with a column visitorid")
     batch.add_argument("--n", type=int, default=10)
     batch.add_argument("--out", type=Path, required=True, metavar="FILE.parquet")
     models = commands.add_parser("models", help="list, promote or roll back versions")

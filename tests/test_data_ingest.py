@@ -281,6 +281,12 @@ def test_no_usable_row(tmp_path: Path, rows: list[str], message: str) -> None:
         ingest(write(tmp_path, *rows))
 
 
+def test_parquet_without_rows(tmp_path: Path) -> None:
+    pl.DataFrame(schema=dict.fromkeys(HEADER.split(","), pl.Int64)).write_parquet(tmp_path / "events.parquet")
+    with pytest.raises(DataError, match=r"events\.parquet: no usable event among 0 rows"):
+        ingest(tmp_path)
+
+
 @pytest.mark.parametrize("column", HEADER.split(","))
 def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
     write(tmp_path, header=HEADER.replace(column, "other"))

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.data import reading
-from recsys.data.reading import HALF_WRITTEN, NOT_TEXT, pieces_of, read_piece, rows_before
+from recsys.data.reading import HALF_WRITTEN, NOT_TEXT, UNREADABLE, pieces_of, read_piece, rows_before
 from recsys.errors import DataError
 
 Rows = list[tuple[str, ...]]
@@ -136,8 +136,13 @@ def test_compressed_file_that_ends_early(tmp_path: Path, keep: float) -> None:
     data = gzip.compress(b"a,b\n" + b"".join(b"%d,%d\n" % tuple(row) for row in rows.tolist()))
     path = tmp_path / "x.csv.gz"
     path.write_bytes(data[: int(len(data) * keep)])
-    with pytest.raises(DataError, match=r"x\.csv\.gz: cannot be read as CSV"):
-        read(path, "a")
+    if keep < 0.1:
+        with pytest.raises(DataError, match=r"x\.csv\.gz: cannot be read as CSV"):
+            pieces_of(path, ["a"])
+        return
+    [(_, text, reason)] = read(path, "a")[2]
+    assert reason == UNREADABLE
+    assert text.startswith(f"{path}: cannot be read as CSV")
 
 
 def test_no_such_compression(tmp_path: Path) -> None:
@@ -180,6 +185,7 @@ def test_parquet_row_groups_are_numbered_through(tmp_path: Path, monkeypatch: py
 
 def test_parquet_without_rows(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": pa.array([], pa.int64())}), tmp_path / "x.parquet")
+    assert len(pieces_of(tmp_path / "x.parquet", ["a"])) == 1
     assert read(tmp_path / "x.parquet", "a") == ([], [], [])
 
 

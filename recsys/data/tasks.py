@@ -5,10 +5,8 @@ from typing import Any
 
 import pyarrow as pa
 import ray
-from ray.exceptions import RayTaskError
 
 from recsys.data.reading import Piece
-from recsys.errors import DataError
 
 MAX_RETRIES = 10
 """A task whose worker dies runs again, on the same blocks."""
@@ -17,7 +15,7 @@ MAX_RETRIES = 10
 def read_blocks(
     pieces: Sequence[Piece], parse: Callable[..., Iterator[pa.Table]], name: str, **settings: Any
 ) -> list["ray.ObjectRef[pa.Table]"]:
-    """Blocks of `parse(piece, number, **settings)` for each piece of the files, in no particular order."""
+    """Blocks of `parse(piece, number, **settings)` over the pieces, read by Ray Data, in any order."""
     rows = [
         {"number": number, "path": piece.path, "start": piece.start, "stop": piece.stop}
         for number, piece in enumerate(pieces)
@@ -32,10 +30,7 @@ def read_blocks(
     listed = ray.data.from_items(rows, override_num_blocks=len(rows))
     dataset = listed.map_batches(read, batch_size=1, batch_format="pyarrow")
     dataset.set_name(name)
-    try:
-        return dataset.to_arrow_refs()
-    except RayTaskError as error:
-        raise _data_error(error) from None
+    return dataset.to_arrow_refs()
 
 
 def run_tasks(
@@ -60,11 +55,3 @@ def run_split_tasks(
     results = [task.remote(*call) for call in calls]
     rows = results if parts > 1 else [[result] for result in results]
     return [list(part) for part in zip(*rows, strict=True)]
-
-
-def _data_error(error: BaseException) -> BaseException:
-    """The DataError that a task raised, where there is one behind `error`."""
-    cause: BaseException | None = error
-    while cause is not None and type(cause) is not DataError:
-        cause = getattr(cause, "cause", None) or cause.__cause__
-    return cause or error

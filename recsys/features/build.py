@@ -79,9 +79,7 @@ def _pairs(of: Profiles, users: np.ndarray, items: np.ndarray) -> dict[str, np.n
     }
 
 
-def _affinities(
-    of: Profiles, statistics: Statistics, users: np.ndarray, items: np.ndarray
-) -> dict[str, np.ndarray]:
+def _affinities(of: Profiles, statistics: Statistics, users: np.ndarray, items: np.ndarray) -> dict[str, np.ndarray]:
     """The user's interest in the item's category, its parent and its root."""
     depth = statistics.levels.shape[1]
     columns: dict[str, np.ndarray] = {}

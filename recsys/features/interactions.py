@@ -79,11 +79,7 @@ def interactions(
     keys = rows * width + things
     order = np.argsort(keys, kind="stable")
     keys, events, times = keys[order], events[order], times[order]
-    starts = (
-        np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
-        if len(keys)
-        else np.zeros(0, np.int64)
-    )
+    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))) if len(keys) else np.zeros(0, np.int64)
     n = len(starts)
     group = np.repeat(np.arange(n), np.diff(np.append(starts, len(keys))))
 
@@ -112,9 +108,7 @@ def interactions(
     fresh = np.ones(len(buys), bool)
     fresh[1:] = (buys[1:] != buys[:-1]) | (day[1:] != day[:-1])
     purchase_days += np.bincount(buys[fresh], minlength=n)
-    return Interactions(
-        width, keys[starts], counts, decayed, bought, last, first, purchase_days, first_purchase
-    )
+    return Interactions(width, keys[starts], counts, decayed, bought, last, first, purchase_days, first_purchase)
 
 
 def rank_within(users: np.ndarray, score: np.ndarray, tie: np.ndarray) -> np.ndarray:

@@ -76,9 +76,7 @@ def user_columns(of: Profiles) -> dict[str, np.ndarray]:
         "user_purchases": counts[:, PURCHASE].astype(np.float64),
         "user_purchase_rate": counts[:, PURCHASE] / np.where(some, events, np.nan),
         "user_items": np.bincount(of.by_item.users, minlength=n_users).astype(np.float64),
-        "user_categories": (
-            np.bincount(leaf.users, minlength=n_users).astype(np.float64) if leaf else _nan(n_users)
-        ),
+        "user_categories": (np.bincount(leaf.users, minlength=n_users).astype(np.float64) if leaf else _nan(n_users)),
         "user_recent_events": of.totals[:, 1],
         "user_days_idle": (of.now - newest) / DAY,
         "user_days_known": (of.now - oldest) / DAY,

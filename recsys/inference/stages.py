@@ -132,9 +132,7 @@ def select(
     )
 
 
-def ranked_lists(
-    users: np.ndarray, items: np.ndarray, scores: np.ndarray, n_users: int, depth: int
-) -> np.ndarray:
+def ranked_lists(users: np.ndarray, items: np.ndarray, scores: np.ndarray, n_users: int, depth: int) -> np.ndarray:
     """Each user's best items by score, int32 (n_users, depth), padded with UNKNOWN; ties to the smaller code."""
     lists = np.full((n_users, depth), UNKNOWN, np.int32)
     rank = rank_within(users, scores, items)

@@ -1,8 +1,4 @@
-"""Implicit-feedback matrix factorization: item factors from cmfrec, user factors by folding histories in."""
-
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cached_property
+"""Implicit-feedback matrix factorization with cmfrec."""
 
 import numpy as np
 from cmfrec import CMF_implicit
@@ -10,12 +6,15 @@ from pydantic import Field
 from scipy import sparse
 
 from recsys.errors import ModelError
-from recsys.histories import Histories, offsets_of
+from recsys.histories import Histories
+from recsys.models.factors import ItemFactors, cells
 from recsys.schema import EVENT_TYPES, UNKNOWN, Config, EventWeights
 
-PAIRS_AT_ONCE = 1 << 16
-EVENTS_AT_ONCE = 1 << 14
+__all__ = ["FactorizationConfig", "ItemFactors", "fit", "with_confidence"]
+
 TEST_USERS = 2_000
+MIN_GAIN = 0.005
+"""Of the choice of confidence: users who are tested, and the relative gain below which a step up is noise."""
 
 
 class FactorizationConfig(Config):
@@ -36,7 +35,7 @@ class FactorizationConfig(Config):
     confidence_grid: tuple[float, ...] = Field((0.003, 0.01, 0.03, 0.1, 0.3), min_length=1)
     """Where to choose from, upwards until the next one is no better."""
 
-    regularization: float = Field(0.05, gt=0)
+    regularization: float = Field(0.1, gt=0)
     """The ridge penalty λ on all factors, in units of n_cells / sqrt(n_users * n_items), as which the
     singular values of the matrix grow."""
 
@@ -74,109 +73,6 @@ class FactorizationConfig(Config):
     """Threads of the fit; the factors do not depend on it."""
 
 
-@dataclass(frozen=True)
-class ItemFactors:
-    """Item factors and what it takes to compute a user's from a history.
-
-    factors: float32 (n_known, k), B
-    rows: int32 (n_items,), position of each item in `factors`, or UNKNOWN
-    gram: float64 (k, k), BᵀB
-    regularization, alpha, log_values: as in the config of the fit
-    weights: float64 (n_types,), event weights by code
-    """
-
-    factors: np.ndarray
-    rows: np.ndarray
-    gram: np.ndarray
-    weights: np.ndarray
-    regularization: float
-    alpha: float
-    log_values: bool
-
-    @cached_property
-    def _ridge(self) -> np.ndarray:
-        """BᵀB + λI, float64 (k, k)."""
-        return self.gram + self.regularization * np.eye(len(self.gram))
-
-    @cached_property
-    def _inverse(self) -> np.ndarray:
-        return np.linalg.inv(self._ridge)
-
-    @property
-    def known(self) -> np.ndarray:
-        """Whether an item has a factor, bool (n_items,)."""
-        return self.rows != UNKNOWN
-
-    def fold_in(self, histories: Histories) -> tuple[np.ndarray, np.ndarray]:
-        """User factors float32 (n_users, k), and who is warm, bool (n_users,): has an event on an item with a
-        factor.
-
-        (BᵀB + λI + B_Sᵀ W B_S)⁻¹ B_Sᵀ (1 + w) over a user's items S, w = alpha * value (Hu, Koren, Volinsky
-        2008, eq. 4); items without a factor are ignored, and the factors of a user who is not warm are zero.
-        Users with equally many items are solved together, each by operations of its own, so that the result
-        for one user does not depend on the others.
-        """
-        users, items, values = _cells(histories, self.weights, self.log_values, self.rows)
-        lengths = np.bincount(users, minlength=len(histories))
-        starts = offsets_of(lengths)[:-1]
-        result = np.zeros((len(histories), len(self.gram)), np.float32)
-        for n_items, batch in _equal_lengths(lengths):
-            index = starts[batch][:, None] + np.arange(n_items)
-            result[batch] = self._solve(self.factors[self.rows[items[index]]], self.alpha * values[index])
-        return result, lengths > 0
-
-    def _solve(self, factors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Fold-in of m users with n items each; factors (m, n, k), weights (m, n); float64 (m, k).
-
-        With fewer items than dimensions the same solution comes from a system of n equations instead of k:
-        (G + BᵀWB)⁻¹Bᵀ = G⁻¹Bᵀ(I + WBG⁻¹Bᵀ)⁻¹.
-        """
-        left = factors.astype(np.float64)
-        right = left.transpose(0, 2, 1)
-        n_items = left.shape[1]
-        preference = 1 + weights[:, :, None]
-        if n_items > len(self.gram):
-            system = self._ridge + right @ (weights[:, :, None] * left)
-            return np.linalg.solve(system, right @ preference)[:, :, 0]
-        projected = left @ self._inverse
-        system = np.eye(n_items) + weights[:, :, None] * (projected @ right)
-        return (projected.transpose(0, 2, 1) @ np.linalg.solve(system, preference))[:, :, 0]
-
-    def score(self, user_factors: np.ndarray, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Dot products of user and item factors, float32 (n_pairs,); NaN where the item has no factor.
-
-        user_factors: float32 (n_users, k); users: int (n_pairs,), rows of it; items: int (n_pairs,), item
-        codes. A user who is not warm has zero factors and gets NaN as well.
-        """
-        rows = self.rows[items]
-        warm = np.any(user_factors != 0, axis=1)
-        result = np.full(len(items), np.nan, np.float32)
-        pairs = np.flatnonzero((rows != UNKNOWN) & warm[users])
-        for start in range(0, len(pairs), PAIRS_AT_ONCE):
-            part = pairs[start : start + PAIRS_AT_ONCE]
-            result[part] = np.einsum("ij,ij->i", user_factors[users[part]], self.factors[rows[part]])
-        return result
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays to store, by name; `settings` is float64 [λ, alpha, log_values, event weights …]."""
-        settings = np.array([self.regularization, self.alpha, self.log_values, *self.weights], np.float64)
-        return {"factors": self.factors, "rows": self.rows, "gram": self.gram, "settings": settings}
-
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "ItemFactors":
-        """From what `arrays` gave; memory-mapped arrays stay so."""
-        regularization, alpha, log_values, *weights = arrays["settings"].tolist()
-        return cls(
-            arrays["factors"],
-            arrays["rows"],
-            arrays["gram"],
-            np.array(weights),
-            regularization,
-            alpha,
-            log_values > 0,
-        )
-
-
 def fit(
     histories: Histories,
     n_items: int,
@@ -186,8 +82,9 @@ def fit(
 ) -> ItemFactors:
     """Item factors from all events of `histories`.
 
-    item_attributes: (n_items, n_attributes), a row for each item code, positive where it has the attribute;
-    or None max_users: instead of the config's
+    item_attributes: (n_items, n_attributes), a row for each item code, positive where it has the
+    attribute; or None
+    max_users: instead of the config's
 
     Users with `min_items` distinct items take part, a random sample of them where they are more than
     `max_users`. Items that none of these met have no factor. The same histories give the same bits. Where the
@@ -202,25 +99,27 @@ def fit(
 def with_confidence(
     histories: Histories, n_items: int, item_attributes: sparse.csr_array | None, config: FactorizationConfig
 ) -> FactorizationConfig:
-    """The config with its confidence set: if it was open, by climbing the grid while held-out items are found
-    better.
+    """The config with its confidence set; if open, it climbs the grid while held-out items are found better.
 
-    From a sample of the histories, up to 2,000 users' latest items are taken out with all their events. The
-    measure is the mean of 1 / log2(1 + rank) of these items among all that are new to the user.
+    From a sample of the histories, the latest items of up to 2,000 users, at most half of them, are taken
+    out with all their events. The measure is the mean of 1 / log2(1 + rank) of these items among all that
+    are new to the user.
     """
     if config.confidence is not None:
         return config
     sample = histories.take(_sample(histories, config, config.max_users_for_choice))
-    tested = np.flatnonzero(sample.lengths > 0)[:TEST_USERS]
+    tested = np.arange(0, len(sample), max(2, -(-len(sample) // TEST_USERS)))
     latest = np.full(len(sample), UNKNOWN)
     latest[tested] = sample.items[sample.offsets[tested + 1] - 1]
     rest = sample.where(sample.items != latest[sample.rows])
-    best, chosen = -1.0, config
+    best, chosen = 0.0, config.model_copy(update={"confidence": min(config.confidence_grid)})
+    if not len(rest.items):
+        return chosen
     for confidence in sorted(config.confidence_grid):
         candidate = config.model_copy(update={"confidence": confidence})
         model = _fit(rest, n_items, item_attributes, candidate)
         quality = _quality(model, rest.take(tested), latest[tested])
-        if quality <= best:
+        if quality <= best * (1 + MIN_GAIN):
             break
         best, chosen = quality, candidate
     return chosen
@@ -242,7 +141,7 @@ def _quality(model: ItemFactors, histories: Histories, targets: np.ndarray) -> f
 
 def _sample(histories: Histories, config: FactorizationConfig, max_users: int) -> np.ndarray:
     """Who takes part in a fit, int64 (at most max_users,), ascending."""
-    users, _, _ = _cells(histories, np.array(config.event_weights.by_code()), config.log_values)
+    users, _, _ = cells(histories, np.array(config.event_weights.by_code()), config.log_values)
     able = np.flatnonzero(np.bincount(users, minlength=len(histories)) >= config.min_items)
     if len(able) <= max_users:
         return able
@@ -254,11 +153,11 @@ def _fit(
 ) -> ItemFactors:
     """Item factors from exactly these histories, with a confidence that is set."""
     weights = np.array(config.event_weights.by_code())
-    users, items, values = _cells(histories, weights, config.log_values)
+    users, items, values = cells(histories, weights, config.log_values)
     if not len(users):
         raise ModelError(
-            f"factorization: no user has {config.min_items} or more distinct items with events of positive weight "
-            f"({', '.join(EVENT_TYPES)}: {weights.tolist()}); expected at least one"
+            f"factorization: no user has {config.min_items} or more distinct items with events of positive "
+            f"weight ({', '.join(EVENT_TYPES)}: {weights.tolist()}); expected at least one"
         )
     taking_part, row = np.unique(users, return_inverse=True)
     known, column = np.unique(items, return_inverse=True)
@@ -288,8 +187,8 @@ def _factorize(
         alpha=alpha,
         niter=config.iterations,
         w_item=config.attribute_weight * regularization,
-        # A missing attribute is a zero: with ones alone there would be nothing to tell apart. cmfrec then needs the
-        # centring as well: without it, it reads memory that it never wrote.
+        # A missing attribute is a zero: with ones alone there would be nothing to tell apart. With that,
+        # cmfrec needs the centring: without it, it reads memory that it never wrote.
         NA_as_zero_item=True,
         center_I=True,
         random_state=config.seed,
@@ -302,7 +201,7 @@ def _factorize(
     factors = np.ascontiguousarray(model.B_, np.float32)
     if not np.isfinite(factors).all():
         raise ModelError(
-            f"factorization: the factors of {matrix.shape[0]} users x {matrix.shape[1]} items are not finite; "
+            f"factorization: factors of {matrix.shape[0]} users x {matrix.shape[1]} items are not finite; "
             f"expected a larger factorization.regularization than {config.regularization}"
         )
     return factors
@@ -318,33 +217,3 @@ def _attributes(
     side.sort_indices()
     used = np.flatnonzero(np.bincount(side.indices, minlength=side.shape[1]))
     return side[:, used].tocoo() if len(used) else None
-
-
-def _cells(
-    histories: Histories, weights: np.ndarray, log_values: bool, rows: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """User, item and value of every (user, item) with events of positive weight, by user and then item.
-
-    With `rows`, only of items that have one. Events are counted by type and the counts weighted, so that a
-    cell's value does not depend on the order of its events.
-    """
-    keep = weights[histories.events] > 0
-    if rows is not None:
-        keep &= rows[histories.items] != UNKNOWN
-    users, items, events = histories.rows[keep], histories.items[keep], histories.events[keep]
-    width = int(items.max(initial=0)) + 1
-    cells, cell = np.unique(users * width + items, return_inverse=True)
-    counts = np.bincount(cell * len(weights) + events, minlength=len(cells) * len(weights))
-    values = (counts.reshape(-1, len(weights)) * weights).sum(axis=1)
-    return cells // width, cells % width, np.log1p(values) if log_values else values
-
-
-def _equal_lengths(lengths: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Each length above 0 with the positions that have it, a bounded number at once."""
-    order = np.argsort(lengths, kind="stable")
-    distinct, first = np.unique(lengths[order], return_index=True)
-    for length, group in zip(distinct.tolist(), np.split(order, first[1:]), strict=True):
-        if length:
-            step = max(1, EVENTS_AT_ONCE // length)
-            for start in range(0, len(group), step):
-                yield length, group[start : start + step]

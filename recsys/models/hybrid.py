@@ -32,8 +32,7 @@ class HybridConfig(Config):
     """Weights to choose from, each between 0 and 1."""
 
     max_drift: float = Field(0.1, gt=0, le=1)
-    """Largest accepted difference of a quantile of calibrated scores between the evaluated and the refitted
-    model."""
+    """Largest accepted difference of a quantile of calibrated scores between evaluated and refitted model."""
 
     @field_validator("grid")
     @classmethod
@@ -44,8 +43,7 @@ class HybridConfig(Config):
 
 
 class Calibration(Config):
-    """A strictly increasing map of raw scores onto [0, 1]: sigmoid(slope * score + intercept) (Platt
-    1999)."""
+    """A strictly increasing map of raw scores onto [0, 1]: sigmoid(slope * score + intercept), Platt 1999."""
 
     slope: float = Field(1.0, gt=0, allow_inf_nan=False)
     intercept: float = Field(0.0, allow_inf_nan=False)
@@ -63,8 +61,7 @@ class Blend(Config):
     mf: Calibration
 
     def __call__(self, lgb_raw: np.ndarray, mf_raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """score, lgb_score and mf_score, float64 (n,) each; mf_raw and mf_score are NaN where there is
-        none."""
+        """score, lgb_score and mf_score, float64 (n,) each; mf is NaN where there is none."""
         lgb_scores, mf_scores = self.lgb(lgb_raw), self.mf(mf_raw)
         return mix(lgb_scores, mf_scores, self.alpha), lgb_scores, mf_scores
 
@@ -80,15 +77,13 @@ def choose_alpha(
     metric: Callable[[np.ndarray], float],
     grid: Sequence[float],
 ) -> tuple[float, dict[float, float]]:
-    """The alpha whose blend of calibrated scores has the highest metric, the smallest of equals; and all
-    metrics."""
+    """The alpha whose blend of calibrated scores has the best metric, the smallest of equals; all metrics."""
     curve = {alpha: metric(mix(lgb_scores, mf_scores, alpha)) for alpha in sorted(grid)}
     return max(curve, key=curve.__getitem__), curve
 
 
 def fit_calibration(scores: np.ndarray, labels: np.ndarray) -> Calibration:
-    """Platt's sigmoid for scores (n,) whose rows were hits where `labels` (n,) is above 0; NaN scores are
-    left out.
+    """Platt's sigmoid for scores (n,) whose rows are hits where `labels` (n,) is above 0; NaN is left out.
 
     Logistic regression with Platt's smoothed targets, on standardized scores. The map must keep the order, so
     the slope is at least MIN_SLOPE per standard deviation, even where hits score lower than the rest, and
@@ -111,9 +106,7 @@ def fit_calibration(scores: np.ndarray, labels: np.ndarray) -> Calibration:
         """Mean cross entropy and its gradient."""
         linear = theta[0] * z + theta[1]
         error = expit(linear) - targets
-        return float(np.mean(np.logaddexp(0, linear) - targets * linear)), np.array(
-            [error @ z, error.sum()]
-        ) / len(z)
+        return float(np.mean(np.logaddexp(0, linear) - targets * linear)), np.array([error @ z, error.sum()]) / len(z)
 
     fitted = minimize(
         loss,
@@ -127,8 +120,7 @@ def fit_calibration(scores: np.ndarray, labels: np.ndarray) -> Calibration:
 
 
 def score_drift(calibration: Calibration, before: np.ndarray, after: np.ndarray) -> float:
-    """Largest difference between the quantiles (1% to 99%) of two models' calibrated scores on the same kind
-    of rows.
+    """Largest difference between the quantiles (1% to 99%) of two models' calibrated scores on like rows.
 
     before, after: raw scores (n,) and (m,); NaN is left out. 0 where one of them has no scores.
     """
@@ -136,6 +128,4 @@ def score_drift(calibration: Calibration, before: np.ndarray, after: np.ndarray)
     if not len(before) or not len(after):
         return 0.0
     levels = np.array(QUANTILES)
-    return float(
-        np.abs(np.quantile(calibration(before), levels) - np.quantile(calibration(after), levels)).max()
-    )
+    return float(np.abs(np.quantile(calibration(before), levels) - np.quantile(calibration(after), levels)).max())

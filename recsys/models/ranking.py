@@ -13,8 +13,7 @@ from recsys.schema import Config
 
 Backend = Literal["lightgbm"]
 Progress = Callable[[int, float], None]
-"""Called after each tree with the number of trees so far and the validation NDCG@10 (NaN without validation
-data)."""
+"""Called after each tree with their number so far and the validation NDCG@10 (NaN without such data)."""
 
 NDCG_AT = 10
 METRIC = f"ndcg@{NDCG_AT}"
@@ -136,9 +135,7 @@ class LightGBMRanker:
         try:
             return cls(lightgbm.Booster(model_str=text), threads)
         except lightgbm.basic.LightGBMError as error:
-            raise ModelError(
-                f"ranker: not a LightGBM model text ({error}); starts with {text[:40]!r}"
-            ) from error
+            raise ModelError(f"ranker: not a LightGBM model text ({error}); starts with {text[:40]!r}") from error
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         if not len(features):
@@ -169,8 +166,7 @@ def train(
     n_trees: int | None = None,
     progress: Progress | None = None,
 ) -> Ranker:
-    """A ranker with the number of trees that was best on `valid`, by NDCG@10 over its groups for either
-    objective.
+    """A ranker with as many trees as were best on `valid`, by NDCG@10 of its groups for either objective.
 
     categorical: names of features that hold category codes; negative codes and NaN count as missing.
     n_trees: exactly so many trees, without early stopping (for a refit).
@@ -195,7 +191,7 @@ def train(
         callbacks=callbacks,
     )
     best = booster.best_iteration if booster.best_iteration > 0 else -1
-    # Through the text, so that the ranker in use is to the bit the one that will be stored, and lets go of the data.
+    # Through the text: the ranker in use is then to the bit the one that is stored, and lets go of the data.
     return LightGBMRanker.from_text(booster.model_to_string(num_iteration=best), config.threads)
 
 
@@ -225,7 +221,7 @@ def _dataset(
 ) -> lightgbm.Dataset:
     labels = data.labels > 0 if config.objective == "binary" else data.labels
     return lightgbm.Dataset(
-        data.features,
+        _without_negatives(data.features, [list(feature_names).index(name) for name in categorical]),
         label=labels.astype(np.float32),
         group=data.groups,
         weight=data.weights,
@@ -235,6 +231,16 @@ def _dataset(
         params={"max_bin": config.max_bin, "verbosity": -1, "num_threads": config.threads},
         free_raw_data=True,
     )
+
+
+def _without_negatives(features: np.ndarray, columns: list[int]) -> np.ndarray:
+    """Negative codes as NaN, which LightGBM would make of them as well, but with a warning."""
+    negative = features[:, columns] < 0
+    if not negative.any():
+        return features
+    changed = features.copy()
+    changed[:, columns] = np.where(negative, np.nan, features[:, columns])
+    return changed
 
 
 def _check(
@@ -252,23 +258,19 @@ def _check(
         )
     if int(np.sum(data.groups)) != n_rows or (len(data.groups) and np.min(data.groups) < 1):
         raise ModelError(
-            f"ranker {role} data: {len(data.groups)} query groups of {np.sum(data.groups)} rows in all; expected "
-            f"groups of one row or more that add up to {n_rows}"
+            f"ranker {role} data: {len(data.groups)} query groups of {np.sum(data.groups)} rows in all; "
+            f"expected groups of one row or more that add up to {n_rows}"
         )
     positives = int(np.count_nonzero(data.labels > 0))
     if not 0 < positives < n_rows:
-        raise ModelError(
-            f"ranker {role} data: {positives} positive labels in {n_rows} rows; expected some, not all"
-        )
+        raise ModelError(f"ranker {role} data: {positives} positive labels in {n_rows} rows; expected some, not all")
     if not 0 <= np.min(data.labels) <= np.max(data.labels) < len(config.label_gain):
         raise ModelError(
-            f"ranker {role} data: labels from {np.min(data.labels)} to {np.max(data.labels)}; expected grades "
-            f"from 0 to {len(config.label_gain) - 1}, one for each of ranker.label_gain"
+            f"ranker {role} data: labels from {np.min(data.labels)} to {np.max(data.labels)}; expected "
+            f"grades from 0 to {len(config.label_gain) - 1}, one for each of ranker.label_gain"
         )
     if unknown := set(categorical) - set(feature_names):
-        raise ModelError(
-            f"ranker: categorical features {sorted(unknown)} are not among {list(feature_names)}"
-        )
+        raise ModelError(f"ranker: categorical features {sorted(unknown)} are not among {list(feature_names)}")
 
 
 def _reporter(progress: Progress) -> Callable[[lightgbm.callback.CallbackEnv], None]:

@@ -83,9 +83,7 @@ class SnapshotPart:
     totals: Totals
 
 
-def snapshot_part(
-    users: pa.Array, histories: Histories, category: np.ndarray, config: HistoryConfig
-) -> SnapshotPart:
+def snapshot_part(users: pa.Array, histories: Histories, category: np.ndarray, config: HistoryConfig) -> SnapshotPart:
     """Cut histories to size; category: int32 (n_items,), codes or UNKNOWN."""
     rows = np.flatnonzero(histories.lengths > config.max_events)
     heavy = histories.take(rows)
@@ -103,9 +101,7 @@ def snapshot_part(
 
 def assemble(parts: Sequence[SnapshotPart], kind: IdKind) -> Snapshot:
     """One snapshot of disjoint users, ordered by id."""
-    ids = pa.concat_arrays([part.users for part in parts]).cast(
-        pa.int64() if kind == "int64" else pa.string()
-    )
+    ids = pa.concat_arrays([part.users for part in parts]).cast(pa.int64() if kind == "int64" else pa.string())
     order = pc.sort_indices(ids).to_numpy()
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
@@ -116,10 +112,7 @@ def assemble(parts: Sequence[SnapshotPart], kind: IdKind) -> Snapshot:
     merged = Totals(
         rows[by_row],
         np.concatenate([t.counts for t in totals]).reshape(-1, len(EVENT_TYPES))[by_row],
-        *(
-            np.concatenate([getattr(t, name) for t in totals])[by_row]
-            for name in ("first", "items", "categories")
-        ),
+        *(np.concatenate([getattr(t, name) for t in totals])[by_row] for name in ("first", "items", "categories")),
     )
     return Snapshot(
         Ids(ids.take(pa.array(order))),

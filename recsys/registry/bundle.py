@@ -28,6 +28,7 @@ from recsys.schema import UNKNOWN, Config
 
 RANKER: Final = "ranker.txt"
 METRICS: Final = "metrics.json"
+CONFIG: Final = "config.json"
 
 
 class Counts(Config):
@@ -108,14 +109,10 @@ def read(directory: Path, verify: bool = True) -> Bundle:
         about = About.model_validate({name: opened.manifest.get(name) for name in About.model_fields})
     except ValidationError as error:
         first = error.errors()[0]
-        raise RegistryError(
-            f"{directory}: manifest entry {'.'.join(map(str, first['loc']))}: {first['msg']}"
-        ) from None
+        raise RegistryError(f"{directory}: manifest entry {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     if about.features != NAMES:
         odd = sorted(set(about.features) ^ set(NAMES))
-        raise RegistryError(
-            f"{directory}: made for other features than this code builds: {odd[:5] or 'other order'}"
-        )
+        raise RegistryError(f"{directory}: made for other features than this code builds: {odd[:5] or 'other order'}")
     arrays = {name: opened.array(name) for name in _array_names(opened)}
     items, users, categories = (_ids(opened, name) for name in ("items", "users", "categories"))
     return Bundle(
@@ -176,9 +173,7 @@ def _tables(about: About, arrays: Mapping[str, np.ndarray]) -> Tables:
         PopularityLists(**_under("popularity", arrays)),
         about.exclude_purchased,
     )
-    return Tables(
-        about.date_range.end, statistics, retrieval, ItemFactors.from_arrays(_under("factorization", arrays))
-    )
+    return Tables(about.date_range.end, statistics, retrieval, ItemFactors.from_arrays(_under("factorization", arrays)))
 
 
 def _prefixed(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

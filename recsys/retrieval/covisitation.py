@@ -30,9 +30,7 @@ class CovisitationConfig(Config):
     """Pairs of less weight than this are dropped."""
 
 
-def pair_counts(
-    histories: Histories, n_items: int, config: CovisitationConfig
-) -> tuple[np.ndarray, np.ndarray]:
+def pair_counts(histories: Histories, n_items: int, config: CovisitationConfig) -> tuple[np.ndarray, np.ndarray]:
     """Weighted counts of unordered pairs within users.
 
     Returns keys int64 (n,), ascending, low item * n_items + high item, and counts int64 (n,).
@@ -55,9 +53,7 @@ def pair_counts(
     return merge_counts([(np.concatenate(keys), np.concatenate(weights))])
 
 
-def _newest_items(
-    histories: Histories, n_items: int, limit: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _newest_items(histories: Histories, n_items: int, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Each user's `limit` newest distinct items and their newest times, by (user, time, item)."""
     keys = histories.rows * n_items + histories.items
     order = np.argsort(keys, kind="stable")

@@ -84,9 +84,7 @@ class Candidates:
         return Candidates(self.n_users, self.users[rows], self.items[rows], self.scores[rows])
 
 
-def generate(
-    of: Profiles, tables: RetrievalTables, statistics: Statistics, config: CandidateConfig
-) -> Candidates:
+def generate(of: Profiles, tables: RetrievalTables, statistics: Statistics, config: CandidateConfig) -> Candidates:
     """At most `config.size` candidates for each user, by weighted turns of the sources.
 
     A source's r-th best item has priority (r + 1) / share; an item takes its best one; ties go to the
@@ -112,9 +110,7 @@ def generate(
     return Candidates(n_users, users[best], items[best], scores[best])
 
 
-def _proposals(
-    of: Profiles, tables: RetrievalTables, statistics: Statistics, config: CandidateConfig
-) -> list[Scored]:
+def _proposals(of: Profiles, tables: RetrievalTables, statistics: Statistics, config: CandidateConfig) -> list[Scored]:
     """One list of allowed items for each source, in the order of SOURCES."""
     by_item, n_items, n_users = of.by_item, statistics.n_items, len(of)
     near = seeds(by_item, config.seeds)

@@ -21,10 +21,8 @@ def seeds(by_item: Interactions, limit: int) -> Scored:
 
 
 def neighbours_of(seeds: Scored, table: Neighbours, n_items: int) -> Scored:
-    """Items near the seeds, by the sum of seed weight share × neighbour score."""
-    total = np.bincount(
-        seeds.users, seeds.scores, minlength=int(seeds.users.max()) + 1 if len(seeds.users) else 0
-    )
+    """Items near the seeds, by the sum of seed weight share times neighbour score."""
+    total = np.bincount(seeds.users, seeds.scores, minlength=int(seeds.users.max()) + 1 if len(seeds.users) else 0)
     share = seeds.scores / np.maximum(total[seeds.users], 1e-300)
     lengths = np.diff(table.offsets)[seeds.items]
     index = ragged_indices(table.offsets[seeds.items], lengths)

@@ -10,8 +10,11 @@ from recsys.histories import offsets_of, ragged_indices
 from recsys.schema import UNKNOWN, Config
 
 BLOCK = 64
-"""Query items a matrix product handles at once; small enough that its scores stay in the processor's
-cache."""
+"""Query items in one matrix product; few enough that their scores stay in the processor's cache."""
+
+
+STEP = np.float32(2**-10)
+"""The widest step of float16 between 0 and 1."""
 
 
 class NeighboursConfig(Config):
@@ -22,8 +25,7 @@ class NeighboursConfig(Config):
 
     max_targets: int = Field(20_000, ge=1)
     """Only this many items, those with the most interactions, can be neighbours. All pairs of 235,000 items
-    would cost twelve times the work, and items at the far end of the tail are hardly ever the right
-    answer."""
+    would cost twelve times the work, and items far down the tail are hardly ever the right answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,8 @@ def mf_neighbours(
     support: int64 (n_items,), interactions of each item, which choose the possible neighbours
     queries: int (n,), the items that get a list; None means all that have factors
 
-    Only positive cosines count and no item is its own neighbour. Scores are float16 and ranked as such, ties
-    by item code, so that the last bits of a matrix product decide nothing.
+    Only cosines above 0.001 count and no item is its own neighbour. Scores are float16 and ranked as such,
+    ties by item code, so that the last bits of a matrix product decide nothing.
     """
     known = np.flatnonzero(rows != UNKNOWN)
     queries = known if queries is None else np.unique(queries[rows[queries] != UNKNOWN])
@@ -127,16 +129,15 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def _floor(scores: np.ndarray, count: int) -> np.ndarray:
-    """A bound per row, not negative, that its `count` best positive scores all exceed; float32 (n_rows,).
+    """A bound per row that its `count` best scores exceed, or STEP where that is higher; float32 (n_rows,).
 
     Columns are dealt into groups; the count-th best of the group maxima cannot exceed the count-th best
-    score, and is cheap to find. The margin is one step of float16 at 1, so that scores that round to a tie
-    survive together.
+    score, and is cheap to find. A step of margin lets scores that round to a tie survive together.
     """
     n_groups = 16 * count
     if scores.shape[1] < 2 * n_groups:
-        return np.zeros(len(scores), np.float32)
+        return np.full(len(scores), STEP)
     width = scores.shape[1] // n_groups
     grouped = scores[:, : width * n_groups].reshape(len(scores), width, n_groups)
     bound = np.partition(grouped.max(axis=1), n_groups - count, axis=1)[:, n_groups - count]
-    return np.maximum(bound - np.float32(2**-10), 0)
+    return np.maximum(bound - STEP, STEP)

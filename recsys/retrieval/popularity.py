@@ -86,6 +86,4 @@ def in_categories(lists: PopularityLists, by_category: Interactions, limit: int)
     index = ragged_indices(lists.category_offsets[categories], lengths)
     rank = ragged_indices(np.zeros_like(lengths), lengths)
     share = interest / np.maximum(total[users], 1e-12)
-    return Scored(
-        np.repeat(users, lengths), lists.category_items[index], np.repeat(share, lengths) / (rank + 1.0)
-    )
+    return Scored(np.repeat(users, lengths), lists.category_items[index], np.repeat(share, lengths) / (rank + 1.0))

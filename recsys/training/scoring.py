@@ -1,4 +1,4 @@
-"""Score the candidates of test users with every ranker at once, as Ray tasks over chunks of users."""
+"""Score the candidates of test users with several rankers at once, as Ray tasks over chunks of users."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,17 +15,19 @@ from recsys.evaluation import protocol
 from recsys.evaluation.protocol import TestCases
 from recsys.histories import Histories
 from recsys.inference.stages import CandidateStage, FactorStage, candidate_features, chunks
-from recsys.models.ranking import Backend, ranker_from_text
+from recsys.models.ranking import Ranker, ranker_from_text
 from recsys.models.tables import Tables
 
 CHUNK = 500
+"""Users of one task."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScoredCandidates:
-    """Raw scores of candidates; users, items and (source) scores as in Candidates.
+    """Raw scores of candidates.
 
-    lgb: float64 (n_rankers, n), mf: float32 (n,), NaN where there is none; warm: bool (n_users,)
+    users: int64 (n,), items: int32 (n,), sources: float32 (n, n_sources), see Candidates
+    lgb: float64 (n_rankers, n); mf: float32 (n,), NaN where there is none; warm: bool (n_users,)
     """
 
     users: np.ndarray
@@ -38,10 +40,10 @@ class ScoredCandidates:
 
 def find_cases(shop: ShopData, age: int, days: int, config: TrainConfig) -> TestCases:
     """The protocol's test users for the `days` after the cut at `age`."""
-    start, end = cut(shop.end, age), cut(shop.end, age - days)
     known = np.zeros(len(shop.items), bool)
     known[shop.daily.item[shop.daily.age >= age]] = True
-    calls = [(partition, start, end, config.target_codes, ray.put(known)) for partition in shop.partitions]
+    window = cut(shop.end, age), cut(shop.end, age - days)
+    calls = [(partition, *window, config.target_codes, ray.put(known)) for partition in shop.partitions]
     found = ray.get(run_tasks(partition_cases, "find test users", calls))
     return protocol.sample(found, config.evaluation.max_users)
 
@@ -49,28 +51,23 @@ def find_cases(shop: ShopData, age: int, days: int, config: TrainConfig) -> Test
 def partition_cases(
     partition: UserPartition, start: int, end: int, targets: Sequence[int], known: np.ndarray
 ) -> TestCases:
-    return protocol.test_cases(
-        partition.users, partition.histories, start, end, targets=targets, known_items=known
-    )
+    return protocol.test_cases(partition.users, partition.histories, start, end, targets=targets, known_items=known)
 
 
 def score_users(
     histories: Histories,
     tables: "ray.ObjectRef[Tables]",
-    rankers: Sequence[str],
-    backend: Backend,
+    rankers: Sequence[Ranker],
     now: int,
     config: TrainConfig,
 ) -> ScoredCandidates:
-    """Candidates of all users with the raw scores of the rankers, given as their texts."""
-    texts = ray.put(list(rankers))
-    calls = [
-        (histories.take(users), tables, texts, backend, now, config) for users in chunks(histories, CHUNK)
-    ]
+    """Candidates of all users with the raw scores of each ranker; histories end at or before `now` (ms)."""
+    texts = ray.put([ranker.to_text() for ranker in rankers])
+    calls = [(histories.take(users), tables, texts, now, config) for users in chunks(histories, CHUNK)]
     parts: list[ScoredCandidates] = ray.get(run_tasks(score_chunk, "score test users", calls))
-    starts = np.cumsum([0, *(len(part.warm) for part in parts)])
+    starts = np.cumsum([0, *(len(part.warm) for part in parts)])[:-1]
     return ScoredCandidates(
-        np.concatenate([part.users + start for part, start in zip(parts, starts, strict=False)]),
+        np.concatenate([part.users + start for part, start in zip(parts, starts, strict=True)]),
         np.concatenate([part.items for part in parts]),
         np.concatenate([part.sources for part in parts]),
         np.concatenate([part.lgb for part in parts], axis=1),
@@ -80,17 +77,12 @@ def score_users(
 
 
 def score_chunk(
-    histories: Histories,
-    tables: Tables,
-    rankers: Sequence[str],
-    backend: Backend,
-    now: int,
-    config: TrainConfig,
+    histories: Histories, tables: Tables, rankers: Sequence[str], now: int, config: TrainConfig
 ) -> ScoredCandidates:
     stage = CandidateStage(tables, config.inference)
     of = stage.profile(histories, now)
     candidates = stage(of)
     features = candidate_features(of, candidates, tables.statistics)
-    lgb = [ranker_from_text(text, backend).predict(features) for text in rankers]
+    lgb = [ranker_from_text(text, config.ranker.backend).predict(features) for text in rankers]
     mf, warm = FactorStage(tables.factors)(of.histories, candidates)
     return ScoredCandidates(candidates.users, candidates.items, candidates.scores, np.stack(lgb), mf, warm)

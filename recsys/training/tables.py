@@ -36,9 +36,7 @@ class CutSettings:
     exclude_purchased: bool | None
 
 
-def fit_tables(
-    shop: ShopData, ages: Sequence[int], config: TrainConfig
-) -> "dict[int, ray.ObjectRef[Tables]]":
+def fit_tables(shop: ShopData, ages: Sequence[int], config: TrainConfig) -> "dict[int, ray.ObjectRef[Tables]]":
     """Tables as of each age, each from nothing but its own past."""
     daily, catalog = ray.put(shop.daily), ray.put(shop.catalog)
     able = run_tasks(
@@ -68,28 +66,20 @@ def fit_tables(
     return tables
 
 
-def count_able_users(
-    partition: UserPartition, end: int, ages: Sequence[int], config: TrainConfig
-) -> np.ndarray:
+def count_able_users(partition: UserPartition, end: int, ages: Sequence[int], config: TrainConfig) -> np.ndarray:
     """Users with enough distinct items for the factorization at each age; int64 (n_ages,)."""
     return np.array([_able(partition.histories.until(cut(end, age)), config).sum() for age in ages])
 
 
-def count_partition(
-    partition: UserPartition, n_items: int, settings: CutSettings, config: TrainConfig
-) -> PairCounts:
+def count_partition(partition: UserPartition, n_items: int, settings: CutSettings, config: TrainConfig) -> PairCounts:
     past = partition.histories.until(settings.time)
     return count_pairs(past, n_items, settings.time, config.inference.candidates.covisitation)
 
 
-def sample_partition(
-    partition: UserPartition, settings: CutSettings, share: float, config: TrainConfig
-) -> Histories:
+def sample_partition(partition: UserPartition, settings: CutSettings, share: float, config: TrainConfig) -> Histories:
     """Histories of a share of the users who can take part in the factorization, chosen by a hash of their ids."""
     past = partition.histories.until(settings.time)
-    chosen = _able(past, config) & (
-        hashes(partition.users, config.seed * 2 + SAMPLE_SALT) <= share * float(2**64)
-    )
+    chosen = _able(past, config) & (hashes(partition.users, config.seed * 2 + SAMPLE_SALT) <= share * float(2**64))
     return past.take(np.flatnonzero(chosen))
 
 
@@ -101,20 +91,14 @@ def _able(histories: Histories, config: TrainConfig) -> np.ndarray:
     return np.asarray(distinct >= config.factorization.min_items)
 
 
-def fit_cut(
-    daily: Any, catalog: Any, settings: CutSettings, config: TrainConfig, n_parts: int, *parts: Any
-) -> Tables:
+def fit_cut(daily: Any, catalog: Any, settings: CutSettings, config: TrainConfig, n_parts: int, *parts: Any) -> Tables:
     """One cut's tables from the partial counts and samples of all partitions (n_parts of each)."""
     counts = add_counts(parts[:n_parts])
     past = Histories.concat(parts[n_parts:])
     candidates = config.inference.candidates
     ancestors = catalog.ancestors(config.category_levels)
-    stats = statistics(
-        daily, settings.age, catalog.as_of(settings.time), ancestors, counts.repeats, config.statistics
-    )
-    attributes = (
-        category_attributes(stats.levels, len(ancestors)) if config.factorization.item_attributes else None
-    )
+    stats = statistics(daily, settings.age, catalog.as_of(settings.time), ancestors, counts.repeats, config.statistics)
+    attributes = category_attributes(stats.levels, len(ancestors)) if config.factorization.item_attributes else None
     factors = fit(past, stats.n_items, attributes, config.factorization, settings.max_users)
     exclude = settings.exclude_purchased
     if exclude is None:

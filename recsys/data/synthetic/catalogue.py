@@ -120,8 +120,9 @@ class Shelves:
         n = shape.items
         weight = rng.lognormal(0, behaviour.popularity_spread, n)
         rank = np.empty(n)
-        # The shelf follows popularity loosely, and holds goods that were there from the beginning.
-        rank[np.argsort(-weight * rng.lognormal(0, 0.5, n) * (goods.born[:n] < 0))] = np.arange(n)
+        conversion = rng.lognormal(-(behaviour.conversion_spread**2) / 2, behaviour.conversion_spread, n)
+        # The shelf follows sales loosely, and its head was in the shop from the beginning.
+        rank[np.argsort(-weight * conversion * rng.lognormal(0, 0.5, n) * (goods.born[:n] < 0))] = np.arange(n)
         moved = np.flatnonzero(goods.moved[:n] < DAYS).astype(np.int32)
         item = np.concatenate([np.arange(n, dtype=np.int32), moved])
         place = np.concatenate(
@@ -143,7 +144,7 @@ class Shelves:
             interest=interest / interest.sum(),
             weight=weight,
             shelf=(rank + 1 + behaviour.shelf_head) ** -behaviour.shelf_exponent,
-            conversion=rng.lognormal(-(behaviour.conversion_spread**2) / 2, behaviour.conversion_spread, n),
+            conversion=conversion,
             drift=rng.normal(0, behaviour.drift_spread, n),
             staple=staples[goods.leaf[:n]],
             born=goods.born[:n],

@@ -1,0 +1,50 @@
+"""What a training run says to the person who watches it."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from recsys import console
+from recsys.config import TrainConfig
+from recsys.data.ingest import ShopData
+
+
+def show_data(shop: ShopData) -> None:
+    """Say what was read, and what was set aside."""
+    events = ", ".join(f"{count:,} {name}" for name, count in shop.event_counts.items())
+    console.line(
+        f"{events}; {shop.n_users:,} users, {len(shop.items):,} items, {len(shop.catalog.categories):,} categories, "
+        f"{_day(shop.start)} to {_day(shop.end)}"
+    )
+    quality = shop.quality
+    aside = ", ".join(f"{count:,} {reason}" for reason, count in quality.events_quarantined.items())
+    console.line(
+        f"{quality.events_read:,} event rows read, {quality.duplicates:,} duplicates dropped, "
+        f"quarantined: {aside or 'none'}"
+    )
+
+
+def _day(time: int) -> str:
+    return datetime.fromtimestamp(time / 1000, UTC).strftime("%Y-%m-%d")
+
+
+def show_metrics(metrics: dict[str, Any], config: TrainConfig) -> None:
+    """Print the metrics tables, warm and cold users apart."""
+    k, days = config.evaluation.k, config.evaluation.test_days
+    names = [f"{name}@{k}" for name in ("ndcg", "recall", "precision", "hit", "mrr", "coverage")]
+    columns = ["system", "group", "users", *names]
+    bounds = [f"ndcg@{k}_{name}" for name in ("low", "high", "seeds")]
+    rows = [[row[name] for name in (*columns, *bounds)] for row in metrics["table"]]
+    title = f"test window of {days} days; low, high (95%) and seeds (standard deviation) are of ndcg@{k}"
+    console.table([*columns, "low", "high", "seeds"], rows, title)
+    columns = ["system", "users", *names[:2]]
+    rows = [[row[name] for name in columns] for row in metrics["new_items"] if row["group"] == "all"]
+    console.table(columns, rows, "only items that are new to the user")
+    found = metrics["candidates"]
+    sources = [list(row.values()) for row in found["sources"]]
+    title = (
+        f"candidates: {found['per_user']:.0f} a user, recall {found['recall']:.3f}, ROC-AUC {found['roc_auc']:.3f}, "
+        f"average precision {found['average_precision']:.3f}"
+    )
+    console.table(["source", "share", "recall", "found by it alone"], sources, title)
+    gaps = [list(row.values()) for row in metrics["differences"]]
+    console.table(["hybrid minus", "mean", "low", "high"], gaps, f"paired differences of ndcg@{k}")

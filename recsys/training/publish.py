@@ -1,0 +1,75 @@
+"""Put a trained model into the registry."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+
+from recsys.config import TrainConfig
+from recsys.data.ingest import ShopData
+from recsys.data.shop import UserPartition
+from recsys.data.tasks import run_tasks
+from recsys.features.definitions import NAMES
+from recsys.models.hybrid import Blend
+from recsys.models.ranking import Ranker
+from recsys.models.snapshot import HistoryConfig, SnapshotPart, assemble, snapshot_part
+from recsys.models.tables import Tables
+from recsys.registry.bundle import CONFIG, METRICS, About, Bundle, Counts, DateRange, write
+from recsys.registry.store import Store
+from recsys.training.judge import HYBRID
+
+
+def publish(
+    shop: ShopData,
+    tables: Tables,
+    ranker: Ranker,
+    blend: Blend,
+    metrics: dict[str, Any],
+    store: Store,
+    config: TrainConfig,
+) -> str:
+    """Write the bundle, publish it and put it into production; returns the version."""
+    category = ray.put(tables.statistics.category)
+    calls = [(partition, category, config.inference.history) for partition in shop.partitions]
+    parts: list[SnapshotPart] = ray.get(run_tasks(partition_snapshot, "cut histories to size", calls))
+    snapshot = assemble(parts, shop.user_kind)
+    about = _about(shop, tables, blend, metrics, config)
+    catalog = shop.catalog
+    ancestors = catalog.ancestors(config.category_levels)
+
+    def fill(folder: Path) -> None:
+        bundle = Bundle(folder.name, about, shop.items, catalog.categories, ancestors, tables, ranker, snapshot)
+        texts = {METRICS: json.dumps(metrics, indent=1), CONFIG: config.model_dump_json(indent=1)}
+        write(bundle, folder, texts)
+
+    version = store.publish(fill)
+    store.promote(version)
+    return version
+
+
+def _about(shop: ShopData, tables: Tables, blend: Blend, metrics: dict[str, Any], config: TrainConfig) -> About:
+    name = f"ndcg@{config.evaluation.k}"
+    return About(
+        fingerprint=shop.fingerprint,
+        date_range=DateRange(start=shop.start, end=shop.end),
+        counts=Counts(
+            events=shop.event_counts,
+            users=shop.n_users,
+            items=len(shop.items),
+            mf_items=int(tables.factors.known.sum()),
+        ),
+        targets=config.targets,
+        features=NAMES,
+        backend=config.ranker.backend,
+        blend=blend,
+        exclude_purchased=tables.retrieval.exclude_purchased,
+        live_watermark=shop.end,
+        inference=config.inference.model_dump(mode="json"),
+        headline={f"{name} {row['group']}": row[name] for row in metrics["table"] if row["system"] == HYBRID},
+    )
+
+
+def partition_snapshot(partition: UserPartition, category: np.ndarray, config: HistoryConfig) -> SnapshotPart:
+    return snapshot_part(partition.users, partition.histories, category, config)

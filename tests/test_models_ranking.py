@@ -1,0 +1,175 @@
+"""The contract of every ranker backend, and training."""
+
+from typing import get_args
+
+import numpy as np
+import pytest
+
+from recsys.errors import ModelError
+from recsys.models.ranking import Backend, RankerConfig, RankingData, ranker_from_text, train
+
+NAMES = ["signal", "category", "noise"]
+GOOD_CATEGORY = 3
+
+
+def planted(n_groups=150, size=20, seed=0):
+    """A hit is likely where the signal is high, and where the category is GOOD_CATEGORY; a tenth lacks one."""
+    rng = np.random.default_rng(seed)
+    n_rows = n_groups * size
+    signal, noise = rng.normal(size=(2, n_rows))
+    category = rng.integers(0, 8, n_rows)
+    rule = 2 * signal + 4 * (category == GOOD_CATEGORY)
+    category[rng.random(n_rows) < 0.1] = -1
+    labels = (rule + rng.normal(size=n_rows) > 4).astype(np.int8)
+    features = np.stack([signal, category, noise], axis=1).astype(np.float32)
+    return RankingData(features, labels, np.full(n_groups, size, np.int32))
+
+
+def config(backend="lightgbm", **settings):
+    return RankerConfig(backend=backend, min_child_samples=20, threads=1, **settings)
+
+
+def probe(signal, category):
+    return np.float32([[signal, category, 0.0]])
+
+
+@pytest.fixture(scope="module")
+def ranker():
+    return train(planted(), planted(50, seed=1), NAMES, ["category"], config())
+
+
+@pytest.mark.parametrize("objective", ["lambdarank", "binary"])
+@pytest.mark.parametrize("backend", get_args(Backend))
+class TestEveryBackend:
+    """What the rest of the package relies on, whatever grows the trees."""
+
+    @pytest.fixture
+    def trained(self, backend, objective):
+        settings = config(backend, objective=objective, max_trees=30)
+        return train(planted(), None, NAMES, ["category"], settings)
+
+    def test_it_learns_the_planted_rule(self, trained):
+        assert trained.predict(probe(2, 0))[0] > trained.predict(probe(-2, 0))[0]
+        assert trained.predict(probe(0, GOOD_CATEGORY))[0] > trained.predict(probe(0, GOOD_CATEGORY + 1))[0]
+
+    def test_predictions_are_a_float64_a_row(self, trained):
+        scores = trained.predict(planted().features)
+        assert scores.shape == (3000,)
+        assert scores.dtype == np.float64
+        assert trained.predict(np.zeros((0, 3), np.float32)).shape == (0,)
+
+    def test_a_row_scores_the_same_alone_and_among_others(self, trained):
+        rows = planted().features[:50]
+        alone = np.concatenate([trained.predict(rows[i : i + 1]) for i in range(50)])
+        assert (alone == trained.predict(rows)).all()
+
+    def test_its_text_is_its_state(self, trained, backend):
+        again = ranker_from_text(trained.to_text(), backend)
+        features = planted(seed=2).features
+        assert (again.predict(features) == trained.predict(features)).all()
+        assert again.to_text() == trained.to_text()
+        assert again.feature_names == NAMES
+        assert again.n_trees == trained.n_trees == 30
+
+    def test_importance_names_every_feature_best_first(self, trained):
+        importance = trained.importance()
+        assert set(importance) == set(NAMES)
+        assert list(importance)[-1] == "noise"
+        assert list(importance.values()) == sorted(importance.values(), reverse=True)
+
+    def test_training_again_gives_the_same_model(self, trained, backend, objective):
+        settings = config(backend, objective=objective, max_trees=30)
+        again = train(planted(), None, NAMES, ["category"], settings)
+        assert again.to_text() == trained.to_text()
+
+    def test_an_unseen_category_is_like_a_missing_one(self, trained):
+        assert trained.predict(probe(0, 99)) == trained.predict(probe(0, -1))
+
+    def test_a_text_that_is_no_model_is_an_error(self, trained, backend):
+        with pytest.raises(ModelError, match="not a"):
+            ranker_from_text("tree soup", backend)
+
+
+def test_early_stopping_keeps_the_trees_that_were_best_on_validation():
+    seen = []
+    ranker = train(
+        planted(),
+        planted(50, seed=1),
+        NAMES,
+        ["category"],
+        config(early_stopping_rounds=5, max_trees=200),
+        progress=lambda n_trees, ndcg: seen.append((n_trees, ndcg)),
+    )
+    n_trees, ndcg = zip(*seen, strict=True)
+    assert list(n_trees) == list(range(1, len(seen) + 1))
+    assert ranker.n_trees == np.argmax(ndcg) + 1 < len(seen) < 200
+
+
+def test_a_fixed_number_of_trees_needs_no_validation():
+    reported = []
+    ranker = train(planted(), None, NAMES, [], config(), n_trees=7, progress=lambda *row: reported.append(row))
+    assert ranker.n_trees == 7
+    assert np.isnan([ndcg for _, ndcg in reported]).all()
+    with_validation = train(planted(), planted(seed=1), NAMES, [], config(), n_trees=7)
+    assert with_validation.n_trees == 7
+
+
+def test_threads_do_not_change_predictions():
+    features = planted(seed=3).features
+    scores = [
+        train(planted(), None, NAMES, ["category"], settings, n_trees=20).predict(features)
+        for settings in (config(), config().model_copy(update={"threads": 2}))
+    ]
+    assert (scores[0] == scores[1]).all()
+
+
+def test_weights_and_grades_are_used():
+    data = planted()
+    heavy = np.where(data.features[:, 0] > 1, 10, 1).astype(np.float32)
+    grades = data.labels + (data.labels & (data.features[:, 0] > 2))
+    plain = train(data, None, NAMES, [], config(), n_trees=5)
+    for changed in (
+        RankingData(data.features, data.labels, data.groups, heavy),
+        RankingData(data.features, grades, data.groups),
+    ):
+        other = train(changed, None, NAMES, [], config(), n_trees=5)
+        assert (other.predict(data.features) != plain.predict(data.features)).any()
+
+
+def test_negative_categories_are_missing_without_a_word(capfd):
+    data = planted(n_groups=2000)
+    before = data.features.copy()
+    settings = config().model_copy(update={"threads": 2})
+    ranker = train(data, planted(seed=1), NAMES, ["category"], settings, n_trees=3)
+    assert "".join(capfd.readouterr()) == ""
+    assert (data.features == before).all()
+    assert ranker.predict(probe(0, -1)) == ranker.predict(probe(0, np.nan))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"labels": np.zeros(3000, np.int8)}, "0 positive labels in 3000 rows"),
+        ({"labels": np.ones(3000, np.int8)}, "3000 positive labels"),
+        ({"labels": np.r_[np.full(1, 9), np.zeros(2999)].astype(np.int8)}, "labels from 0 to 9"),
+        ({"labels": np.r_[np.full(1, -1), np.ones(2999)].astype(np.int8)}, "labels from -1 to 1"),
+        ({"groups": np.array([2999])}, "add up to 3000"),
+        ({"groups": np.array([3000, 0])}, "groups of one row or more"),
+        ({"features": np.zeros((3000, 2), np.float32)}, "expected \\(3000, 3\\)"),
+    ],
+)
+def test_data_that_cannot_be_learned_from_is_an_error(change, message):
+    data = planted()
+    parts = {"features": data.features, "labels": data.labels, "groups": data.groups} | change
+    with pytest.raises(ModelError, match=message):
+        train(RankingData(**parts), None, NAMES, [], config())
+
+
+def test_no_rows_and_unknown_categorical_names_are_errors():
+    nothing = RankingData(np.zeros((0, 3), np.float32), np.zeros(0, np.int8), np.zeros(0, np.int32))
+    with pytest.raises(ModelError, match="0 positive labels in 0 rows"):
+        train(nothing, None, NAMES, [], config())
+    with pytest.raises(ModelError, match="validation data: 0 positive"):
+        train(planted(), nothing, NAMES, [], config())
+    with pytest.raises(ModelError, match="colour"):
+        train(planted(), None, NAMES, ["colour"], config())
