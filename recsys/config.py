@@ -91,7 +91,9 @@ def load_config(path: Path | None, settings: Sequence[str] = ()) -> TrainConfig:
         branch = tree
         *parents, leaf = key.split(".")
         for parent in parents:
-            below = branch.setdefault(parent, {})
+            below = branch.get(parent)
+            if below is None:  # a section may stand empty in the file
+                below = branch[parent] = {}
             if not isinstance(below, dict):
                 raise ConfigError(f"--set {setting!r}: {parent} is a value, not a section")
             branch = below

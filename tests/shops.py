@@ -8,14 +8,28 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import pytest
+import ray
 
 from recsys import cli
 from recsys.config import TrainConfig, load_config
+from recsys.data.catalog import Catalog, Records, TreeProblems, build_catalog
 from recsys.data.ingest import ShopData, ingest
+from recsys.data.partition import count_days
+from recsys.data.shop import DailyCounts, PropertyQuality, Quality, UserPartition
 from recsys.data.sources import resolve
+from recsys.data.split import cut
+from recsys.features.definitions import CATEGORICAL, NAMES
+from recsys.histories import Histories
+from recsys.ids import Ids
+from recsys.inference.stages import CandidateStage, candidate_features
+from recsys.models.hybrid import Blend, Calibration
+from recsys.models.ranking import Ranker, RankingData, train
+from recsys.models.tables import Tables
 from recsys.registry.store import FolderStore
-from recsys.schema import DAY
+from recsys.schema import DAY, EVENT_TYPES
+from recsys.training.tables import CutSettings, count_partition, fit_cut, sample_partition
 
 START = 1_430_438_400_000
 """2015-05-01 00:00 UTC, ms."""
@@ -29,6 +43,7 @@ SETTINGS = (
     "factorization.iterations=3",
     "inference.candidates.size=30",
     "inference.candidates.exclude_purchased=false",
+    "inference.candidates.popularity.size=20",
     "ranker.max_trees=15",
     "ranker.num_leaves=7",
     "ranker.min_child_samples=10",
@@ -40,6 +55,8 @@ SETTINGS = (
     "data.partitions=3",
 )
 """Of a training run that takes seconds."""
+
+BLEND = Blend(alpha=0.2, lgb=Calibration(slope=0.7, intercept=-1.0), mf=Calibration(slope=3.0, intercept=-0.5))
 
 
 class Event(NamedTuple):
@@ -155,6 +172,101 @@ def read_shop(folder: Path, config: TrainConfig | None = None) -> ShopData:
     config = config or small_config()
     source = resolve(str(folder), folder / "work")
     return ingest(source, config.data, END + DAY, folder / "quarantine.parquet")
+
+
+@dataclass(frozen=True)
+class World:
+    """The shop read without Ray, all users in one partition."""
+
+    items: Ids
+    catalog: Catalog
+    partition: UserPartition
+    daily: DailyCounts
+
+    @cached_property
+    def tables(self) -> Tables:
+        """As of END."""
+        return tables_of(self, 0)
+
+
+@cache
+def small_world() -> World:
+    rows = events()
+    items = Ids.of(pa.array([row.itemid for row in rows]))
+    users = Ids.of(pa.array([row.visitorid for row in rows]))
+    histories = Histories.build(
+        users.encode(pa.array([row.visitorid for row in rows])),
+        items.encode(pa.array([row.itemid for row in rows])),
+        np.array([EVENT_TYPES.index(row.event) for row in rows]),
+        np.array([row.timestamp for row in rows]),
+        len(users),
+    )
+    partition = UserPartition(users.values, histories)
+    return World(items, _catalog(items), partition, count_days(partition, END))
+
+
+def tables_of(world: World, age: int, config: TrainConfig | None = None) -> Tables:
+    """The tables as of some days before END, fitted without Ray."""
+    config, time = config or small_config(), cut(END, age)
+    settings = CutSettings(age, time, 1000, False)
+    counts = count_partition(world.partition, len(world.items), settings, config)
+    sample = sample_partition(world.partition, settings, 1.0, config)
+    return fit_cut(world.daily, world.catalog, settings, config, 1, counts, sample)
+
+
+def world_shop(n_partitions: int) -> ShopData:
+    """`small_world` as later steps see it, users dealt out in turns; needs Ray."""
+    world = small_world()
+    everyone = np.arange(len(world.partition.users))
+    parts = [everyone[start::n_partitions] for start in range(n_partitions)]
+    quality = Quality(0, 0, {}, 0, 0, PropertyQuality(0, 0, 0, 0, {}, {}, TreeProblems()))
+    return ShopData(
+        world.items,
+        "int64",
+        tuple(
+            ray.put(UserPartition(world.partition.users.take(pa.array(part)), world.partition.histories.take(part)))
+            for part in parts
+        ),
+        len(everyone),
+        dict(zip(EVENT_TYPES, world.partition.histories.counts().sum(axis=0).tolist(), strict=True)),
+        START,
+        END,
+        world.daily,
+        world.catalog,
+        quality,
+        "",
+    )
+
+
+def _catalog(items: Ids) -> Catalog:
+    categories, availability = (
+        [row for row in properties() if row.property == name] for name in ("categoryid", "available")
+    )
+
+    def records(rows: list[Property], values: pa.Array) -> Records:
+        codes = items.encode(pa.array([row.itemid for row in rows]))
+        return Records(codes, np.array([row.timestamp for row in rows]), values)
+
+    catalog, _ = build_catalog(
+        len(items),
+        records(categories, pa.array([int(row.value) for row in categories])),
+        records(availability, pa.array([row.value == "1" for row in availability])),
+        pa.array([child for child, _ in tree()]),
+        pa.array([int(parent) if parent else None for _, parent in tree()]),
+    )
+    return catalog
+
+
+@cache
+def small_ranker() -> Ranker:
+    """Trained on the candidates of `small_world`; what it learned means nothing."""
+    tables, config = small_world().tables, small_config()
+    stage = CandidateStage(tables, config.inference)
+    of = stage.profile(small_world().partition.histories, END)
+    candidates = stage(of)
+    features = candidate_features(of, candidates, tables.statistics)
+    labels = (of.by_item.find(candidates.users, candidates.items) >= 0).astype(np.int8)
+    return train(RankingData(features, labels, np.diff(candidates.offsets)), None, NAMES, CATEGORICAL, config.ranker)
 
 
 def train_arguments(data: Path | str, registry: Path | str, *settings: str) -> list[str]:

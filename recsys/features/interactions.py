@@ -1,6 +1,7 @@
 """What users did with things (items or categories): the aggregates behind candidates and features."""
 
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 from pydantic import Field
@@ -12,10 +13,13 @@ NEVER = np.iinfo(np.int64).min
 """The time of what has not happened."""
 
 
+HalfLife = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
 class InteractionConfig(Config):
     """How past events fade."""
 
-    half_lives_days: tuple[float, float, float] = (3.0, 14.0, 60.0)
+    half_lives_days: tuple[HalfLife, HalfLife, HalfLife] = (3.0, 14.0, 60.0)
     """Half-lives of the three decayed sums, from fast to slow."""
     weights: EventWeights = EventWeights()
     """Weight of an event by type in the decayed sums."""

@@ -13,7 +13,7 @@ from recsys.features.interactions import InteractionConfig, rank_within
 from recsys.features.profiles import Profiles, profiles
 from recsys.features.statistics import Statistics
 from recsys.histories import Histories, offsets_of
-from recsys.models.factorization import ItemFactors
+from recsys.models.factors import ItemFactors
 from recsys.models.hybrid import Blend
 from recsys.models.ranking import Ranker
 from recsys.models.snapshot import HistoryConfig

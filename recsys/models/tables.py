@@ -8,7 +8,7 @@ from scipy import sparse
 
 from recsys.features.statistics import RepeatCounts, Statistics
 from recsys.histories import Histories
-from recsys.models.factorization import ItemFactors
+from recsys.models.factors import ItemFactors
 from recsys.retrieval.covisitation import CovisitationConfig, merge_counts, pair_counts
 from recsys.retrieval.generator import RetrievalTables
 from recsys.schema import DAY, PURCHASE, UNKNOWN
@@ -70,15 +70,16 @@ def add_counts(parts: Sequence[PairCounts]) -> PairCounts:
     return PairCounts(keys, counts, users, buyers, repeaters)
 
 
-def category_attributes(levels: np.ndarray, n_categories: int) -> sparse.csr_array | None:
+def category_attributes(category: np.ndarray, ancestors: np.ndarray) -> sparse.csr_array | None:
     """Items by categories, 1 for an item's category and each ancestor; None without categories.
 
-    levels: int32 (n_items, n_levels), root first, UNKNOWN without a category
+    category: int32 (n_items,), codes or UNKNOWN; ancestors: int32 (n_categories, n_levels)
     """
-    if not n_categories or (levels == UNKNOWN).all():
+    member = np.flatnonzero(category != UNKNOWN)
+    if not len(member):
         return None
-    items, _ = np.nonzero(levels != UNKNOWN)
-    cells = np.unique(items * n_categories + levels[levels != UNKNOWN])
-    return sparse.csr_array(
-        (np.ones(len(cells), np.float32), np.divmod(cells, n_categories)), shape=(len(levels), n_categories)
-    )
+    n_items, n_categories = len(category), len(ancestors)
+    above = np.concatenate([category[member][:, None], ancestors[category[member]]], axis=1)
+    cells = np.unique(member[:, None] * n_categories + above)
+    rows_columns = np.divmod(cells, n_categories)
+    return sparse.csr_array((np.ones(len(cells), np.float32), rows_columns), shape=(n_items, n_categories))

@@ -14,7 +14,7 @@ from recsys.errors import RegistryError
 from recsys.features.definitions import NAMES
 from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS, Statistics
 from recsys.ids import Ids
-from recsys.models.factorization import ItemFactors
+from recsys.models.factors import ItemFactors
 from recsys.models.hybrid import Blend
 from recsys.models.ranking import Backend, Ranker, ranker_from_text
 from recsys.models.snapshot import Snapshot
@@ -115,16 +115,19 @@ def read(directory: Path, verify: bool = True) -> Bundle:
         raise RegistryError(f"{directory}: made for other features than this code builds: {odd[:5] or 'other order'}")
     arrays = {name: opened.array(name) for name in _array_names(opened)}
     items, users, categories = (_ids(opened, name) for name in ("items", "users", "categories"))
-    return Bundle(
-        str(opened.manifest["version"]),
-        about,
-        items,
-        categories,
-        arrays["ancestors"],
-        _tables(about, arrays),
-        ranker_from_text(opened.text(RANKER), about.backend),
-        Snapshot.from_arrays(users, arrays),
-    )
+    try:
+        return Bundle(
+            str(opened.manifest["version"]),
+            about,
+            items,
+            categories,
+            arrays["ancestors"],
+            _tables(about, arrays),
+            ranker_from_text(opened.text(RANKER), about.backend),
+            Snapshot.from_arrays(users, arrays),
+        )
+    except KeyError as error:
+        raise RegistryError(f"{directory}: {error} is missing; made by other code than this?") from error
 
 
 def _array_names(opened: Artifact) -> list[str]:
@@ -170,7 +173,7 @@ def _tables(about: About, arrays: Mapping[str, np.ndarray]) -> Tables:
     retrieval = RetrievalTables(
         Neighbours.from_arrays(_under("covisitation", arrays)),
         Neighbours.from_arrays(_under("mf_neighbours", arrays)),
-        PopularityLists(**_under("popularity", arrays)),
+        PopularityLists(*(arrays[f"popularity_{name}"] for name in PopularityLists.__slots__)),
         about.exclude_purchased,
     )
     return Tables(about.date_range.end, statistics, retrieval, ItemFactors.from_arrays(_under("factorization", arrays)))

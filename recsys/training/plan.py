@@ -39,8 +39,8 @@ def make_plan(start: int, end: int, config: TrainConfig) -> Plan:
     train = tuple(age for age in wanted if span - age >= config.examples.min_history_days)
     if not train:
         raise ModelError(
-            f"the log spans {span:.1f} days; {test} test days, a validation and a training window of {horizon} days and "
-            f"{config.examples.min_history_days} days of history need {first + config.examples.min_history_days}: "
+            f"the log spans {span:.1f} days; {test} test days, a validation and a training window of {horizon} days "
+            f"and {config.examples.min_history_days} of history need {first + config.examples.min_history_days}: "
             "lower evaluation.test_days, examples.horizon_days or examples.min_history_days"
         )
     refit = tuple(age for age in sorted({horizon, test}) if age >= horizon)

@@ -1,69 +1,80 @@
-"""Tables of every cut, fitted as Ray tasks: partial counts for each partition, one merge and fit for each cut."""
+"""Tables of every cut as Ray tasks: partial counts for each partition, then one merge and fit for each cut."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Final
 
 import numpy as np
 import ray
 
 from recsys.config import TrainConfig
+from recsys.data.catalog import Catalog
 from recsys.data.ingest import ShopData
-from recsys.data.shop import UserPartition
+from recsys.data.shop import DailyCounts, UserPartition
 from recsys.data.split import cut
 from recsys.data.tasks import run_tasks
 from recsys.features.statistics import statistics
 from recsys.histories import Histories
 from recsys.ids import hashes
-from recsys.models.factorization import fit
+from recsys.models.factorization import FactorizationConfig, fit, with_confidence
 from recsys.models.tables import PairCounts, Tables, add_counts, category_attributes, count_pairs
 from recsys.retrieval.covisitation import covisitation
 from recsys.retrieval.generator import RetrievalTables
 from recsys.retrieval.neighbours import mf_neighbours
 from recsys.retrieval.popularity import popularity_lists
 
-SAMPLE_SALT = 1
+SALT: Final = 1
 """Keeps the factorization's sample of users apart from other choices by hash."""
 
 
 @dataclass(frozen=True, slots=True)
-class CutSettings:
-    """What one cut's fit needs to know; exclude_purchased None decides from the data."""
+class Cut:
+    """A cut to fit tables at.
+
+    age: days before the newest event; time: ms; share: of the able users that take part in the factorization
+    """
 
     age: int
     time: int
-    max_users: int
-    exclude_purchased: bool | None
+    share: float
 
 
 def fit_tables(shop: ShopData, ages: Sequence[int], config: TrainConfig) -> "dict[int, ray.ObjectRef[Tables]]":
-    """Tables as of each age, each from nothing but its own past."""
-    daily, catalog = ray.put(shop.daily), ray.put(shop.catalog)
-    able = run_tasks(
-        count_able_users,
-        "count users for the factorization",
-        [(p, shop.end, ages, config) for p in shop.partitions],
+    """Tables as of each age, each from nothing but its own past.
+
+    What the factorization leaves open is chosen once, from the past of the oldest cut.
+    """
+    daily, catalog, shared = ray.put(shop.daily), ray.put(shop.catalog), ray.put(config)
+    cuts = _cuts(shop, ages, config)
+    sampled = {
+        at.age: run_tasks(sample_users, f"sample users, {at.age} days back", [(p, at, shared) for p in shop.partitions])
+        for at in cuts
+    }
+    oldest = max(cuts, key=lambda at: at.age)
+    [chosen] = run_tasks(
+        choose_factorization,
+        "choose the factorization's confidence",
+        [(daily, catalog, oldest, shared, *sampled[oldest.age])],
     )
-    able_users = np.sum(ray.get(able), axis=0)
     tables = {}
-    for age, users in zip(ages, able_users.tolist(), strict=True):
-        factorization = config.factorization
-        cap = factorization.max_users if age == 0 else factorization.max_users_for_examples
-        settings = CutSettings(age, cut(shop.end, age), cap, config.inference.candidates.exclude_purchased)
-        share = min(1.0, cap / max(users, 1))
-        counts = run_tasks(
-            count_partition,
-            f"count pairs {age} days before the end",
-            [(p, len(shop.items), settings, config) for p in shop.partitions],
-        )
-        samples = run_tasks(
-            sample_partition,
-            f"sample users {age} days before the end",
-            [(p, settings, share, config) for p in shop.partitions],
-        )
-        calls = [(daily, catalog, settings, config, len(counts), *counts, *samples)]
-        [tables[age]] = run_tasks(fit_cut, f"fit tables {age} days before the end", calls)
+    for at in sorted(cuts, key=lambda at: -at.age):
+        n_items = len(shop.items)
+        calls = [(partition, n_items, at, shared) for partition in shop.partitions]
+        counts = run_tasks(count_partition, f"count pairs, {at.age} days back", calls)
+        call = (daily, catalog, at, shared, chosen, len(counts), *counts, *sampled[at.age])
+        [tables[at.age]] = run_tasks(fit_cut, f"fit tables, {at.age} days back", [call])
     return tables
+
+
+def _cuts(shop: ShopData, ages: Sequence[int], config: TrainConfig) -> list[Cut]:
+    calls = [(partition, shop.end, ages, config) for partition in shop.partitions]
+    able = np.sum(ray.get(run_tasks(count_able_users, "count users for the factorization", calls)), axis=0)
+    settings = config.factorization
+    caps = [settings.max_users if age == 0 else settings.max_users_for_examples for age in ages]
+    return [
+        Cut(age, cut(shop.end, age), min(1.0, cap / max(users, 1)))
+        for age, cap, users in zip(ages, caps, able.tolist(), strict=True)
+    ]
 
 
 def count_able_users(partition: UserPartition, end: int, ages: Sequence[int], config: TrainConfig) -> np.ndarray:
@@ -71,16 +82,11 @@ def count_able_users(partition: UserPartition, end: int, ages: Sequence[int], co
     return np.array([_able(partition.histories.until(cut(end, age)), config).sum() for age in ages])
 
 
-def count_partition(partition: UserPartition, n_items: int, settings: CutSettings, config: TrainConfig) -> PairCounts:
-    past = partition.histories.until(settings.time)
-    return count_pairs(past, n_items, settings.time, config.inference.candidates.covisitation)
-
-
-def sample_partition(partition: UserPartition, settings: CutSettings, share: float, config: TrainConfig) -> Histories:
-    """Histories of a share of the users who can take part in the factorization, chosen by a hash of their ids."""
-    past = partition.histories.until(settings.time)
-    chosen = _able(past, config) & (hashes(partition.users, config.seed * 2 + SAMPLE_SALT) <= share * float(2**64))
-    return past.take(np.flatnonzero(chosen))
+def sample_users(partition: UserPartition, at: Cut, config: TrainConfig) -> Histories:
+    """Histories of those who take part in the factorization, chosen by a hash of their ids."""
+    past = partition.histories.until(at.time)
+    drawn = hashes(partition.users, 2 * config.seed + SALT) <= at.share * float(2**64)
+    return past.take(np.flatnonzero(_able(past, config) & drawn))
 
 
 def _able(histories: Histories, config: TrainConfig) -> np.ndarray:
@@ -91,22 +97,48 @@ def _able(histories: Histories, config: TrainConfig) -> np.ndarray:
     return np.asarray(distinct >= config.factorization.min_items)
 
 
-def fit_cut(daily: Any, catalog: Any, settings: CutSettings, config: TrainConfig, n_parts: int, *parts: Any) -> Tables:
-    """One cut's tables from the partial counts and samples of all partitions (n_parts of each)."""
-    counts = add_counts(parts[:n_parts])
-    past = Histories.concat(parts[n_parts:])
+def choose_factorization(
+    daily: DailyCounts, catalog: Catalog, at: Cut, config: TrainConfig, *samples: Histories
+) -> FactorizationConfig:
+    """The factorization's settings with what they leave open chosen on the past of one cut."""
+    histories, state = Histories.concat(samples), catalog.as_of(at.time)
+    attributes = category_attributes(state.category, catalog.ancestors(config.category_levels))
+    return with_confidence(histories, len(state.category), attributes, config.factorization)
+
+
+def count_partition(partition: UserPartition, n_items: int, at: Cut, config: TrainConfig) -> PairCounts:
+    past = partition.histories.until(at.time)
+    return count_pairs(past, n_items, at.time, config.inference.candidates.covisitation)
+
+
+def fit_cut(
+    daily: DailyCounts,
+    catalog: Catalog,
+    at: Cut,
+    config: TrainConfig,
+    factorization: FactorizationConfig,
+    n_parts: int,
+    *parts: PairCounts | Histories,
+) -> Tables:
+    """One cut's tables from the partial counts of all partitions and then their samples of users."""
+    counts = add_counts([part for part in parts[:n_parts] if isinstance(part, PairCounts)])
+    past = Histories.concat([part for part in parts[n_parts:] if isinstance(part, Histories)])
+    ancestors, state = catalog.ancestors(config.category_levels), catalog.as_of(at.time)
+    stats = statistics(daily, at.age, state, ancestors, counts.repeats, config.statistics)
     candidates = config.inference.candidates
-    ancestors = catalog.ancestors(config.category_levels)
-    stats = statistics(daily, settings.age, catalog.as_of(settings.time), ancestors, counts.repeats, config.statistics)
-    attributes = category_attributes(stats.levels, len(ancestors)) if config.factorization.item_attributes else None
-    factors = fit(past, stats.n_items, attributes, config.factorization, settings.max_users)
-    exclude = settings.exclude_purchased
-    if exclude is None:
-        exclude = counts.repeats.rate < candidates.repeat_rate_threshold
+    factors = fit(past, stats.n_items, category_attributes(state.category, ancestors), factorization, len(past))
     retrieval = RetrievalTables(
         covisitation(counts.keys, counts.counts, counts.users, candidates.covisitation),
         mf_neighbours(factors.factors, factors.rows, counts.users, candidates.neighbours),
         popularity_lists(stats, config.targets, candidates.popularity),
-        exclude,
+        _exclude_purchased(counts, config),
     )
-    return Tables(settings.time, stats, retrieval, factors)
+    return Tables(at.time, stats, retrieval, factors)
+
+
+def _exclude_purchased(counts: PairCounts, config: TrainConfig) -> bool:
+    """As configured, or whether repeat purchases are so rare that bought items are not worth a place."""
+    candidates = config.inference.candidates
+    if candidates.exclude_purchased is not None:
+        return candidates.exclude_purchased
+    return counts.repeats.rate < candidates.repeat_rate_threshold

@@ -8,6 +8,9 @@ from recsys.data.synthetic.settings import CATEGORIES, DAYS, ROOTS, WEEKS, Behav
 from recsys.histories import offsets_of
 from recsys.schema import UNKNOWN
 
+BESTSELLERS = 50
+"""Items at the head of the shelf: there from the beginning, and never out of stock."""
+
 
 @dataclass(frozen=True, slots=True)
 class Tree:
@@ -61,6 +64,7 @@ class Goods:
         moves = rng.random(n) < behaviour.moved_share
         moved = np.where(moves, 7 * rng.integers(2, WEEKS - 1, n), DAYS)
         born = np.where(rng.random(n) < behaviour.born_share, rng.integers(0, DAYS - 2, n), UNKNOWN)
+        born[:BESTSELLERS] = UNKNOWN
         return cls(
             ids=rng.permutation(round(1.12 * n))[:n].astype(np.int64),
             leaf=tree.leaves[leaf],
@@ -79,12 +83,14 @@ def draw_stock(shape: Shape, behaviour: Behaviour, rng: np.random.Generator) -> 
     usual = behaviour.restock_rate / (behaviour.restock_rate + behaviour.outage_rate)
     live = np.arange(n) < shape.items
     state = rng.random(n) < np.where(live, usual, 0.2)
+    outage = np.where(np.arange(n) < BESTSELLERS, 0, behaviour.outage_rate)
     restock = np.where(live, behaviour.restock_rate, 0.02)
+    state[:BESTSELLERS] = True
     stock = np.empty((WEEKS, n), bool)
     for week in range(WEEKS):
         stock[week] = state
         luck = rng.random(n)
-        state = np.where(state, luck >= behaviour.outage_rate, luck < restock)
+        state = np.where(state, luck >= outage, luck < restock)
     return stock
 
 
@@ -119,10 +125,12 @@ class Shelves:
     def draw(cls, goods: Goods, shape: Shape, behaviour: Behaviour, rng: np.random.Generator) -> "Shelves":
         n = shape.items
         weight = rng.lognormal(0, behaviour.popularity_spread, n)
-        rank = np.empty(n)
-        conversion = rng.lognormal(-(behaviour.conversion_spread**2) / 2, behaviour.conversion_spread, n)
-        # The shelf follows sales loosely, and its head was in the shop from the beginning.
-        rank[np.argsort(-weight * conversion * rng.lognormal(0, 0.5, n) * (goods.born[:n] < 0))] = np.arange(n)
+        # Bounded, or the luck of a few items would decide how well popularity does.
+        conversion = np.exp(behaviour.conversion_spread * np.clip(rng.normal(0, 1, n), -2, 2))
+        conversion /= conversion.mean()
+        # Items are numbered by their rank on the shelf, which follows sales loosely.
+        order = np.argsort(-weight * conversion * rng.lognormal(0, 0.5, n))
+        weight, conversion = weight[order], conversion[order]
         moved = np.flatnonzero(goods.moved[:n] < DAYS).astype(np.int32)
         item = np.concatenate([np.arange(n, dtype=np.int32), moved])
         place = np.concatenate(
@@ -132,18 +140,18 @@ class Shelves:
             ]
         )
         names, cell = np.unique(place, return_inverse=True)
-        order = np.argsort(cell, kind="stable")
+        by_cell = np.argsort(cell, kind="stable")
         interest = np.bincount(cell[:n], weight, len(names))
         interest *= rng.lognormal(0, behaviour.cell_spread, len(names))
         staples = rng.random(CATEGORIES) < behaviour.staple_share
         return cls(
-            entry_item=item[order],
-            entry_from=np.concatenate([np.zeros(n, np.int32), goods.moved[moved]])[order],
-            entry_to=np.concatenate([goods.moved[:n], np.full(len(moved), DAYS, np.int32)])[order],
+            entry_item=item[by_cell],
+            entry_from=np.concatenate([np.zeros(n, np.int32), goods.moved[moved]])[by_cell],
+            entry_to=np.concatenate([goods.moved[:n], np.full(len(moved), DAYS, np.int32)])[by_cell],
             cell_start=offsets_of(np.bincount(cell, minlength=len(names))),
             interest=interest / interest.sum(),
             weight=weight,
-            shelf=(rank + 1 + behaviour.shelf_head) ** -behaviour.shelf_exponent,
+            shelf=(np.arange(n) + 1 + behaviour.shelf_head) ** -behaviour.shelf_exponent,
             conversion=conversion,
             drift=rng.normal(0, behaviour.drift_spread, n),
             staple=staples[goods.leaf[:n]],

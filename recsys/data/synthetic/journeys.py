@@ -57,18 +57,17 @@ class Intents:
     level: float
 
 
-def hazard_of(views: Views, visitors: Visitors, shelves: Shelves, behaviour: Behaviour) -> np.ndarray:
+def hazard_of(views: Views, visitors: Visitors, shelves: Shelves) -> np.ndarray:
     """Relative rate at which a view becomes an intent, float64 (m,); zero where the item is out of stock."""
     stock = shelves.available[(views.time - START) // (7 * DAY), views.item]
-    bonus = np.where(views.shelf, behaviour.shelf_conversion, 1)
-    return visitors.propensity[views.visitor] * shelves.conversion[views.item] * bonus * stock
+    return visitors.propensity[views.visitor] * shelves.conversion[views.item] * stock
 
 
 def draw_intents(
     views: Views, visitors: Visitors, shelves: Shelves, behaviour: Behaviour, sales: int, rng: np.random.Generator
 ) -> Intents:
     """Views become intents in the order of exponential clocks, until `sales` purchases fall into the log."""
-    hazard = hazard_of(views, visitors, shelves, behaviour)
+    hazard = hazard_of(views, visitors, shelves)
     clock = np.full(len(hazard), np.inf)
     np.divide(rng.exponential(1, len(hazard)), hazard, out=clock, where=hazard > 0)
     urgent = np.argpartition(clock, min(4 * sales, len(clock) - 1))[: 4 * sales]

@@ -158,7 +158,7 @@ class Oracle:
         on_shelf = shelf / shelf.sum()
         views = np.bincount(shelves.entry_item, in_cell * shelves.interest[cell], len(shelves.weight))
         share = behaviour.shelf_share
-        newcomer = buy * ((1 - share) * views + share * behaviour.shelf_conversion * on_shelf)
+        newcomer = buy * ((1 - share) * views + share * on_shelf)
         return Moment(shelves.cells_on(day), in_cell, choice, on_shelf, buy, stock, newcomer)
 
     def score(self, user: int, history: Histories, moment: Moment, cut: int) -> np.ndarray:
@@ -167,7 +167,7 @@ class Oracle:
         intent = self.rates["level"] * self.visitors.propensity[user] * moment.buy
         seen = np.zeros(len(intent))
         seen[history.items] = behaviour.novelty
-        browsing = behaviour.shelf_share * behaviour.shelf_conversion * passing_over(moment.on_shelf, seen)
+        browsing = behaviour.shelf_share * passing_over(moment.on_shelf, seen)
         tastes = slice(self.visitors.tastes[user], self.visitors.tastes[user + 1])
         for cell, share in zip(self.visitors.cells[tastes], self.visitors.shares[tastes], strict=True):
             rows = slice(shelves.cell_start[cell], shelves.cell_start[cell + 1])

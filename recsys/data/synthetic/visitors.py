@@ -37,13 +37,12 @@ class Visitors:
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Browsing views, session after session: visitor, session, item int32; time int64 ms; shelf bool; (m,)."""
+    """Browsing views, session after session: visitor, session, item int32; time int64 ms; (m,)."""
 
     visitor: np.ndarray
     session: np.ndarray
     item: np.ndarray
     time: np.ndarray
-    shelf: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +180,7 @@ def draw_views(
     passed = np.cumsum(gap)
     passed -= np.repeat(passed[first], length)
     time = START + ((np.floor(start) + time_of_day) * DAY)[session] + passed
-    views = Views(who[session], session, item, np.minimum(time.astype(np.int64), END - 1), shelf)
+    views = Views(who[session], session, item, np.minimum(time.astype(np.int64), END - 1))
     return cover(views, len(visitors.rate), visitors, shelves, rng)
 
 
@@ -196,4 +195,4 @@ def cover(views: Views, visitors: int, people: Visitors, shelves: Shelves, rng: 
         first = np.searchsorted(day[spare], shelves.born[missing])
         at = first + (rng.random(len(missing)) * (len(spare) - first)).astype(np.int64)
         item[spare[np.minimum(at, len(spare) - 1)]] = missing
-    return Views(views.visitor, views.session, item, views.time, views.shelf)
+    return Views(views.visitor, views.session, item, views.time)

@@ -1,0 +1,181 @@
+import numpy as np
+import pytest
+from shops import BLEND, END, small_config, small_ranker, small_world
+
+from recsys.features.definitions import NAMES
+from recsys.histories import Histories
+from recsys.inference.stages import (
+    CandidateStage,
+    FactorStage,
+    Recommendations,
+    Recommender,
+    candidate_features,
+    chunks,
+    ranked_lists,
+    select,
+)
+from recsys.models.hybrid import Blend, Calibration
+from recsys.retrieval.generator import Candidates
+from recsys.schema import DAY, SOURCES, UNKNOWN
+
+NONE = np.zeros(0, np.int64)
+NOBODY_DID_ANYTHING = Histories.build(NONE, NONE, NONE, NONE, 1)
+
+
+@pytest.fixture
+def histories() -> Histories:
+    """All users of the small shop and, first, one without a history."""
+    return Histories.concat([NOBODY_DID_ANYTHING, small_world().partition.histories])
+
+
+@pytest.fixture
+def recommender() -> Recommender:
+    return Recommender(small_world().tables, small_ranker(), BLEND, small_config().inference)
+
+
+def stages_of(histories: Histories) -> dict[str, list[np.ndarray]]:
+    """What each stage says, as lists with one array for each user."""
+    tables, config = small_world().tables, small_config().inference
+    stage = CandidateStage(tables, config)
+    of = stage.profile(histories, END)
+    candidates = stage(of)
+    features = candidate_features(of, candidates, tables.statistics)
+    mf, warm = FactorStage(tables.factors)(of.histories, candidates)
+    user_factors, _ = tables.factors.fold_in(histories)
+    by_pair = {
+        "candidates": candidates.items,
+        "source scores": candidates.scores,
+        "provenance": candidates.sources,
+        "features": features,
+        "factorization": mf,
+        "ranker": small_ranker().predict(features),
+    }
+    borders = candidates.offsets[1:-1]
+    result = {name: np.split(values, borders) for name, values in by_pair.items()}
+    return result | {"user factors": list(user_factors), "warm": list(warm)}
+
+
+def assert_same_bits(one: dict[str, list[np.ndarray]], other: dict[str, list[np.ndarray]]) -> None:
+    for name, arrays in one.items():
+        for user, (a, b) in enumerate(zip(arrays, other[name], strict=True)):
+            assert a.dtype == b.dtype, name
+            assert a.tobytes() == b.tobytes(), f"{name} of user {user}"
+
+
+def test_a_batch_says_what_each_user_alone_is_told(histories: Histories) -> None:
+    together = stages_of(histories)
+    alone = [stages_of(histories.take(np.array([user]))) for user in range(len(histories))]
+    assert_same_bits(together, {name: [one[name][0] for one in alone] for name in together})
+
+
+def test_neither_the_order_nor_the_size_of_a_batch_matters(histories: Histories) -> None:
+    order = np.random.default_rng(0).permutation(len(histories))
+    together, shuffled = stages_of(histories), stages_of(histories.take(order))
+    assert_same_bits({name: [values[user] for user in order] for name, values in together.items()}, shuffled)
+    parts = [stages_of(histories.take(users)) for users in chunks(histories, 37)]
+    assert_same_bits(together, {name: [one for part in parts for one in part[name]] for name in together})
+
+
+def test_recommendations_are_in_parity_too(recommender: Recommender, histories: Histories) -> None:
+    together = recommender(histories, END, 5)
+    for user in range(0, len(histories), 10):
+        alone = recommender(histories.take(np.array([user])), END, 5)
+        mine = slice(together.offsets[user], together.offsets[user + 1])
+        for name in ("items", "scores", "lgb_scores", "mf_scores", "sources"):
+            assert getattr(together, name)[mine].tobytes() == getattr(alone, name).tobytes(), name
+        assert together.warm[user] == alone.warm[0]
+        assert together.n_candidates[user] == alone.n_candidates[0]
+
+
+def test_recommendations_are_ordered_by_score(recommender: Recommender, histories: Histories) -> None:
+    found = recommender(histories, END, 8)
+    assert (np.diff(found.offsets) == 8).all()
+    scores = found.scores.reshape(-1, 8)
+    assert (np.diff(scores, axis=1) <= 0).all()
+    for values in (found.scores, found.lgb_scores):
+        assert ((values >= 0) & (values <= 1)).all()
+    known = ~np.isnan(found.mf_scores)
+    assert known.any()
+    assert ((found.mf_scores[known] >= 0) & (found.mf_scores[known] <= 1)).all()
+    mixed = np.where(known, 0.8 * found.lgb_scores + 0.2 * found.mf_scores, found.lgb_scores)
+    np.testing.assert_array_equal(found.scores, mixed)
+
+
+def test_a_user_without_history_gets_popular_items(recommender: Recommender) -> None:
+    found = recommender(NOBODY_DID_ANYTHING, END, 10)
+    lists = small_world().tables.retrieval.lists
+    assert len(found.items) == 10
+    assert set(found.items) <= {*lists.popular.tolist(), *lists.recent.tolist()}
+    assert not found.warm[0]
+    assert np.isnan(found.mf_scores).all()
+    assert found.scores.tolist() == found.lgb_scores.tolist()
+
+
+def test_fewer_items_than_asked_for(recommender: Recommender, histories: Histories) -> None:
+    found = recommender(histories, END, 10_000)
+    assert np.diff(found.offsets).tolist() == found.n_candidates.tolist()
+
+
+def test_sold_out_items_are_not_recommended(recommender: Recommender, histories: Histories) -> None:
+    found = recommender(histories, END, 30)
+    assert small_world().tables.statistics.available[found.items].all()
+
+
+def test_the_newest_events_count_up_to_the_cap(histories: Histories) -> None:
+    config = small_config("inference.history.max_events=4").inference
+    stage = CandidateStage(small_world().tables, config)
+    of = stage.profile(histories, END)
+    assert of.histories.lengths.max() == 4
+    assert of.histories.times.tolist() == histories.latest(4).times.tolist()
+
+
+def test_the_clock_ages_what_happened(histories: Histories) -> None:
+    stage = CandidateStage(small_world().tables, small_config().inference)
+    today, later = (stage.profile(histories, END + days * DAY) for days in (0, 3))
+    column = NAMES.index("user_days_idle")
+    statistics = small_world().tables.statistics
+    candidates = stage(today)
+    gap = (
+        candidate_features(later, candidates, statistics)[:, column]
+        - candidate_features(today, candidates, statistics)[:, column]
+    )
+    np.testing.assert_allclose(gap[~np.isnan(gap)], 3, atol=1e-4)
+
+
+@pytest.fixture
+def three_items() -> Candidates:
+    scores = np.full((3, len(SOURCES)), np.nan, np.float32)
+    scores[:, 0] = 1
+    return Candidates(2, np.array([1, 1, 1]), np.array([4, 6, 8], np.int32), scores)
+
+
+def selected(candidates: Candidates, lgb: list[float], mf: list[float], n: int) -> Recommendations:
+    same = Calibration(slope=1.0, intercept=0.0)
+    blend = Blend(alpha=0.5, lgb=same, mf=same)
+    return select(candidates, np.array(lgb), np.float32(mf), np.array([False, True]), blend, n)
+
+
+def test_select_ties_go_to_the_smaller_code(three_items: Candidates) -> None:
+    found = selected(three_items, [1, 2, 1], [np.nan] * 3, 2)
+    assert found.items.tolist() == [6, 4]
+    assert found.offsets.tolist() == [0, 0, 2]
+    assert found.n_candidates.tolist() == [0, 3]
+
+
+def test_select_blends_where_there_are_two_scores(three_items: Candidates) -> None:
+    found = selected(three_items, [0, 0, 0], [-1, np.nan, 1], 3)
+    assert found.items.tolist() == [8, 6, 4]
+    assert found.scores[1] == found.lgb_scores[1] == 0.5
+
+
+def test_ranked_lists_are_padded() -> None:
+    lists = ranked_lists(np.array([0, 0, 2]), np.array([5, 3, 1]), np.array([1.0, 1.0, 0.0]), 3, 2)
+    assert lists.tolist() == [[3, 5], [UNKNOWN, UNKNOWN], [1, UNKNOWN]]
+    assert lists.dtype == np.int32
+
+
+def test_chunks_cover_everyone(histories: Histories) -> None:
+    parts = chunks(histories, 90)
+    assert [len(part) for part in parts[:-1]] == [90] * (len(parts) - 1)
+    assert np.concatenate(parts).tolist() == list(range(len(histories)))
+    assert list(chunks(histories.take(NONE), 90)) == []

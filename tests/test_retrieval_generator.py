@@ -1,0 +1,171 @@
+from typing import Any
+
+import numpy as np
+import pytest
+from shops import END, small_config, small_world
+
+from recsys.features.interactions import InteractionConfig
+from recsys.features.profiles import Profiles, profiles
+from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS, Statistics
+from recsys.histories import Histories
+from recsys.inference.stages import CandidateStage
+from recsys.retrieval.generator import CandidateConfig, Candidates, RetrievalTables, SourceShares, generate
+from recsys.retrieval.neighbours import Neighbours
+from recsys.retrieval.popularity import PopularityLists
+from recsys.schema import DAY, PURCHASE, SOURCES, VIEW
+
+NOW = 50 * DAY
+OWN, COVISITED, MF, RECENT, POPULAR, CATEGORY = (1 << bit for bit in range(len(SOURCES)))
+
+
+@pytest.fixture
+def statistics() -> Statistics:
+    """Six items; 0 to 2 in category 0, the others in category 1."""
+    category = np.array([0, 0, 0, 1, 1, 1], np.int32)
+    return Statistics(
+        np.zeros((6, len(ITEM_COLUMNS)), np.float32),
+        np.zeros((2, len(CATEGORY_COLUMNS)), np.float32),
+        category,
+        category[:, None],
+        np.ones(6, bool),
+    )
+
+
+@pytest.fixture
+def tables() -> RetrievalTables:
+    """Item 0 is covisited with 1, and near 2 in the space of factors."""
+    ints = np.int32
+    return RetrievalTables(
+        Neighbours.build(np.array([0]), np.array([1]), np.float32([0.5]), 6, 9),
+        Neighbours.build(np.array([0]), np.array([2]), np.float16([0.25]), 6, 9),
+        PopularityLists(np.array([3], ints), np.array([4, 3], ints), np.array([0, 1, 2]), np.array([2, 5], ints)),
+        exclude_purchased=False,
+    )
+
+
+@pytest.fixture
+def of(statistics: Statistics) -> Profiles:
+    """User 0 bought item 0, user 1 has no history."""
+    histories = Histories.build(np.array([0]), np.array([0]), np.array([PURCHASE]), np.array([NOW]), 2)
+    return profiles(histories, statistics, NOW, InteractionConfig())
+
+
+def listed(found: Candidates) -> list[list[int]]:
+    return [part.tolist() for part in np.split(found.items, found.offsets[1:-1])]
+
+
+def test_union_with_provenance(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
+    found = generate(of, tables, statistics, CandidateConfig())
+    assert listed(found) == [[0, 1, 2, 3, 4], [3, 4]]
+    assert found.sources.tolist() == [
+        OWN,
+        COVISITED,
+        MF | CATEGORY,
+        RECENT | POPULAR,
+        POPULAR,
+        RECENT | POPULAR,
+        POPULAR,
+    ]
+    nan = np.nan
+    np.testing.assert_array_equal(
+        found.scores,
+        np.float32(
+            [
+                [5, nan, nan, nan, nan, nan],
+                [nan, 0.5, nan, nan, nan, nan],
+                [nan, nan, 0.25, nan, nan, 1],
+                [nan, nan, nan, 1, 0.5, nan],
+                [nan, nan, nan, nan, 1, nan],
+                [nan, nan, nan, 1, 0.5, nan],
+                [nan, nan, nan, nan, 1, nan],
+            ]
+        ),
+    )
+
+
+def test_unavailable_items_are_never_proposed(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
+    statistics.available[[0, 1, 2, 3]] = False
+    assert listed(generate(of, tables, statistics, CandidateConfig())) == [[4], [4]]
+
+
+def test_purchased_items_are_left_out_on_request(
+    of: Profiles, tables: RetrievalTables, statistics: Statistics
+) -> None:
+    without = RetrievalTables(tables.covisitation, tables.mf_neighbours, tables.lists, exclude_purchased=True)
+    assert listed(generate(of, without, statistics, CandidateConfig())) == [[1, 2, 3, 4], [3, 4]]
+
+
+def test_viewed_items_stay(tables: RetrievalTables, statistics: Statistics) -> None:
+    viewed = Histories.build(np.array([0]), np.array([0]), np.array([VIEW]), np.array([NOW]), 1)
+    of = profiles(viewed, statistics, NOW, InteractionConfig())
+    without = RetrievalTables(tables.covisitation, tables.mf_neighbours, tables.lists, exclude_purchased=True)
+    assert 0 in generate(of, without, statistics, CandidateConfig()).items
+
+
+@pytest.mark.parametrize(("size", "expected"), [(1, [[0], [3]]), (2, [[0, 1], [3, 4]]), (4, [[0, 1, 2, 3], [3, 4]])])
+def test_size_keeps_the_best_by_turns(
+    of: Profiles, tables: RetrievalTables, statistics: Statistics, size: int, expected: list[list[int]]
+) -> None:
+    assert listed(generate(of, tables, statistics, CandidateConfig(size=size))) == expected
+
+
+def test_ties_go_to_the_smaller_code(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
+    equal = SourceShares(**dict.fromkeys(SOURCES, 1.0))
+    found = generate(of, tables, statistics, CandidateConfig(size=2, shares=equal))
+    assert listed(found) == [[0, 1], [3, 4]]
+
+
+def test_a_source_without_a_share_only_adds_its_score(
+    of: Profiles, tables: RetrievalTables, statistics: Statistics
+) -> None:
+    shares = SourceShares(**(dict.fromkeys(SOURCES, 0.0) | {"popular": 1.0}))
+    found = generate(of, tables, statistics, CandidateConfig(shares=shares))
+    assert listed(found) == [[3, 4], [3, 4]]
+    assert found.sources.tolist() == [RECENT | POPULAR, POPULAR] * 2
+
+
+def test_nobody(tables: RetrievalTables, statistics: Statistics, of: Profiles) -> None:
+    nobody = profiles(of.histories.take(np.zeros(0, int)), statistics, NOW, InteractionConfig())
+    found = generate(nobody, tables, statistics, CandidateConfig())
+    assert found.n_users == len(found.items) == 0
+    assert found.offsets.tolist() == [0]
+
+
+def test_take_keeps_users(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
+    found = generate(of, tables, statistics, CandidateConfig()).take(np.array([1, 5]))
+    assert listed(found) == [[1], [3]]
+
+
+class TestSmallShop:
+    """What holds for every user of a whole shop."""
+
+    def found(self, **settings: Any) -> tuple[Profiles, Candidates]:
+        world = small_world()
+        config = small_config().inference
+        stage = CandidateStage(world.tables, config.model_copy(update=settings))
+        of = stage.profile(world.partition.histories, END)
+        return of, stage(of)
+
+    def test_rows_ascend_by_user_and_item(self) -> None:
+        _, found = self.found()
+        key = found.users * small_world().tables.statistics.n_items + found.items
+        assert (np.diff(key) > 0).all()
+
+    def test_every_user_gets_as_many_as_asked_for(self) -> None:
+        _, found = self.found(candidates=CandidateConfig(size=7))
+        assert (np.diff(found.offsets) == 7).all()
+
+    def test_every_candidate_has_a_source(self) -> None:
+        _, found = self.found()
+        assert (found.sources > 0).all()
+
+    def test_sold_out_items_stay_away(self) -> None:
+        _, found = self.found()
+        available = small_world().tables.statistics.available
+        assert np.count_nonzero(~available) == 2
+        assert available[found.items].all()
+
+    def test_own_items_carry_the_bit(self) -> None:
+        of, found = self.found()
+        own = of.by_item.find(found.users, found.items) >= 0
+        assert (own == (found.sources & OWN > 0)).all()

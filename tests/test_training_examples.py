@@ -1,0 +1,134 @@
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import ray
+from shops import END, small_config, small_world, tables_of, world_shop
+
+from recsys.config import TrainConfig
+from recsys.data.split import cut
+from recsys.features.definitions import NAMES
+from recsys.histories import Histories
+from recsys.inference.stages import CandidateStage, candidate_features
+from recsys.models.ranking import RankingData
+from recsys.models.tables import Tables
+from recsys.schema import CART, PURCHASE, VIEW
+from recsys.training.examples import GROUP, LABEL, build_examples, grade, make_examples
+from recsys.training.windows import LabelWindow
+
+AGE = 42
+EVERYONE = LabelWindow(AGE, cut(END, AGE), cut(END, AGE - 14), sampled=True, quotas=(1.0, 1.0, 1.0))
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    return tables_of(small_world(), AGE)
+
+
+def examples_of(tables: Tables, window: LabelWindow = EVERYONE, **examples: Any) -> pa.Table:
+    config = small_config(*(f"examples.{name}={value}" for name, value in examples.items()))
+    return make_examples(small_world().partition, window, tables, config)
+
+
+def matrix_of(table: pa.Table) -> np.ndarray:
+    return np.stack([table[name].to_numpy() for name in NAMES], axis=1)
+
+
+def test_grades_known_answer() -> None:
+    """User 0 viewed and bought 1 and put 2 into the cart; user 1 viewed 3."""
+    rows = np.array([(0, 1, VIEW), (0, 1, PURCHASE), (0, 2, CART), (1, 3, VIEW)]).T
+    after = Histories.build(*rows, np.full(4, 5), 2)
+    users, items = np.array([0, 0, 0, 1, 1, 1]), np.array([1, 2, 3, 1, 3, 0])
+    config = small_config("examples.target_grade=4", "examples.other_grade=2")
+    window = LabelWindow(0, 0, 10, sampled=True)
+    assert grade(after, users, items, window, config).tolist() == [4, 2, 0, 0, 2, 0]
+    assert grade(after, users, items, replace(window, sampled=False), config).tolist() == [4, 0, 0, 0, 0, 0]
+    both = small_config("targets=[addtocart, transaction]")
+    assert grade(after, users, items, window, both).tolist() == [3, 3, 0, 0, 1, 0]
+
+
+def test_grades_without_events() -> None:
+    none = np.zeros(0, np.int64)
+    after = Histories.build(none, none, none, none, 2)
+    window = LabelWindow(0, 0, 10, sampled=True)
+    assert grade(after, np.array([0, 1]), np.array([4, 0]), window, small_config()).tolist() == [0, 0]
+    assert grade(after, none, none, window, small_config()).tolist() == []
+
+
+def test_every_group_has_its_hits_and_the_negatives_asked_for(tables: Tables) -> None:
+    table = examples_of(tables, negatives=4)
+    groups, labels = table[GROUP].to_numpy(), table[LABEL].to_numpy()
+    assert set(labels.tolist()) == {0, 1, 3}
+    for group in np.unique(groups):
+        mine = labels[groups == group]
+        assert (mine > 0).any()
+        assert (mine == 0).sum() == 4
+
+
+def test_negatives_end_with_the_candidates(tables: Tables) -> None:
+    table = examples_of(tables, negatives=1000)
+    assert (np.bincount(table[GROUP].to_numpy())[np.unique(table[GROUP].to_numpy())] == 30).all()
+
+
+def test_a_hit_is_an_event_of_the_window_and_nothing_else(tables: Tables) -> None:
+    """Labels say what happened in (cut, cut + 14 days]; the rows are candidates as of the cut."""
+    world, config = small_world(), small_config("examples.negatives=1000")
+    table = examples_of(tables, negatives=1000)
+    stage = CandidateStage(tables, config.inference)
+    of = stage.profile(world.partition.histories.until(EVERYONE.start), EVERYONE.start)
+    candidates = stage(of)
+    chosen = np.isin(candidates.users, table[GROUP].to_numpy())
+    kept = candidates.take(np.flatnonzero(chosen))
+    np.testing.assert_array_equal(kept.users, table[GROUP].to_numpy())
+    np.testing.assert_array_equal(candidate_features(of, kept, tables.statistics), matrix_of(table))
+    window = world.partition.histories.between(EVERYONE.start, EVERYONE.end)
+    bought = {
+        (int(user), int(item))
+        for user, item, event in zip(window.rows, window.items, window.events, strict=True)
+        if event == PURCHASE
+    }
+    pairs = zip(kept.users.tolist(), kept.items.tolist(), strict=True)
+    assert [pair in bought for pair in pairs] == (table[LABEL].to_numpy() == 3).tolist()
+
+
+def test_what_comes_after_the_window_is_not_seen(tables: Tables) -> None:
+    world = small_world()
+    past = replace(world.partition, histories=world.partition.histories.until(EVERYONE.end))
+    config = small_config()
+    assert make_examples(past, EVERYONE, tables, config).equals(
+        make_examples(world.partition, EVERYONE, tables, config)
+    )
+
+
+def test_a_validation_window_keeps_every_candidate_and_targets_alone(tables: Tables) -> None:
+    table = examples_of(tables, replace(EVERYONE, sampled=False), negatives=1)
+    groups, labels = table[GROUP].to_numpy(), table[LABEL].to_numpy()
+    assert (np.bincount(groups)[np.unique(groups)] == 30).all()
+    assert set(labels.tolist()) == {0, 3}
+
+
+def test_without_chosen_users_there_are_no_rows(tables: Tables) -> None:
+    table = examples_of(tables, replace(EVERYONE, quotas=(-1.0, -1.0, -1.0)))
+    assert len(table) == 0
+    assert table.column_names == [GROUP, LABEL, *NAMES]
+
+
+def groups_of(data: RankingData) -> list[bytes]:
+    """The rows of each query group with their labels, in an order of their own."""
+    assert data.groups.sum() == len(data.labels) == len(data.features)
+    rows = np.column_stack([data.features, data.labels.astype(np.float32)])
+    return sorted(part.tobytes() for part in np.split(rows, np.cumsum(data.groups)[:-1]))
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize("sampled", [True, False])
+def test_partitions_do_not_matter(sampled: bool, tables: Tables) -> None:
+    config: TrainConfig = small_config("examples.max_users=60")
+    ages = (AGE, 28)
+    refs = {AGE: ray.put(tables), 28: ray.put(tables_of(small_world(), 28))}
+    found = [build_examples(world_shop(n), refs, ages, config, sampled=sampled) for n in (1, 5)]
+    for one, other in zip(*found, strict=True):
+        assert len(one.groups) > 10
+        assert groups_of(one) == groups_of(other)
