@@ -29,7 +29,7 @@ from recsys.models.ranking import Ranker, RankingData, train
 from recsys.models.tables import Tables
 from recsys.registry.store import FolderStore
 from recsys.schema import DAY, EVENT_TYPES
-from recsys.training.tables import CutSettings, count_partition, fit_cut, sample_partition
+from recsys.training.tables import Cut, count_partition, fit_cut, sample_users
 
 START = 1_430_438_400_000
 """2015-05-01 00:00 UTC, ms."""
@@ -41,7 +41,7 @@ SETTINGS = (
     "factorization.factors=8",
     "factorization.confidence=0.03",
     "factorization.iterations=3",
-    "inference.candidates.size=30",
+    "inference.candidates.size=20",
     "inference.candidates.exclude_purchased=false",
     "inference.candidates.popularity.size=20",
     "ranker.max_trees=15",
@@ -91,14 +91,14 @@ def leaf_id(number: int) -> int:
 
 
 def events() -> list[Event]:
-    """Visits of users who prefer one leaf category each; the last tenth of them comes in the last 14 days only.
+    """Visits of users who prefer one leaf category each; the last 20 of them come after day 76, 15 after day 48.
 
     The first event is at START and the last one at END.
     """
     rng = np.random.default_rng(7)
     rows = [Event(START, user_id(0), "view", item_id(0)), Event(END, user_id(0), "view", item_id(0))]
     for user in range(USERS):
-        first_day = DAYS - 14 if user >= USERS * 9 // 10 else 0
+        first_day = 76 if user >= 180 else 48 if user >= 165 else 0
         for _ in range(1 + rng.poisson(6)):
             time = START + int(rng.integers(first_day * DAY, DAYS * DAY - 7_200_000))
             for _ in range(1 + rng.poisson(2)):
@@ -207,11 +207,10 @@ def small_world() -> World:
 
 def tables_of(world: World, age: int, config: TrainConfig | None = None) -> Tables:
     """The tables as of some days before END, fitted without Ray."""
-    config, time = config or small_config(), cut(END, age)
-    settings = CutSettings(age, time, 1000, False)
-    counts = count_partition(world.partition, len(world.items), settings, config)
-    sample = sample_partition(world.partition, settings, 1.0, config)
-    return fit_cut(world.daily, world.catalog, settings, config, 1, counts, sample)
+    config, at = config or small_config(), Cut(age, cut(END, age), share=1.0)
+    counts = count_partition(world.partition, len(world.items), at, config)
+    sample = sample_users(world.partition, at, config)
+    return fit_cut(world.daily, world.catalog, at, config, config.factorization, 1, counts, sample)
 
 
 def world_shop(n_partitions: int) -> ShopData:

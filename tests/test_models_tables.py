@@ -65,12 +65,14 @@ def test_counts_of_disjoint_users_add_up() -> None:
 
 
 def test_attributes_are_the_category_and_its_ancestors() -> None:
-    levels = np.array([[0, 1], [0, 0], [UNKNOWN, UNKNOWN]], np.int32)
-    found = category_attributes(levels, 3)
+    """Category 2 lies below 1 and 0; a category counts even where the levels shown end above it."""
+    ancestors = np.array([[0, 0], [0, 1], [0, 1]], np.int32)
+    found = category_attributes(np.array([1, 0, UNKNOWN, 2], np.int32), ancestors)
     assert found is not None
-    assert found.toarray().tolist() == [[1, 1, 0], [1, 0, 0], [0, 0, 0]]
+    assert found.toarray().tolist() == [[1, 1, 0], [1, 0, 0], [0, 0, 0], [1, 1, 1]]
 
 
-@pytest.mark.parametrize(("levels", "n"), [(np.zeros((2, 0), np.int32), 0), (np.full((2, 3), UNKNOWN), 4)])
-def test_no_categories_no_attributes(levels: np.ndarray, n: int) -> None:
-    assert category_attributes(levels, n) is None
+@pytest.mark.parametrize("n_categories", [0, 4])
+def test_no_categories_no_attributes(n_categories: int) -> None:
+    category = np.full(2, UNKNOWN, np.int32)
+    assert category_attributes(category, np.zeros((n_categories, 3), np.int32)) is None

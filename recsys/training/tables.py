@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 
 from recsys.config import TrainConfig
@@ -82,11 +84,18 @@ def count_able_users(partition: UserPartition, end: int, ages: Sequence[int], co
     return np.array([_able(partition.histories.until(cut(end, age)), config).sum() for age in ages])
 
 
-def sample_users(partition: UserPartition, at: Cut, config: TrainConfig) -> Histories:
-    """Histories of those who take part in the factorization, chosen by a hash of their ids."""
+def sample_users(partition: UserPartition, at: Cut, config: TrainConfig) -> UserPartition:
+    """Those who take part in the factorization with their past, chosen by a hash of their ids."""
     past = partition.histories.until(at.time)
     drawn = hashes(partition.users, 2 * config.seed + SALT) <= at.share * float(2**64)
-    return past.take(np.flatnonzero(_able(past, config) & drawn))
+    chosen = np.flatnonzero(_able(past, config) & drawn)
+    return UserPartition(partition.users.take(pa.array(chosen)), past.take(chosen))
+
+
+def _joined(samples: Sequence[UserPartition]) -> Histories:
+    """Histories by ascending user id: the fit's sums depend on the order, which must not on the partitions."""
+    order = pc.sort_indices(pa.concat_arrays([sample.users for sample in samples])).to_numpy()
+    return Histories.concat([sample.histories for sample in samples]).take(order)
 
 
 def _able(histories: Histories, config: TrainConfig) -> np.ndarray:
@@ -98,10 +107,10 @@ def _able(histories: Histories, config: TrainConfig) -> np.ndarray:
 
 
 def choose_factorization(
-    daily: DailyCounts, catalog: Catalog, at: Cut, config: TrainConfig, *samples: Histories
+    daily: DailyCounts, catalog: Catalog, at: Cut, config: TrainConfig, *samples: UserPartition
 ) -> FactorizationConfig:
     """The factorization's settings with what they leave open chosen on the past of one cut."""
-    histories, state = Histories.concat(samples), catalog.as_of(at.time)
+    histories, state = _joined(samples), catalog.as_of(at.time)
     attributes = category_attributes(state.category, catalog.ancestors(config.category_levels))
     return with_confidence(histories, len(state.category), attributes, config.factorization)
 
@@ -118,11 +127,11 @@ def fit_cut(
     config: TrainConfig,
     factorization: FactorizationConfig,
     n_parts: int,
-    *parts: PairCounts | Histories,
+    *parts: PairCounts | UserPartition,
 ) -> Tables:
     """One cut's tables from the partial counts of all partitions and then their samples of users."""
     counts = add_counts([part for part in parts[:n_parts] if isinstance(part, PairCounts)])
-    past = Histories.concat([part for part in parts[n_parts:] if isinstance(part, Histories)])
+    past = _joined([part for part in parts[n_parts:] if isinstance(part, UserPartition)])
     ancestors, state = catalog.ancestors(config.category_levels), catalog.as_of(at.time)
     stats = statistics(daily, at.age, state, ancestors, counts.repeats, config.statistics)
     candidates = config.inference.candidates
