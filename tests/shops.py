@@ -301,10 +301,13 @@ def metrics_of(registry: Path) -> dict[str, Any]:
     return content
 
 
-@cache
 def trained(factory: pytest.TempPathFactory) -> Trained:
-    """Trains at the first call; needs Ray. Nothing may change the result's folders."""
-    folder = factory.mktemp("trained")
+    """Trains at the first call of a test run; needs Ray. Nothing may change the result's folders."""
+    return _train(factory.getbasetemp() / "trained")
+
+
+@cache
+def _train(folder: Path) -> Trained:
     data, registry = write_shop(folder / "data"), folder / "registry"
     if cli.train_main(train_arguments(data, registry)):
         raise RuntimeError("training on the small shop failed; its error is on stderr")

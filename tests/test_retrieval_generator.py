@@ -88,9 +88,7 @@ def test_unavailable_items_are_never_proposed(of: Profiles, tables: RetrievalTab
     assert listed(generate(of, tables, statistics, CandidateConfig())) == [[4], [4]]
 
 
-def test_purchased_items_are_left_out_on_request(
-    of: Profiles, tables: RetrievalTables, statistics: Statistics
-) -> None:
+def test_purchased_items_are_left_out_on_request(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
     without = RetrievalTables(tables.covisitation, tables.mf_neighbours, tables.lists, exclude_purchased=True)
     assert listed(generate(of, without, statistics, CandidateConfig())) == [[1, 2, 3, 4], [3, 4]]
 

@@ -221,16 +221,15 @@ def test_the_future_does_not_show(
     assert_same(see(write_shop(tmp_path, *change())), original)
 
 
-def test_the_comparison_notices_one_event_of_the_past(original: dict[str, Any], tmp_path: Path) -> None:
-    """The test of the test: one view less shows in every table."""
-    rows = events()
-    gone = next(row for row in rows if row.timestamp > T - DAY and row.event == "transaction")
-    rows.remove(gone)
+def test_the_comparison_notices_a_change_of_the_past(original: dict[str, Any], tmp_path: Path) -> None:
+    """The test of the test: without some users of the past every table differs."""
+    gone = set(map(user_id, range(1, 20)))
+    rows = [row for row in events() if row.visitorid not in gone]
     found = see(write_shop(tmp_path, rows)).everything()
     assert [name for name, facts in found.items() if facts == original[name]] == []
 
 
-def test_neither_do_the_order_of_rows_the_files_and_the_partitions(original: dict[str, Any], tmp_path: Path) -> None:
+def test_order_of_rows_files_and_partitions_do_not_matter(original: dict[str, Any], tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     rows, changes = events(), properties()
     rows = [rows[i] for i in rng.permutation(len(rows))]

@@ -24,8 +24,9 @@ BLOCK = 500
 def recommend(version: Path, users: Path, n: int, out: Path) -> int:
     """Write the `n` best items of each user in `users` (CSV with a column visitorid) to a Parquet file.
 
-    Columns: visitorid, rank (1 = best), itemid, score, lgb_score, mf_score (null where there is none). Users
-    without events get the cold-start list; repeated users appear once. Returns the number of users.
+    Columns: visitorid, rank (1 = best), itemid, score, lgb_score, mf_score (null where there is none). Users are
+    in the order of the file; those without events get the cold-start list, repeated ones appear once. Returns the
+    number of users.
     Raises DataError for a file that cannot be used, RegistryError for a broken version.
     """
     if n < 1:
@@ -43,12 +44,15 @@ def recommend(version: Path, users: Path, n: int, out: Path) -> int:
 
     dataset = dataset.map_batches(recommend_block, batch_size=None, batch_format="pyarrow")
     dataset.set_name("recommendations")
+    dataset.context.execution_options.preserve_order = True
     blocks = dataset.to_arrow_refs()
     out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out.with_name(f"{out.name}.unfinished")
     with pq.ParquetWriter(unfinished, schema) as writer:
         for block in blocks:
-            writer.write_table(ray.get(block).cast(schema))
+            rows = ray.get(block)
+            if len(rows):  # a block of nobody has no columns either
+                writer.write_table(rows.cast(schema))
     unfinished.replace(out)
     return len(ids)
 

@@ -24,7 +24,7 @@ class Tree:
     def draw(cls, rng: np.random.Generator) -> "Tree":
         ids = rng.permutation(CATEGORIES + 30)[:CATEGORIES].astype(np.int64)
         parents = np.full(CATEGORIES, UNKNOWN, np.int32)
-        # Parents come from the first quarter, so about three in four categories are leaves, four levels down.
+        # Parents come from the first quarter, so about three in four categories are leaves, a few levels down.
         later = np.arange(ROOTS, CATEGORIES)
         parents[ROOTS:] = (rng.random(len(later)) * np.maximum(ROOTS, later // 4)).astype(np.int32)
         leaves = np.setdiff1d(np.arange(CATEGORIES, dtype=np.int32), parents)
@@ -141,8 +141,7 @@ class Shelves:
         )
         names, cell = np.unique(place, return_inverse=True)
         by_cell = np.argsort(cell, kind="stable")
-        interest = np.bincount(cell[:n], weight, len(names))
-        interest *= rng.lognormal(0, behaviour.cell_spread, len(names))
+        interest = np.bincount(cell[:n], weight, len(names)) * rng.lognormal(0, behaviour.cell_spread, len(names))
         staples = rng.random(CATEGORIES) < behaviour.staple_share
         return cls(
             entry_item=item[by_cell],
@@ -159,9 +158,7 @@ class Shelves:
             available=goods.available[:, :n],
         )
 
-    def on(
-        self, day: int, behaviour: Behaviour, appeal: float | np.ndarray = 1.0
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def on(self, day: int, behaviour: Behaviour, appeal: float | np.ndarray = 1.0) -> tuple[np.ndarray, np.ndarray]:
         """Weights of that day: of entries within their cells (n_entries,), of items on the shelf (n,)."""
         stock = np.where(self.available[day // 7], 1.0, behaviour.outage_views)
         factor = appeal * np.where(self.born <= day, stock, 0) * np.exp(self.drift * (day / DAYS - 0.5))

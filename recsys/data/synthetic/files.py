@@ -1,5 +1,6 @@
 """The four CSV files, in the columns and in the disorder of the real ones."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,7 @@ def write_tree(directory: Path, tree: Tree) -> None:
     table.sort(schema.CATEGORY).write_csv(directory / "category_tree.csv")
 
 
-def write_events(
-    directory: Path, events: Events, visitors: Visitors, goods: Goods, rng: np.random.Generator
-) -> None:
+def write_events(directory: Path, events: Events, visitors: Visitors, goods: Goods, rng: np.random.Generator) -> None:
     """One shuffled file; a blank transactionid except for purchases."""
     mixed = rng.permutation(len(events.time))
     names = pl.Series(schema.EVENT_TYPES)
@@ -77,49 +76,59 @@ def property_words(tree: Tree, rng: np.random.Generator) -> tuple[pl.Series, pl.
     return names, pl.Series(["0", "1", *tree.ids.astype(str), *hashed])
 
 
-def write_properties(
-    directory: Path, shape: Shape, goods: Goods, tree: Tree, rng: np.random.Generator
-) -> None:
+@dataclass(frozen=True, slots=True)
+class PlainRows:
+    """Rows of `categoryid` and `available` in random order, (n,): name, value uint32 words; week, item int."""
+
+    name: np.ndarray
+    week: np.ndarray
+    item: np.ndarray
+    value: np.ndarray
+
+    @classmethod
+    def draw(cls, shape: Shape, goods: Goods, first: np.ndarray, rng: np.random.Generator) -> "PlainRows":
+        category = np.where(7 * np.arange(WEEKS)[:, None] < goods.moved, goods.leaf, goods.next_leaf)
+        category_week, category_item = snapshot_rows(category, first, shape.category_rows, rng)
+        stock_week, stock_item = snapshot_rows(goods.available, first, shape.available_rows, rng)
+        name = np.repeat(np.arange(2, dtype=np.uint32), [len(category_week), len(stock_week)])
+        value = np.concatenate([2 + category[category_week, category_item], goods.available[stock_week, stock_item]])
+        mixed = rng.permutation(len(name))
+        return cls(
+            name[mixed],
+            np.concatenate([category_week, stock_week])[mixed],
+            np.concatenate([category_item, stock_item])[mixed],
+            value[mixed].astype(np.uint32),
+        )
+
+
+def write_properties(directory: Path, shape: Shape, goods: Goods, tree: Tree, rng: np.random.Generator) -> None:
     """Two files of weekly snapshots; categories and availability lie scattered among hashed properties."""
-    n = shape.catalogue
     # An item shows up in the first snapshot after it enters; there is none at the start of the log.
     first = np.clip(-(-goods.born // 7), 1, WEEKS - 1)
-    day = 7 * np.arange(WEEKS)[:, None]
-    category = np.where(day < goods.moved, goods.leaf, goods.next_leaf)
-    category_week, category_item = snapshot_rows(category, first, shape.category_rows, rng)
-    stock_week, stock_item = snapshot_rows(goods.available, first, shape.available_rows, rng)
-    plain = (
-        np.concatenate([np.zeros(len(category_week), np.uint32), np.ones(len(stock_week), np.uint32)]),
-        np.concatenate([category_week, stock_week]).astype(np.int8),
-        np.concatenate([category_item, stock_item]).astype(np.int32),
-        np.concatenate(
-            [2 + category[category_week, category_item], goods.available[stock_week, stock_item]]
-        ).astype(np.uint32),
-    )
-    mixed = rng.permutation(len(plain[0]))
+    plain = PlainRows.draw(shape, goods, first, rng)
     names, values = property_words(tree, rng)
     snapshots = START - START % 1_000 - 4_000 + 7 * DAY * np.arange(WEEKS, dtype=np.int64)
-    known, done = 0, 0
+    done = 0
     for part, end in (1, round(PART_ONE * shape.properties)), (2, shape.properties):
         with (directory / f"item_properties_part{part}.csv").open("wb") as file:
-            header = True
+            begin = done
             while done < end:
                 size = min(CHUNK, end - done)
-                upto = len(mixed) * (done + size) // shape.properties
-                rows = mixed[known:upto]
-                more = size - len(rows)
+                # Each chunk takes its share of the plain rows and fills up with hashed ones.
+                rows = slice(*(len(plain.name) * at // shape.properties for at in (done, done + size)))
+                more = size - (rows.stop - rows.start)
                 mix = rng.permutation(size)
-                item = rng.integers(0, n, more, dtype=np.int32)
+                item = rng.integers(0, shape.catalogue, more, dtype=np.int32)
                 week = first[item] + (rng.random(more) * (WEEKS - first[item])).astype(np.int8)
                 name = 2 + (rng.random(more) ** 3 * NAMES).astype(np.uint32)
                 value = 2 + len(tree.ids) + (rng.random(more) ** 3 * VALUES).astype(np.uint32)
                 table = pl.DataFrame(
                     {
-                        schema.TIME: snapshots[np.concatenate([plain[1][rows], week])[mix]],
-                        schema.ITEM: goods.ids[np.concatenate([plain[2][rows], item])[mix]],
-                        schema.PROPERTY: names.gather(np.concatenate([plain[0][rows], name])[mix]),
-                        schema.VALUE: values.gather(np.concatenate([plain[3][rows], value])[mix]),
+                        schema.TIME: snapshots[np.concatenate([plain.week[rows], week])[mix]],
+                        schema.ITEM: goods.ids[np.concatenate([plain.item[rows], item])[mix]],
+                        schema.PROPERTY: names.gather(np.concatenate([plain.name[rows], name])[mix]),
+                        schema.VALUE: values.gather(np.concatenate([plain.value[rows], value])[mix]),
                     }
                 )
-                table.write_csv(file, include_header=header)
-                header, known, done = False, upto, done + size
+                table.write_csv(file, include_header=done == begin)
+                done += size

@@ -86,9 +86,9 @@ class Behaviour(Config):
     propensity_spread: float = Field(0.8, ge=0, description="sigma of the lognormal propensity of shoppers")
 
     immediate_share: float = Field(0.35, ge=0, le=1, description="purchases made in the session of the intent")
-    pending_days: float = Field(10, gt=0, description="mean days until the others are made (exponential)")
+    pending_days: float = Field(10, gt=0, description="mean days until the other purchases (exponential)")
     pending_carted: float = Field(0.8, ge=0, le=1, description="pending intents put in the cart at once")
-    switch_share: float = Field(0.9, ge=0, le=1, description="of those, made for another item of the cell")
+    switch_share: float = Field(0.9, ge=0, le=1, description="purchases made days later of another item of the cell")
     repeat_share: float = Field(0.35, ge=0, lt=1, description="purchases of staples that are repeated")
     repeat_days: float = Field(21, gt=0, description="mean days between them (gamma)")
     repeat_shape: float = Field(4, gt=0, description="shape of that gamma distribution")

@@ -90,9 +90,7 @@ def shopper_sessions(
     return who, start[inside], rate[seen]
 
 
-def casual_sessions(
-    visitors: int, behaviour: Behaviour, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def casual_sessions(visitors: int, behaviour: Behaviour, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Visitor and start (days) of each session: one each, and for some another days later."""
     start = rng.uniform(0, DAYS, visitors)
     back = np.flatnonzero(rng.random(visitors) < behaviour.return_share)
@@ -181,13 +179,13 @@ def draw_views(
     passed -= np.repeat(passed[first], length)
     time = START + ((np.floor(start) + time_of_day) * DAY)[session] + passed
     views = Views(who[session], session, item, np.minimum(time.astype(np.int64), END - 1))
-    return cover(views, len(visitors.rate), visitors, shelves, rng)
+    return cover(views, visitors, shelves, rng)
 
 
-def cover(views: Views, visitors: int, people: Visitors, shelves: Shelves, rng: np.random.Generator) -> Views:
+def cover(views: Views, visitors: Visitors, shelves: Shelves, rng: np.random.Generator) -> Views:
     """Gives every item without a view one of a casual visitor's, on a day when the item is in the shop."""
     item, day = views.item.copy(), (views.time - START) // DAY
-    casual = np.flatnonzero(people.rate[views.visitor] == 0)
+    casual = np.flatnonzero(visitors.rate[views.visitor] == 0)
     casual = casual[np.argsort(day[casual], kind="stable")]
     while len(missing := np.flatnonzero(np.bincount(item, minlength=len(shelves.weight)) == 0)):
         # Only views of items that have views to spare; most of the shelf does.

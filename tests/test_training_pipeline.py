@@ -1,0 +1,138 @@
+"""One run of the whole training on the small shop."""
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import shops
+from shops import BLEND, END, START, USERS, Trained, events, small_config, small_ranker
+
+from recsys.config import parse_config
+from recsys.errors import ModelError
+from recsys.features.definitions import NAMES
+from recsys.models.ranking import RankingData
+from recsys.registry import bundle
+from recsys.registry.store import FolderStore
+from recsys.schema import EVENT_TYPES, SOURCES
+from recsys.training.pipeline import Choice, check_drift, join
+
+
+@pytest.fixture(scope="module")
+def trained(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return shops.trained(tmp_path_factory)
+
+
+def row(trained: Trained, system: str, group: str = "all", table: str = "table") -> dict[str, Any]:
+    [found] = [r for r in trained.metrics[table] if (r["system"], r["group"]) == (system, group)]
+    return found
+
+
+def test_one_version_is_published_and_in_production(trained: Trained) -> None:
+    store = FolderStore(trained.registry)
+    assert store.production() == trained.version
+    assert {"manifest.json", "metrics.json", "config.json", "ranker.txt"} <= {p.name for p in trained.path.iterdir()}
+
+
+def test_the_manifest_describes_the_data(trained: Trained) -> None:
+    about = bundle.read(trained.path).about
+    kinds = [event.event for event in set(events())]
+    assert about.counts.events == {kind: kinds.count(kind) for kind in EVENT_TYPES}
+    assert (about.counts.users, about.counts.items, about.counts.mf_items) == (USERS, 60, 60)
+    assert (about.date_range.start, about.date_range.end, about.live_watermark) == (START, END, END)
+    assert about.targets == ("transaction",)
+    assert about.headline["ndcg@10 all"] == row(trained, "hybrid")["ndcg@10"]
+
+
+def test_the_published_model_has_seen_every_event(trained: Trained) -> None:
+    opened = bundle.read(trained.path)
+    views = opened.tables.statistics.item("item_views")
+    assert np.nansum(views) == opened.about.counts.events["view"]
+    assert opened.snapshot.histories.times.max() == END
+    assert len(opened.snapshot.users) == USERS
+    assert opened.ranker.n_trees == trained.metrics["trees"]
+
+
+def test_the_table_sets_every_system_apart_for_warm_and_cold_users(trained: Trained) -> None:
+    systems = dict.fromkeys(found["system"] for found in trained.metrics["table"])
+    named = {"hybrid", "ranker alone", "factorization alone", "popularity", *(f"source {name}" for name in SOURCES)}
+    assert named < set(systems)
+    assert "personal frequency, 60 days" in systems
+    for system in systems:
+        everyone, warm, cold = (row(trained, system, group) for group in ("all", "warm", "cold"))
+        assert everyone["users"] == warm["users"] + cold["users"]
+        assert min(warm["users"], cold["users"]) > 0
+        mean = (warm["users"] * warm["ndcg@10"] + cold["users"] * cold["ndcg@10"]) / everyone["users"]
+        assert everyone["ndcg@10"] == pytest.approx(mean)
+        assert everyone["ndcg@10_low"] <= everyone["ndcg@10"] <= everyone["ndcg@10_high"]
+        for name in ("recall@10", "precision@10", "hit@10", "mrr@10", "coverage@10"):
+            assert 0 <= everyone[name] <= 1
+
+
+def test_the_model_learns_the_taste_of_users(trained: Trained) -> None:
+    """They prefer one category; popularity knows nothing of it."""
+    assert row(trained, "hybrid", "warm")["ndcg@10"] > row(trained, "popularity", "warm")["ndcg@10"] + 0.05
+
+
+def test_new_items_are_judged_apart(trained: Trained) -> None:
+    assert row(trained, "hybrid", table="new_items")["users"] < row(trained, "hybrid")["users"]
+    assert row(trained, "source own", table="new_items")["ndcg@10"] == 0
+
+
+def test_differences_have_intervals(trained: Trained) -> None:
+    for found in trained.metrics["differences"]:
+        gap = row(trained, "hybrid")["ndcg@10"] - row(trained, found["system"])["ndcg@10"]
+        assert found["mean"] == pytest.approx(gap)
+        assert found["low"] <= found["mean"] <= found["high"]
+
+
+def test_candidates_are_described(trained: Trained) -> None:
+    found = trained.metrics["candidates"]
+    assert [source["source"] for source in found["sources"]] == list(SOURCES)
+    assert 0.5 < found["roc_auc"] <= 1
+    assert max(source["recall"] for source in found["sources"]) <= found["recall"] <= 1
+    assert sum(source["recall_alone"] for source in found["sources"]) <= found["recall"]
+    assert found["per_user"] == 20
+
+
+def test_choices_are_recorded(trained: Trained) -> None:
+    metrics = trained.metrics
+    curve = {point["alpha"]: point["ndcg"] for point in metrics["alpha_curve"]}
+    assert list(curve) == sorted(small_config().hybrid.grid)
+    assert curve[metrics["alpha"]] == max(curve.values())
+    assert bundle.read(trained.path).about.blend.alpha == metrics["alpha"]
+    assert metrics["plan"] == {"horizon": 14, "train": [42, 56, 70], "valid": 28, "test": 14, "refit": [14]}
+    assert set(metrics["importance"]) == set(NAMES)
+    assert 0 <= metrics["score_drift"] <= 1
+    assert metrics["quality"]["events_read"] == len(events())
+    assert "up to the test window" in metrics["model"]
+
+
+def test_metrics_are_plain_json(trained: Trained) -> None:
+    text = (trained.path / "metrics.json").read_text()
+    assert json.loads(text, parse_constant=pytest.fail) == trained.metrics
+
+
+def test_the_config_is_kept(trained: Trained) -> None:
+    assert parse_config(json.loads((trained.path / "config.json").read_text())) == small_config()
+
+
+def test_join_puts_query_groups_one_after_another() -> None:
+    def data(rows: int, groups: list[int]) -> RankingData:
+        return RankingData(np.full((rows, 2), rows, np.float32), np.full(rows, rows), np.array(groups))
+
+    joined = join({7: data(3, [1, 2]), 14: data(2, [2])}, [14, 7])
+    assert joined.groups.tolist() == [2, 1, 2]
+    assert joined.labels.tolist() == [2, 2, 3, 3, 3]
+    assert joined.features[:, 0].tolist() == [2, 2, 3, 3, 3]
+
+
+def test_a_refit_that_scores_otherwise_is_refused() -> None:
+    ranker = small_ranker()
+    rows = np.random.default_rng(0).random((50, len(NAMES))).astype(np.float32)
+    same = Choice(3, BLEND, {}, cases=None, held_out=rows, scores=ranker.predict(rows))  # type: ignore[arg-type]
+    config = small_config("hybrid.max_drift=0.1")
+    assert check_drift(ranker, same, config) == 0
+    with pytest.raises(ModelError, match=r"moved by 0\.\d+, more than hybrid.max_drift = 0.1"):
+        check_drift(ranker, replace(same, scores=same.scores + 5), config)
