@@ -23,9 +23,7 @@ def parents_of(catalog: Catalog) -> dict[int, int | None]:
 @pytest.fixture
 def catalog() -> Catalog:
     """Item 0 moves from category a to b and back, item 1 is in b from time 20 on, item 2 is unknown."""
-    categories = Records(
-        np.array([0, 1, 0, 0, 0]), np.array([30, 20, 10, 20, 15]), pa.array(["a", "b", "a", "b", "a"])
-    )
+    categories = Records(np.array([0, 1, 0, 0, 0]), np.array([30, 20, 10, 20, 15]), pa.array(["a", "b", "a", "b", "a"]))
     availability = Records(np.array([1, 1, 0]), np.array([5, 25, 30]), pa.array([False, True, False]))
     return build_catalog(3, categories, availability, pa.array(["b"]), pa.array(["a"]))[0]
 

@@ -63,10 +63,7 @@ def contents(data: ShopData) -> list[Any]:
     for part in ray.get(list(data.partitions)):
         histories = part.histories
         arrays += [part.users, histories.offsets, histories.items, histories.events, histories.times]
-    values = [
-        (str(array.dtype if isinstance(array, np.ndarray) else array.type), array.tolist())
-        for array in arrays
-    ]
+    values = [(str(array.dtype if isinstance(array, np.ndarray) else array.type), array.tolist()) for array in arrays]
     return [*values, data.user_kind, data.n_users, data.event_counts, data.start, data.end, data.fingerprint]
 
 
@@ -122,9 +119,7 @@ def test_a_small_shop(shop: Path) -> None:
     )
     assert properties.tree.not_in_tree == 1
     state = data.catalog.as_of(START + 7 * DAY)
-    assert data.catalog.categories.decode(state.category).to_pylist() == [
-        (item + 1) % 4 for item in range(20)
-    ]
+    assert data.catalog.categories.decode(state.category).to_pylist() == [(item + 1) % 4 for item in range(20)]
     assert state.available.tolist() == [item % 2 == 1 for item in range(20)]
     assert not (shop / "out").exists()
 
@@ -172,10 +167,7 @@ def compressed(shop: Path, folder: Path) -> Path:
     """Also with a byte order mark, Windows line ends, other columns and their order."""
     folder.mkdir()
     for file in shop.glob("*.csv"):
-        lines = [
-            ",".join([line.split(",")[-1], "more", *line.split(",")[:-1]])
-            for line in file.read_text().split()
-        ]
+        lines = [",".join([line.split(",")[-1], "more", *line.split(",")[:-1]]) for line in file.read_text().split()]
         data = b"\xef\xbb\xbf" + "\r\n".join([*lines, ""]).encode()
         compress = not file.name.startswith("category")
         (folder / (file.name + ".gz" * compress)).write_bytes(gzip.compress(data) if compress else data)
@@ -187,9 +179,7 @@ def parquet(shop: Path, folder: Path) -> Path:
     for file in shop.glob("*.csv"):
         table = pl.read_csv(file)
         if file.name == "events.csv":
-            table = table.with_columns(
-                pl.from_epoch("timestamp", "ms"), pl.col("transactionid").cast(pl.Float64)
-            )
+            table = table.with_columns(pl.from_epoch("timestamp", "ms"), pl.col("transactionid").cast(pl.Float64))
         table.write_parquet(folder / f"{file.stem}.parquet", row_group_size=64)
     return folder
 
@@ -261,9 +251,7 @@ def test_an_item_of_bad_rows_only_is_no_item(tmp_path: Path) -> None:
 def test_too_many_bad_rows_stop_the_run(tmp_path: Path) -> None:
     rows = [*GOOD, f"{START},1,purchase,2,,", "0,1,view,2,,", f"{START},1,buy,2,,"]
     write(tmp_path, *rows, header=f"{HEADER},datetime")
-    with pytest.raises(
-        DataError, match=r"3 of 102 event rows \(2\.94%\) are unusable.*event none of view.*: 2, first"
-    ):
+    with pytest.raises(DataError, match=r"3 of 102 event rows \(2\.94%\) are unusable.*event none of view.*: 2, first"):
         ingest(tmp_path)
     assert [row["row"] for row in quarantine(tmp_path)] == [101, 102, 103]
     assert ingest(tmp_path, max_bad_share=0.03).quality.events_kept == 99
@@ -290,9 +278,7 @@ def test_parquet_without_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("column", HEADER.split(","))
 def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
     write(tmp_path, header=HEADER.replace(column, "other"))
-    with pytest.raises(
-        DataError, match=rf"events\.csv: column '{column}' is missing; columns found: .*other"
-    ):
+    with pytest.raises(DataError, match=rf"events\.csv: column '{column}' is missing; columns found: .*other"):
         ingest(tmp_path)
 
 

@@ -80,9 +80,7 @@ def test_merge_of_nothing() -> None:
 
 def test_digests_do_not_depend_on_the_number_of_partitions() -> None:
     table = events(*((time, f"u{time % 40}", 0, 10, "") for time in range(200)))
-    digests = [
-        b"".join(merge_events(share)[1].digest for share in split_events(table, ITEMS, n)) for n in (1, 2, 9)
-    ]
+    digests = [b"".join(merge_events(share)[1].digest for share in split_events(table, ITEMS, n)) for n in (1, 2, 9)]
     assert digests[0] == digests[1] == digests[2]
     other = table.slice(1)
     assert merge_events(*split_events(other, ITEMS, 1))[1].digest != digests[0]
@@ -105,9 +103,7 @@ def test_days_of_partitions_add_up() -> None:
     whole = UserPartition(pa.array([1, 2]), Histories.build(users, items, kinds, times, 2))
     parts = [UserPartition(whole.users[u : u + 1], whole.histories.take(np.array([u]))) for u in (1, 0)]
     merged = merge_days([count_days(part, 5 * DAY) for part in parts])
-    rows = zip(
-        merged.item.tolist(), merged.age.tolist(), merged.event.tolist(), merged.count.tolist(), strict=True
-    )
+    rows = zip(merged.item.tolist(), merged.age.tolist(), merged.event.tolist(), merged.count.tolist(), strict=True)
     assert list(rows) == [(0, 2, 0, 1), (1, 0, 2, 1), (1, 4, 0, 2)]
     assert [a.dtype for a in (merged.item, merged.age, merged.event, merged.count)] == [
         "i4",

@@ -37,9 +37,7 @@ def read(path: Path, *columns: str) -> tuple[Rows, list[int], Broken]:
 @pytest.mark.parametrize("name", ["x.csv", "x.csv.gz"])
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
-def test_line_ends_byte_order_mark_and_compression(
-    tmp_path: Path, name: str, newline: bytes, mark: bytes
-) -> None:
+def test_line_ends_byte_order_mark_and_compression(tmp_path: Path, name: str, newline: bytes, mark: bytes) -> None:
     data = mark + newline.join([b"a,b,c", b"1,2,3", b'4,"5,5",6', b""])
     assert read(write(tmp_path / name, data), "c", "a", "b") == (
         [("3", "1", "2"), ("6", "4", "5,5")],
@@ -191,7 +189,5 @@ def test_parquet_without_rows(tmp_path: Path) -> None:
 
 def test_parquet_column_of_lists(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [[1], [2]]}), tmp_path / "x.parquet")
-    with pytest.raises(
-        DataError, match=r"column 'a' has type list<.*>; expected numbers, text or timestamps"
-    ):
+    with pytest.raises(DataError, match=r"column 'a' has type list<.*>; expected numbers, text or timestamps"):
         pieces_of(tmp_path / "x.parquet", ["a"])

@@ -49,9 +49,7 @@ def many_cases(rng, n_users):
         history = Histories.build(users, items, users * 0, users * 0 + CUT + 1, len(part))
         known = np.ones(4, np.bool_)
         parts.append(
-            protocol.test_cases(
-                pa.array(np.sort(part)), history, CUT, END, targets=(VIEW,), known_items=known
-            )
+            protocol.test_cases(pa.array(np.sort(part)), history, CUT, END, targets=(VIEW,), known_items=known)
         )
     return np.sort(ids), parts
 

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -23,7 +25,7 @@ def as_lists(histories: Histories) -> list[list[tuple[int, int, int]]]:
     """(time, item, event) by user."""
     rows = list(zip(histories.times.tolist(), histories.items.tolist(), histories.events.tolist(), strict=True))
     borders = histories.offsets.tolist()
-    return [rows[start:end] for start, end in zip(borders, borders[1:], strict=False)]
+    return [rows[start:end] for start, end in pairwise(borders)]
 
 
 def test_ragged_indices_run_through_each_range() -> None:

@@ -34,9 +34,7 @@ def store(tmp_path: Path) -> FolderStore:
 
 def run(code: str, *args: object) -> subprocess.Popen[str]:
     """A process of its own that runs `code` with `args` in sys.argv."""
-    return subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, args)], cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, args)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
 def test_publish_then_promote(store: FolderStore) -> None:

@@ -139,9 +139,7 @@ def build_catalog(
         known,
         parent,
         ChangeLog.build(categories.items, categories.times, known.encode(categories.values)),
-        ChangeLog.build(
-            availability.items, availability.times, availability.values.to_numpy(zero_copy_only=False)
-        ),
+        ChangeLog.build(availability.items, availability.times, availability.values.to_numpy(zero_copy_only=False)),
     )
     return catalog, problems
 

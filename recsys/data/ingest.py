@@ -211,9 +211,7 @@ def type_ids(block: pa.Table, user_kind: IdKind, item_kind: IdKind) -> tuple[pa.
     )
 
 
-def split_by_user(
-    events: Events, n: int
-) -> tuple[list["ray.ObjectRef[UserPartition]"], list[PartitionSummary]]:
+def split_by_user(events: Events, n: int) -> tuple[list["ray.ObjectRef[UserPartition]"], list[PartitionSummary]]:
     """The one shuffle: every block is split in `n`, and each partition merged from its shares.
 
     These are plain tasks because a task whose worker dies runs again, where Ray Data's hash shuffle keeps

@@ -58,9 +58,7 @@ def read_catalog(
         logger.info("reading item properties: %d files, %d pieces", len(source.properties), len(pieces))
         raw = read_blocks(pieces, parse_properties, "read item properties", now=now, asked=asked)
         known = ray.put(items)
-        blocks = ray.get(
-            run_tasks(encode_properties, "encode item properties", [(block, known) for block in raw])
-        )
+        blocks = ray.get(run_tasks(encode_properties, "encode item properties", [(block, known) for block in raw]))
     read = sum(block.read for block in blocks)
     faults = pa.concat_tables([FAULTS.empty_table(), *(block.faults for block in blocks)])
     quarantined = aside.check("item property", read, faults, pieces)
@@ -81,9 +79,7 @@ def read_catalog(
         not_asked=sum(block.not_asked for block in blocks),
         unknown_item=sum(block.unknown_item for block in blocks),
         quarantined=quarantined,
-        tree_quarantined=aside.add(
-            tree_faults, [] if source.tree is None else pieces_of(source.tree, TREE_COLUMNS)
-        ),
+        tree_quarantined=aside.add(tree_faults, [] if source.tree is None else pieces_of(source.tree, TREE_COLUMNS)),
         tree=mended,
     )
     return catalog, quality
@@ -114,9 +110,7 @@ def encode_properties(block: pa.Table, items: Ids) -> PropertyBlock:
     return PropertyBlock(
         categories=kept.filter(pc.equal(kept[PROPERTY], CATEGORY)).drop_columns([PROPERTY]),
         availability=kept.filter(pc.equal(kept[PROPERTY], AVAILABLE)).drop_columns([PROPERTY]),
-        faults=pa.concat_tables(
-            [block.filter(pc.is_valid(block[REASON])).select(FAULTS.names), faults.table()]
-        ),
+        faults=pa.concat_tables([block.filter(pc.is_valid(block[REASON])).select(FAULTS.names), faults.table()]),
         read=len(block) - int(pc.sum(left_out).as_py() or 0) + not_asked,
         not_asked=not_asked,
         unknown_item=int((faults.usable & ~known).sum()),
@@ -137,9 +131,7 @@ def _read_tree(source: Source) -> tuple[pa.Table, pa.Table]:
     schema = pa.schema([(CATEGORY, pa.string()), (PARENT, pa.string())])
     pieces = [] if source.tree is None else pieces_of(source.tree, TREE_COLUMNS)
     parts = [
-        check_tree(chunk, number)
-        for number, piece in enumerate(pieces)
-        for chunk in read_piece(piece, TREE_COLUMNS)
+        check_tree(chunk, number) for number, piece in enumerate(pieces) for chunk in read_piece(piece, TREE_COLUMNS)
     ]
     tree = pa.concat_tables([schema.empty_table(), *(part for part, _ in parts)]).combine_chunks()
     return tree, pa.concat_tables([FAULTS.empty_table(), *(faults for _, faults in parts)])

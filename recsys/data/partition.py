@@ -52,9 +52,7 @@ def split_events(events: pa.Table, items: Ids, n: int) -> list[pa.Table]:
     """The events of each of `n` partitions, items encoded."""
     users = events[USER].combine_chunks()
     part = buckets_of(users) * n // BUCKETS
-    encoded = events.set_column(
-        events.schema.get_field_index(ITEM), ITEM, pa.array(items.encode(events[ITEM]))
-    )
+    encoded = events.set_column(events.schema.get_field_index(ITEM), ITEM, pa.array(items.encode(events[ITEM])))
     order = np.argsort(part, kind="stable")
     borders = np.searchsorted(part[order], np.arange(n + 1))
     return [encoded.take(pa.array(order[borders[i] : borders[i + 1]])) for i in range(n)]

@@ -74,9 +74,7 @@ def read_piece(piece: Piece, columns: Sequence[str]) -> Iterator[Chunk]:
             yield from _read_csv(piece, columns)
     except (OSError, pa.ArrowInvalid) as error:
         empty = pa.table([pa.array([], pa.string())] * len(columns), names=list(columns))
-        yield Chunk(
-            empty, np.zeros(0, np.int64), [(0, str(_unreadable(Path(piece.path), error)), UNREADABLE)]
-        )
+        yield Chunk(empty, np.zeros(0, np.int64), [(0, str(_unreadable(Path(piece.path), error)), UNREADABLE)])
 
 
 def rows_before(piece: Piece) -> int:

@@ -74,9 +74,7 @@ def _folder(name: str, folder: Path) -> Source:
             raise DataError(f"{folder}: expected {stem} once, found {', '.join(found)}")
     events = candidates["events"] or parts
     if not events:
-        raise DataError(
-            f"{folder}: no events; expected events.csv, events.csv.gz, events.parquet or these in events/"
-        )
+        raise DataError(f"{folder}: no events; expected events.csv, events.csv.gz, events.parquet or these in events/")
     tree = next(iter(candidates["category_tree"]), None)
     return Source(name, tuple(events), tuple(_files(folder, "item_properties*")), tree)
 
@@ -140,9 +138,7 @@ def _write_completejourney(folder: Path) -> None:
         products = pl.read_parquet(path, columns=["product_id", *levels])
     # a level is the path to it: the same type may occur in several departments
     paths = [pl.concat_str(levels[: depth + 1], separator=" > ") for depth in range(len(levels))]
-    products = products.select(
-        "product_id", *(path.alias(name) for path, name in zip(paths, levels, strict=True))
-    )
+    products = products.select("product_id", *(path.alias(name) for path, name in zip(paths, levels, strict=True)))
     products.select(
         pl.lit(1).alias(TIME),
         pl.col("product_id").alias(ITEM),

@@ -33,9 +33,7 @@ def read_blocks(
     return dataset.to_arrow_refs()
 
 
-def run_tasks(
-    function: Callable[..., Any], name: str, calls: Iterable[Sequence[Any]]
-) -> list["ray.ObjectRef[Any]"]:
+def run_tasks(function: Callable[..., Any], name: str, calls: Iterable[Sequence[Any]]) -> list["ray.ObjectRef[Any]"]:
     """`function(*call)` for each call, as Ray tasks that the dashboard shows as `name`: the results."""
     task = ray.remote(function).options(name=name, max_retries=MAX_RETRIES)
     return [task.remote(*call) for call in calls]

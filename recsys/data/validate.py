@@ -86,9 +86,7 @@ class Faults:
             self.usable &= ~new
             found = pc.utf8_slice_codeunits(texts.filter(pa.array(new)), 0, TEXT_LIMIT)
             self._tables.append(
-                _faults(
-                    self._piece[new], self._rows[new], [column] * len(found), [reason] * len(found), found
-                )
+                _faults(self._piece[new], self._rows[new], [column] * len(found), [reason] * len(found), found)
             )
 
     def add_lines(self, piece: int, lines: Sequence[tuple[int, str, str]]) -> None:
@@ -179,9 +177,7 @@ def _check_times(faults: Faults, texts: pa.Array, now: int) -> pa.Array:
     return numbers
 
 
-def _rows(
-    schema: pa.Schema, values: dict[str, pa.Array], faults: Faults, rows: np.ndarray, piece: int
-) -> pa.Table:
+def _rows(schema: pa.Schema, values: dict[str, pa.Array], faults: Faults, rows: np.ndarray, piece: int) -> pa.Table:
     table = pa.table({PIECE: np.full(len(rows), piece, np.int32), ROW: rows, **values})
     if not faults.usable.all():
         table = table.filter(pa.array(faults.usable))

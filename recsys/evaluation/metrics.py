@@ -150,9 +150,7 @@ def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
     return float(average_precision_score(labels, scores)) if 0 < positives < len(labels) else float("nan")
 
 
-def bootstrap_interval(
-    values: np.ndarray, seed: int, n: int = 1000, level: float = 0.95
-) -> tuple[float, float]:
+def bootstrap_interval(values: np.ndarray, seed: int, n: int = 1000, level: float = 0.95) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean over users (Efron 1979): (low, high), nan without users.
 
     values: float64 (n_users,), in an order that does not depend on the input's (by user id); n: resamples.
@@ -170,9 +168,7 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def paired_difference(
-    a: np.ndarray, b: np.ndarray, seed: int, n: int = 1000, level: float = 0.95
-) -> Difference:
+def paired_difference(a: np.ndarray, b: np.ndarray, seed: int, n: int = 1000, level: float = 0.95) -> Difference:
     """Mean of a - b over the same users, and its bootstrap interval; nan without users.
 
     a, b: float64 (n_users,), one metric of two systems. Raises DataError where the lengths differ.
