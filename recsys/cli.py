@@ -1,18 +1,15 @@
 """`python -m recsys …` and the parts that the entry points share."""
 
 import argparse
-import logging
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import ray
-
 from recsys import console
 from recsys.config import load_config
 from recsys.data.sources import resolve
+from recsys.data.tasks import start_ray
 from recsys.errors import ConfigError, RecsysError
 from recsys.inference.batch import recommend
 from recsys.registry.store import Store, open_store
@@ -84,14 +81,6 @@ def _lasting_source(source: str, in_job: bool) -> str:
     if source == "completejourney" or source.partition(":")[0] == "synthetic":
         return source
     return _lasting(source, "--data", in_job)
-
-
-def start_ray() -> None:
-    """Join the cluster that the environment names, or start Ray here."""
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, logging_level=logging.WARNING)
-    ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
-    logging.getLogger("ray.data").setLevel(logging.WARNING)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -35,7 +35,7 @@ class ExampleConfig(Config):
     """Share of `max_users` that users without any history may take."""
     validation_users: int = Field(4000, ge=1)
     """Users of the validation window."""
-    negatives: int = Field(50, ge=1)
+    negatives: int = Field(40, ge=1)
     """Candidates without a label that a user keeps."""
     target_grade: int = Field(3, ge=1, le=4)
     """Relevance grade of an item with a target event in the window."""

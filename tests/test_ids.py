@@ -57,7 +57,7 @@ def test_no_ids(kind: pa.DataType, value: int | str) -> None:
     assert ids.decode(np.zeros(0, np.int32)).to_pylist() == []
 
 
-@pytest.mark.parametrize("text", ["07", "+7", " 7", "7.0", "", "x", str(2**63), "\u0667"])  # noqa: RUF001
+@pytest.mark.parametrize("text", ["07", "+7", " 7", "7.0", "", "x", str(2**63), "\u0667"])
 def test_parse_refuses_what_is_no_plain_integer(text: str) -> None:
     assert Ids.of(pa.array([7])).parse(text) is None
 

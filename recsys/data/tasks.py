@@ -1,5 +1,7 @@
 """How this layer runs on Ray: blocks read by Ray Data, named tasks over them."""
 
+import logging
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -53,3 +55,11 @@ def run_split_tasks(
     results = [task.remote(*call) for call in calls]
     rows = results if parts > 1 else [[result] for result in results]
     return [list(part) for part in zip(*rows, strict=True)]
+
+
+def start_ray() -> None:
+    """Join the cluster that the environment names, or start Ray here."""
+    if not ray.is_initialized():
+        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+    ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
+    logging.getLogger("ray.data").setLevel(logging.WARNING)

@@ -28,13 +28,13 @@ class RankerConfig(Config):
     objective: Literal["lambdarank", "binary"] = "lambdarank"
     """Order within a query group (Burges 2010), or the probability that a candidate is a hit."""
 
-    learning_rate: float = Field(0.06, gt=0, le=1)
+    learning_rate: float = Field(0.1, gt=0, le=1)
     """Shrinkage of each tree."""
 
-    max_trees: int = Field(300, ge=1)
+    max_trees: int = Field(100, ge=1)
     """Trees at most; early stopping usually ends sooner."""
 
-    early_stopping_rounds: int = Field(30, ge=1)
+    early_stopping_rounds: int = Field(20, ge=1)
     """Trees without a better validation NDCG@10 after which training stops, whatever the objective."""
 
     num_leaves: int = Field(31, ge=2)
@@ -58,7 +58,7 @@ class RankerConfig(Config):
     lambda_l2: float = Field(10.0, ge=0)
     """L2 penalty on leaf values."""
 
-    max_bin: int = Field(255, ge=2, le=65_535)
+    max_bin: int = Field(127, ge=2, le=65_535)
     """Histogram bins of a feature."""
 
     cat_smooth: float = Field(50.0, ge=0)
