@@ -158,7 +158,7 @@ def test_category_tree_is_a_forest_that_holds_every_category(shop: Path, propert
 
 @pytest.mark.parametrize("scale", [0.0, -1.0, 0.001, 1e6, float("nan")])
 def test_a_scale_without_a_shop_is_refused(tmp_path: Path, scale: float) -> None:
-    with pytest.raises(ConfigError, match="expected 0.005 to 100"):
+    with pytest.raises(ConfigError, match=r"expected 0\.005 to 100"):
         generate(tmp_path, scale)
     assert not list(tmp_path.iterdir())
 

@@ -12,7 +12,7 @@ from scipy.special import gammainc
 from recsys import schema
 from recsys.data.synthetic.catalogue import Shelves
 from recsys.data.synthetic.settings import DAYS, START, Behaviour
-from recsys.data.synthetic.visitors import Visitors
+from recsys.data.synthetic.visitors import PASSES, Visitors
 from recsys.histories import Histories
 from recsys.ids import Ids
 from recsys.schema import CART, DAY, EVENT_TYPES, PURCHASE, UNKNOWN
@@ -50,9 +50,11 @@ def share_within(cell: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 
 def passing_over(law: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """A law of views when each draw is repeated, PASSES (two) times at most, with a chance of `seen`."""
-    again = float(law @ seen)
-    return law * ((1 - seen) * (1 + again) + again**2)
+    """The law of a draw that is repeated with a chance of `seen`, in each of PASSES passes, as views are."""
+    result = law
+    for _ in range(PASSES):
+        result = result * (1 - seen) + law * float(result @ seen)
+    return result
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ HOURS = np.array([3, 2, 1, 1, 1, 1, 2, 3, 4, 5, 6, 6, 6, 6, 6, 6, 7, 8, 8, 8, 8,
 """Visits by hour since START's hour; a plain evening peak."""
 
 PASSES = 2
-"""How often a view can be drawn anew because the goods are known; the oracle's formula follows from it."""
+"""How often a view can be drawn anew because the goods are known; the oracle follows the same passes."""
 
 
 @dataclass(frozen=True, slots=True)
