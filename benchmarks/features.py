@@ -380,7 +380,9 @@ def polars_features(
         category_days_idle=(cut - pl.col("category_newest")) / DAY,
         pair_category_share=weights / pl.col("category_slow"),
     )
-    return as_floats(features.drop(r"^(last_\d|level_\d|total_.*)$"), "user", "item")
+    helpers = r"^(last_\d|level_\d|(total|category|parent|root)_(fast|medium|slow)|category|category_newest)$"
+    features = features.drop(pl.selectors.matches(helpers), "first", "first_purchase", "newest", "session_start")
+    return as_floats(features, "user", "item")
 
 
 def polars_users(mine: pl.DataFrame, pairs: pl.DataFrame, cut: int) -> pl.DataFrame:
@@ -454,8 +456,8 @@ def compare(ours: Path, theirs: Path) -> int:
         a, b = pl.read_parquet(path), pl.read_parquet(theirs / path.name)
         keys = [key for key in (USER_ID, ITEM_CODE) if path.stem == "features"]
         a, b = (frame.sort(keys) if keys else frame for frame in (a, b))
-        if len(a) != len(b) or not set(a.columns) <= set(b.columns):
-            raise SystemExit(f"{path.stem}: {a.shape} against {b.shape}, {set(a.columns) - set(b.columns)}")
+        if len(a) != len(b) or set(a.columns) != set(b.columns):
+            raise SystemExit(f"{path.stem}: {a.shape} against {b.shape}, columns {set(a.columns) ^ set(b.columns)}")
         for name in a.columns:
             x, y = (frame[name].to_numpy().astype(np.float64) for frame in (a, b))
             bad = np.flatnonzero(~np.isclose(x, y, rtol=1e-4, atol=1e-6, equal_nan=True))
