@@ -17,10 +17,12 @@ from typing import Any
 
 import psutil
 
-from recsys import console
-from recsys.data.sources import resolve
-
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from recsys import console  # noqa: E402
+from recsys.data.sources import resolve  # noqa: E402
+
 STEP = re.compile(r"^\d\d:\d\d:\d\d (.*) (?:took) ([0-9.]+) s")
 GIGABYTE = 1e9
 
