@@ -24,6 +24,13 @@ def offsets_of(lengths: np.ndarray) -> np.ndarray:
     return offsets
 
 
+def run_starts(keys: np.ndarray) -> np.ndarray:
+    """Where each run of equal neighbours begins; int64 (n_runs,)."""
+    new = np.ones(len(keys), bool)
+    new[1:] = keys[1:] != keys[:-1]
+    return np.flatnonzero(new)
+
+
 @dataclass(frozen=True, slots=True)
 class Histories:
     """Events of some users, user after user, each user's ordered by (time, item, event).

@@ -69,11 +69,7 @@ class Ids:
         if self.kind == "string":
             found = pc.index_in(values, value_set=self.values)
             return pc.fill_null(found, UNKNOWN).to_numpy(zero_copy_only=False).astype(np.int32)
-        known, wanted = self.values.to_numpy(), values.to_numpy(zero_copy_only=False)
-        if not len(known):
-            return np.full(len(wanted), UNKNOWN, np.int32)
-        at = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
-        return np.where(known[at] == wanted, at, UNKNOWN).astype(np.int32)
+        return find(self.values.to_numpy(), values.to_numpy(zero_copy_only=False)).astype(np.int32)
 
     def decode(self, codes: np.ndarray) -> pa.Array:
         """Ids of codes that are all known."""
@@ -83,18 +79,30 @@ class Ids:
         return self.values[code].as_py()
 
 
+def find(ascending: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Positions of values in an array of distinct ascending ones, UNKNOWN where absent; int64 (n_wanted,)."""
+    if not len(ascending):
+        return np.full(len(wanted), UNKNOWN)
+    at = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
+    return np.where(ascending[at] == wanted, at, UNKNOWN)
+
+
+def mix(values: np.ndarray) -> np.ndarray:
+    """The finalizer of splitmix64 (Steele, Lea, Flood 2014), so that no pattern in the values shows; uint64 (n,)."""
+    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return values ^ (values >> np.uint64(31))
+
+
 def hashes(ids: pa.Array, salt: int = 0) -> np.ndarray:
     """A 64-bit hash of each id, uint64 (n,), the same in every process; another salt gives independent ones.
 
-    int64 ids go through the finalizer of splitmix64 (Steele, Lea, Flood 2014), strings through their BLAKE2b first.
+    int64 ids go through `mix`, strings through their BLAKE2b first.
     """
     if pa.types.is_int64(ids.type):
-        mixed = ids.to_numpy(zero_copy_only=False).astype(np.uint64)
+        values = ids.to_numpy(zero_copy_only=False).astype(np.uint64)
     else:
         coded = ids.dictionary_encode()
         digests = [blake2b(name.encode(), digest_size=8).digest() for name in coded.dictionary.to_pylist()]
-        mixed = np.frombuffer(b"".join(digests), np.uint64)[coded.indices.to_numpy()]
-    mixed = mixed + np.uint64(salt * 0x9E3779B97F4A7C15 % 2**64)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))
+        values = np.frombuffer(b"".join(digests), np.uint64)[coded.indices.to_numpy()]
+    return mix(values + np.uint64(salt * 0x9E3779B97F4A7C15 % 2**64))

@@ -10,8 +10,8 @@ import polars as pl
 import pyarrow as pa
 
 from recsys.data.shop import DailyCounts, UserPartition
-from recsys.histories import Histories
-from recsys.ids import Ids
+from recsys.histories import Histories, run_starts
+from recsys.ids import Ids, mix
 from recsys.schema import DAY, EVENT, EVENT_TYPES, ITEM, TIME, USER
 
 BUCKETS = 1024
@@ -37,12 +37,7 @@ class PartitionSummary:
 def buckets_of(ids: pa.Array) -> np.ndarray:
     """A bucket for each id, int64 (n,), the same in every process and on every machine."""
     if pa.types.is_int64(ids.type):
-        # splitmix64's finalizer (Steele, Lea, Flood 2014), so that no pattern in the ids shows in the buckets
-        mixed = ids.to_numpy().astype(np.uint64)
-        mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        mixed ^= mixed >> np.uint64(31)
-        return (mixed % np.uint64(BUCKETS)).astype(np.int64)
+        return (mix(ids.to_numpy().astype(np.uint64)) % np.uint64(BUCKETS)).astype(np.int64)
     coded = ids.dictionary_encode()
     hashes = [zlib.crc32(name.encode()) % BUCKETS for name in coded.dictionary.to_pylist()]
     return np.asarray(hashes, np.int64)[coded.indices.to_numpy()]
@@ -104,7 +99,7 @@ def _counts(item: np.ndarray, age: np.ndarray, event: np.ndarray, count: np.ndar
     keys = (item.astype(np.int64) * ages + age) * kinds + event
     order = np.argsort(keys)
     keys = keys[order]
-    first = np.flatnonzero(np.diff(keys, prepend=-1))
+    first = run_starts(keys)
     keys = keys[first]
     sums = np.add.reduceat(count[order], first) if len(first) else np.zeros(0, np.int64)
     rest = keys // kinds

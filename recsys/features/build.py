@@ -3,7 +3,7 @@
 import numpy as np
 
 from recsys.features.definitions import NAMES, SPEEDS
-from recsys.features.interactions import NEVER, Interactions
+from recsys.features.interactions import NEVER
 from recsys.features.profiles import Profiles, days_since, pair_ranks, user_columns
 from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS, Statistics
 from recsys.schema import CART, DAY, EVENT_TYPES, PURCHASE, SOURCES, UNKNOWN, VIEW
@@ -24,8 +24,9 @@ def build(
     columns: dict[str, np.ndarray] = {name: column[users] for name, column in user_columns(of).items()}
     columns |= dict(zip(ITEM_COLUMNS, statistics.items[items].T, strict=True))
     columns |= _categories(statistics, items)
-    columns |= _pairs(of, users, items)
-    columns |= _affinities(of, statistics, users, items)
+    met = _Rows(of.by_item.find(users, items))
+    columns |= _pairs(of, met, users)
+    columns |= _affinities(of, statistics, met, users, items)
     proposed = ~np.isnan(source_scores)
     columns |= {f"from_{name}": proposed[:, i] for i, name in enumerate(SOURCES)}
     columns |= {f"score_{name}": source_scores[:, i] for i, name in enumerate(SOURCES)}
@@ -48,12 +49,24 @@ def _categories(statistics: Statistics, items: np.ndarray) -> dict[str, np.ndarr
     return columns
 
 
-def _pairs(of: Profiles, users: np.ndarray, items: np.ndarray) -> dict[str, np.ndarray]:
+class _Rows:
+    """The rows of some Interactions that pairs point to; a pair may have none."""
+
+    def __init__(self, at: np.ndarray) -> None:
+        """at: int64 (n_pairs,), as `Interactions.find` returns"""
+        self.found = at >= 0
+        self._at = at[self.found]
+
+    def take(self, values: np.ndarray, fill: float) -> np.ndarray:
+        """Each pair's row of `values`, `fill` where it has none."""
+        result = np.full((len(self.found), *values.shape[1:]), fill, values.dtype)
+        result[self.found] = values[self._at]
+        return result
+
+
+def _pairs(of: Profiles, met: _Rows, users: np.ndarray) -> dict[str, np.ndarray]:
     """What the user did with the item: zero counts, but NaN times and ranks, where they never met."""
-    by_item, now = of.by_item, of.now
-    at = by_item.find(users, items)
-    met = at >= 0
-    take = _taker(at, met)
+    by_item, now, take = of.by_item, of.now, met.take
     last = take(by_item.last, NEVER)
     bought, first_purchase = last[:, PURCHASE], take(by_item.first_purchase, NEVER)
     days = take(by_item.purchase_days, 0)
@@ -74,44 +87,29 @@ def _pairs(of: Profiles, users: np.ndarray, items: np.ndarray) -> dict[str, np.n
         "pair_purchase_days": days,
         "pair_repeat_interval": interval,
         "pair_due": since["transaction"] / np.maximum(interval, 1e-3),
-        "pair_cart_open": np.where(met, last[:, CART] > bought, np.nan),
-        "pair_in_session": np.where(met, last.max(axis=1) >= of.session_start[users], 0.0),
+        "pair_cart_open": np.where(met.found, last[:, CART] > bought, np.nan),
+        "pair_in_session": np.where(met.found, last.max(axis=1) >= of.session_start[users], 0.0),
     }
 
 
-def _affinities(of: Profiles, statistics: Statistics, users: np.ndarray, items: np.ndarray) -> dict[str, np.ndarray]:
+def _affinities(
+    of: Profiles, statistics: Statistics, met: _Rows, users: np.ndarray, items: np.ndarray
+) -> dict[str, np.ndarray]:
     """The user's interest in the item's category, its parent and its root."""
     depth = statistics.levels.shape[1]
+    near = [_Rows(table.find(users, statistics.levels[items, level])) for level, table in enumerate(of.by_level)]
+    decayed = [rows.take(table.decayed, 0.0) for rows, table in zip(near, of.by_level, strict=True)]
     columns: dict[str, np.ndarray] = {}
     for name, level in (("category", depth - 1), ("parent", max(depth - 2, 0)), ("root", 0)):
-        table = of.by_level[level]
-        at = table.find(users, statistics.levels[items, level])
-        decayed = _taker(at, at >= 0)(table.decayed, 0.0)
         for i, speed in enumerate(SPEEDS):
-            columns[f"{name}_share_{speed}"] = _ratio(decayed[:, i], of.totals[users, i])
-    leaf: Interactions = of.by_level[-1]
-    at = leaf.find(users, statistics.levels[items, depth - 1])
-    take = _taker(at, at >= 0)
+            columns[f"{name}_share_{speed}"] = _ratio(decayed[level][:, i], of.totals[users, i])
+    leaf, take = of.by_level[-1], near[-1].take
     counts = take(leaf.counts, 0)
-    mine = of.by_item.find(users, items)
-    weight = _taker(mine, mine >= 0)(of.by_item.decayed, 0.0)[:, -1]
     columns["category_user_purchases"] = counts[:, PURCHASE]
     columns["category_user_views"] = counts[:, VIEW]
     columns["category_days_idle"] = days_since(of.now, take(leaf.last, NEVER).max(axis=1))
-    columns["pair_category_share"] = _ratio(weight, take(leaf.decayed, 0.0)[:, -1])
+    columns["pair_category_share"] = _ratio(met.take(of.by_item.decayed, 0.0)[:, -1], decayed[-1][:, -1])
     return columns
-
-
-class _taker:
-    """Rows `at` of an array, with a fill where there is no row."""
-
-    def __init__(self, at: np.ndarray, met: np.ndarray) -> None:
-        self.at, self.met = at, met
-
-    def __call__(self, values: np.ndarray, fill: float) -> np.ndarray:
-        result = np.full((len(self.at), *values.shape[1:]), fill, values.dtype)
-        result[self.met] = values[self.at[self.met]]
-        return result
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

@@ -6,8 +6,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from recsys.histories import Histories
-from recsys.schema import CART, DAY, EVENT_TYPES, PURCHASE, VIEW, Config, EventWeights
+from recsys.histories import Histories, run_starts
+from recsys.ids import find
+from recsys.schema import CART, DAY, EVENT_TYPES, PURCHASE, UNKNOWN, VIEW, Config, EventWeights
 
 NEVER = np.iinfo(np.int64).min
 """The time of what has not happened."""
@@ -61,11 +62,8 @@ class Interactions:
 
     def find(self, users: np.ndarray, things: np.ndarray) -> np.ndarray:
         """The row of each (user, thing), -1 where they never met; int64 (n_pairs,)."""
-        wanted = users.astype(np.int64) * self.width + things
-        if not len(self.keys):
-            return np.full(len(wanted), -1)
-        at = np.minimum(np.searchsorted(self.keys, wanted), len(self.keys) - 1)
-        return np.where((self.keys[at] == wanted) & (things >= 0), at, -1)
+        at = find(self.keys, users.astype(np.int64) * self.width + things)
+        return np.where(things >= 0, at, UNKNOWN)
 
 
 def interactions(
@@ -83,7 +81,7 @@ def interactions(
     keys = rows * width + things
     order = np.argsort(keys, kind="stable")
     keys, events, times = keys[order], events[order], times[order]
-    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1]))) if len(keys) else np.zeros(0, np.int64)
+    starts = run_starts(keys)
     n = len(starts)
     group = np.repeat(np.arange(n), np.diff(np.append(starts, len(keys))))
 
@@ -118,8 +116,7 @@ def interactions(
 def rank_within(users: np.ndarray, score: np.ndarray, tie: np.ndarray) -> np.ndarray:
     """Position (0 = best) of each row among its user's rows by falling score, then rising `tie`; int64 (n,)."""
     order = np.lexsort((tie, -score, users))
-    ordered = users[order]
-    starts = np.flatnonzero(np.concatenate(([True], ordered[1:] != ordered[:-1]))) if len(users) else order
+    starts = run_starts(users[order])
     lengths = np.diff(np.append(starts, len(users)))
     rank = np.empty(len(users), np.int64)
     rank[order] = np.arange(len(users)) - np.repeat(starts, lengths)

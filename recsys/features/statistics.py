@@ -162,9 +162,18 @@ def statistics(
     items = np.stack([item_columns[name] for name in ITEM_COLUMNS], axis=1).astype(np.float32)
     items[~seen] = np.nan
     categories = np.stack([category_columns[name] for name in CATEGORY_COLUMNS], axis=1).astype(np.float32)
-    levels = np.full((n_items, ancestors.shape[1]), UNKNOWN, np.int32)
-    levels[member] = ancestors[category[member]]
-    return Statistics(items, categories, category, levels, state.available)
+    return Statistics(items, categories, category, levels_of(category, ancestors), state.available)
+
+
+def levels_of(category: np.ndarray, ancestors: np.ndarray) -> np.ndarray:
+    """Category ancestors of each item from the root down, UNKNOWN without a category; int32 (n_items, n_levels).
+
+    category: int32 (n_items,); ancestors: int32 (n_categories, n_levels)
+    """
+    levels = np.full((len(category), ancestors.shape[1]), UNKNOWN, np.int32)
+    known = category != UNKNOWN
+    levels[known] = ancestors[category[known]]
+    return levels
 
 
 def _rate(hits: np.ndarray, trials: np.ndarray, prior: float) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,7 +11,7 @@ from pydantic import ValidationError
 
 from recsys.errors import RegistryError
 from recsys.features.definitions import NAMES
-from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS, Statistics
+from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS, Statistics, levels_of
 from recsys.ids import Ids
 from recsys.models.factors import ItemFactors
 from recsys.models.hybrid import Blend
@@ -24,7 +23,7 @@ from recsys.registry.artifact import Artifact
 from recsys.retrieval.generator import RetrievalTables
 from recsys.retrieval.neighbours import Neighbours
 from recsys.retrieval.popularity import PopularityLists
-from recsys.schema import UNKNOWN, Config
+from recsys.schema import Config
 
 RANKER: Final = "ranker.txt"
 METRICS: Final = "metrics.json"
@@ -51,6 +50,7 @@ class About(Config):
     """The manifest's entries beside the file hashes."""
 
     created: str = ""
+    """UTC, ISO 8601; set when the version is written."""
     fingerprint: str
     date_range: DateRange
     counts: Counts
@@ -81,14 +81,8 @@ class Bundle:
     snapshot: Snapshot
 
 
-def write(
-    bundle: Bundle,
-    directory: Path,
-    texts: Mapping[str, str],
-    extra: Mapping[str, artifact.Json] | None = None,
-) -> None:
+def write(bundle: Bundle, directory: Path, texts: Mapping[str, str]) -> None:
     """Write a version into an empty folder; texts: further files such as metrics.json."""
-    about = bundle.about.model_copy(update={"created": datetime.now(UTC).isoformat(timespec="milliseconds")})
     artifact.write(
         directory,
         _arrays(bundle),
@@ -98,7 +92,7 @@ def write(
             "categories": pa.table({"id": bundle.categories.values}),
         },
         {RANKER: bundle.ranker.to_text(), **texts},
-        {"version": bundle.version, **about.model_dump(mode="json"), **(extra or {})},
+        {"version": bundle.version, **bundle.about.model_dump(mode="json", exclude={"created"})},
     )
 
 
@@ -158,16 +152,13 @@ def _arrays(bundle: Bundle) -> dict[str, np.ndarray]:
 
 
 def _tables(about: About, arrays: Mapping[str, np.ndarray]) -> Tables:
-    category, ancestors = arrays["category"], arrays["ancestors"]
-    levels = np.full((len(category), ancestors.shape[1]), UNKNOWN, np.int32)
-    known = category != UNKNOWN
-    levels[known] = ancestors[category[known]]
+    category = arrays["category"]
     items = arrays["item_statistics"].reshape(-1, len(ITEM_COLUMNS))
     statistics = Statistics(
         items,
         arrays["category_statistics"].reshape(-1, len(CATEGORY_COLUMNS)),
         category,
-        levels,
+        levels_of(category, arrays["ancestors"]),
         arrays["available"],
     )
     retrieval = RetrievalTables(

@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from recsys.features.interactions import rank_within
-from recsys.histories import Histories
+from recsys.histories import Histories, run_starts
 from recsys.retrieval.neighbours import Neighbours
 from recsys.schema import DAY, Config
 
@@ -74,7 +74,7 @@ def merge_counts(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.nda
         return keys, counts
     order = np.argsort(keys, kind="stable")
     keys, counts = keys[order], counts[order]
-    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+    starts = run_starts(keys)
     return keys[starts], np.add.reduceat(counts, starts)
 
 

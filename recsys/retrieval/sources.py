@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recsys.histories import run_starts
+
 
 @dataclass(frozen=True, slots=True)
 class Scored:
@@ -25,9 +27,7 @@ def summed(users: np.ndarray, items: np.ndarray, scores: np.ndarray, n_items: in
     keys = users.astype(np.int64) * n_items + items
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
-    if not len(keys):
-        return Scored(np.zeros(0, np.int64), np.zeros(0, np.int32), np.zeros(0))
-    starts = np.flatnonzero(np.concatenate(([True], keys[1:] != keys[:-1])))
+    starts = run_starts(keys)
     group = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(keys))))
     total = np.bincount(group, scores[order], minlength=len(starts))
     unique = keys[starts]

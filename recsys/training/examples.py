@@ -12,7 +12,7 @@ from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
 from recsys.features.definitions import NAMES
 from recsys.histories import Histories, ragged_indices
-from recsys.ids import hashes
+from recsys.ids import find, hashes
 from recsys.inference.stages import CandidateStage, candidate_features, chunks
 from recsys.models.ranking import RankingData
 from recsys.models.tables import Tables
@@ -108,11 +108,9 @@ def grade(
     grades = np.where(is_target, examples.target_grade, examples.other_grade if window.sampled else 0)
     width = int(max(after.items.max(initial=0), items.max(initial=0))) + 1
     keys, place = np.unique(after.rows * width + after.items, return_inverse=True)
-    best = np.zeros(len(keys) + 1, np.int8)
+    best = np.zeros(len(keys) + 1, np.int8)  # the last place, of grade 0, is where UNKNOWN points
     np.maximum.at(best, place, grades.astype(np.int8))
-    wanted = users * width + items
-    found = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
-    return np.where(np.isin(wanted, keys), best[found], np.int8(0))
+    return best[find(keys, users * width + items)]
 
 
 def _sample(

@@ -56,23 +56,15 @@ def evaluate(
     settings, n_items = config.evaluation, len(shop.items)
     everything = np.ones(len(scored.users), bool)
     others = _baselines(shop, plan, cases, earlier, config) | _sources(scored, cases, everything, config)
-    runs = [
-        _summaries(
-            _ours(scored, seed, blend, cases, everything, config) | others,
-            cases,
-            scored.warm,
-            n_items,
-            config,
-        )
-        for seed in range(len(scored.lgb))
-    ]
-    lists = _ours(scored, 0, blend, cases, everything, config) | others
+    ours = [_ours(scored, seed, blend, cases, everything, config) for seed in range(len(scored.lgb))]
+    same = _summaries(others, cases, scored.warm, n_items, config)
+    runs = [_summaries(lists, cases, scored.warm, n_items, config) + same for lists in ours]
     labels = labels_of(scored, cases)
     scores, _, _ = blend(scored.lgb[0], scored.mf)
     return {
         "table": protocol.with_seed_spread(runs, settings.k),
         "new_items": _new_items(scored, blend, cases, others, n_items, config),
-        "differences": _differences(lists, cases, config),
+        "differences": _differences(ours[0] | others, cases, config),
         "candidates": {
             "roc_auc": metrics.roc_auc(labels, scores),
             "average_precision": metrics.average_precision(labels, scores),
