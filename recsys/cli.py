@@ -3,29 +3,17 @@
 import argparse
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from recsys import console
 from recsys.config import load_config
 from recsys.data.sources import resolve
 from recsys.data.tasks import start_ray
-from recsys.errors import ConfigError, RecsysError
+from recsys.errors import ConfigError
 from recsys.inference.batch import recommend
 from recsys.registry.store import Store, open_store
 from recsys.training.pipeline import run
-
-BAD_INPUT = 2
-
-
-def guarded(command: Callable[[], None]) -> int:
-    """Run a command; an error made on purpose becomes one line on stderr and exit code 2."""
-    try:
-        command()
-    except RecsysError as error:
-        console.error(" ".join(str(error).split()))
-        return BAD_INPUT
-    return 0
 
 
 def train_main(arguments: Sequence[str] | None = None) -> int:
@@ -67,7 +55,7 @@ def train_main(arguments: Sequence[str] | None = None) -> int:
         console.line(f"published {version}")
 
     console.configure_logging()
-    return guarded(command)
+    return console.guarded(command)
 
 
 def _lasting(path: str, option: str, in_job: bool) -> str:
@@ -117,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.line(f"{users:,} users, recommendations in {options.out}")
 
     console.configure_logging()
-    return guarded(command)
+    return console.guarded(command)
 
 
 def _models(store: Store, options: argparse.Namespace) -> None:

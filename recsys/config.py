@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
@@ -16,6 +16,8 @@ from recsys.models.factorization import FactorizationConfig
 from recsys.models.hybrid import HybridConfig
 from recsys.models.ranking import RankerConfig
 from recsys.schema import EVENT_TYPES, Config, EventType
+
+AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 
 class ExampleConfig(Config):
@@ -83,7 +85,11 @@ def load_config(path: Path | None, settings: Sequence[str] = ()) -> TrainConfig:
 
     Raises ConfigError that names the key and what was expected.
     """
-    tree: dict[str, Any] = _read_yaml(path) if path else {}
+    return parse_config(TrainConfig, with_settings(_read_yaml(path) if path else {}, settings))
+
+
+def with_settings(tree: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
+    """`tree` with `section.key=value` settings put in; raises ConfigError for what is no such setting."""
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key:
@@ -101,22 +107,22 @@ def load_config(path: Path | None, settings: Sequence[str] = ()) -> TrainConfig:
             branch[leaf] = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {setting!r}: {value!r} is not a YAML value") from error
-    return parse_config(tree)
+    return tree
 
 
-def parse_config(tree: dict[str, Any]) -> TrainConfig:
+def parse_config(model: type[AnyConfig], tree: dict[str, Any]) -> AnyConfig:
     """A checked config from nested settings; raises ConfigError with one line for each problem."""
     try:
-        return TrainConfig.model_validate(tree)
+        return model.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError("; ".join(_explain(problem) for problem in error.errors())) from error
+        raise ConfigError("; ".join(_explain(model, problem) for problem in error.errors())) from error
 
 
-def _explain(problem: Any) -> str:
+def _explain(model: type[Config], problem: Any) -> str:
     key = ".".join(map(str, problem["loc"]))
     if problem["type"] != "extra_forbidden":
         return f"setting {key}: {problem['msg']}, found {problem['input']!r}"
-    known: Any = TrainConfig
+    known: Any = model
     for part in problem["loc"][:-1]:
         known = known.model_fields[part].annotation
     return f"setting {key} is unknown; there are: {', '.join(known.model_fields)}"

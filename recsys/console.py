@@ -8,7 +8,7 @@ import logging
 import resource
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -17,8 +17,11 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from recsys.errors import RecsysError
+
 PLAIN_WIDTH: Final = 200
 """Columns of a table that is not printed to a terminal."""
+BAD_INPUT: Final = 2
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
@@ -56,6 +59,16 @@ def _cell(value: object) -> str:
 def error(text: str) -> None:
     """One line that says what went wrong."""
     _console(stderr=True).print(f"error: {text}", style="bold red", soft_wrap=True)
+
+
+def guarded(command: Callable[[], None]) -> int:
+    """Run a command; an error made on purpose becomes one line on stderr and exit code 2."""
+    try:
+        command()
+    except RecsysError as problem:
+        error(" ".join(str(problem).split()))
+        return BAD_INPUT
+    return 0
 
 
 @dataclass(slots=True)

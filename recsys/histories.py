@@ -17,6 +17,16 @@ def ragged_indices(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.arange(total, dtype=np.int64) + np.repeat(starts - before, lengths)
 
 
+def rows_of(owners: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of some owners one after another, and how many each has; both int64.
+
+    Owner i has the rows offsets[i]:offsets[i + 1]. Only these owners are looked at: a request asks for one of millions.
+    """
+    starts = offsets[owners]
+    lengths = offsets[np.add(owners, 1)] - starts
+    return ragged_indices(starts, lengths), lengths
+
+
 def offsets_of(lengths: np.ndarray) -> np.ndarray:
     """Lengths of consecutive segments to their borders; int64 (n + 1,)."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
@@ -96,8 +106,7 @@ class Histories:
 
     def take(self, users: np.ndarray) -> "Histories":
         """Histories of some users, in the order given; users: int (n,)."""
-        lengths = self.lengths[users]
-        index = ragged_indices(self.offsets[users], lengths)
+        index, lengths = rows_of(users, self.offsets)
         return Histories(offsets_of(lengths), self.items[index], self.events[index], self.times[index])
 
     def latest(self, limit: int) -> "Histories":

@@ -9,7 +9,7 @@ import pytest
 import shops
 from shops import END, Event, Trained, events, train_arguments, user_id, write_shop
 
-from recsys import cli
+from recsys import cli, console
 from recsys.errors import DataError
 from recsys.registry.store import FolderStore
 from recsys.schema import DAY
@@ -42,7 +42,7 @@ def refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Refused:
     def run(data: Path | str, *settings: str) -> str:
         registry = tmp_path / "registry"
         capfd.readouterr()
-        assert cli.train_main(train_arguments(data, registry, *settings)) == cli.BAD_INPUT
+        assert cli.train_main(train_arguments(data, registry, *settings)) == console.BAD_INPUT
         assert FolderStore(registry).versions() == []
         assert FolderStore(registry).production() is None
         out, err = capfd.readouterr()
@@ -62,11 +62,11 @@ def test_errors_on_purpose_are_one_line_and_others_are_not_hidden(capfd: pytest.
 
         return command
 
-    assert cli.guarded(lambda: None) == 0
-    assert cli.guarded(fail(DataError("events.csv:\n  no [rows]"))) == 2
+    assert console.guarded(lambda: None) == 0
+    assert console.guarded(fail(DataError("events.csv:\n  no [rows]"))) == 2
     assert capfd.readouterr().err == "error: events.csv: no [rows]\n"
     with pytest.raises(ZeroDivisionError):
-        cli.guarded(fail(ZeroDivisionError()))
+        console.guarded(fail(ZeroDivisionError()))
 
 
 def test_a_missing_folder(refused: Refused, tmp_path: Path) -> None:

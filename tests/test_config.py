@@ -44,7 +44,7 @@ def test_an_empty_file_means_defaults(tmp_path: Path, text: str) -> None:
 
 def test_a_config_survives_yaml() -> None:
     config = load_config(None, ["seed=3", "targets=[view]", "hybrid.alpha=0.25"])
-    assert parse_config(yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json")))) == config
+    assert parse_config(TrainConfig, yaml.safe_load(yaml.safe_dump(config.model_dump(mode="json")))) == config
 
 
 @pytest.mark.parametrize(

@@ -122,10 +122,14 @@ print(sorted({"ray", "cmfrec", "lightgbm", "xgboost"} & sys.modules.keys()), thr
 """
 
 
+SERVES_OWN = "ignore:Using extra keyword arguments on `Field`"
+"""A warning that importing Ray Serve gives."""
+
+
 def in_a_process(names: list[str], folder: Path) -> str:
     """Import modules in a fresh process whose working and home folder is `folder`; what it prints."""
     result = subprocess.run(
-        [sys.executable, "-W", "error", "-c", IMPORT_ALL, *names],
+        [sys.executable, "-W", "error", "-W", SERVES_OWN, "-c", IMPORT_ALL, *names],
         cwd=folder,
         env={"PYTHONPATH": str(ROOT), "HOME": str(folder), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,

@@ -12,7 +12,8 @@ from shops import Trained, user_id
 
 from recsys.errors import DataError, RegistryError
 from recsys.inference import batch
-from recsys.inference.batch import read_users, recommend, recommend_to, recommender_of
+from recsys.inference.batch import read_users, recommend, recommend_to
+from recsys.inference.stages import Recommender
 from recsys.registry import bundle
 
 UNKNOWN_USERS = [-3, 10**15]
@@ -56,7 +57,7 @@ def test_a_batch_says_what_the_recommender_says(trained: Trained, tmp_path: Path
     recommend(trained.path, users_file(tmp_path, users), 5, tmp_path / "out.parquet")
     table = pq.read_table(tmp_path / "out.parquet")
     histories = opened.snapshot.take(opened.snapshot.rows(pa.array(users)))
-    found = recommender_of(opened)(histories, opened.about.live_watermark, 5)
+    found = Recommender.of(opened)(histories, opened.about.live_watermark, 5)
     assert table["itemid"].to_pylist() == opened.items.decode(found.items).to_pylist()
     for name, expected in (("score", found.scores), ("lgb_score", found.lgb_scores), ("mf_score", found.mf_scores)):
         np.testing.assert_array_equal(table[name].to_numpy(), expected, err_msg=name)

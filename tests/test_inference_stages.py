@@ -40,7 +40,7 @@ def stages_of(histories: Histories) -> dict[str, list[np.ndarray]]:
     of = stage.profile(histories, END)
     candidates = stage(of)
     features = candidate_features(of, candidates, tables.statistics)
-    mf, warm = FactorStage(tables.factors)(of.histories, candidates)
+    mf, warm = FactorStage(tables.factors)(of.histories, candidates.users, candidates.items)
     user_factors, _ = tables.factors.fold_in(histories)
     by_pair = {
         "candidates": candidates.items,

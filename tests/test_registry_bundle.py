@@ -11,7 +11,8 @@ from shops import BLEND, END, START, small_config, small_ranker, small_world
 from recsys.errors import RegistryError
 from recsys.features.definitions import NAMES
 from recsys.histories import Histories
-from recsys.inference.batch import recommend_to, recommender_of
+from recsys.inference.batch import recommend_to
+from recsys.inference.stages import Recommender
 from recsys.models.snapshot import assemble, snapshot_part
 from recsys.registry.bundle import About, Bundle, Counts, DateRange, read, write
 
@@ -26,7 +27,7 @@ def small_bundle() -> Bundle:
     about = About(
         fingerprint="0" * 64,
         date_range=DateRange(start=START, end=END),
-        counts=Counts(events={"view": 1}, users=len(part.users), items=len(world.items), mf_items=3),
+        counts=Counts(events={"view": 1}, users=len(part.users), items=len(world.items), mf_users=2, mf_items=3),
         targets=("transaction",),
         features=NAMES,
         backend="lightgbm",
@@ -64,7 +65,7 @@ def edited(folder: Path, copy: Path, **entries: Any) -> Path:
 def test_recommendations_survive_to_the_bit(folder: Path) -> None:
     before, after = small_bundle(), read(folder)
     users = pa.concat_arrays([before.snapshot.users.values, pa.array([-5])])
-    tables = [recommend_to(users, bundle, recommender_of(bundle), 10) for bundle in (before, after)]
+    tables = [recommend_to(users, bundle, Recommender.of(bundle), 10) for bundle in (before, after)]
     assert len(tables[0]) == 10 * len(users)
     assert tables[0].schema == tables[1].schema
     for name in tables[0].column_names:
@@ -172,7 +173,7 @@ def test_string_ids(tmp_path: Path) -> None:
     items = replace(bundle.items, values=pa.array([f"i{i:03}" for i in range(len(bundle.items))]))
     write(replace(bundle, items=items, snapshot=assemble([part], "string")), tmp_path / "v2", {})
     after = read(tmp_path / "v2")
-    found = recommend_to(pa.array(["u007", "nobody"]), after, recommender_of(after), 3)
+    found = recommend_to(pa.array(["u007", "nobody"]), after, Recommender.of(after), 3)
     assert found["visitorid"].to_pylist() == ["u007"] * 3 + ["nobody"] * 3
     assert set(found["itemid"].to_pylist()) <= set(items.values.to_pylist())
 
@@ -184,6 +185,6 @@ def small_history() -> Any:
 def test_a_user_without_events_is_like_an_unknown_one(folder: Path) -> None:
     bundle = read(folder)
     none = np.zeros(0, np.int64)
-    found = recommender_of(bundle)(Histories.build(none, none, none, none, 1), END, 5)
-    unknown = recommend_to(pa.array([-5]), bundle, recommender_of(bundle), 5)
+    found = Recommender.of(bundle)(Histories.build(none, none, none, none, 1), END, 5)
+    unknown = recommend_to(pa.array([-5]), bundle, Recommender.of(bundle), 5)
     assert unknown["itemid"].to_pylist() == bundle.items.decode(found.items).to_pylist()

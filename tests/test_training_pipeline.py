@@ -9,7 +9,7 @@ import pytest
 import shops
 from shops import BLEND, END, START, USERS, Trained, events, small_config, small_ranker
 
-from recsys.config import parse_config
+from recsys.config import TrainConfig, parse_config
 from recsys.errors import ModelError
 from recsys.features.definitions import NAMES
 from recsys.models.ranking import RankingData
@@ -39,7 +39,12 @@ def test_the_manifest_describes_the_data(trained: Trained) -> None:
     about = bundle.read(trained.path).about
     kinds = [event.event for event in set(events())]
     assert about.counts.events == {kind: kinds.count(kind) for kind in EVENT_TYPES}
-    assert (about.counts.users, about.counts.items, about.counts.mf_items) == (USERS, 60, 60)
+    assert (about.counts.users, about.counts.items, about.counts.mf_users, about.counts.mf_items) == (
+        USERS,
+        60,
+        USERS,
+        60,
+    )
     assert (about.date_range.start, about.date_range.end, about.live_watermark) == (START, END, END)
     assert about.targets == ("transaction",)
     assert about.headline["ndcg@10 all"] == row(trained, "hybrid")["ndcg@10"]
@@ -115,7 +120,7 @@ def test_metrics_are_plain_json(trained: Trained) -> None:
 
 
 def test_the_config_is_kept(trained: Trained) -> None:
-    assert parse_config(json.loads((trained.path / "config.json").read_text())) == small_config()
+    assert parse_config(TrainConfig, json.loads((trained.path / "config.json").read_text())) == small_config()
 
 
 def test_join_puts_query_groups_one_after_another() -> None:

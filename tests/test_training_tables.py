@@ -117,7 +117,7 @@ class Seen:
         of = stage.profile(histories, T)
         candidates = stage(of)
         matrix = candidate_features(of, candidates, self.tables.statistics)
-        mf, _ = FactorStage(self.tables.factors)(of.histories, candidates)
+        mf, _ = FactorStage(self.tables.factors)(of.histories, candidates.users, candidates.items)
         coded = [NAMES.index(name) for name in CATEGORICAL]
         codes = np.where(np.isnan(matrix[:, coded]), UNKNOWN, matrix[:, coded]).astype(int)
         matrix[:, coded] = 0

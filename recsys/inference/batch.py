@@ -12,7 +12,7 @@ import ray
 
 from recsys.errors import DataError
 from recsys.ids import IdKind
-from recsys.inference.stages import InferenceConfig, Recommender
+from recsys.inference.stages import Recommender
 from recsys.registry import bundle
 from recsys.registry.bundle import Bundle
 from recsys.schema import ITEM, LGB_SCORE, MF_SCORE, RANK, SCORE, USER
@@ -75,17 +75,11 @@ def recommend_to(users: pa.Array, opened: Bundle, recommender: Recommender, n: i
     )
 
 
-def recommender_of(opened: Bundle) -> Recommender:
-    """The in-process recommender over a bundle."""
-    config = InferenceConfig.model_validate(opened.about.inference)
-    return Recommender(opened.tables, opened.ranker, opened.about.blend, config)
-
-
 @cache
 def _open(version: Path) -> tuple[Bundle, Recommender]:
     """A worker's bundle, opened once; the caller has checked its hashes."""
     opened = bundle.read(version, verify=False)
-    return opened, recommender_of(opened)
+    return opened, Recommender.of(opened)
 
 
 def read_users(path: Path, kind: IdKind) -> pa.Array:

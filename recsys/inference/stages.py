@@ -18,6 +18,7 @@ from recsys.models.hybrid import Blend
 from recsys.models.ranking import Ranker
 from recsys.models.snapshot import HistoryConfig
 from recsys.models.tables import Tables
+from recsys.registry.bundle import Bundle
 from recsys.retrieval.generator import CandidateConfig, Candidates, generate
 from recsys.schema import UNKNOWN, Config
 
@@ -52,10 +53,13 @@ class FactorStage:
     def __init__(self, factors: ItemFactors) -> None:
         self._factors = factors
 
-    def __call__(self, histories: Histories, candidates: Candidates) -> tuple[np.ndarray, np.ndarray]:
-        """Raw scores, float32 (n_pairs,), NaN where there is none; and who is warm, bool (n_users,)."""
+    def __call__(self, histories: Histories, users: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Raw scores of pairs, float32 (n_pairs,), NaN where there is none; and who is warm, bool (n_users,).
+
+        users: int64 (n_pairs,), positions in `histories`; items: int32 (n_pairs,)
+        """
         user_factors, warm = self._factors.fold_in(histories)
-        return self._factors.score(user_factors, candidates.users, candidates.items), warm
+        return self._factors.score(user_factors, users, items), warm
 
 
 class RankStage:
@@ -103,11 +107,17 @@ class Recommender:
         self.rank = RankStage(tables, ranker)
         self.blend = blend
 
+    @classmethod
+    def of(cls, opened: Bundle) -> "Recommender":
+        """Over a version, with its own settings and blend."""
+        config = InferenceConfig.model_validate(opened.about.inference)
+        return cls(opened.tables, opened.ranker, opened.about.blend, config)
+
     def __call__(self, histories: Histories, now: int, n: int) -> Recommendations:
         """The `n` best items of each user, fewer where fewer are known; ties go to the smaller item code."""
         of = self.candidates.profile(histories, now)
         candidates = self.candidates(of)
-        mf_raw, warm = self.factors(of.histories, candidates)
+        mf_raw, warm = self.factors(of.histories, candidates.users, candidates.items)
         return select(candidates, self.rank(of, candidates), mf_raw, warm, self.blend, n)
 
 

@@ -48,6 +48,11 @@ class ItemFactors:
         """Whether an item has a factor, bool (n_items,)."""
         return self.rows != UNKNOWN
 
+    def warm(self, histories: Histories) -> np.ndarray:
+        """Who has an event of positive weight on an item with a factor, bool (n_users,)."""
+        counts = (self.weights[histories.events] > 0) & (self.rows[histories.items] != UNKNOWN)
+        return np.asarray(np.bincount(histories.rows[counts], minlength=len(histories)) > 0)
+
     def fold_in(self, histories: Histories) -> tuple[np.ndarray, np.ndarray]:
         """User factors, float32 (n_users, k), and who is warm, bool (n_users,).
 

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from recsys.histories import Histories, offsets_of
-from recsys.ids import IdKind, Ids
+from recsys.ids import IdKind, Ids, find
 from recsys.schema import EVENT_TYPES, UNKNOWN, Config
 
 
@@ -37,6 +37,21 @@ class Totals:
 
 
 @dataclass(frozen=True, slots=True)
+class UserTotals:
+    """What one user did in all.
+
+    counts: events by type; first, last: ms of the oldest and newest event; items, categories: distinct ones, of
+    categories the known
+    """
+
+    counts: tuple[int, ...]
+    first: int
+    last: int
+    items: int
+    categories: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """All users up to the bundle's end.
 
@@ -59,6 +74,20 @@ class Snapshot:
         lengths = np.zeros(len(rows), np.int64)
         lengths[known] = found.lengths
         return Histories(offsets_of(lengths), found.items, found.events, found.times)
+
+    def totals_of(self, row: int, category: np.ndarray) -> UserTotals:
+        """Exact totals of the user at `row`; category: int32 (n_items,), codes or UNKNOWN."""
+        history = self.histories.take(np.array([row]))
+        last = int(history.times[-1])
+        at = int(find(self.totals.rows, np.array([row]))[0])
+        if at != UNKNOWN:
+            totals = self.totals
+            counts = tuple(totals.counts[at].tolist())
+            return UserTotals(counts, int(totals.first[at]), last, int(totals.items[at]), int(totals.categories[at]))
+        items = np.unique(history.items)
+        known = np.unique(category[items])
+        counts = tuple(history.counts()[0].tolist())
+        return UserTotals(counts, int(history.times[0]), last, len(items), int((known != UNKNOWN).sum()))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays to store, by name; the users' ids are a table of their own."""

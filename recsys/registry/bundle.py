@@ -36,7 +36,10 @@ class Counts(Config):
     events: dict[str, int]
     users: int
     items: int
+    mf_users: int
+    """Users with an event on an item that has a factor."""
     mf_items: int
+    """Items that have a factor."""
 
 
 class DateRange(Config):

@@ -3,7 +3,7 @@
 import numpy as np
 
 from recsys.features.interactions import Interactions, rank_within
-from recsys.histories import ragged_indices
+from recsys.histories import rows_of
 from recsys.retrieval.neighbours import Neighbours
 from recsys.retrieval.sources import Scored, summed
 
@@ -24,8 +24,7 @@ def neighbours_of(seeds: Scored, table: Neighbours, n_items: int) -> Scored:
     """Items near the seeds, by the sum of seed weight share times neighbour score."""
     total = np.bincount(seeds.users, seeds.scores, minlength=int(seeds.users.max()) + 1 if len(seeds.users) else 0)
     share = seeds.scores / np.maximum(total[seeds.users], 1e-300)
-    lengths = np.diff(table.offsets)[seeds.items]
-    index = ragged_indices(table.offsets[seeds.items], lengths)
+    index, lengths = rows_of(seeds.items, table.offsets)
     return summed(
         np.repeat(seeds.users, lengths),
         table.items[index],

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from recsys.features.interactions import Interactions, rank_within
 from recsys.features.statistics import Statistics
-from recsys.histories import offsets_of, ragged_indices
+from recsys.histories import offsets_of, ragged_indices, rows_of
 from recsys.retrieval.sources import Scored
 from recsys.schema import Config, EventType
 
@@ -82,8 +82,7 @@ def in_categories(lists: PopularityLists, by_category: Interactions, limit: int)
     kept = rank_within(users, interest, categories) < limit
     users, categories, interest = users[kept], categories[kept], interest[kept]
     total = np.bincount(users, interest, minlength=int(users.max()) + 1 if len(users) else 0)
-    lengths = np.diff(lists.category_offsets)[categories]
-    index = ragged_indices(lists.category_offsets[categories], lengths)
+    index, lengths = rows_of(categories, lists.category_offsets)
     rank = ragged_indices(np.zeros_like(lengths), lengths)
     share = interest / np.maximum(total[users], 1e-12)
     return Scored(np.repeat(users, lengths), lists.category_items[index], np.repeat(share, lengths) / (rank + 1.0))

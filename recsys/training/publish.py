@@ -14,7 +14,7 @@ from recsys.data.tasks import run_tasks
 from recsys.features.definitions import NAMES
 from recsys.models.hybrid import Blend
 from recsys.models.ranking import Ranker
-from recsys.models.snapshot import HistoryConfig, SnapshotPart, assemble, snapshot_part
+from recsys.models.snapshot import HistoryConfig, Snapshot, SnapshotPart, assemble, snapshot_part
 from recsys.models.tables import Tables
 from recsys.registry.bundle import CONFIG, METRICS, About, Bundle, Counts, DateRange, write
 from recsys.registry.store import Store
@@ -35,7 +35,7 @@ def publish(
     calls = [(partition, category, config.inference.history) for partition in shop.partitions]
     parts: list[SnapshotPart] = ray.get(run_tasks(partition_snapshot, "cut histories to size", calls))
     snapshot = assemble(parts, shop.user_kind)
-    about = _about(shop, tables, blend, metrics, config)
+    about = _about(shop, tables, snapshot, blend, metrics, config)
     catalog = shop.catalog
     ancestors = catalog.ancestors(config.category_levels)
 
@@ -49,7 +49,9 @@ def publish(
     return version
 
 
-def _about(shop: ShopData, tables: Tables, blend: Blend, metrics: dict[str, Any], config: TrainConfig) -> About:
+def _about(
+    shop: ShopData, tables: Tables, snapshot: Snapshot, blend: Blend, metrics: dict[str, Any], config: TrainConfig
+) -> About:
     name = f"ndcg@{config.evaluation.k}"
     return About(
         fingerprint=shop.fingerprint,
@@ -58,6 +60,7 @@ def _about(shop: ShopData, tables: Tables, blend: Blend, metrics: dict[str, Any]
             events=shop.event_counts,
             users=shop.n_users,
             items=len(shop.items),
+            mf_users=int(tables.factors.warm(snapshot.histories).sum()),
             mf_items=int(tables.factors.known.sum()),
         ),
         targets=config.targets,

@@ -84,5 +84,5 @@ def score_chunk(
     candidates = stage(of)
     features = candidate_features(of, candidates, tables.statistics)
     lgb = [ranker_from_text(text, config.ranker.backend).predict(features) for text in rankers]
-    mf, warm = FactorStage(tables.factors)(of.histories, candidates)
+    mf, warm = FactorStage(tables.factors)(of.histories, candidates.users, candidates.items)
     return ScoredCandidates(candidates.users, candidates.items, candidates.scores, np.stack(lgb), mf, warm)

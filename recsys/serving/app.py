@@ -1,0 +1,53 @@
+"""The Serve application: which deployments there are, and how each scales."""
+
+from typing import Any, Final
+
+from ray import serve
+from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
+from ray.serve.schema import LoggingConfig
+
+from recsys.serving.deployments import CandidateReplica, FactorReplica, Ingress, RankReplica, by_busy_share
+from recsys.serving.settings import ServeSettings
+
+QUIET: Final = LoggingConfig(enable_access_log=False, log_level="WARNING")
+"""Serve's own log; the ingress keeps the access log, since a line a stage would cost more than the stage."""
+UNBOUNDED: Final = 100_000
+"""Calls that Serve itself lets wait: the service bounds its queue and answers 503 as its contract says."""
+
+TARGET_REQUESTS: Final = 16
+"""Requests under way in a replica of the ingress, above which another one is started."""
+
+
+def build_app(settings: ServeSettings) -> serve.Application:
+    """The deployment graph for these settings."""
+    by_busy = {"policy": AutoscalingPolicy(policy_function=by_busy_share)}  # type: ignore[no-untyped-call]
+    stages = (
+        (CandidateReplica, "Candidates", settings.candidates),
+        (FactorReplica, "Factors", settings.factors),
+        (RankReplica, "Rank", settings.rank),
+    )
+    handles = [
+        _deploy(replica, name, _scaling(replicas, by_busy), settings).bind(settings)
+        for replica, name, replicas in (stages if settings.topology == "graph" else ())
+    ]
+    scaling = _scaling(settings.ingress, {"target_ongoing_requests": TARGET_REQUESTS})
+    return _deploy(serve.ingress()(Ingress), "Ingress", scaling, settings).bind(settings, *handles)
+
+
+def _deploy(replica: type[Any], name: str, scaling: dict[str, Any], settings: ServeSettings) -> serve.Deployment:
+    return serve.deployment(
+        name=name,
+        ray_actor_options={"num_cpus": settings.cpus},
+        max_ongoing_requests=UNBOUNDED,
+        logging_config=QUIET,
+        graceful_shutdown_timeout_s=settings.deadline_ms / 1000 + 1,
+        **scaling,
+    )(replica)
+
+
+def _scaling(replicas: tuple[int, int], by: dict[str, Any]) -> dict[str, Any]:
+    """by: what an AutoscalingConfig needs beside the bounds"""
+    low, high = replicas
+    if low == high:
+        return {"num_replicas": low}
+    return {"autoscaling_config": AutoscalingConfig(min_replicas=low, max_replicas=high, **by)}

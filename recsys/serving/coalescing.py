@@ -1,0 +1,74 @@
+"""Requests that wait go through the stages together."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from recsys.errors import RecsysError
+
+Question = TypeVar("Question")
+Answer = TypeVar("Answer")
+
+
+class Overloaded(RecsysError):
+    """As many requests wait as are allowed to."""
+
+
+class Coalescer(Generic[Question, Answer]):
+    """Hands waiting questions to `run`, many at a time.
+
+    A question that finds nothing under way leaves at once; those that arrive while `batches` batches are under way
+    form the next one. Whoever is cancelled while waiting gives up the place.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Question]], Awaitable[Sequence[Answer | BaseException]]],
+        *,
+        max_waiting: int,
+        max_batch: int,
+        batches: int,
+    ) -> None:
+        """run: answers in the order of the questions, an exception for each that fails"""
+        self._run = run
+        self._max_waiting, self._max_batch, self._batches = max_waiting, max_batch, batches
+        self._waiting: dict[asyncio.Future[Answer], Question] = {}
+        self._workers: set[asyncio.Task[None]] = set()
+
+    @property
+    def waiting(self) -> int:
+        """Questions that are not under way yet."""
+        return len(self._waiting)
+
+    async def __call__(self, question: Question) -> Answer:
+        """The answer; raises Overloaded at once where too many wait, else what the answer was if an exception."""
+        if len(self._waiting) >= self._max_waiting:
+            raise Overloaded(f"{self._max_waiting} requests are waiting already")
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[future] = question
+        if len(self._workers) < self._batches:
+            worker = asyncio.create_task(self._work())
+            self._workers.add(worker)
+            worker.add_done_callback(self._workers.discard)
+        try:
+            return await future
+        finally:
+            self._waiting.pop(future, None)
+
+    async def _work(self) -> None:
+        """Run batches until nobody waits."""
+        while self._waiting:
+            futures = list(self._waiting)[: self._max_batch]
+            questions = [self._waiting.pop(future) for future in futures]
+            batch = asyncio.ensure_future(self._run(questions))
+            await asyncio.wait([batch])
+            error = batch.exception()  # whatever it is, those who wait have to hear of it
+            answers = batch.result() if error is None else [error] * len(futures)
+            for future, answer in zip(futures, answers, strict=True):
+                if future.done():  # its client has gone
+                    continue
+                if isinstance(answer, BaseException):
+                    future.set_exception(answer)
+                else:
+                    future.set_result(answer)
+            await asyncio.sleep(0)  # lets those in who arrived meanwhile

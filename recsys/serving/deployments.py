@@ -1,0 +1,178 @@
+"""The service as Ray Serve deployments: the ingress, and a deployment for each stage."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+from fastapi import FastAPI
+from ray.exceptions import ActorDiedError, ActorUnavailableError
+from ray.serve.config import AutoscalingContext
+from ray.serve.handle import DeploymentHandle
+
+from recsys import console
+from recsys.histories import Histories
+from recsys.inference.stages import Recommendations, Recommender, select
+from recsys.registry.store import open_store
+from recsys.retrieval.generator import Candidates
+from recsys.serving.api import create_api
+from recsys.serving.engine import Engine, Held, LocalEngine
+from recsys.serving.events import SnapshotEvents
+from recsys.serving.service import Service
+from recsys.serving.settings import ServeSettings
+from recsys.serving.versions import Loaded, Versions
+
+logger = logging.getLogger(__name__)
+
+BUSY: Final = "busy"
+"""The metric that stages scale on: the share of the time in which a replica computes."""
+TARGET_BUSY: Final = 0.6
+BROADCAST_SECONDS: Final = 60.0
+"""A replica that has not loaded a version by then counts as unable to."""
+
+
+def by_busy_share(context: AutoscalingContext) -> tuple[float, dict[str, Any]]:
+    """Autoscaling policy: as many replicas as would each be busy for TARGET_BUSY of the time.
+
+    The ingress sends waiting requests together, so the number of calls under way says little about the load.
+    """
+    shares = (context.aggregated_metrics or {}).get(BUSY, {})
+    if not shares:
+        return context.target_num_replicas, {}
+    return sum(shares.values()) / TARGET_BUSY, {}
+
+
+class StageReplica:
+    """A replica of one stage: holds versions, answers for those it holds, says how busy it is."""
+
+    def __init__(self, settings: ServeSettings) -> None:
+        console.configure_logging(as_json=True)
+        self._versions = Versions(open_store(settings.registry), settings.alpha)
+        self._versions.load_first(settings.version)
+        self._computing = 0.0
+        self._since = time.perf_counter()
+        self._missing: set[asyncio.Task[Any]] = set()
+
+    async def prepare(self, version: str) -> str | None:
+        """Load a version: why it cannot be, or None."""
+        return await self._versions.refused(version)
+
+    async def held(self) -> list[str]:
+        return self._versions.held()
+
+    def record_autoscaling_stats(self) -> dict[str, float]:
+        """The share of the time since the last call in which this replica computed."""
+        now = time.perf_counter()
+        share = self._computing / max(now - self._since, 1e-9)
+        self._computing, self._since = 0.0, now
+        return {BUSY: share}
+
+    def _compute(self, version: str, stage: Callable[[Recommender], Any]) -> Any:
+        """What the stage makes of the call, or None where the version is not held; it is fetched then."""
+        loaded = self._versions.get(version)
+        if loaded is None:
+            task = asyncio.create_task(self._versions.refused(version))
+            self._missing.add(task)
+            task.add_done_callback(self._missing.discard)
+            return None
+        started = time.perf_counter()
+        try:
+            return stage(loaded.recommender)
+        finally:
+            self._computing += time.perf_counter() - started
+
+
+class CandidateReplica(StageReplica):
+    """Proposes items."""
+
+    async def __call__(self, version: str, histories: Histories, now: int) -> Candidates | None:
+        def propose(recommender: Recommender) -> Candidates:
+            return recommender.candidates(recommender.candidates.profile(histories, now))
+
+        return self._compute(version, propose)
+
+
+class FactorReplica(StageReplica):
+    """Scores candidates by the factorization."""
+
+    async def __call__(
+        self, version: str, histories: Histories, users: np.ndarray, items: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        return self._compute(version, lambda recommender: recommender.factors(histories, users, items))
+
+
+class RankReplica(StageReplica):
+    """Scores candidates by the ranker."""
+
+    async def __call__(self, version: str, histories: Histories, now: int, candidates: Candidates) -> np.ndarray | None:
+        def rank(recommender: Recommender) -> np.ndarray:
+            return recommender.rank(recommender.candidates.profile(histories, now), candidates)
+
+        return self._compute(version, rank)
+
+
+class GraphEngine:
+    """The stages as deployments: candidates first, then both scores side by side."""
+
+    def __init__(
+        self, candidates: DeploymentHandle[Any], factors: DeploymentHandle[Any], rank: DeploymentHandle[Any]
+    ) -> None:
+        self._stages = {"candidates": candidates, "factors": factors, "rank": rank}
+
+    async def __call__(self, loaded: Loaded, histories: Histories, now: int, n: int) -> Recommendations | None:
+        version = loaded.bundle.version
+        candidates: Candidates | None = await self._call("candidates", version, histories, now)
+        if candidates is None:
+            return None
+        scored, lgb_raw = await asyncio.gather(
+            self._call("factors", version, histories, candidates.users, candidates.items),
+            self._call("rank", version, histories, now, candidates),
+        )
+        if scored is None or lgb_raw is None:
+            return None
+        mf_raw, warm = scored
+        return select(candidates, lgb_raw, mf_raw, warm, loaded.bundle.about.blend, n)
+
+    async def _call(self, stage: str, *arguments: Any) -> Any:
+        """A stage's answer; asked once more where its replica died, since a stage changes nothing."""
+        handle = self._stages[stage]
+        try:
+            return await handle.remote(*arguments)
+        except (ActorDiedError, ActorUnavailableError) as error:
+            logger.warning("a replica died, asking another", extra={"stage": stage, "reason": type(error).__name__})
+            return await handle.remote(*arguments)
+
+    async def prepare(self, version: str) -> str | None:
+        for stage, reasons in zip(self._stages, await self._everywhere("prepare", version), strict=True):
+            for reason in reasons:
+                if reason is not None:
+                    return f"{stage}: {reason}"
+        return None
+
+    async def held(self) -> Held:
+        return dict(zip(self._stages, await self._everywhere("held"), strict=True))
+
+    async def _everywhere(self, method: str, *arguments: Any) -> list[list[Any]]:
+        """What each replica of each stage answers."""
+
+        async def one(handle: DeploymentHandle[Any]) -> list[Any]:
+            return await handle.broadcast(method, *arguments).results_async(timeout_s=BROADCAST_SECONDS)
+
+        return await asyncio.gather(*map(one, self._stages.values()))
+
+
+class Ingress:
+    """Takes HTTP requests and sends them through the stages, of which it is the only caller."""
+
+    def __init__(self, settings: ServeSettings, *stages: DeploymentHandle[Any]) -> None:
+        """stages: handles of candidates, factors and rank; none where everything runs in this replica"""
+        console.configure_logging(as_json=True)
+        versions = Versions(open_store(settings.registry), settings.alpha)
+        engine: Engine = GraphEngine(*stages) if stages else LocalEngine(versions)
+        self._settings = settings
+        self._service = Service(versions, engine, SnapshotEvents(), settings)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        return create_api(self._service, self._settings.log_every)

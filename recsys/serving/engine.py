@@ -1,0 +1,39 @@
+"""Where the stages of a request run: here, or behind an interface that a Serve graph fulfils."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from recsys.histories import Histories
+from recsys.inference.stages import Recommendations
+from recsys.serving.versions import Loaded, Versions
+
+Held = Mapping[str, Sequence[Sequence[str]]]
+"""For each stage the versions that each of its replicas holds."""
+
+
+class Engine(Protocol):
+    """Runs the stages of one version over a batch of users."""
+
+    async def __call__(self, loaded: Loaded, histories: Histories, now: int, n: int) -> Recommendations | None:
+        """The `n` best items of each user, or None where a stage does not hold the version."""
+
+    async def prepare(self, version: str) -> str | None:
+        """Have every replica of every stage load a version; the reason why one cannot, or None."""
+
+    async def held(self) -> Held: ...
+
+
+class LocalEngine:
+    """All stages in this process, over the versions that the service itself holds."""
+
+    def __init__(self, versions: Versions) -> None:
+        self._versions = versions
+
+    async def __call__(self, loaded: Loaded, histories: Histories, now: int, n: int) -> Recommendations | None:
+        return loaded.recommender(histories, now, n)
+
+    async def prepare(self, version: str) -> str | None:
+        return None  # the service has loaded it
+
+    async def held(self) -> Held:
+        return {}

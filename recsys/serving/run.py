@@ -1,0 +1,80 @@
+"""`serve_app.py`: start everything here, Ray with the variables that make Serve fast, Serve itself, the service."""
+
+import argparse
+import os
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from ray import serve
+
+from recsys import console
+from recsys.config import parse_config, with_settings
+from recsys.data.tasks import start_ray
+from recsys.registry.store import open_store
+from recsys.serving.app import QUIET, build_app
+from recsys.serving.settings import ServeSettings
+
+FAST: Final = {
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    # Every route is a GET that changes nothing, so a request whose replica died is safe to send to another.
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+    "RAY_SERVE_HAPROXY_RETRIES": "3",
+}
+"""What every node has to have in its environment before Ray starts there."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """See the README for the options."""
+    parser = argparse.ArgumentParser(prog="serve_app.py", description="Serve recommendations over HTTP.")
+    parser.add_argument("--registry", default="registry", metavar="URI", help="a folder (default: registry)")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument(
+        "--set",
+        dest="settings",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="one setting of the service; may be repeated",
+    )
+    options = parser.parse_args(arguments)
+    in_fast_environment()
+
+    def command() -> None:
+        registry = str(Path(options.registry).absolute())
+        settings = parse_config(ServeSettings, with_settings({"registry": registry}, options.settings))
+        open_store(settings.registry).path(settings.version)
+        start(settings, options.host, options.port)
+        serve_until_interrupted()
+
+    console.configure_logging()
+    return console.guarded(command)
+
+
+def in_fast_environment() -> None:
+    """Start this program anew where a variable of FAST is missing: Serve reads them when it is imported."""
+    missing = {name: value for name, value in FAST.items() if name not in os.environ}
+    if missing:
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | missing)
+
+
+def start(settings: ServeSettings, host: str, port: int) -> None:
+    """Bring the service up on this Ray cluster, or on one of its own."""
+    start_ray()
+    serve.start(http_options={"host": host, "port": port}, logging_config=QUIET)
+    serve.run(build_app(settings), name="recsys")
+    console.line(f"recommendations at http://{host}:{port}/ (interface: /docs)")
+
+
+def serve_until_interrupted() -> None:
+    """Wait for Ctrl-C or SIGTERM, then stop the service."""
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        console.progress("stopping")
+    finally:
+        serve.shutdown()  # type: ignore[no-untyped-call]

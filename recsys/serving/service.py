@@ -1,0 +1,292 @@
+"""The service behind its HTTP routes: finds users, runs the stages, follows the version in production. No Ray."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from math import isnan
+from typing import Any
+
+from recsys import __version__
+from recsys.errors import RegistryError
+from recsys.inference.stages import Recommendations
+from recsys.registry.bundle import Bundle
+from recsys.schema import CATEGORY, EVENT_TYPES, ITEM, LGB_SCORE, MF_SCORE, PURCHASE, SCORE, SOURCES, UNKNOWN
+from recsys.serving.coalescing import Coalescer, Overloaded
+from recsys.serving.engine import Engine
+from recsys.serving.events import EventSource
+from recsys.serving.messages import HttpError, spoken_time
+from recsys.serving.settings import ServeSettings
+from recsys.serving.versions import Loaded, Versions
+
+logger = logging.getLogger(__name__)
+
+RETRY_REFUSED_SECONDS = 30.0
+"""A version that was refused is tried again after so long, since a disk may have been at fault."""
+RANDOM_TRIES = 500
+"""Users looked at to find one of a type."""
+Answer = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A request for recommendations; `user` as it stands in the address."""
+
+    user: str
+    n: int
+    cold_start: bool
+    explain: bool
+
+
+class Service:
+    """Answers requests, each from one version."""
+
+    def __init__(self, versions: Versions, engine: Engine, events: EventSource, settings: ServeSettings) -> None:
+        self._versions, self._engine, self._events, self._settings = versions, engine, events, settings
+        self._current: Loaded | None = None
+        self._previous: Loaded | None = None
+        self._refused: tuple[str, str] | None = None
+        self._refused_at = 0.0
+        self._refreshing = asyncio.Lock()
+        self._coalescer: Coalescer[Question, Answer] = Coalescer(
+            self._answer_all,
+            max_waiting=settings.max_waiting,
+            max_batch=settings.max_batch,
+            batches=settings.batches,
+        )
+
+    # The version in production
+
+    async def follow(self) -> None:
+        """Keep to the version in production; runs until cancelled."""
+        while True:
+            try:
+                await self.refresh()
+            except RegistryError as error:
+                logger.error("the registry cannot be read", extra={"reason": str(error)})
+            await asyncio.sleep(self._settings.poll_seconds)
+
+    async def refresh(self) -> None:
+        """Load the version wanted in every replica and then switch; a version that fails anywhere is refused.
+
+        Raises RegistryError where the registry cannot be read.
+        """
+        async with self._refreshing:
+            wanted = self._settings.version or await asyncio.to_thread(self._versions.store.production)
+            if wanted is None or (self._current and self._current.bundle.version == wanted):
+                self._refused = None
+                return
+            if (
+                self._refused
+                and self._refused[0] == wanted
+                and time.monotonic() < self._refused_at + RETRY_REFUSED_SECONDS
+            ):
+                return
+            reason = await self._versions.refused(wanted) or await self._engine.prepare(wanted)
+            if reason is not None:
+                self._refused, self._refused_at = (wanted, reason), time.monotonic()
+                logger.error("version refused", extra={"version": wanted, "reason": reason})
+                return
+            self._previous, self._current, self._refused = self._current, self._versions.get(wanted), None
+            logger.info("version in service", extra={"version": wanted})
+
+    def _ready(self) -> Loaded:
+        if self._current is None:
+            why = f": version {self._refused[0]} was refused: {self._refused[1]}" if self._refused else ""
+            raise HttpError(503, f"the service is not ready, no version is loaded{why}")
+        return self._current
+
+    async def _held_everywhere(self) -> AsyncIterator[Loaded]:
+        """Versions to try in turn: a replica that has just come may lack one of them."""
+        tried = self._ready()
+        yield tried
+        if self._previous is not None:
+            yield self._previous
+        await self.refresh()
+        yield self._ready()
+
+    # Recommendations
+
+    async def recommend(self, question: Question) -> Answer:
+        """Raises HttpError: 400, 404 or 503."""
+        self._ready()
+        try:
+            async with asyncio.timeout(self._settings.deadline_ms / 1000):
+                return await self._coalescer(question)
+        except TimeoutError:
+            raise HttpError(503, f"no answer within {self._settings.deadline_ms} ms") from None
+        except Overloaded as error:
+            raise HttpError(503, str(error)) from error
+
+    async def _answer_all(self, questions: Sequence[Question]) -> list[Answer | BaseException]:
+        async for loaded in self._held_everywhere():
+            answers = await self._answer_from(loaded, questions)
+            if answers is not None:
+                return answers
+        raise HttpError(503, "the stages do not hold a common version yet")
+
+    async def _answer_from(self, loaded: Loaded, questions: Sequence[Question]) -> list[Answer | BaseException] | None:
+        """Answers from one version, None where a stage does not hold it."""
+        opened = loaded.bundle
+        answers: list[Answer | BaseException] = []
+        rows, asked = [], []
+        for question in questions:
+            try:
+                row = find_user(opened, question.user, question.cold_start)
+            except HttpError as error:
+                answers.append(error)
+                continue
+            answers.append({})
+            rows.append(row)
+            asked.append(len(answers) - 1)
+        if not rows:
+            return answers
+        histories = self._events.histories(opened, rows)
+        n = max(questions[at].n for at in asked)
+        found = await self._engine(loaded, histories, self._now(opened), n)
+        if found is None:
+            return None
+        for place, answer in zip(asked, _answers(opened, found, [questions[at] for at in asked]), strict=True):
+            answers[place] = answer
+        return answers
+
+    def _now(self, opened: Bundle) -> int:
+        newest = self._events.newest(opened)
+        return newest if self._settings.clock == "data" else max(newest, int(time.time() * 1000))
+
+    # Users
+
+    def stats(self, user: str) -> Answer:
+        """Raises HttpError: 400, 404 or 503."""
+        opened = self._ready().bundle
+        row = find_user(opened, user)
+        totals = opened.snapshot.totals_of(row, opened.tables.statistics.category)
+        return {
+            "user_id": opened.snapshot.users[row],
+            "user_type": self._type(opened, row),
+            "total_events": sum(totals.counts),
+            "purchases": totals.counts[PURCHASE],
+            "conversion_rate": totals.counts[PURCHASE] / sum(totals.counts),
+            "unique_items_viewed": totals.items,
+            "unique_categories_viewed": totals.categories,
+            "first_seen": spoken_time(totals.first),
+            "last_seen": spoken_time(totals.last),
+        }
+
+    def events(self, user: str, limit: int) -> Answer:
+        """The newest events; raises HttpError: 400, 404 or 503."""
+        opened = self._ready().bundle
+        row = find_user(opened, user)
+        newest = self._events.histories(opened, [row]).latest(limit)
+        events = [
+            {"timestamp": spoken_time(when), "event": EVENT_TYPES[kind], ITEM: opened.items[item]}
+            | {CATEGORY: category_of(opened, item)}
+            for when, kind, item in zip(
+                newest.times.tolist(), newest.events.tolist(), newest.items.tolist(), strict=True
+            )
+        ]
+        return {"user_id": opened.snapshot.users[row], "events": events[::-1]}
+
+    def random_user(self, user_type: str) -> Answer:
+        """Some user of a type; raises HttpError: 404 or 503."""
+        opened = self._ready().bundle
+        for _ in range(RANDOM_TRIES):
+            row = random.randrange(len(opened.snapshot.users))
+            if self._type(opened, row) == user_type:
+                return {"user_id": opened.snapshot.users[row], "user_type": user_type}
+        raise HttpError(404, f"no {user_type} user among {RANDOM_TRIES} drawn at random")
+
+    def _type(self, opened: Bundle, row: int) -> str:
+        return user_type(bool(opened.tables.factors.warm(self._events.histories(opened, [row]))[0]))
+
+    # Health
+
+    async def health(self) -> Answer:
+        """What is served and by whom; `unavailable` unless every replica of every stage holds the version served."""
+        loaded = self._ready()
+        opened, about = loaded.bundle, loaded.bundle.about
+        held = {"ingress": [self._versions.held()], **await self._engine.held()}
+        everywhere = all(opened.version in names and replicas for replicas in held.values() for names in replicas)
+        refused = dict(zip(("version", "reason"), self._refused, strict=True)) if self._refused else None
+        return {
+            "status": "healthy" if everywhere and all(held.values()) else "unavailable",
+            "service": "E-Commerce Recommendation API",
+            "version": __version__,
+            "mode": f"Hybrid (LGB + MF with fold-in), {self._settings.topology}",
+            "model_version": opened.version,
+            "stats": {
+                "total_events": sum(about.counts.events.values()),
+                "unique_users": about.counts.users,
+                "unique_items": about.counts.items,
+                "date_range": {
+                    "start": spoken_time(about.date_range.start),
+                    "end": spoken_time(about.date_range.end),
+                },
+            },
+            "model": {
+                "version": opened.version,
+                "created": about.created,
+                "features": len(about.features),
+                "mf_users": about.counts.mf_users,
+                "mf_items": about.counts.mf_items,
+                "hybrid_alpha": about.blend.alpha,
+                "metrics": about.headline,
+            },
+            "stages": held,
+            "refused": refused,
+        }
+
+
+def find_user(opened: Bundle, text: str, cold_start: bool = False) -> int:
+    """A user's row in the snapshot; UNKNOWN with `cold_start` where the user has no event.
+
+    Raises HttpError: 400 where the id does not fit the data's ids, 404 where there is no such user.
+    """
+    users = opened.snapshot.users
+    user = users.parse(text) if text else None
+    if user is None:
+        raise HttpError(400, f"user_id {text[:80]!r} does not fit; the ids of this shop are of type {users.kind}")
+    row = users.code(user)
+    if row == UNKNOWN and not cold_start:
+        raise HttpError(404, f"user {text[:80]} not found; ask with cold_start=true for popular items")
+    return row
+
+
+def user_type(warm: bool) -> str:
+    return "warm" if warm else "cold"
+
+
+def category_of(opened: Bundle, item: int) -> int | str | None:
+    code = int(opened.tables.statistics.category[item])
+    return None if code == UNKNOWN else opened.categories[code]
+
+
+def _answers(opened: Bundle, found: Recommendations, questions: Sequence[Question]) -> list[Answer]:
+    """One answer for each user of `found`, cut to the n of its question."""
+    items = opened.items.decode(found.items).to_pylist()
+    scores, lgb_scores = found.scores.tolist(), found.lgb_scores.tolist()
+    mf_scores = [None if isnan(score) else score for score in found.mf_scores.tolist()]  # NaN is no JSON
+    offsets, warm, counted = found.offsets.tolist(), found.warm.tolist(), found.n_candidates.tolist()
+    answers = []
+    for user, question in enumerate(questions):
+        rows = range(offsets[user], min(offsets[user + 1], offsets[user] + question.n))
+        recommendations = [
+            {ITEM: items[row], SCORE: scores[row], LGB_SCORE: lgb_scores[row], MF_SCORE: mf_scores[row]} for row in rows
+        ]
+        if question.explain:
+            for row, recommendation in zip(rows, recommendations, strict=True):
+                bits = int(found.sources[row])
+                recommendation["sources"] = [name for at, name in enumerate(SOURCES) if bits >> at & 1]
+                recommendation["category"] = category_of(opened, int(found.items[row]))
+        answers.append(
+            {
+                "user_id": opened.snapshot.users.parse(question.user),
+                "user_type": user_type(warm[user]),
+                "model_version": opened.version,
+                "recommendations": recommendations,
+                "total_candidates_scored": counted[user],
+            }
+        )
+    return answers

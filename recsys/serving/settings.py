@@ -1,0 +1,69 @@
+"""How the service runs: the arguments of `serve run serve_app:app …`, of a Serve config file and of serve_app.py."""
+
+import os
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator
+
+from recsys.schema import Config
+
+
+def _replicas(value: Any) -> Any:
+    """`2` is two replicas, `1-4` one to four by load."""
+    low, dash, high = str(value).partition("-")
+    try:
+        return (int(low), int(high if dash else low))
+    except ValueError:
+        raise ValueError("expected a number of replicas such as 2, or a range such as 1-4") from None
+
+
+Replicas = Annotated[tuple[int, int], BeforeValidator(_replicas)]
+
+
+class ServeSettings(Config):
+    """One service. Strings are accepted for every value, since `serve run` passes strings."""
+
+    registry: str = "registry"
+    """A folder (an absolute path where the replicas run elsewhere)."""
+    version: str | None = Field(default_factory=lambda: _variable("MODEL_VERSION"))
+    """Serve this version alone; None follows the one in production. Default: MODEL_VERSION."""
+    alpha: float | None = Field(default_factory=lambda: _variable("MF_ALPHA"), ge=0, le=1, validate_default=True)
+    """Weight of the factorization instead of the version's own. Default: MF_ALPHA."""
+    topology: Literal["graph", "fused"] = "graph"
+    """`graph`: each stage is a deployment; `fused`: all stages in one, for a small machine."""
+    ingress: Replicas = (1, 1)
+    """Replicas of the ingress, or of the whole service where it is fused."""
+    candidates: Replicas = (1, 1)
+    """Replicas of candidate generation."""
+    factors: Replicas = (1, 1)
+    """Replicas of the factorization's scoring."""
+    rank: Replicas = (1, 1)
+    """Replicas of the ranker."""
+    cpus: float = Field(0.2, ge=0)
+    """CPUs that Ray reserves for a replica."""
+    clock: Literal["data", "wall"] = "data"
+    """What `now` is: the end of the data, so that old data is not judged by today's date, or the time of day."""
+    deadline_ms: int = Field(2000, ge=10)
+    """A request unanswered for so long ends with 503."""
+    max_waiting: int = Field(256, ge=1)
+    """Requests of one ingress replica that may wait; further ones get 503 at once."""
+    max_batch: int = Field(32, ge=1)
+    """Requests that go through the stages together at most."""
+    batches: int = Field(2, ge=1)
+    """Batches of one ingress replica under way at a time."""
+    poll_seconds: float = Field(1.0, gt=0)
+    """Between two looks at the registry for another version in production."""
+    log_every: int = Field(100, ge=1)
+    """One of so many requests goes to the access log; failures always do."""
+
+    @field_validator("ingress", "candidates", "factors", "rank")
+    @classmethod
+    def _ascending(cls, replicas: tuple[int, int]) -> tuple[int, int]:
+        if not 1 <= replicas[0] <= replicas[1]:
+            raise ValueError("expected at least one replica, and a range that ascends")
+        return replicas
+
+
+def _variable(name: str) -> Any:
+    """An environment variable as it stands, for pydantic to judge; an empty one counts as absent."""
+    return os.environ.get(name) or None
