@@ -15,7 +15,7 @@ from recsys.inference.stages import Recommendations
 from recsys.registry.bundle import Bundle
 from recsys.schema import CATEGORY, EVENT_TYPES, ITEM, LGB_SCORE, MF_SCORE, PURCHASE, SCORE, SOURCES, UNKNOWN
 from recsys.serving.coalescing import Coalescer, Overloaded
-from recsys.serving.engine import Engine
+from recsys.serving.engine import Engine, Unavailable
 from recsys.serving.events import EventSource
 from recsys.serving.messages import HttpError, spoken_time
 from recsys.serving.settings import ServeSettings
@@ -62,17 +62,20 @@ class Service:
     async def follow(self) -> None:
         """Keep to the version in production; runs until cancelled."""
         while True:
-            try:
-                await self.refresh()
-            except RegistryError as error:
-                logger.error("the registry cannot be read", extra={"reason": str(error)})
+            await self.refresh()
             await asyncio.sleep(self._settings.poll_seconds)
 
     async def refresh(self) -> None:
         """Load the version wanted in every replica and then switch; a version that fails anywhere is refused.
 
-        Raises RegistryError where the registry cannot be read.
+        Where the registry or a stage cannot be reached, all stays as it is.
         """
+        try:
+            await self._switch()
+        except (RegistryError, Unavailable) as error:
+            logger.warning("the version in production cannot be followed now", extra={"reason": str(error)})
+
+    async def _switch(self) -> None:
         async with self._refreshing:
             wanted = self._settings.version or await asyncio.to_thread(self._versions.store.production)
             if wanted is None or (self._current and self._current.bundle.version == wanted):
@@ -117,7 +120,7 @@ class Service:
                 return await self._coalescer(question)
         except TimeoutError:
             raise HttpError(503, f"no answer within {self._settings.deadline_ms} ms") from None
-        except Overloaded as error:
+        except (Overloaded, Unavailable) as error:
             raise HttpError(503, str(error)) from error
 
     async def _answer_all(self, questions: Sequence[Question]) -> list[Answer | BaseException]:
@@ -207,11 +210,18 @@ class Service:
         """What is served and by whom; `unavailable` unless every replica of every stage holds the version served."""
         loaded = self._ready()
         opened, about = loaded.bundle, loaded.bundle.about
-        held = {"ingress": [self._versions.held()], **await self._engine.held()}
-        everywhere = all(opened.version in names and replicas for replicas in held.values() for names in replicas)
+        problem: dict[str, str] = {}
+        held: dict[str, Sequence[Sequence[str]]] = {"ingress": [self._versions.held()]}
+        try:
+            held |= await self._engine.held()
+        except Unavailable as error:
+            problem = {"detail": str(error)}
+        lacking = [stage for stage, replicas in held.items() if not all(opened.version in names for names in replicas)]
+        if lacking:
+            problem = {"detail": f"not every replica of {', '.join(lacking)} holds version {opened.version}"}
         refused = dict(zip(("version", "reason"), self._refused, strict=True)) if self._refused else None
-        return {
-            "status": "healthy" if everywhere and all(held.values()) else "unavailable",
+        return problem | {
+            "status": "unavailable" if problem else "healthy",
             "service": "E-Commerce Recommendation API",
             "version": __version__,
             "mode": f"Hybrid (LGB + MF with fold-in), {self._settings.topology}",
