@@ -1,10 +1,13 @@
 """A small shop in the Retailrocket format, the same every time, and a model trained on it once."""
 
 import json
-from collections.abc import Iterable, Sequence
+import socket
+import threading
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
+from time import monotonic
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -312,3 +315,18 @@ def _train(folder: Path) -> Trained:
     if cli.train_main(train_arguments(data, registry)):
         raise RuntimeError("training on the small shop failed; its error is on stderr")
     return Trained(data, registry)
+
+
+def free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Ask again until it holds; the event is never set, it paces the asking."""
+    pace, end = threading.Event(), monotonic() + seconds
+    while not condition():
+        if monotonic() > end:
+            raise TimeoutError(f"{condition} did not hold within {seconds} s")
+        pace.wait(0.05)

@@ -6,12 +6,11 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ import pytest
 import ray
 import shops
 from ray import serve
-from shops import USERS, user_id
+from shops import USERS, free_port, user_id, wait_until
 
 from recsys.inference.stages import Recommender
 from recsys.registry import bundle
@@ -30,21 +29,6 @@ from recsys.serving.settings import ServeSettings
 N = 7
 SWITCHES = 100
 Answer = dict[str, Any]
-
-
-def free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return int(opened.getsockname()[1])
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Ask again until it holds; the event is never set, it paces the asking."""
-    pace, end = threading.Event(), monotonic() + seconds
-    while not condition():
-        if monotonic() > end:
-            raise TimeoutError(f"{condition} did not hold within {seconds} s")
-        pace.wait(0.05)
 
 
 @dataclass
