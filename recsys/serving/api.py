@@ -17,8 +17,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsys import __version__
 from recsys.serving import messages
+from recsys.serving.answers import Question
 from recsys.serving.messages import HttpError
-from recsys.serving.service import Question, Service
+from recsys.serving.service import Service
 
 logger = logging.getLogger(__name__)
 
