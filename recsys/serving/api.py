@@ -38,10 +38,14 @@ Limit = Annotated[int, Query(ge=1, le=50)]
 
 
 def create_api(service: Service, log_every: int) -> FastAPI:
-    """The application; while it is up the service follows the version in production."""
+    """The application; while it is up the service follows the version in production.
+
+    It takes requests from its first look at the registry on, so that a replica that joins others answers at once.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.look()
         following = asyncio.create_task(service.follow())
         yield
         following.cancel()

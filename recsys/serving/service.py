@@ -48,11 +48,16 @@ class Service:
     async def follow(self) -> None:
         """Keep to the version in production; runs until cancelled."""
         while True:
-            try:
-                await self.refresh()
-            except RegistryError as error:
-                logger.error("the registry cannot be read", extra={"reason": str(error)})
+            await self.look()
             await asyncio.sleep(self._settings.poll_seconds)
+
+    async def look(self) -> None:
+        """Refresh once; a failure is logged, and what is served stays."""
+        try:
+            await self.refresh()
+        except Exception as error:  # of the disk, of a stage, …: none may end the following of versions
+            unforeseen = not isinstance(error, RegistryError)
+            logger.error("the registry cannot be followed", extra={"reason": str(error)}, exc_info=unforeseen)
 
     async def refresh(self) -> None:
         """Load the version wanted in every replica and then switch; a version that fails anywhere is refused.
