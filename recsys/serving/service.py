@@ -4,14 +4,14 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 
 from recsys import __version__
 from recsys.errors import RegistryError
 from recsys.registry.bundle import Bundle
 from recsys.schema import CATEGORY, EVENT_TYPES, ITEM, PURCHASE
 from recsys.serving.answers import Answer, Question, answers_to, category_of, find_user, user_type
-from recsys.serving.coalescing import Coalescer, Overloaded
+from recsys.serving.coalescing import Abandoned, Coalescer, Overloaded
 from recsys.serving.engine import Engine
 from recsys.serving.events import EventSource
 from recsys.serving.messages import HttpError, spoken_time
@@ -89,32 +89,30 @@ class Service:
             raise HttpError(503, f"the service is not ready, no version is loaded{why}")
         return self._current
 
-    async def _held_everywhere(self) -> AsyncIterator[Loaded]:
-        """Versions to try in turn: a replica that has just come may lack one of them."""
-        tried = self._ready()
-        yield tried
-        if self._previous is not None:
-            yield self._previous
-        await self.refresh()
-        yield self._ready()
-
     # Recommendations
 
     async def recommend(self, question: Question) -> Answer:
         """Raises HttpError: 400, 404 or 503."""
         self._ready()
         try:
-            async with asyncio.timeout(self._settings.deadline_ms / 1000):
+            async with self._deadline():
                 return await self._coalescer(question)
         except TimeoutError:
             raise HttpError(503, f"no answer within {self._settings.deadline_ms} ms") from None
-        except Overloaded as error:
+        except (Overloaded, Abandoned) as error:
             raise HttpError(503, str(error)) from error
 
+    def _deadline(self) -> asyncio.Timeout:
+        return asyncio.timeout(self._settings.deadline_ms / 1000)
+
     async def _answer_all(self, questions: Sequence[Question]) -> list[Answer | BaseException]:
-        async for loaded in self._held_everywhere():
-            answers = await self._answer_from(loaded, questions)
-            if answers is not None:
+        """Answers from a version that all stages hold: a replica that has just come may lack the newest."""
+        async with self._deadline():  # when it ends nobody waits any more, and the next batch may go
+            for loaded in (self._current, self._previous):
+                if loaded and (answers := await self._answer_from(loaded, questions)) is not None:
+                    return answers
+            await self.look()
+            if (answers := await self._answer_from(self._ready(), questions)) is not None:
                 return answers
         raise HttpError(503, "the stages do not hold a common version yet")
 
