@@ -193,14 +193,26 @@ class Service:
     # Health
 
     async def health(self) -> Answer:
-        """What is served and by whom; `unavailable` unless every replica of every stage holds the version served."""
-        loaded = self._ready()
-        opened, about = loaded.bundle, loaded.bundle.about
-        held = {"ingress": [self._versions.held()], **await self._engine.held()}
-        everywhere = all(opened.version in names and replicas for replicas in held.values() for names in replicas)
+        """What is served and by whom; `unavailable` unless every replica of every stage holds the version served.
+
+        Raises HttpError: 503 where there is no version, or the stages do not answer.
+        """
+        opened = self._ready().bundle
+        about = opened.about
+        try:
+            async with self._deadline():
+                held = {"ingress": [self._versions.held()], **await self._engine.held()}
+        except TimeoutError:
+            raise HttpError(503, f"the stages did not answer within {self._settings.deadline_ms} ms") from None
+        lacking = [
+            stage
+            for stage, replicas in held.items()
+            if not replicas or any(opened.version not in names for names in replicas)
+        ]
+        detail = {"detail": f"version {opened.version} is not held by all of: {', '.join(lacking)}"} if lacking else {}
         refused = dict(zip(("version", "reason"), self._refused, strict=True)) if self._refused else None
-        return {
-            "status": "healthy" if everywhere and all(held.values()) else "unavailable",
+        return detail | {
+            "status": "unavailable" if lacking else "healthy",
             "service": "E-Commerce Recommendation API",
             "version": __version__,
             "mode": f"Hybrid (LGB + MF with fold-in), {self._settings.topology}",
