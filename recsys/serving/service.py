@@ -62,7 +62,7 @@ class Service:
     async def refresh(self) -> None:
         """Load the version wanted in every replica and then switch; a version that fails anywhere is refused.
 
-        Raises RegistryError where the registry cannot be read.
+        The stages come first, so that this replica never gives up the version it serves for one that they refuse.
         """
         async with self._refreshing:
             wanted = self._settings.version or await asyncio.to_thread(self._versions.store.production)
@@ -75,7 +75,7 @@ class Service:
                 and time.monotonic() < self._refused_at + RETRY_REFUSED_SECONDS
             ):
                 return
-            reason = await self._versions.refused(wanted) or await self._engine.prepare(wanted)
+            reason = await self._engine.prepare(wanted) or await self._versions.refused(wanted)
             if reason is not None:
                 self._refused, self._refused_at = (wanted, reason), time.monotonic()
                 logger.error("version refused", extra={"version": wanted, "reason": reason})

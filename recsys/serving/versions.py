@@ -30,20 +30,25 @@ class Loaded:
 def open_version(store: Store, version: str, alpha: float | None) -> Loaded:
     """Open a version, check its hashes and answer once, so that the first request finds everything warm.
 
-    alpha: instead of the version's own. Raises RegistryError where the version is missing or broken.
+    alpha: instead of the version's own. Raises RegistryError where the version is missing, broken or does not answer.
     """
-    opened = bundle.read(store.path(version))
-    if alpha is not None:
-        blend = opened.about.blend.model_copy(update={"alpha": alpha})
-        opened = replace(opened, about=opened.about.model_copy(update={"blend": blend}))
-    loaded = Loaded(opened, Recommender.of(opened))
-    somebody_and_nobody = opened.snapshot.take(np.array([0, UNKNOWN]))
-    loaded.recommender(somebody_and_nobody, opened.about.live_watermark, 1)
+    try:
+        opened = bundle.read(store.path(version))
+        if alpha is not None:
+            blend = opened.about.blend.model_copy(update={"alpha": alpha})
+            opened = replace(opened, about=opened.about.model_copy(update={"blend": blend}))
+        loaded = Loaded(opened, Recommender.of(opened))
+        somebody_and_nobody = opened.snapshot.take(np.array([0, UNKNOWN]))
+        loaded.recommender(somebody_and_nobody, opened.about.live_watermark, 1)
+    except RegistryError:
+        raise
+    except Exception as error:  # files whose hashes are right may hold anything, and fail in any way
+        raise RegistryError(f"version {version} does not answer: {type(error).__name__}: {error}") from error
     return loaded
 
 
 class Versions:
-    """The newest versions a replica was asked for, at most KEPT of them."""
+    """The versions that a replica was asked for last, at most KEPT of them."""
 
     def __init__(self, store: Store, alpha: float | None = None) -> None:
         self.store = store
@@ -52,7 +57,11 @@ class Versions:
         self._loading = asyncio.Lock()
 
     def get(self, version: str) -> Loaded | None:
-        return self._held.get(version)
+        """The version if it is held; it counts as wanted then, and outlives those that nobody asks for."""
+        loaded = self._held.pop(version, None)
+        if loaded is not None:
+            self._held[version] = loaded
+        return loaded
 
     def held(self) -> list[str]:
         """Names of the versions, the last wanted at the end."""
