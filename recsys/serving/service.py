@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from recsys import __version__
 from recsys.errors import RegistryError
 from recsys.registry.bundle import Bundle
-from recsys.schema import CATEGORY, EVENT_TYPES, ITEM, PURCHASE
+from recsys.schema import EVENT, EVENT_TYPES, ITEM, PURCHASE, TIME
 from recsys.serving.answers import Answer, Question, answers_to, category_of, find_user, user_type
 from recsys.serving.coalescing import Abandoned, Coalescer, Overloaded
 from recsys.serving.engine import Engine
@@ -170,8 +170,8 @@ class Service:
         row = find_user(opened, user)
         newest = self._events.histories(opened, [row]).latest(limit)
         events = [
-            {"timestamp": spoken_time(when), "event": EVENT_TYPES[kind], ITEM: opened.items[item]}
-            | {CATEGORY: category_of(opened, item)}
+            {TIME: spoken_time(when), EVENT: EVENT_TYPES[kind], ITEM: opened.items[item]}
+            | {"category": category_of(opened, item)}
             for when, kind, item in zip(
                 newest.times.tolist(), newest.events.tolist(), newest.items.tolist(), strict=True
             )
@@ -181,8 +181,8 @@ class Service:
     def random_user(self, user_type: str) -> Answer:
         """Some user of a type; raises HttpError: 404 or 503."""
         opened = self._ready().bundle
-        for _ in range(RANDOM_TRIES):
-            row = random.randrange(len(opened.snapshot.users))
+        users = range(len(opened.snapshot.users))
+        for row in random.sample(users, min(RANDOM_TRIES, len(users))):
             if self._type(opened, row) == user_type:
                 return {"user_id": opened.snapshot.users[row], "user_type": user_type}
         raise HttpError(404, f"no {user_type} user among {RANDOM_TRIES} drawn at random")
