@@ -161,7 +161,13 @@ class AccessLog:
                 status = message["status"]
             await send(message)
 
-        await self._app(scope, receive, watch)
-        if sampled or status >= 500:
-            ms = round((time.perf_counter() - started) * 1000, 2)
-            logger.info("request", extra={"path": scope["path"], "status": status, "ms": ms, "sampled": self._every})
+        try:
+            await self._app(scope, receive, watch)
+        except Exception:  # answered with 500 outside of here
+            status = 500
+            raise
+        finally:
+            if sampled or status >= 500:
+                ms = round((time.perf_counter() - started) * 1000, 2)
+                extra = {"path": scope["path"], "status": status, "ms": ms, "sampled": self._every}
+                logger.info("request", extra=extra)
