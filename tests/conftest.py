@@ -28,8 +28,14 @@ os.environ |= FAST | {
     "OPENBLAS_NUM_THREADS": "1",  # implicit warns otherwise, and warnings are errors
     "POLARS_MAX_THREADS": "2",
 }
-for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "MODEL_VERSION"):
+for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "MODEL_VERSION", "MF_ALPHA"):
     os.environ.pop(name, None)  # nothing of the person's own cluster or registry may leak in
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """What runs tests marked `anyio`."""
+    return "asyncio"
 
 
 @pytest.fixture(scope="session")
