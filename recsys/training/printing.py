@@ -30,21 +30,22 @@ def _day(time: int) -> str:
 def show_metrics(metrics: dict[str, Any], config: TrainConfig) -> None:
     """Print the metrics tables, warm and cold users apart."""
     k, days = config.evaluation.k, config.evaluation.test_days
+    level = f"{config.evaluation.confidence * 100:.4g}%"
     names = [f"{name}@{k}" for name in ("ndcg", "recall", "precision", "hit", "mrr", "coverage")]
-    columns = ["system", "group", "users", *names]
+    columns = ["system", "group", "users", *names, "roc_auc", "average_precision"]
     bounds = [f"ndcg@{k}_{name}" for name in ("low", "high", "seeds")]
     rows = [[row[name] for name in (*columns, *bounds)] for row in metrics["table"]]
-    title = f"test window of {days} days; low, high (95%) and seeds (standard deviation) are of ndcg@{k}"
+    title = (
+        f"test window of {days} days; low, high ({level}) and seeds (standard "
+        f"deviation) are of ndcg@{k}; roc_auc and average_precision are over the candidates"
+    )
     console.table([*columns, "low", "high", "seeds"], rows, title)
     columns = ["system", "users", *names[:2]]
     rows = [[row[name] for name in columns] for row in metrics["new_items"] if row["group"] == "all"]
     console.table(columns, rows, "only items that are new to the user")
     found = metrics["candidates"]
     sources = [list(row.values()) for row in found["sources"]]
-    title = (
-        f"candidates: {found['per_user']:.0f} a user, recall {found['recall']:.3f}, ROC-AUC {found['roc_auc']:.3f}, "
-        f"average precision {found['average_precision']:.3f}"
-    )
+    title = f"candidates: {found['per_user']:.0f} a user, recall {found['recall']:.3f}"
     console.table(["source", "share", "recall", "found by it alone"], sources, title)
     gaps = [list(row.values()) for row in metrics["differences"]]
-    console.table(["hybrid minus", "mean", "low", "high"], gaps, f"paired differences of ndcg@{k}")
+    console.table(["hybrid minus", "mean", "low", "high"], gaps, f"paired differences of ndcg@{k}, {level}")
