@@ -1,11 +1,13 @@
 """What a training run says to the person who watches it."""
 
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from recsys import console
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
+from recsys.data.split import day
 
 
 def show_data(shop: ShopData) -> None:
@@ -13,18 +15,25 @@ def show_data(shop: ShopData) -> None:
     events = ", ".join(f"{count:,} {name}" for name, count in shop.event_counts.items())
     console.line(
         f"{events}; {shop.n_users:,} users, {len(shop.items):,} items, {len(shop.catalog.categories):,} categories, "
-        f"{_day(shop.start)} to {_day(shop.end)}"
+        f"{day(shop.start)} to {day(shop.end)}"
     )
-    quality = shop.quality
-    aside = ", ".join(f"{count:,} {reason}" for reason, count in quality.events_quarantined.items())
+    quality, properties = shop.quality, shop.quality.properties
     console.line(
         f"{quality.events_read:,} event rows read, {quality.duplicates:,} duplicates dropped, "
-        f"quarantined: {aside or 'none'}"
+        f"quarantined: {_counted(quality.events_quarantined)}"
     )
+    console.line(
+        f"{properties.read:,} item property rows read, {properties.kept:,} kept, "
+        f"quarantined: {_counted(properties.quarantined)}"
+    )
+    mended = {name.replace("_", " "): count for name, count in asdict(properties.tree).items() if count}
+    console.line(f"category tree: mended: {_counted(mended)}, quarantined: {_counted(properties.tree_quarantined)}")
+    if quality.quarantine:
+        console.line(f"every quarantined row is listed in {quality.quarantine}")
 
 
-def _day(time: int) -> str:
-    return datetime.fromtimestamp(time / 1000, UTC).strftime("%Y-%m-%d")
+def _counted(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()) or "none"
 
 
 def show_metrics(metrics: dict[str, Any], config: TrainConfig) -> None:
