@@ -310,9 +310,9 @@ def small_bundle() -> Bundle:
         inference=config.inference.model_dump(mode="json"),
         headline={"ndcg@10 all": 0.5, "ndcg@10 cold": None},
     )
-    ancestors = world.catalog.ancestors(config.category_levels)
-    snapshot = assemble([part], "int64")
-    return Bundle("v1", about, world.items, world.catalog.categories, ancestors, world.tables, small_ranker(), snapshot)
+    catalog = world.catalog
+    tree = catalog.categories, catalog.parent, catalog.ancestors(config.category_levels)
+    return Bundle("v1", about, world.items, *tree, world.tables, small_ranker(), assemble([part], "int64"))
 
 
 def odd_bundle() -> Bundle:

@@ -3,6 +3,7 @@ import pyarrow as pa
 import pytest
 
 from recsys.data.catalog import Catalog, ChangeLog, Records, TreeProblems, build_catalog
+from recsys.ids import Ids
 from recsys.schema import UNKNOWN
 
 NO_FLAGS = Records(np.zeros(0, np.int32), np.zeros(0, np.int64), pa.array([], pa.bool_()))
@@ -73,6 +74,33 @@ def test_ancestors_run_from_the_root_and_repeat_the_last() -> None:
     assert problems == TreeProblems()
     assert ids[catalog.ancestors(3)].tolist() == [[1, 1, 1], [1, 2, 2], [1, 2, 3], [1, 2, 3], [5, 5, 5]]
     assert ids[catalog.ancestors(2)].tolist() == [[1, 1], [1, 2], [1, 2], [1, 2], [5, 5]]
+
+
+def test_ancestors_of_any_tree_are_those_of_its_paths() -> None:
+    """The paths are walked one by one here."""
+    rng = np.random.default_rng(3)
+    rows = [(int(code), int(rng.integers(code)) if code > 4 else None) for code in rng.permutation(60)]
+    catalog, _ = tree_of(*rows)
+    for levels in (1, 2, 3, 8):
+        for code, found in enumerate(catalog.ancestors(levels).tolist()):
+            path = [code]
+            while (up := int(catalog.parent[path[0]])) != UNKNOWN:
+                path.insert(0, up)
+            assert found == (path + [code] * levels)[:levels]
+
+
+def test_ancestors_of_a_deep_chain_take_no_time() -> None:
+    """Walking every path would be 5 * 10^9 steps."""
+    n = 100_000
+    order = np.random.default_rng(0).permutation(n)
+    parent = np.full(n, UNKNOWN, np.int32)
+    parent[order[1:]] = order[:-1]
+    none = ChangeLog(*np.zeros((3, 0), np.int64))
+    found = Catalog(0, Ids(pa.array(range(n))), parent, none, none).ancestors(3)
+    assert found.dtype == np.int32
+    assert found[order[0]].tolist() == [order[0]] * 3
+    assert found[order[1]].tolist() == [order[0], order[1], order[1]]
+    assert (found[order[2:]] == order[:3]).all()
 
 
 @pytest.mark.parametrize("turn", [0, 1, 2])

@@ -357,10 +357,20 @@ def test_properties_that_are_not_asked_for(shop: Path) -> None:
 
 
 def test_bad_tree_rows_are_set_aside(shop: Path) -> None:
-    write(shop, "0,", ",0", "2,0", "3,1,5", header="categoryid,parentid", name="category_tree.csv")
-    quality = ingest(shop).quality.properties
-    assert quality.tree_quarantined == {"categoryid blank": 1, "not a complete row": 1}
-    assert [row["row"] for row in quarantine(shop)] == [3, 5]
+    write(shop, "0,", ",0", "2,0", "4,0", "3,1,5", header="categoryid,parentid", name="category_tree.csv")
+    quality = ingest(shop, max_bad_share=0.4).quality
+    assert quality.properties.tree_quarantined == {"categoryid blank": 1, "not a complete row": 1}
+    assert quality.quarantine == str(shop / "out" / "quarantine.parquet")
+    assert [row["row"] for row in quarantine(shop)] == [3, 6]
+    with pytest.raises(DataError, match=r"2 of 5 category tree rows \(40\.00%\) are.*category_tree\.csv row 3"):
+        ingest(shop)
+
+
+def test_a_tree_of_cycles_and_missing_parents_is_mended(shop: Path) -> None:
+    write(shop, "0,1", "1,0", "2,9", header="categoryid,parentid", name="category_tree.csv")
+    quality = ingest(shop).quality
+    assert (quality.properties.tree.cycles, quality.properties.tree.missing_parents) == (1, 1)
+    assert (quality.properties.tree_quarantined, quality.quarantine) == ({}, None)
 
 
 def killing_once(function: Callable[..., Any], marker: Path) -> Callable[..., Any]:

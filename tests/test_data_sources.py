@@ -1,3 +1,5 @@
+import os
+import time
 from pathlib import Path
 
 import polars as pl
@@ -57,9 +59,11 @@ def test_folder_that_is_no_source(tmp_path: Path, files: tuple[str, ...], messag
     [
         ("nowhere", "'nowhere' is not a folder"),
         ("s3://bucket/shop", "s3:// is not supported yet"),
-        ("synthetic:much", "scale 'much' is not a number"),
-        ("synthetic:-1", "scale '-1' is not a number above 0"),
-        ("synthetic:nan", "scale 'nan' is not a number above 0"),
+        ("synthetic:much", "'synthetic:much': synthetic scale nan: expected 0.005 to 100"),
+        ("synthetic:-1", "scale -1.0: expected 0.005 to 100"),
+        ("synthetic:nan", "scale nan: expected 0.005 to 100"),
+        ("synthetic:0.004", "scale 0.004: expected 0.005 to 100"),
+        ("synthetic:101", "scale 101.0: expected 0.005 to 100"),
     ],
 )
 def test_unknown_source(tmp_path: Path, spec: str, message: str) -> None:
@@ -93,6 +97,19 @@ def test_a_failed_generation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(OSError, match="disk full"):
         sources.resolve("synthetic:0.5", tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_drafts_of_killed_writers_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day after: those of the same source, also where it has been made since."""
+    monkeypatch.setattr(sources.synthetic, "generate", lambda folder, scale, seed: touch(folder, "events.csv"))
+    sources.resolve("synthetic:0.5", tmp_path)
+    for name, days in ((".synthetic-0.5-dead", 2), (".synthetic-0.5-alive", 0.5), (".synthetic-0.51-dead", 2)):
+        touch(tmp_path / name, "events.csv")
+        then = time.time() - days * 86_400
+        os.utime(tmp_path / name, (then, then))
+    sources.resolve("synthetic:0.5", tmp_path)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [".synthetic-0.5-alive", ".synthetic-0.51-dead", "synthetic-0.5"]
 
 
 def test_completejourney_in_the_common_format(tmp_path: Path) -> None:

@@ -62,6 +62,17 @@ def test_personal_frequency_weighs_decays_and_fills_up():
     assert baselines.personal_frequency(history, CUT, POPULAR, k=2, weights=weights)[0].tolist() == [4, 1]
 
 
+def test_scores_of_pairs_rank_as_the_lists_do():
+    history = histories_of([(0, 1, VIEW, CUT), (0, 2, CART, CUT), (0, 3, PURCHASE, CUT - 60 * DAY)], n_users=2)
+    popularity = np.array([0, 9, 0, 0, 3])
+    users, items = np.repeat([0, 1], 5), np.tile(np.arange(5), 2)
+    scores = baselines.frequency_scores(history, CUT, popularity, users, items)
+    assert scores.tolist() == [-1, 1, 3, 2.5, -1 / 4, -1, -1 / 10, -1, -1, -1 / 4]
+    lists = baselines.personal_frequency(history, CUT, np.array([1, 4], np.int32), k=4)
+    by_score = [np.argsort(-of_user, kind="stable")[:4].tolist() for of_user in scores.reshape(2, 5)]
+    assert lists.tolist() == [by_score[0], [*by_score[1][:2], -1, -1]]
+
+
 def test_personal_frequency_breaks_ties_by_item_code():
     history = histories_of([(0, item, VIEW, CUT - item % 2) for item in (9, 4, 8, 6)])
     assert baselines.personal_frequency(history, CUT, POPULAR, k=4)[0].tolist() == [4, 6, 8, 9]

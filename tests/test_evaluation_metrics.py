@@ -2,6 +2,7 @@ import math
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from recsys.errors import DataError
 from recsys.evaluation import metrics
@@ -87,6 +88,14 @@ def test_classification_metrics_of_a_known_order():
     labels, scores = np.array([1, 0, 1, 0]), np.array([0.9, 0.8, 0.7, 0.1])
     assert metrics.roc_auc(labels, scores) == pytest.approx(3 / 4)
     assert metrics.average_precision(labels, scores) == pytest.approx((1 + 2 / 3) / 2)
+
+
+@pytest.mark.parametrize("levels", [7, 10**6])
+def test_classification_metrics_are_those_of_scikit_learn_also_with_ties(levels):
+    rng = np.random.default_rng(levels)
+    labels, scores = rng.random(500) < 0.2, rng.integers(levels, size=500) / levels
+    assert metrics.roc_auc(labels, scores) == pytest.approx(roc_auc_score(labels, scores))
+    assert metrics.average_precision(labels, scores) == pytest.approx(average_precision_score(labels, scores))
 
 
 @pytest.mark.parametrize("labels", [[0, 0, 0], [1, 1, 1], []])

@@ -179,6 +179,23 @@ def test_seed_spread_is_beside_the_first_runs_figures():
     assert protocol.with_seed_spread(runs[:1], 2)[0]["ndcg@2_seeds"] is None
 
 
+def test_classification_is_of_the_candidates_of_each_group_and_json():
+    """Users 0 and 1 are warm; the candidate of user 0 without a score ranks last."""
+    rows = rows_of(RANKED, [True, True, False])
+    users, labels = np.array([0, 0, 0, 1, 2]), np.array([True, False, True, False, False])
+    scores = {"ours": np.array([-3.0, -4.0, np.nan, -5.0, -1.0])}
+    done = protocol.with_classification(rows, scores, labels, users, np.array([True, True, False]))
+    everyone, warm, cold = json.loads(json.dumps(done, allow_nan=False))
+    assert everyone["roc_auc"] == pytest.approx(2 / 6)
+    assert everyone["average_precision"] == pytest.approx((1 / 2 + 2 / 5) / 2)
+    assert warm["roc_auc"] == pytest.approx(2 / 4)
+    assert warm["average_precision"] == pytest.approx((1 + 2 / 4) / 2)
+    assert (cold["roc_auc"], cold["average_precision"]) == (None, None)
+    assert warm["ndcg@2"] == rows[1]["ndcg@2"]
+    [unscored, *_] = protocol.with_classification(rows, {}, labels, users, np.array([True, True, False]))
+    assert unscored["roc_auc"] is None
+
+
 def test_config_reports_every_cut_off_once_and_checks_its_ranges():
     assert EvaluationConfig().cutoffs == (1, 5, 10, 20)
     assert EvaluationConfig(k=3, ks=(5, 3)).cutoffs == (3, 5)

@@ -5,14 +5,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from shops import BLEND, END, ODD_IDS, odd_bundle, small_bundle
+from shops import BLEND, END, ODD_IDS, ROOTS, odd_bundle, small_bundle
 
 from recsys.errors import RegistryError
 from recsys.features.definitions import NAMES
 from recsys.histories import Histories
 from recsys.inference.batch import recommend_to
 from recsys.inference.stages import Recommender
-from recsys.registry.bundle import read, write
+from recsys.registry.bundle import _narrowed, read, write
+from recsys.schema import UNKNOWN
 
 METRICS = {"metrics.json": '{"ndcg": 0.5}'}
 
@@ -53,6 +54,12 @@ def test_everything_survives(folder: Path) -> None:
     assert after.version == "v1"
     assert after.items.values.equals(before.items.values)
     assert after.categories.values.equals(before.categories.values)
+    for name in ("parents", "ancestors"):
+        one, other = getattr(before, name), getattr(after, name)
+        assert one.dtype == other.dtype == np.int32
+        np.testing.assert_array_equal(one, other)
+    roots = after.categories.decode(np.flatnonzero(after.parents == UNKNOWN)).to_pylist()
+    assert sorted(roots) == [1 + root for root in range(ROOTS)]
     assert after.about.model_copy(update={"created": ""}) == before.about
     assert after.ranker.to_text() == before.ranker.to_text()
     assert after.tables.end == END
@@ -66,10 +73,18 @@ def test_everything_survives(folder: Path) -> None:
     ):
         for name in type(one).__slots__:
             a, b = getattr(one, name), getattr(other, name)
-            assert a.dtype == b.dtype, name
+            assert b.dtype == (np.int32 if name.endswith("offsets") else a.dtype), name
             np.testing.assert_array_equal(a, b, err_msg=name)
     for name, array in before.tables.factors.arrays().items():
         np.testing.assert_array_equal(after.tables.factors.arrays()[name], array, err_msg=name)
+
+
+def test_offsets_beyond_int32_stay_as_they_are() -> None:
+    """A version of an earlier writer, with wide offsets, opens as well: nothing depends on their width."""
+    wide = np.array([0, 2**31])
+    assert _narrowed("history_offsets", wide) is wide
+    assert _narrowed("history_offsets", wide - 1).dtype == np.int32
+    assert _narrowed("history_times", wide - 1).dtype == np.int64
 
 
 def test_arrays_are_mapped_not_read(folder: Path) -> None:
@@ -133,7 +148,7 @@ def test_a_broken_ranker_is_a_registry_error(folder: Path, tmp_path: Path) -> No
         read(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["ancestors", "popularity_recent", "factorization_gram", "history_items"])
+@pytest.mark.parametrize("name", ["parents", "ancestors", "popularity_recent", "factorization_gram", "history_items"])
 def test_a_missing_array_is_named(folder: Path, tmp_path: Path, name: str) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     files = {path: entry for path, entry in manifest["files"].items() if path != f"arrays/{name}.npy"}

@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -9,14 +10,24 @@ from shops import END, small_config, small_world, tables_of, world_shop
 
 from recsys.config import TrainConfig
 from recsys.data.split import cut
+from recsys.errors import ModelError
 from recsys.features.definitions import NAMES
 from recsys.histories import Histories
 from recsys.inference.stages import CandidateStage, candidate_features
 from recsys.models.ranking import RankingData
 from recsys.models.tables import Tables
 from recsys.schema import CART, PURCHASE, VIEW
-from recsys.training.examples import GROUP, LABEL, build_examples, hits, make_examples
-from recsys.training.windows import NOBODY, LabelWindow
+from recsys.training.examples import (
+    GROUP,
+    LABEL,
+    Survey,
+    build_examples,
+    explain,
+    hits,
+    make_examples,
+    survey,
+)
+from recsys.training.windows import NOBODY, LabelWindow, chosen_users
 
 AGE = 42
 EVERYONE = LabelWindow(AGE, cut(END, AGE), cut(END, AGE - 14), sampled=True, quota=1.0)
@@ -128,3 +139,42 @@ def test_partitions_do_not_matter(sampled: bool, tables: Tables) -> None:
     for one, other in zip(*found, strict=True):
         assert len(one.groups) > 10
         assert groups_of(one) == groups_of(other)
+
+
+@pytest.mark.parametrize(
+    ("found", "cause"),
+    [
+        (Survey(0, 0, 0, 0), r"0 events, .*a single event dated long after the others moves its end, 2015-07-30"),
+        (Survey(1200, 0, 0, 0), r"1,200 events, of which 0 are targets \(transaction\).*look at targets"),
+        (Survey(9, 2, 0, 0), "look at examples.min_history_days"),
+        (Survey(9, 2, 1, 0), "available and inference.candidates.shares"),
+        (Survey(9, 2, 1, 20), "20 candidates for them, 0 labels; what is proposed is never chosen"),
+    ],
+)
+def test_a_window_without_a_hit_is_explained(found: Survey, cause: str) -> None:
+    message = explain(EVERYONE, found, END, small_config())
+    assert message.startswith("the label window after 2015-06-18 up to 2015-07-02 (UTC) has no hit")
+    assert re.search(cause, message)
+
+
+def test_a_survey_counts_the_window(tables: Tables) -> None:
+    partition, config = small_world().partition, small_config()
+    found = Survey(*survey(partition, EVERYONE, tables, config).tolist())
+    after = partition.histories.between(EVERYONE.start, EVERYONE.end)
+    assert (found.events, found.targets) == (len(after.events), int((after.events == PURCHASE).sum()))
+    chosen = chosen_users(partition, EVERYONE, config)
+    assert (found.users, found.candidates) == (len(chosen), 20 * len(chosen))
+
+
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.parametrize("sampled", [True, False])
+def test_windows_without_a_hit_stop_the_run(sampled: bool, tables: Tables, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing happens after END, and no cut has a candidate when no source has a share."""
+    shop, names = world_shop(2), ("own", "covisitation", "mf_neighbours", "recent", "popular", "category")
+    nothing = small_config(*(f"inference.candidates.shares.{name}=0" for name in names))
+    refs = {AGE: ray.put(tables), 28: ray.put(tables_of(small_world(), 28))}
+    with pytest.raises(ModelError, match="0 candidates for them, 0 labels; nothing is proposed"):
+        build_examples(shop, refs, [AGE], nothing, sampled=sampled)
+    if sampled:  # the validation cut is not trained on before the choice
+        build_examples(shop, refs, [28], nothing, sampled=True)
+        assert "nothing is proposed" in capsys.readouterr().err

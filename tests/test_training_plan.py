@@ -60,3 +60,9 @@ def test_too_short() -> None:
     assert "spans 48.5 days" in message
     assert "need 49" in message
     assert "examples.horizon_days" in message
+    assert "seconds" not in message
+
+
+def test_seconds_are_suspected_near_1970() -> None:
+    with pytest.raises(ModelError, match=r"0\.1 days.*between 1970-01-17 and 1970-01-17: are the timestamps seconds"):
+        make_plan(START // 1000, (START + 138 * DAY) // 1000, load_config(None))

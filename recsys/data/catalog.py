@@ -93,14 +93,17 @@ class Catalog:
 
         A category that ends above a level repeats itself there; one below all levels has its first ancestors.
         """
-        table = np.empty((len(self.parent), levels), np.int32)
-        for code in range(len(self.parent)):
-            path = [code]
-            while (above := self.parent[path[-1]]) != UNKNOWN:
-                path.append(int(above))
-            path.reverse()
-            table[code] = (path + [code] * levels)[:levels]
-        return table
+        codes = np.arange(len(self.parent), dtype=np.int32)
+        depth = _depths(self.parent)
+        table = np.repeat(codes[:, None], levels, axis=1)
+        for level in range(1, levels):
+            members = np.flatnonzero(depth == level)
+            table[members, :level] = table[self.parent[members], :level]
+        # What lies below all levels has the row of its ancestor at the last of them.
+        last = np.where(depth < levels, codes, self.parent)
+        while ((further := last[last]) != last).any():
+            last = further
+        return table[last]
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,16 @@ def _parents(known: Ids, children: pa.Array, parents: pa.Array) -> tuple[np.ndar
     parent = np.full(len(known), UNKNOWN, np.int32)
     parent[listed] = pairs[first, 1]
     return parent, int((counts > 1).sum())
+
+
+def _depths(parent: np.ndarray) -> np.ndarray:
+    """Steps from each category up to its root, int64 (n_categories,), by pointer jumping: chains may be long."""
+    root = parent == UNKNOWN
+    up = np.where(root, np.arange(len(parent)), parent)
+    depth = (~root).astype(np.int64)
+    while (above := depth[up]).any():
+        depth, up = depth + above, up[up]
+    return depth
 
 
 def _break_cycles(parent: np.ndarray) -> tuple[np.ndarray, int]:

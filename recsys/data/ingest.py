@@ -56,7 +56,7 @@ class DataConfig(Config):
     properties: tuple[Literal["categoryid", "available"], ...] = ("categoryid", "available")
     """Item properties to keep; rows of others are passed over."""
     max_bad_share: float = Field(0.01, ge=0, lt=0.5)
-    """Share of unusable rows, of events and of properties, above which nothing is trained."""
+    """Share of unusable rows, of events, of properties and of the tree, above which nothing is trained."""
     partitions: int | None = Field(None, ge=1, le=BUCKETS)
     """Parts that users are split into; by default one for every 200,000 events."""
 
@@ -118,6 +118,7 @@ def ingest(source: Source, config: DataConfig, now: int, quarantine: Path) -> Sh
             duplicates=duplicates,
             blank_transactions=events.blank_transactions,
             properties=properties,
+            quarantine=str(aside.path) if aside.path.exists() else None,
         ),
         fingerprint=fingerprint(events.items, catalog, summaries),
     )

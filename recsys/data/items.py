@@ -64,7 +64,8 @@ def read_catalog(
     quarantined = aside.check("item property", read, faults, pieces)
     categories = _joined([block.categories for block in blocks])
     availability = _joined([block.availability for block in blocks])
-    tree, tree_faults = _read_tree(source)
+    tree, tree_faults, tree_pieces = _read_tree(source)
+    tree_quarantined = aside.check("category tree", len(tree) + len(tree_faults), tree_faults, tree_pieces)
     ids = as_ids(categories[VALUE].combine_chunks(), tree[CATEGORY], tree[PARENT])
     catalog, mended = build_catalog(
         len(items),
@@ -79,7 +80,7 @@ def read_catalog(
         not_asked=sum(block.not_asked for block in blocks),
         unknown_item=sum(block.unknown_item for block in blocks),
         quarantined=quarantined,
-        tree_quarantined=aside.add(tree_faults, [] if source.tree is None else pieces_of(source.tree, TREE_COLUMNS)),
+        tree_quarantined=tree_quarantined,
         tree=mended,
     )
     return catalog, quality
@@ -126,12 +127,15 @@ def _records(table: pa.Table, values: pa.Array) -> Records:
     return Records(table[ITEM].to_numpy(), table[TIME].to_numpy(), values)
 
 
-def _read_tree(source: Source) -> tuple[pa.Table, pa.Table]:
-    """Rows of the category tree, each column in one chunk, and faults."""
+def _read_tree(source: Source) -> tuple[pa.Table, pa.Table, list[Piece]]:
+    """Rows of the category tree, each column in one chunk, faults, and the pieces these are in.
+
+    Cycles and missing parents are no faults of a row: `build_catalog` mends them.
+    """
     schema = pa.schema([(CATEGORY, pa.string()), (PARENT, pa.string())])
     pieces = [] if source.tree is None else pieces_of(source.tree, TREE_COLUMNS)
     parts = [
         check_tree(chunk, number) for number, piece in enumerate(pieces) for chunk in read_piece(piece, TREE_COLUMNS)
     ]
     tree = pa.concat_tables([schema.empty_table(), *(part for part, _ in parts)]).combine_chunks()
-    return tree, pa.concat_tables([FAULTS.empty_table(), *(faults for _, faults in parts)])
+    return tree, pa.concat_tables([FAULTS.empty_table(), *(faults for _, faults in parts)]), pieces

@@ -52,6 +52,7 @@ class Quality:
     """What became of the rows that were read; quarantined: rows by reason.
 
     blank_transactions: purchases without a transaction id, which are kept
+    quarantine: the Parquet file that lists every row set aside, None where there is none
     """
 
     events_read: int
@@ -60,3 +61,4 @@ class Quality:
     duplicates: int
     blank_transactions: int
     properties: PropertyQuality
+    quarantine: str | None = None

@@ -3,6 +3,7 @@
 import importlib.metadata
 import importlib.resources
 import shutil
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from pathlib import Path
 import polars as pl
 
 from recsys.data import synthetic
-from recsys.errors import DataError
+from recsys.data.synthetic.settings import Shape
+from recsys.errors import ConfigError, DataError
 from recsys.schema import (
     CATEGORY,
     EVENT,
@@ -28,6 +30,8 @@ from recsys.schema import (
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 ROW_GROUP = 1 << 18
+ABANDONED_SECONDS = 86_400
+"""Drafts untouched for longer belong to writers that died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +94,11 @@ def _scale(spec: str) -> float:
     try:
         scale = float(text)
     except ValueError:
-        scale = 0.0
-    if not 0 < scale <= 1000:
-        raise DataError(f"data source {spec!r}: scale {text!r} is not a number above 0 and at most 1000")
+        scale = float("nan")
+    try:
+        Shape.at(scale)
+    except ConfigError as error:
+        raise DataError(f"data source {spec!r}: {error}") from error
     return scale
 
 
@@ -105,6 +111,7 @@ def _installed_version(package: str) -> str:
 
 def _cached(folder: Path, write: Callable[[Path], None]) -> Path:
     """The folder, written first where it does not exist; it appears whole or not at all."""
+    _sweep(folder)
     if folder.is_dir():
         return folder
     draft = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
@@ -119,6 +126,17 @@ def _cached(folder: Path, write: Callable[[Path], None]) -> Path:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return folder
+
+
+def _sweep(folder: Path) -> None:
+    """Remove drafts of the folder whose writers were killed."""
+    for draft in folder.parent.glob(f".{folder.name}-*"):
+        try:
+            age = time.time() - draft.stat().st_mtime
+        except FileNotFoundError:  # its writer has just finished
+            continue
+        if age > ABANDONED_SECONDS:
+            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _write_completejourney(folder: Path) -> None:

@@ -50,20 +50,53 @@ def personal_frequency(
     `now` (ms); ties by item code. No event may be later than `now`.
     popular: int32 (k,), as `most_popular` returns, which fills lists up; half_life: days.
     """
+    users, items, scores = _decayed(histories, now, half_life, weights)
+    order = np.lexsort((items, -scores, users))
+    rank = np.arange(len(users)) - offsets_of(np.bincount(users, minlength=len(histories)))[users]
+    best = rank < k
+    own = np.full((len(histories), k), UNKNOWN, np.int32)
+    own[users[best], rank[best]] = items[order][best]
+    lists = np.hstack([own, np.broadcast_to(popular, (len(histories), len(popular)))])
+    return metrics.compact(lists, metrics.first_occurrences(lists), k)
+
+
+def frequency_scores(
+    histories: Histories,
+    now: int,
+    popularity: np.ndarray,
+    users: np.ndarray,
+    items: np.ndarray,
+    *,
+    half_life: float = HALF_LIFE_DAYS,
+    weights: EventWeights | None = None,
+) -> np.ndarray:
+    """Scores of pairs (user, item) in the order of `personal_frequency`, float64 (n_pairs,).
+
+    Above 0 where the item is the user's own: its decayed frequency. Else -1 / (1 + popularity), so below 0.
+    popularity: int (n_items,), as `target_counts` returns; users: int64 (n_pairs,), positions in `histories`;
+    items: int32 (n_pairs,)
+    """
+    owners, own, strength = _decayed(histories, now, half_life, weights)
+    keys, wanted = (a * len(popularity) + b for a, b in ((owners, own), (users, items)))
+    at = np.searchsorted(keys, wanted)
+    mine = at < len(keys)
+    mine[mine] = keys[at[mine]] == wanted[mine]
+    scores = -1 / (1 + popularity[items])
+    scores[mine] = strength[at[mine]]
+    return scores
+
+
+def _decayed(
+    histories: Histories, now: int, half_life: float, weights: EventWeights | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """User, item and decayed frequency of each (user, item) with an event, by user and then item."""
     by_type = np.array((weights or EventWeights()).by_code())
     strength = by_type[histories.events] * 0.5 ** ((now - histories.times) / (half_life * DAY))
     span = 1 + int(histories.items.max(initial=0))
     pairs, pair_of = np.unique(histories.rows * span + histories.items, return_inverse=True)
     # bincount adds in the order of the histories, which is canonical, so equal input gives equal bits.
     scores = np.bincount(pair_of, weights=strength, minlength=len(pairs))
-    users, items = np.divmod(pairs, span)
-    order = np.lexsort((items, -scores, users))
-    rank = np.arange(len(pairs)) - offsets_of(np.bincount(users, minlength=len(histories)))[users]
-    best = rank < k
-    own = np.full((len(histories), k), UNKNOWN, np.int32)
-    own[users[best], rank[best]] = items[order][best]
-    lists = np.hstack([own, np.broadcast_to(popular, (len(histories), len(popular)))])
-    return metrics.compact(lists, metrics.first_occurrences(lists), k)
+    return *np.divmod(pairs, span), scores
 
 
 def tuned_half_life(

@@ -1,6 +1,6 @@
 """The benchmark protocol: one global time cut, test users drawn by id, metrics for warm and cold apart."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -171,7 +171,7 @@ def summary(
     columns = _per_user(hit, truth.sizes, config.cutoffs)
     headline = f"ndcg@{config.k}"
     rows: list[Row] = []
-    for group, members in (("all", np.ones(len(truth), np.bool_)), ("warm", warm), ("cold", ~warm)):
+    for group, members in _groups(warm):
         users = int(np.count_nonzero(members))
         row: Row = {"system": system, "group": group, "users": users}
         for name, values in columns.items():
@@ -184,6 +184,51 @@ def summary(
         row[f"{headline}_low"], row[f"{headline}_high"] = (low, high) if users else (None, None)
         rows.append(row)
     return rows
+
+
+def _groups(warm: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    """The groups of users in the order of the table: name and members, bool (n_users,)."""
+    return [("all", np.ones(len(warm), np.bool_)), ("warm", warm), ("cold", ~warm)]
+
+
+def with_classification(
+    rows: Sequence[Row],
+    scores: Mapping[str, np.ndarray],
+    labels: np.ndarray,
+    users: np.ndarray,
+    warm: np.ndarray,
+) -> list[Row]:
+    """The rows with `roc_auc` and `average_precision` over the candidates of the group's users, pooled.
+
+    All systems are judged on the same candidates: one without a score ranks below those that have one. None where
+    a group's candidates are all hits or all misses, and for systems that `scores` lacks.
+    scores: by system, float (n,), NaN where there is none; labels: bool (n,); users: int64 (n,), positions in
+    `warm`, bool (n_users,)
+    """
+    members = {group: chosen[users] for group, chosen in _groups(warm)}
+    completed: list[Row] = []
+    for row in rows:
+        figures: dict[str, float | None] = {"roc_auc": None, "average_precision": None}
+        if row["system"] in scores:
+            at = members[str(row["group"])]
+            found = _ranks_below(scores[str(row["system"])][at])
+            figures = {
+                "roc_auc": _defined(metrics.roc_auc(labels[at], found)),
+                "average_precision": _defined(metrics.average_precision(labels[at], found)),
+            }
+        completed.append({**row, **figures})
+    return completed
+
+
+def _ranks_below(scores: np.ndarray) -> np.ndarray:
+    """The scores, with one below all of them where there is none."""
+    missing = np.isnan(scores)
+    lowest = float(np.min(scores, initial=0.0, where=~missing))
+    return np.where(missing, lowest - 1, scores)
+
+
+def _defined(value: float) -> float | None:
+    return None if np.isnan(value) else value
 
 
 def _per_user(hit: np.ndarray, sizes: np.ndarray, cutoffs: Sequence[int]) -> dict[str, np.ndarray]:

@@ -72,12 +72,17 @@ class About(Config):
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A version in memory; arrays of one that was opened are memory-mapped."""
+    """A version in memory; arrays of one that was opened are memory-mapped.
+
+    parents: int32 (n_categories,), code of each category's parent, UNKNOWN for roots
+    ancestors: int32 (n_categories, n_levels), from the root down, see Catalog.ancestors
+    """
 
     version: str
     about: About
     items: Ids
     categories: Ids
+    parents: np.ndarray
     ancestors: np.ndarray
     tables: Tables
     ranker: Ranker
@@ -118,6 +123,7 @@ def read(directory: Path, verify: bool = True) -> Bundle:
             about,
             items,
             categories,
+            arrays["parents"],
             arrays["ancestors"],
             _tables(about, arrays),
             ranker_from_text(opened.text(RANKER), about.backend),
@@ -144,6 +150,7 @@ def _arrays(bundle: Bundle) -> dict[str, np.ndarray]:
         "category_statistics": statistics.categories,
         "category": statistics.category,
         "available": statistics.available,
+        "parents": bundle.parents,
         "ancestors": bundle.ancestors,
         **_prefixed("covisitation", retrieval.covisitation.arrays()),
         **_prefixed("mf_neighbours", retrieval.mf_neighbours.arrays()),
@@ -151,7 +158,13 @@ def _arrays(bundle: Bundle) -> dict[str, np.ndarray]:
         **_prefixed("factorization", tables.factors.arrays()),
         **bundle.snapshot.arrays(),
     }
-    return {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    return {name: np.ascontiguousarray(_narrowed(name, array)) for name, array in arrays.items()}
+
+
+def _narrowed(name: str, array: np.ndarray) -> np.ndarray:
+    """Offsets as int32 where they fit, which is half the size: 7 MB of the 150 of a shop with 1.4 million users."""
+    fits = name.endswith("offsets") and array[-1] <= np.iinfo(np.int32).max
+    return array.astype(np.int32) if fits else array
 
 
 def _tables(about: About, arrays: Mapping[str, np.ndarray]) -> Tables:

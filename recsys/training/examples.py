@@ -1,15 +1,19 @@
 """Label windows to the ranker's rows, through Ray Data: one task for each window and partition of users."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import ray
 
+from recsys import console
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
+from recsys.data.split import day
+from recsys.data.tasks import run_tasks
+from recsys.errors import ModelError
 from recsys.evaluation.metrics import belongs
 from recsys.features.definitions import NAMES
 from recsys.histories import Histories, ragged_indices
@@ -17,6 +21,7 @@ from recsys.ids import hashes
 from recsys.inference.stages import CandidateStage, candidate_features, chunks
 from recsys.models.ranking import RankingData
 from recsys.models.tables import Tables
+from recsys.training.plan import validation_age
 from recsys.training.windows import LabelWindow, chosen_users, label_windows
 
 SALT: Final = 3
@@ -34,7 +39,10 @@ def build_examples(
     *,
     sampled: bool,
 ) -> list[RankingData]:
-    """The ranker's rows of the cuts at `ages`, in that order; see LabelWindow for `sampled`."""
+    """The ranker's rows of the cuts at `ages`, in that order; see LabelWindow for `sampled`.
+
+    Raises ModelError where nothing can be learned: no training window, or not the validation window, has a hit.
+    """
     windows = label_windows(shop, ages, config, sampled=sampled)
     table_refs, partition_refs = [tables[age] for age in ages], list(shop.partitions)
     work = [{WINDOW: w, PARTITION: p} for w in range(len(windows)) for p in range(len(partition_refs))]
@@ -54,7 +62,29 @@ def build_examples(
     dataset.set_name("ranking examples" if sampled else "validation examples")
     blocks = [block for block in ray.get(dataset.to_arrow_refs()) if len(block)]
     blocks.sort(key=lambda block: [block[name][0].as_py() for name in (WINDOW, PARTITION, GROUP)])
-    return [_collect([b for b in blocks if b[WINDOW][0].as_py() == at]) for at in range(len(windows))]
+    examples = [_collect([b for b in blocks if b[WINDOW][0].as_py() == at]) for at in range(len(windows))]
+    _check(examples, windows, shop, tables, config)
+    return examples
+
+
+def _check(
+    examples: Sequence[RankingData],
+    windows: Sequence[LabelWindow],
+    shop: ShopData,
+    tables: "Mapping[int, ray.ObjectRef[Tables]]",
+    config: TrainConfig,
+) -> None:
+    """Name what windows without a hit lack: as an error where the run needs one of them, else as progress."""
+    without = [w for w, data in zip(windows, examples, strict=True) if not (data.labels > 0).any()]
+    needed = [w for w in windows if not w.sampled or w.age > validation_age(config)]
+    fatal = needed if needed and all(w in without for w in needed) else []
+    for window in fatal or without:
+        calls = [(partition, window, tables[window.age], config) for partition in shop.partitions]
+        found = sum(ray.get(run_tasks(survey, "survey a window without a hit", calls)))
+        message = explain(window, Survey(*np.asarray(found).tolist()), shop.end, config)
+        if fatal:
+            raise ModelError(message)
+        console.progress(message)
 
 
 def _collect(blocks: Sequence[pa.Table]) -> RankingData:
@@ -127,3 +157,48 @@ def _sample(
     counts = np.bincount(users, minlength=len(user_hashes))
     quota = np.where(labelled > 0, np.minimum(counts, labelled + config.examples.negatives), 0)
     return np.sort(order[ragged_indices(np.cumsum(counts) - counts, quota)])
+
+
+class Survey(NamedTuple):
+    """What there is in a label window.
+
+    users: those with a history and a target event, of which examples are made; candidates: of these users
+    """
+
+    events: int
+    targets: int
+    users: int
+    candidates: int
+
+
+def survey(partition: UserPartition, window: LabelWindow, tables: Tables, config: TrainConfig) -> np.ndarray:
+    """The Survey of a partition, int64 (4,), so that partitions add up."""
+    after = partition.histories.between(window.start, window.end)
+    chosen = chosen_users(partition, window, config)
+    histories = partition.histories.take(chosen).until(window.start)
+    stage = CandidateStage(tables, config.inference)
+    found = (len(stage(stage.profile(histories.take(users), window.start)).users) for users in chunks(histories, CHUNK))
+    targets = np.isin(after.events, config.target_codes)
+    return np.array([len(after.events), targets.sum(), len(chosen), sum(found)], np.int64)
+
+
+def explain(window: LabelWindow, found: Survey, end: int, config: TrainConfig) -> str:
+    """Why the window has no hit, and what to look at."""
+    if not found.events:
+        cause = (
+            f"the log has a gap there, or a single event dated long after the others moves its end, {day(end)}: look "
+            "at the newest events, evaluation.test_days and examples.horizon_days"
+        )
+    elif not found.targets:
+        cause = "look at targets, evaluation.test_days and examples.horizon_days"
+    elif not found.users:
+        cause = "who has a target event has none before: look at examples.min_history_days and the visitor ids"
+    elif not found.candidates:
+        cause = "nothing is proposed: look at the items' property available and inference.candidates.shares"
+    else:
+        cause = "what is proposed is never chosen: look at inference.candidates (size, shares, exclude_purchased)"
+    return (
+        f"the label window after {day(window.start)} up to {day(window.end)} (UTC) has no hit to learn from: "
+        f"{found.events:,} events, of which {found.targets:,} are targets ({', '.join(config.targets)}), "
+        f"{found.users:,} users with one and a history, {found.candidates:,} candidates for them, 0 labels; {cause}"
+    )

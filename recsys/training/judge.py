@@ -12,6 +12,7 @@ from recsys.evaluation import metrics, protocol
 from recsys.evaluation.baselines import (
     HALF_LIFE_DAYS,
     POPULARITY_DAYS,
+    frequency_scores,
     most_popular,
     personal_frequency,
     tuned_half_life,
@@ -24,6 +25,8 @@ from recsys.training.plan import Plan
 from recsys.training.scoring import ScoredCandidates
 
 HYBRID: Final = "hybrid"
+MOST_SEEN: Final = 500
+"""Popular items that a user may have seen without the popularity baseline running out of new ones to show."""
 Lists = Mapping[str, np.ndarray]
 """Ranked lists of each system, int32 (n_users, depth)."""
 
@@ -55,19 +58,19 @@ def evaluate(
     """
     settings, n_items = config.evaluation, len(shop.items)
     everything = np.ones(len(scored.users), bool)
-    others = _baselines(shop, plan, cases, earlier, config) | _sources(scored, cases, everything, config)
+    half_lives = _half_lives(shop, plan, earlier, config)
+    others = _baselines(shop, plan, cases, half_lives, config) | _sources(scored, cases, everything, config)
     ours = [_ours(scored, seed, blend, cases, everything, config) for seed in range(len(scored.lgb))]
     same = _summaries(others, cases, scored.warm, n_items, config)
     runs = [_summaries(lists, cases, scored.warm, n_items, config) + same for lists in ours]
     labels = labels_of(scored, cases)
-    scores, _, _ = blend(scored.lgb[0], scored.mf)
+    scores = _our_scores(scored, 0, blend) | _baseline_scores(shop, plan, cases, scored, half_lives, config)
+    table = protocol.with_seed_spread(runs, settings.k)
     return {
-        "table": protocol.with_seed_spread(runs, settings.k),
-        "new_items": _new_items(scored, blend, cases, others, n_items, config),
+        "table": protocol.with_classification(table, scores, labels, scored.users, scored.warm),
+        "new_items": _new_items(shop, plan, cases, scored, blend, half_lives, config),
         "differences": _differences(ours[0] | others, cases, config),
         "candidates": {
-            "roc_auc": metrics.roc_auc(labels, scores),
-            "average_precision": metrics.average_precision(labels, scores),
             "recall": float(labels.sum() / cases.truth.sizes.sum()),
             "per_user": len(labels) / len(cases),
             "sources": _contributions(scored, labels, int(cases.truth.sizes.sum())),
@@ -75,11 +78,16 @@ def evaluate(
     }
 
 
-def popular_items(shop: ShopData, age: int, k: int, config: TrainConfig) -> np.ndarray:
-    """The protocol's popularity as of a cut, int32 (k,)."""
+def popularity(shop: ShopData, age: int, config: TrainConfig) -> np.ndarray:
+    """Target events of each item in the protocol's days up to a cut, int64 (n_items,)."""
     daily = shop.daily
     recent = (daily.age >= age) & (daily.age < age + POPULARITY_DAYS) & np.isin(daily.event, config.target_codes)
-    return most_popular(np.bincount(daily.item[recent], daily.count[recent], minlength=len(shop.items)), k)
+    return np.bincount(daily.item[recent], daily.count[recent], minlength=len(shop.items)).astype(np.int64)
+
+
+def popular_items(shop: ShopData, age: int, k: int, config: TrainConfig) -> np.ndarray:
+    """The protocol's popularity as of a cut, int32 (k,)."""
+    return most_popular(popularity(shop, age, config), k)
 
 
 def _ranked(
@@ -100,9 +108,13 @@ def _ours(
     config: TrainConfig,
 ) -> dict[str, np.ndarray]:
     """Lists of the hybrid and its two parts."""
-    scores, lgb, mf = blend(scored.lgb[seed], scored.mf)
-    systems = {HYBRID: scores, "ranker alone": lgb, "factorization alone": mf}
+    systems = _our_scores(scored, seed, blend)
     return {name: _ranked(scored, values, cases, among, config) for name, values in systems.items()}
+
+
+def _our_scores(scored: ScoredCandidates, seed: int, blend: Blend) -> dict[str, np.ndarray]:
+    scores, lgb, mf = blend(scored.lgb[seed], scored.mf)
+    return {HYBRID: scores, "ranker alone": lgb, "factorization alone": mf}
 
 
 def _sources(
@@ -114,19 +126,39 @@ def _sources(
     }
 
 
+def _half_lives(shop: ShopData, plan: Plan, earlier: TestCases, config: TrainConfig) -> dict[str, float]:
+    """Days of each personal baseline, by its name: the protocol's and the best on the validation window."""
+    k = config.evaluation.k
+    before = popular_items(shop, plan.valid, config.evaluation.cutoffs[-1], config)
+    tuned, _ = tuned_half_life(earlier, cut(shop.end, plan.valid), before, k=k)
+    return {f"personal frequency, {days:.0f} days": days for days in (HALF_LIFE_DAYS, tuned)}
+
+
 def _baselines(
-    shop: ShopData, plan: Plan, cases: TestCases, earlier: TestCases, config: TrainConfig
+    shop: ShopData, plan: Plan, cases: TestCases, half_lives: Mapping[str, float], config: TrainConfig
 ) -> dict[str, np.ndarray]:
-    depth, k = config.evaluation.cutoffs[-1], config.evaluation.k
+    depth, now = config.evaluation.cutoffs[-1], cut(shop.end, plan.test)
     popular = popular_items(shop, plan.test, depth, config)
     lists = {"popularity": np.broadcast_to(popular, (len(cases), depth))}
-    before = popular_items(shop, plan.valid, depth, config)
-    tuned, _ = tuned_half_life(earlier, cut(shop.end, plan.valid), before, k=k)
-    for days in dict.fromkeys((HALF_LIFE_DAYS, tuned)):
-        lists[f"personal frequency, {days:.0f} days"] = personal_frequency(
-            cases.histories, cut(shop.end, plan.test), popular, k=depth, half_life=days
-        )
+    for name, days in half_lives.items():
+        lists[name] = personal_frequency(cases.histories, now, popular, k=depth, half_life=days)
     return lists
+
+
+def _baseline_scores(
+    shop: ShopData,
+    plan: Plan,
+    cases: TestCases,
+    scored: ScoredCandidates,
+    half_lives: Mapping[str, float],
+    config: TrainConfig,
+) -> dict[str, np.ndarray]:
+    """What the baselines would score the candidates, float64 (n,)."""
+    counts, now = popularity(shop, plan.test, config), cut(shop.end, plan.test)
+    scores = {"popularity": counts[scored.items].astype(np.float64)}
+    for name, days in half_lives.items():
+        scores[name] = frequency_scores(cases.histories, now, counts, scored.users, scored.items, half_life=days)
+    return scores
 
 
 def _summaries(lists: Lists, cases: TestCases, warm: np.ndarray, n_items: int, config: TrainConfig) -> list[Row]:
@@ -138,27 +170,37 @@ def _summaries(lists: Lists, cases: TestCases, warm: np.ndarray, n_items: int, c
 
 
 def _new_items(
-    scored: ScoredCandidates, blend: Blend, cases: TestCases, others: Lists, n_items: int, config: TrainConfig
+    shop: ShopData,
+    plan: Plan,
+    cases: TestCases,
+    scored: ScoredCandidates,
+    blend: Blend,
+    half_lives: Mapping[str, float],
+    config: TrainConfig,
 ) -> list[Row]:
     """The table over items new to the user: candidates and truth without the items of their history."""
-    history = cases.histories
+    history, depth = cases.histories, config.evaluation.cutoffs[-1]
     new = ~metrics.belongs(scored.users, scored.items, history.offsets, history.items)
     lists = _ours(scored, 0, blend, cases, new, config) | _sources(scored, cases, new, config)
-    depth = config.evaluation.cutoffs[-1]
-    lists["popularity"] = protocol.without_seen(others["popularity"], history, depth)
+    popular = popular_items(shop, plan.test, depth + MOST_SEEN, config)
+    lists["popularity"] = protocol.without_seen(np.broadcast_to(popular, (len(cases), len(popular))), history, depth)
+    # Without the user's own items, personal frequency is left with the popular ones that fill its lists up.
+    lists |= dict.fromkeys(half_lives, lists["popularity"])
     left, stay = protocol.new_items_only(cases)
     fresh = {name: ranked[stay] for name, ranked in lists.items()}
-    return _summaries(fresh, left, scored.warm[stay], n_items, config)
+    return _summaries(fresh, left, scored.warm[stay], len(shop.items), config)
 
 
 def _differences(lists: Lists, cases: TestCases, config: TrainConfig) -> list[Row]:
     """NDCG@k of the hybrid minus that of every other system, with the paired bootstrap interval."""
-    k, sizes = config.evaluation.k, cases.truth.sizes
-    values = {name: metrics.ndcg(metrics.hits(r, cases.truth), sizes, k) for name, r in lists.items()}
+    settings, sizes = config.evaluation, cases.truth.sizes
+    values = {name: metrics.ndcg(metrics.hits(r, cases.truth), sizes, settings.k) for name, r in lists.items()}
     rows: list[Row] = []
     for name, other in values.items():
         if name != HYBRID:
-            gap = metrics.paired_difference(values[HYBRID], other, protocol.BOOTSTRAP_SEED)
+            gap = metrics.paired_difference(
+                values[HYBRID], other, protocol.BOOTSTRAP_SEED, settings.bootstrap_samples, settings.confidence
+            )
             rows.append({"system": name, "mean": gap.mean, "low": gap.low, "high": gap.high})
     return rows
 

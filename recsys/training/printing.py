@@ -1,11 +1,13 @@
 """What a training run says to the person who watches it."""
 
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from recsys import console
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
+from recsys.data.split import day
 
 
 def show_data(shop: ShopData) -> None:
@@ -13,38 +15,46 @@ def show_data(shop: ShopData) -> None:
     events = ", ".join(f"{count:,} {name}" for name, count in shop.event_counts.items())
     console.line(
         f"{events}; {shop.n_users:,} users, {len(shop.items):,} items, {len(shop.catalog.categories):,} categories, "
-        f"{_day(shop.start)} to {_day(shop.end)}"
+        f"{day(shop.start)} to {day(shop.end)}"
     )
-    quality = shop.quality
-    aside = ", ".join(f"{count:,} {reason}" for reason, count in quality.events_quarantined.items())
+    quality, properties = shop.quality, shop.quality.properties
     console.line(
         f"{quality.events_read:,} event rows read, {quality.duplicates:,} duplicates dropped, "
-        f"quarantined: {aside or 'none'}"
+        f"quarantined: {_counted(quality.events_quarantined)}"
     )
+    console.line(
+        f"{properties.read:,} item property rows read, {properties.kept:,} kept, "
+        f"quarantined: {_counted(properties.quarantined)}"
+    )
+    mended = {name.replace("_", " "): count for name, count in asdict(properties.tree).items() if count}
+    console.line(f"category tree: mended: {_counted(mended)}, quarantined: {_counted(properties.tree_quarantined)}")
+    if quality.quarantine:
+        console.line(f"every quarantined row is listed in {quality.quarantine}")
 
 
-def _day(time: int) -> str:
-    return datetime.fromtimestamp(time / 1000, UTC).strftime("%Y-%m-%d")
+def _counted(reasons: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()) or "none"
 
 
 def show_metrics(metrics: dict[str, Any], config: TrainConfig) -> None:
     """Print the metrics tables, warm and cold users apart."""
     k, days = config.evaluation.k, config.evaluation.test_days
+    level = f"{config.evaluation.confidence * 100:.4g}%"
     names = [f"{name}@{k}" for name in ("ndcg", "recall", "precision", "hit", "mrr", "coverage")]
-    columns = ["system", "group", "users", *names]
+    columns = ["system", "group", "users", *names, "roc_auc", "average_precision"]
     bounds = [f"ndcg@{k}_{name}" for name in ("low", "high", "seeds")]
     rows = [[row[name] for name in (*columns, *bounds)] for row in metrics["table"]]
-    title = f"test window of {days} days; low, high (95%) and seeds (standard deviation) are of ndcg@{k}"
+    title = (
+        f"test window of {days} days; low, high ({level}) and seeds (standard "
+        f"deviation) are of ndcg@{k}; roc_auc and average_precision are over the candidates"
+    )
     console.table([*columns, "low", "high", "seeds"], rows, title)
     columns = ["system", "users", *names[:2]]
     rows = [[row[name] for name in columns] for row in metrics["new_items"] if row["group"] == "all"]
     console.table(columns, rows, "only items that are new to the user")
     found = metrics["candidates"]
     sources = [list(row.values()) for row in found["sources"]]
-    title = (
-        f"candidates: {found['per_user']:.0f} a user, recall {found['recall']:.3f}, ROC-AUC {found['roc_auc']:.3f}, "
-        f"average precision {found['average_precision']:.3f}"
-    )
+    title = f"candidates: {found['per_user']:.0f} a user, recall {found['recall']:.3f}"
     console.table(["source", "share", "recall", "found by it alone"], sources, title)
     gaps = [list(row.values()) for row in metrics["differences"]]
-    console.table(["hybrid minus", "mean", "low", "high"], gaps, f"paired differences of ndcg@{k}")
+    console.table(["hybrid minus", "mean", "low", "high"], gaps, f"paired differences of ndcg@{k}, {level}")

@@ -40,7 +40,8 @@ def publish(
     ancestors = catalog.ancestors(config.category_levels)
 
     def fill(folder: Path) -> None:
-        bundle = Bundle(folder.name, about, shop.items, catalog.categories, ancestors, tables, ranker, snapshot)
+        tree = catalog.categories, catalog.parent, ancestors
+        bundle = Bundle(folder.name, about, shop.items, *tree, tables, ranker, snapshot)
         texts = {METRICS: json.dumps(metrics, indent=1), CONFIG: config.model_dump_json(indent=1)}
         write(bundle, folder, texts)
 
