@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 import lightgbm
 import numpy as np
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 
 from recsys.errors import ModelError
 from recsys.schema import Config
@@ -67,7 +67,7 @@ class RankerConfig(Config):
     truncation_level: int = Field(30, ge=1)
     """lambdarank only looks at pairs with one item above this rank; a few more than the list's length."""
 
-    label_gain: tuple[float, ...] = (0.0, 1.0, 3.0, 7.0, 15.0)
+    label_gain: tuple[NonNegativeFloat, ...] = (0.0, 1.0, 3.0, 7.0, 15.0)
     """lambdarank's gain of each relevance grade, from 0."""
 
     seed: int = Field(0, ge=0)
