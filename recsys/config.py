@@ -1,5 +1,6 @@
 """All settings of a training run: composed of the configs beside their components, read from YAML and --set."""
 
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,9 @@ from recsys.models.ranking import RankerConfig
 from recsys.schema import EVENT_TYPES, Config, EventType
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
+
+NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
+"""What the parser raises; ValueError where a date does not exist or bytes are no text."""
 
 
 class ExampleConfig(Config):
@@ -92,14 +96,14 @@ def with_settings(tree: dict[str, Any], settings: Sequence[str]) -> dict[str, An
         *parents, leaf = key.split(".")
         for parent in parents:
             below = branch.get(parent)
-            if below is None:  # a section may stand empty in the file
+            if below is None:  # a section left empty in the file
                 below = branch[parent] = {}
             if not isinstance(below, dict):
                 raise ConfigError(f"--set {setting!r}: {parent} is a value, not a section")
             branch = below
         try:
             branch[leaf] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except NOT_YAML as error:
             raise ConfigError(f"--set {setting!r}: {value!r} is not a YAML value") from error
     return tree
 
@@ -115,7 +119,7 @@ def parse_config(model: type[AnyConfig], tree: dict[str, Any]) -> AnyConfig:
 def _explain(model: type[Config], problem: Any) -> str:
     key = ".".join(map(str, problem["loc"]))
     if problem["type"] != "extra_forbidden":
-        return f"setting {key}: {problem['msg']}, found {problem['input']!r}"
+        return f"setting {key}: {problem['msg']}, found {reprlib.repr(problem['input'])}"
     known: Any = model
     for part in problem["loc"][:-1]:
         known = known.model_fields[part].annotation
@@ -127,7 +131,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"config {path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except NOT_YAML as error:
         raise ConfigError(f"config {path}: not YAML: {error}".replace("\n", " ")) from error
     if tree is None:
         return {}

@@ -21,7 +21,10 @@ from recsys.errors import RecsysError
 
 PLAIN_WIDTH: Final = 200
 """Columns of a table that is not printed to a terminal."""
+ERROR_LENGTH: Final = 2000
+"""Characters of an error at most, about."""
 BAD_INPUT: Final = 2
+INTERRUPTED: Final = 130
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
@@ -62,13 +65,33 @@ def error(text: str) -> None:
 
 
 def guarded(command: Callable[[], None]) -> int:
-    """Run a command; an error made on purpose becomes one line on stderr and exit code 2."""
+    """Run a command and return its exit code.
+
+    An error made on purpose, or one of the operating system's, becomes one line on stderr and exit code 2, also
+    where it was raised in a Ray task; so does an interruption, with exit code 130.
+    """
     try:
         command()
-    except RecsysError as problem:
-        error(" ".join(str(problem).split()))
+    except KeyboardInterrupt:
+        error("interrupted")
+        return INTERRUPTED
+    except Exception as problem:
+        cause = getattr(problem, "cause", problem)  # of Ray's errors, whose own text is the task's stack trace
+        if isinstance(cause, OSError):
+            error(_shortened(f"{cause.filename}: {cause.strerror}" if cause.filename else str(cause)))
+        elif isinstance(cause, RecsysError):
+            error(_shortened(str(cause)))
+        else:
+            raise
         return BAD_INPUT
     return 0
+
+
+def _shortened(text: str) -> str:
+    """On one line, its middle left out where it is long: input is quoted in it."""
+    text = " ".join(text.split())
+    half = ERROR_LENGTH // 2
+    return text if len(text) <= ERROR_LENGTH else f"{text[:half]} … {text[-half:]}"
 
 
 @dataclass(slots=True)

@@ -1,8 +1,8 @@
 """Names, types and units that every module shares."""
 
-from typing import Final, Literal
+from typing import Any, Final, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 TIME: Final = "timestamp"
 USER: Final = "visitorid"
@@ -35,17 +35,30 @@ UNKNOWN: Final = -1
 
 
 class Config(BaseModel):
-    """Base of all settings: immutable, and an unknown key is an error."""
+    """Base of all settings: immutable, numbers are finite, and an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
+        """A section left empty counts as absent; true is not the number 1."""
+        field = cls.model_fields[str(info.field_name)]
+        kind = field.annotation
+        if value is None and isinstance(kind, type) and issubclass(kind, Config) and not field.is_required():
+            return field.get_default(call_default_factory=True)
+        values = value if isinstance(value, list | tuple) else [value]
+        if any(isinstance(item, bool) for item in values) and bool not in (kind, *get_args(kind)) and kind is not Any:
+            raise ValueError("true and false are not accepted here")
+        return value
 
 
 class EventWeights(Config):
     """How much an event of each type says about interest; a view is the unit."""
 
-    view: float = 1.0
-    addtocart: float = 3.0
-    transaction: float = 5.0
+    view: float = Field(1.0, ge=0)
+    addtocart: float = Field(3.0, ge=0)
+    transaction: float = Field(5.0, ge=0)
 
     def by_code(self) -> tuple[float, ...]:
         return tuple(getattr(self, name) for name in EVENT_TYPES)

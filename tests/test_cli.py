@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+import ray
 import shops
 from shops import END, Event, Trained, events, train_arguments, user_id, write_shop
 
 from recsys import cli, console
+from recsys.data.tasks import run_tasks
 from recsys.errors import DataError
 from recsys.registry.store import FolderStore
 from recsys.schema import DAY
@@ -67,6 +69,27 @@ def test_errors_on_purpose_are_one_line_and_others_are_not_hidden(capfd: pytest.
     assert capfd.readouterr().err == "error: events.csv: no [rows]\n"
     with pytest.raises(ZeroDivisionError):
         console.guarded(fail(ZeroDivisionError()))
+    assert console.guarded(fail(OSError(28, "No space left on device", "/data/x"))) == 2
+    assert capfd.readouterr().err == "error: /data/x: No space left on device\n"
+    assert console.guarded(fail(DataError("x" * 100_000))) == 2
+    assert len(capfd.readouterr().err) < 2100
+
+
+def test_an_interrupted_command(capfd: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        raise KeyboardInterrupt
+
+    assert console.guarded(command) == 130
+    assert capfd.readouterr().err == "error: interrupted\n"
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_an_error_in_a_task_is_as_short(capfd: pytest.CaptureFixture[str]) -> None:
+    def task() -> None:
+        raise DataError("no rows")
+
+    assert console.guarded(lambda: ray.get(run_tasks(task, "fail", [()]))) == 2
+    assert capfd.readouterr().err == "error: no rows\n"
 
 
 def test_a_missing_folder(refused: Refused, tmp_path: Path) -> None:
@@ -104,6 +127,18 @@ def test_a_log_that_is_too_short(refused: Refused, tmp_path: Path) -> None:
 def test_nobody_to_test_on(refused: Refused, tmp_path: Path) -> None:
     rows = [row for row in events() if row.event != "transaction"]
     refused(write_shop(tmp_path / "data", rows))
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_shop_with_one_item(refused: Refused, tmp_path: Path) -> None:
+    rows = events()
+    one = [row._replace(itemid=rows[0].itemid) for row in rows]
+    assert refused(write_shop(tmp_path / "data", one)).startswith("error: factorization: ")
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_ranker_that_cannot_be_trained(refused: Refused, trained: Trained) -> None:
+    assert "num_leaves" in refused(trained.data, "ranker.num_leaves=1000000000")
 
 
 @pytest.mark.usefixtures("ray_session")

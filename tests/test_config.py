@@ -82,6 +82,16 @@ def test_an_unknown_key_is_named_with_the_options(setting: str, options: list[st
         "statistics.half_life_days=0",
         "seed=-1",
         "seed=1.5",
+        "seed=true",
+        "evaluation.ks=[5, true]",
+        "hybrid.grid=[0, .nan]",
+        "ranker.lambda_l2=.inf",
+        "ranker.label_gain=[0, -1]",
+        "factorization.confidence_grid=[.nan]",
+        "factorization.confidence_grid=[0]",
+        "factorization.event_weights.view=-1",
+        "factorization.event_weights={view: 0, addtocart: 0, transaction: 0}",
+        "statistics.weights.view=.inf",
         "targets=[]",
         "targets=[view, view]",
         "targets=[click]",
@@ -121,6 +131,8 @@ def test_every_problem_is_named() -> None:
         ("seed", r"section\.key=value"),
         ("=3", r"section\.key=value"),
         ("seed=[1", "not a YAML value"),
+        ("seed=2015-01-32", "not a YAML value"),
+        ("seed=" + "[" * 5000, "not a YAML value"),
         ("seed.deep=3", "seed"),
         ("ranker..x=3", "ranker"),
     ],
@@ -138,6 +150,7 @@ def test_a_value_of_the_file_is_no_section(tmp_path: Path) -> None:
 def test_a_section_left_empty_in_the_file_can_be_set(tmp_path: Path) -> None:
     path = written(tmp_path, "ranker:\n")
     assert load_config(path, ["ranker.max_trees=7"]).ranker.max_trees == 7
+    assert load_config(path) == TrainConfig()
 
 
 @pytest.mark.parametrize(
@@ -148,6 +161,8 @@ def test_a_section_left_empty_in_the_file_can_be_set(tmp_path: Path) -> None:
         ("- seed", "expected sections of settings, found list"),
         ("just words", "found str"),
         (b"\xff\xfe\x00", "not YAML"),
+        ("seed: 2015-01-32", "not YAML"),
+        ("seed: " + "[" * 5000, "not YAML"),
         ("3: 4", "3"),
     ],
 )

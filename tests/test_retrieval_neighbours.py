@@ -1,5 +1,7 @@
 """Item-item tables and neighbours in the space of item factors."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -85,6 +87,19 @@ def test_mf_neighbours_have_the_highest_cosines():
     table = mf_neighbours(factors.astype(np.float32), rows, support, config)
     for item, best in brute_force(factors, rows, support, config).items():
         assert [score for _, score in entries(table, item)] == pytest.approx([s for _, s in best], abs=1e-3)
+
+
+def test_items_that_all_point_the_same_way_take_no_more_memory():
+    # What items that one user alone touched do: every cosine ties with every other.
+    n_items = 2_500
+    factors = np.outer(np.random.default_rng(0).uniform(0.5, 2, n_items), np.float32([1, 2, 3])).astype(np.float32)
+    tracemalloc.start()
+    table = mf_neighbours(factors, np.arange(n_items, dtype=np.int32), np.ones(n_items, np.int64), NeighboursConfig())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 20e6  # all pairs would be 100 MB
+    assert entries(table, 0) == [(item, 1) for item in range(1, 21)]
+    assert entries(table, 2_000) == [(item, 1) for item in range(20)]
 
 
 def test_only_queries_get_lists_and_each_as_among_all():

@@ -2,7 +2,7 @@
 
 import numpy as np
 from cmfrec import CMF_implicit
-from pydantic import Field
+from pydantic import Field, PositiveFloat, field_validator
 from scipy import sparse
 
 from recsys.errors import ModelError
@@ -32,7 +32,7 @@ class FactorizationConfig(Config):
     """What alpha * value adds up to, as a share of the number of all cells. About 0.003 is best for a dense
     log of repeat purchases, 0.1 and more for short sessions; None chooses it on held-out items."""
 
-    confidence_grid: tuple[float, ...] = Field((0.003, 0.01, 0.03, 0.1, 0.3), min_length=1)
+    confidence_grid: tuple[PositiveFloat, ...] = Field((0.003, 0.01, 0.03, 0.1, 0.3), min_length=1)
     """Where to choose from, upwards until the next one is no better."""
 
     regularization: float = Field(0.1, gt=0)
@@ -71,6 +71,13 @@ class FactorizationConfig(Config):
 
     threads: int = Field(1, ge=1)
     """Threads of the fit; the factors do not depend on it."""
+
+    @field_validator("event_weights")
+    @classmethod
+    def _some(cls, weights: EventWeights) -> EventWeights:
+        if not any(weights.by_code()):
+            raise ValueError("expected a weight above 0 for at least one event type")
+        return weights
 
 
 def fit(

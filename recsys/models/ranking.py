@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 import lightgbm
 import numpy as np
-from pydantic import Field
+from pydantic import Field, NonNegativeFloat
 
 from recsys.errors import ModelError
 from recsys.schema import Config
@@ -67,7 +67,7 @@ class RankerConfig(Config):
     truncation_level: int = Field(30, ge=1)
     """lambdarank only looks at pairs with one item above this rank; a few more than the list's length."""
 
-    label_gain: tuple[float, ...] = (0.0, 1.0, 3.0, 7.0, 15.0)
+    label_gain: tuple[NonNegativeFloat, ...] = (0.0, 1.0, 3.0, 7.0, 15.0)
     """lambdarank's gain of each relevance grade, from 0."""
 
     seed: int = Field(0, ge=0)
@@ -166,7 +166,8 @@ def train(
 
     categorical: names of features that hold category codes; negative codes and NaN count as missing.
     n_trees: exactly so many trees, without early stopping (for a refit).
-    Without `valid` and `n_trees` it has `max_trees`. Raises ModelError for data that cannot be learned from.
+    Without `valid` and `n_trees` it has `max_trees`. Raises ModelError for data that cannot be learned from,
+    and for settings that LightGBM refuses.
     """
     _check(data, "training", feature_names, categorical, config)
     train_set = _dataset(data, feature_names, categorical, config)
@@ -179,13 +180,16 @@ def train(
             callbacks.append(lightgbm.early_stopping(config.early_stopping_rounds, verbose=False))
     if progress is not None:
         callbacks.append(_reporter(progress))
-    booster = lightgbm.train(
-        _parameters(config),
-        train_set,
-        num_boost_round=n_trees or config.max_trees,
-        valid_sets=valid_sets,
-        callbacks=callbacks,
-    )
+    try:
+        booster = lightgbm.train(
+            _parameters(config),
+            train_set,
+            num_boost_round=n_trees or config.max_trees,
+            valid_sets=valid_sets,
+            callbacks=callbacks,
+        )
+    except lightgbm.basic.LightGBMError as error:
+        raise ModelError(f"ranker: LightGBM cannot be trained with these settings: {error}") from error
     best = booster.best_iteration if booster.best_iteration > 0 else -1
     # Through the text: the ranker in use is then to the bit the one that is stored, and lets go of the data.
     return LightGBMRanker.from_text(booster.model_to_string(num_iteration=best), config.threads)

@@ -113,9 +113,9 @@ def mf_neighbours(
         scores = _unit(factors[rows[block]]) @ right
         own = np.flatnonzero(place[block] != UNKNOWN)
         scores[own, place[block[own]]] = 0
-        flat = np.flatnonzero(scores > _floor(scores, config.per_item)[:, None])
-        row, column = np.divmod(flat, len(targets))
-        found.append((block[row], targets[column], scores.ravel()[flat].astype(np.float16)))
+        for query, cosines, floor in zip(block, scores, _floor(scores, config.per_item), strict=True):
+            column, best = _best(cosines, floor, config.per_item)
+            found.append((np.full(len(column), query), targets[column], best))
     if not found:
         found.append((queries, queries, np.zeros(0, np.float16)))
     source, item, score = (np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -126,6 +126,18 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     """Rows scaled to length one, float32; a zero row stays zero."""
     norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
     return (vectors / np.where(norms > 0, norms, 1)[:, None]).astype(np.float32)
+
+
+def _best(scores: np.ndarray, floor: np.float32, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Columns of the `count` best scores above the floor, ties by column, and those scores as float16.
+
+    Where all scores tie, every one of them passes the floor: what is kept must not pile up over the rows.
+    """
+    column = np.flatnonzero(scores > floor)
+    # Positive floats order as their bits do, so that one number stands for score and column.
+    keys = (np.int64(2**16) - scores[column].astype(np.float16).view(np.uint16)) << 32 | column
+    keys = keys if len(keys) <= count else np.partition(keys, count)[:count]
+    return keys & (2**32 - 1), (2**16 - (keys >> 32)).astype(np.uint16).view(np.float16)
 
 
 def _floor(scores: np.ndarray, count: int) -> np.ndarray:

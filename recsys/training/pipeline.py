@@ -12,6 +12,7 @@ from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData, ingest
 from recsys.data.sources import Source
 from recsys.data.split import cut
+from recsys.data.tasks import run_tasks
 from recsys.errors import ModelError
 from recsys.evaluation.protocol import TestCases
 from recsys.features.definitions import CATEGORICAL, NAMES
@@ -61,7 +62,8 @@ def run(source: Source, store: Store, config: TrainConfig, work: Path, now: int)
     plan = make_plan(shop.start, shop.end, config)
     with console.step(f"fit the tables of {len(plan.tables)} cuts"):
         tables = fit_tables(shop, plan.tables, config)
-        ray.wait(list(tables.values()), num_returns=len(tables), fetch_local=False)
+        # Through tasks: they end with the error of the table they wait for, and fetch none to this process.
+        ray.get(run_tasks(_wait_for, "wait for tables", [[table] for table in tables.values()]))
     with console.step("build the ranking examples"):
         ages = (*plan.refit, plan.valid, *plan.train)
         examples = dict(zip(ages, build_examples(shop, tables, ages, config, sampled=True), strict=True))
@@ -91,6 +93,10 @@ def run(source: Source, store: Store, config: TrainConfig, work: Path, now: int)
     }
     with console.step("publish"):
         return publish(shop, ray.get(tables[0]), final, choice.blend, metrics, store, config)
+
+
+def _wait_for(_: Tables) -> None:
+    """Done when the table is."""
 
 
 def choose(shop: ShopData, tables: TableRefs, plan: Plan, examples: Examples, config: TrainConfig) -> Choice:
