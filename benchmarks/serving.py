@@ -146,8 +146,7 @@ def up(name: str, plan: Plan, paths: list[str]) -> Iterator[tuple[System, Path]]
         folder = Path(temporary)
         script = write_script(paths, folder / "load.lua")
         with running(name, plan.registry, folder) as system:
-            for concurrency in (1, max(CONCURRENCIES)):
-                run_wrk(script, system.port, concurrency, plan.warm_up)
+            run_wrk(script, system.port, max(CONCURRENCIES), plan.warm_up)
             yield system, script
 
 
@@ -319,7 +318,7 @@ def run(options: argparse.Namespace) -> None:
     with trained(options.registry, options.quick) as registry:
         seconds = options.seconds or (2 if options.quick else 5)
         rounds = options.rounds or (1 if options.quick else 3)
-        plan = Plan(registry, rounds, seconds, 1 if options.quick else 3, options.warm_share)
+        plan = Plan(registry, rounds, seconds, 2 if options.quick else 5, options.warm_share)
         if options.profile:
             rows = profile(plan)
             print_profile(rows, f"graph, {options.warm_share:.0%} of requests for warm users")

@@ -84,7 +84,10 @@ def write_script(paths: list[str], file: Path) -> Path:
 
 
 def run_wrk(script: Path, port: int, concurrency: int, seconds: float) -> Load:
-    """Load of `concurrency` connections, each with one request under way at a time."""
+    """Load of `concurrency` connections, each with one request under way at a time.
+
+    Raises RecsysError where none was answered.
+    """
     command = ["wrk", "--threads", "1", "--connections", str(concurrency), "--duration", f"{max(1, round(seconds))}s"]
     command += ["--script", str(script), f"http://127.0.0.1:{port}"]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -92,6 +95,8 @@ def run_wrk(script: Path, port: int, concurrency: int, seconds: float) -> Load:
     if ended.returncode or not found:
         raise RecsysError(f"wrk ended with exit code {ended.returncode}: {ended.stderr or ended.stdout}")
     seen: dict[str, Any] = json.loads(found[-1])
+    if not seen["requests"]:
+        raise RecsysError(f"no request was answered within {seconds:g} s at concurrency {concurrency}: {seen}")
     return Load(
         **{name: seen[name] / 1000 for name in ("p50", "p95", "p99", "mean")},
         throughput=(seen["requests"] - seen["refused"]) / (seen["us"] / 1e6),

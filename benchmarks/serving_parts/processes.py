@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from recsys.errors import RecsysError
 from recsys.serving.run import FAST
 
 BENCHMARKS: Final = Path(__file__).resolve().parent.parent
+START_TRIALS: Final = 3
 START_SECONDS: Final = 180
 STOP_SECONDS: Final = 20.0
 REPLICA: Final = "ray::ServeReplica:"
@@ -89,32 +90,34 @@ class System:
 
 @contextmanager
 def running(name: str, registry: Path, folder: Path) -> Iterator[System]:
-    """A system with the machine to itself, once it is ready; raises RecsysError. folder: empty, for its files"""
-    [port] = free_ports(1)
-    log = folder / "log"
-    command = [sys.executable, "-m", "serving_parts.systems", name, str(registry.absolute()), str(port)]
-    with log.open("w", encoding="utf-8") as stderr:
-        child = subprocess.Popen(
-            command,
-            cwd=BENCHMARKS,
-            env=environment(folder),
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-        )
+    """A system, once it is ready; raises RecsysError. folder: empty, for its files"""
+    port, log = free_port(), folder / "log"
+    child = start([name, str(registry.absolute()), str(port)], folder, log)
     try:
-        root = psutil.Process(child.pid)
-        for line in child.stdout or ():
-            if line.strip() == "up":
-                break
-        yield System(name, port, wait_until_healthy(child, port, log), root)
+        yield System(name, port, wait_until_healthy(child, port, log), psutil.Process(child.pid))
     finally:
         stop(child)
 
 
+def start(arguments: list[str], folder: Path, log: Path) -> "subprocess.Popen[str]":
+    """A process with the system, once it says that it is up.
+
+    Tried several times, since Ray gives up where the machine is too busy to start it within 30 s.
+    """
+    command = [sys.executable, "-m", "serving_parts.systems", *arguments]
+    for _ in range(START_TRIALS):
+        with log.open("w", encoding="utf-8") as stderr:
+            child = subprocess.Popen(
+                command, cwd=BENCHMARKS, env=environment(folder), stdout=subprocess.PIPE, stderr=stderr, text=True
+            )
+        if any(line.strip() == "up" for line in child.stdout or ()):
+            return child
+        stop(child)
+    raise RecsysError(f"the system cannot start: {tail(log)}")
+
+
 def environment(folder: Path) -> dict[str, str]:
     """Variables that make Serve fast, and keep this instance apart from others on the machine."""
-    metrics, stats = free_ports(2)
     first = 20_000 + secrets.randbelow(100) * 100  # two ranges of ports for replicas
     return {
         **os.environ,
@@ -127,8 +130,8 @@ def environment(folder: Path) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "state"),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(metrics),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(stats),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
         "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
         "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + 49),
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(first + 50),
@@ -136,12 +139,11 @@ def environment(folder: Path) -> dict[str, str]:
     }
 
 
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+def free_port() -> int:
+    with socket.socket() as any_port:
+        any_port.bind(("127.0.0.1", 0))
+        port: int = any_port.getsockname()[1]
+    return port
 
 
 def wait_until_healthy(child: "subprocess.Popen[str]", port: int, log: Path) -> float:
@@ -154,8 +156,11 @@ def wait_until_healthy(child: "subprocess.Popen[str]", port: int, log: Path) -> 
             urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10).close()
             return time.monotonic() - started
         time.sleep(0.05)
-    tail = log.read_text(encoding="utf-8", errors="replace")[-2000:]
-    raise RecsysError(f"not ready after {waited:.0f} s, exit code {child.poll()}: {tail}")
+    raise RecsysError(f"not ready after {waited:.0f} s, exit code {child.poll()}: {tail(log)}")
+
+
+def tail(log: Path) -> str:
+    return log.read_text(encoding="utf-8", errors="replace")[-2000:]
 
 
 def stop(child: "subprocess.Popen[str]") -> None:

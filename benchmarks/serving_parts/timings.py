@@ -92,9 +92,11 @@ class TimedEngine(GraphEngine):
             return await super()._call(stage, *arguments)
 
     async def timings(self) -> Means:
-        """Compute times of the stages."""
-        [*found] = await self._everywhere("timings")
-        return {f"{stage} compute": replicas[0]["compute"] for stage, replicas in zip(self._stages, found, strict=True)}
+        """Compute times of the stages, of one replica each."""
+        found = await self._everywhere("timings")
+        return {
+            f"{stage} compute": means["compute"] for stage, [means] in zip(self._stages, found, strict=True) if means
+        }
 
 
 class TimedService(Service):
