@@ -1,21 +1,26 @@
 PYTHON ?= python3
 VENV ?= .venv
 REGISTRY ?= registry
+PORT ?= 8000
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check clean
+.PHONY: help install run serve test check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 install: $(VENV)/.installed ## make the virtual environment in $(VENV)
 
-run: $(VENV)/.installed ## train on real purchases, publish, print recommendations for a few households
+run: $(VENV)/.installed ## train on real purchases, publish, print recommendations, serve until Ctrl-C
 	$(PY) train_job.py --data completejourney --registry $(REGISTRY)
 	@mkdir -p build && printf '%s\n' visitorid 1 900 1228 > build/users.csv
 	$(PY) -m recsys recommend --registry $(REGISTRY) --users build/users.csv --n 5 --out build/recommended.parquet
 	@POLARS_FMT_MAX_ROWS=-1 $(PY) -c 'import polars; print(polars.read_parquet("build/recommended.parquet"))'
+	$(PY) serve_app.py --registry $(REGISTRY) --port $(PORT)
+
+serve: $(VENV)/.installed ## serve the registry until Ctrl-C
+	$(PY) serve_app.py --registry $(REGISTRY) --port $(PORT)
 
 test: $(VENV)/.installed ## run the tests; ARGS="-k registry" passes options to pytest
 	$(PY) -m pytest $(ARGS)

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from recsys.serving.settings import FAST
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Set before anything imports ray, polars or numpy: each of them reads its variables once. Processes that
 # tests start inherit them. The token keeps authentication on without a file in the home folder.
-os.environ |= {
+os.environ |= FAST | {
     "PYTHONPATH": os.pathsep.join(  # Ray's workers import test modules to find the functions they hold
         filter(None, (str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH")))
     ),
@@ -20,13 +22,20 @@ os.environ |= {
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "OMP_NUM_THREADS": "2",
     "OPENBLAS_NUM_THREADS": "1",  # implicit warns otherwise, and warnings are errors
     "POLARS_MAX_THREADS": "2",
 }
-for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "MODEL_VERSION"):
+for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "MODEL_VERSION", "MF_ALPHA"):
     os.environ.pop(name, None)  # nothing of the person's own cluster or registry may leak in
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    """What runs tests marked `anyio`."""
+    return "asyncio"
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,13 @@
 """A small shop in the Retailrocket format, the same every time, and a model trained on it once."""
 
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+import socket
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
+from time import monotonic
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,10 +28,12 @@ from recsys.histories import Histories
 from recsys.ids import Ids
 from recsys.inference.stages import CandidateStage, candidate_features
 from recsys.models.hybrid import Blend, Calibration
-from recsys.models.ranking import Ranker, RankingData, train
+from recsys.models.ranking import Ranker, RankingData, ranker_from_text, train
+from recsys.models.snapshot import assemble, snapshot_part
 from recsys.models.tables import Tables
+from recsys.registry.bundle import About, Bundle, Counts, DateRange, write
 from recsys.registry.store import FolderStore
-from recsys.schema import DAY, EVENT_TYPES
+from recsys.schema import DAY, EVENT_TYPES, UNKNOWN
 from recsys.training.tables import Cut, count_partition, fit_cut, sample_users
 
 START = 1_430_438_400_000
@@ -57,6 +62,25 @@ SETTINGS = (
 """Of a training run that takes seconds."""
 
 BLEND = Blend(alpha=0.2, lgb=Calibration(slope=0.7, intercept=-1.0), mf=Calibration(slope=3.0, intercept=-0.5))
+
+ODD_IDS = (
+    "a/b",
+    "/",
+    "a/stats",
+    'say "hi"',
+    "it's'); DROP TABLE users; --",
+    "<b>bold</b>",
+    "naïve café",
+    "日本語",
+    "two  words ",
+    "100%",
+    "a+b&c=d?e#f",
+    "007",
+    "tab\there",
+    "nul\0",
+    "😀" * 100,
+)
+"""Texts that are ids and look like something else."""
 
 
 class Event(NamedTuple):
@@ -257,15 +281,80 @@ def _catalog(items: Ids) -> Catalog:
 
 
 @cache
-def small_ranker() -> Ranker:
+def small_ranker(*settings: str) -> Ranker:
     """Trained on the candidates of `small_world`; what it learned means nothing."""
-    tables, config = small_world().tables, small_config()
+    tables, config = small_world().tables, small_config(*settings)
     stage = CandidateStage(tables, config.inference)
     of = stage.profile(small_world().partition.histories, END)
     candidates = stage(of)
     features = candidate_features(of, candidates, tables.statistics)
     labels = (of.by_item.find(candidates.users, candidates.items) >= 0).astype(np.int8)
     return train(RankingData(features, labels, np.diff(candidates.offsets)), None, NAMES, CATEGORICAL, config.ranker)
+
+
+def small_bundle() -> Bundle:
+    world, config = small_world(), small_config("inference.history.max_events=20")
+    part = snapshot_part(
+        world.partition.users, world.partition.histories, world.tables.statistics.category, config.inference.history
+    )
+    about = About(
+        fingerprint="0" * 64,
+        date_range=DateRange(start=START, end=END),
+        counts=Counts(events={"view": 1}, users=len(part.users), items=len(world.items), mf_users=2, mf_items=3),
+        targets=("transaction",),
+        features=NAMES,
+        backend="lightgbm",
+        blend=BLEND,
+        exclude_purchased=world.tables.retrieval.exclude_purchased,
+        live_watermark=END,
+        inference=config.inference.model_dump(mode="json"),
+        headline={"ndcg@10 all": 0.5, "ndcg@10 cold": None},
+    )
+    ancestors = world.catalog.ancestors(config.category_levels)
+    snapshot = assemble([part], "int64")
+    return Bundle("v1", about, world.items, world.catalog.categories, ancestors, world.tables, small_ranker(), snapshot)
+
+
+def odd_bundle() -> Bundle:
+    """The small shop with text ids, the first users' those of ODD_IDS; items are odd too."""
+    bundle = small_bundle()
+    numbered = [f"u{user:03}" for user in range(len(bundle.snapshot.users))]
+    users = pa.array([*ODD_IDS, *numbered[len(ODD_IDS) :]])
+    history = small_config("inference.history.max_events=20").inference.history
+    part = snapshot_part(users, bundle.snapshot.histories, bundle.tables.statistics.category, history)
+    items = Ids(pa.array([f"{item:03} <b>'\"/é" for item in range(len(bundle.items))]))
+    return replace(bundle, items=items, snapshot=assemble([part], "string"))
+
+
+def retrained(bundle: Bundle) -> Bundle:
+    """The same shop by another alpha and fewer trees, so that its scores differ."""
+    text = small_ranker("ranker.max_trees=5").to_text()
+    blend = bundle.about.blend.model_copy(update={"alpha": 0.6})
+    about = bundle.about.model_copy(update={"blend": blend})
+    return replace(bundle, about=about, ranker=ranker_from_text(text, "lightgbm"))
+
+
+def without_factors(bundle: Bundle, items: np.ndarray) -> Bundle:
+    """The factorization never saw these items."""
+    factors = bundle.tables.factors
+    rows = factors.rows.copy()
+    rows[items] = UNKNOWN
+    return replace(bundle, tables=replace(bundle.tables, factors=replace(factors, rows=rows)))
+
+
+def publish(store: FolderStore, bundle: Bundle, version: str, promote: bool = True) -> Bundle:
+    """Make a bundle a version, by default the one in production; the bundle under the version's name."""
+    named = replace(bundle, version=version)
+    store.publish(lambda folder: write(named, folder, {}), version)
+    if promote:
+        store.promote(version)
+    return named
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
 
 
 def train_arguments(data: Path | str, registry: Path | str, *settings: str) -> list[str]:
@@ -312,3 +401,18 @@ def _train(folder: Path) -> Trained:
     if cli.train_main(train_arguments(data, registry)):
         raise RuntimeError("training on the small shop failed; its error is on stderr")
     return Trained(data, registry)
+
+
+def free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
+    """Ask again until it holds; the event is never set, it paces the asking."""
+    pace, end = threading.Event(), monotonic() + seconds
+    while not condition():
+        if monotonic() > end:
+            raise TimeoutError(f"{condition} did not hold within {seconds} s")
+        pace.wait(0.05)

@@ -1,45 +1,20 @@
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from shops import BLEND, END, START, small_config, small_ranker, small_world
+from shops import BLEND, END, ODD_IDS, odd_bundle, small_bundle
 
 from recsys.errors import RegistryError
 from recsys.features.definitions import NAMES
 from recsys.histories import Histories
 from recsys.inference.batch import recommend_to
 from recsys.inference.stages import Recommender
-from recsys.models.snapshot import assemble, snapshot_part
-from recsys.registry.bundle import About, Bundle, Counts, DateRange, read, write
+from recsys.registry.bundle import read, write
 
 METRICS = {"metrics.json": '{"ndcg": 0.5}'}
-
-
-def small_bundle() -> Bundle:
-    world, config = small_world(), small_config("inference.history.max_events=20")
-    part = snapshot_part(
-        world.partition.users, world.partition.histories, world.tables.statistics.category, config.inference.history
-    )
-    about = About(
-        fingerprint="0" * 64,
-        date_range=DateRange(start=START, end=END),
-        counts=Counts(events={"view": 1}, users=len(part.users), items=len(world.items), mf_users=2, mf_items=3),
-        targets=("transaction",),
-        features=NAMES,
-        backend="lightgbm",
-        blend=BLEND,
-        exclude_purchased=world.tables.retrieval.exclude_purchased,
-        live_watermark=END,
-        inference=config.inference.model_dump(mode="json"),
-        headline={"ndcg@10 all": 0.5, "ndcg@10 cold": None},
-    )
-    ancestors = world.catalog.ancestors(config.category_levels)
-    snapshot = assemble([part], "int64")
-    return Bundle("v1", about, world.items, world.catalog.categories, ancestors, world.tables, small_ranker(), snapshot)
 
 
 @pytest.fixture(scope="module")
@@ -167,19 +142,12 @@ def test_a_missing_array_is_named(folder: Path, tmp_path: Path, name: str) -> No
 
 
 def test_string_ids(tmp_path: Path) -> None:
-    bundle = small_bundle()
-    users = pa.array([f"u{i:03}" for i in range(len(bundle.snapshot.users))])
-    part = snapshot_part(users, bundle.snapshot.histories, bundle.tables.statistics.category, small_history())
-    items = replace(bundle.items, values=pa.array([f"i{i:03}" for i in range(len(bundle.items))]))
-    write(replace(bundle, items=items, snapshot=assemble([part], "string")), tmp_path / "v2", {})
-    after = read(tmp_path / "v2")
-    found = recommend_to(pa.array(["u007", "nobody"]), after, Recommender.of(after), 3)
-    assert found["visitorid"].to_pylist() == ["u007"] * 3 + ["nobody"] * 3
-    assert set(found["itemid"].to_pylist()) <= set(items.values.to_pylist())
-
-
-def small_history() -> Any:
-    return small_config().inference.history
+    bundle = odd_bundle()
+    write(bundle, tmp_path / "v1", {})
+    after = read(tmp_path / "v1")
+    found = recommend_to(pa.array([ODD_IDS[0], "nobody"]), after, Recommender.of(after), 3)
+    assert found["visitorid"].to_pylist() == [ODD_IDS[0]] * 3 + ["nobody"] * 3
+    assert set(found["itemid"].to_pylist()) <= set(bundle.items.values.to_pylist())
 
 
 def test_a_user_without_events_is_like_an_unknown_one(folder: Path) -> None:

@@ -188,6 +188,8 @@ class FolderStore:
             return _Pointer.model_validate_json(self._pointer.read_bytes())
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise RegistryError(f"{self._pointer} cannot be read: {error.strerror}") from error
         except ValidationError as error:
             raise RegistryError(
                 f"{self._pointer} is broken, expected JSON with a version: {error.errors()[0]['msg']}"

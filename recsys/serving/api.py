@@ -3,13 +3,13 @@
 import asyncio
 import json
 import logging
+import pathlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 
-from fastapi import FastAPI, Query, Request
+from fastapi import FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, Response
 from starlette.exceptions import HTTPException
@@ -17,12 +17,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsys import __version__
 from recsys.serving import messages
+from recsys.serving.answers import Question
 from recsys.serving.messages import HttpError
-from recsys.serving.service import Question, Service
+from recsys.serving.service import Service
 
 logger = logging.getLogger(__name__)
 
-PAGE: Final = Path(__file__).with_name("page.html")
+PAGE: Final = pathlib.Path(__file__).with_name("page.html")
 PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": messages.Problem, "description": text}
     for status, text in (
@@ -33,14 +34,22 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     )
 }
 Route = TypeVar("Route", bound=Callable[..., Awaitable[Response]])
-Limit = Annotated[int, Query(ge=1, le=50)]
+UserId = Annotated[str, Path(description="As in the data: an integer or a text", examples=["3"])]
+Limit = Annotated[int, Query(ge=1, le=50, description="How many at most", examples=[5])]
+ColdStart = Annotated[bool, Query(description="Popular items for a user without events", examples=[True])]
+Explain = Annotated[bool, Query(description="Name candidate sources and categories", examples=[True])]
+UserType = Annotated[messages.UserType, Query(description="With an event on an item of the factorization, or none")]
 
 
 def create_api(service: Service, log_every: int) -> FastAPI:
-    """The application; while it is up the service follows the version in production."""
+    """The application; while it is up the service follows the version in production.
+
+    It takes requests from its first look at the registry on, so that a replica that joins others answers at once.
+    """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.look()
         following = asyncio.create_task(service.follow())
         yield
         following.cancel()
@@ -80,22 +89,24 @@ def _add_routes(api: FastAPI, service: Service) -> None:
         return _json(found, 200 if found["status"] == "healthy" else 503)
 
     @get("/recommend/{user_id:path}", messages.Recommendations, (400, 404, 503))
-    async def recommend(user_id: str, n: Limit = 5, cold_start: bool = False, explain: bool = False) -> Response:
+    async def recommend(
+        user_id: UserId, n: Limit = 5, cold_start: ColdStart = False, explain: Explain = False
+    ) -> Response:
         """The items a user is most likely to want, with both models' scores."""
         return _json(await service.recommend(Question(user_id, n, cold_start, explain)))
 
     @get("/user/{user_id:path}/stats", messages.UserStats, (400, 404, 503))
-    async def stats(user_id: str) -> Response:
+    async def stats(user_id: UserId) -> Response:
         """What a user did in all."""
         return _json(service.stats(user_id))
 
     @get("/user/{user_id:path}/events", messages.UserEvents, (400, 404, 503))
-    async def events(user_id: str, limit: Limit = 50) -> Response:
+    async def events(user_id: UserId, limit: Limit = 50) -> Response:
         """A user's newest events."""
         return _json(service.events(user_id, limit))
 
     @get("/users/random", messages.UserChoice, (400, 404, 503))
-    async def random_user(user_type: Literal["warm", "cold"] = "warm") -> Response:
+    async def random_user(user_type: UserType = "warm") -> Response:
         """Some user of a type."""
         return _json(service.random_user(user_type))
 
@@ -156,7 +167,13 @@ class AccessLog:
                 status = message["status"]
             await send(message)
 
-        await self._app(scope, receive, watch)
-        if sampled or status >= 500:
-            ms = round((time.perf_counter() - started) * 1000, 2)
-            logger.info("request", extra={"path": scope["path"], "status": status, "ms": ms, "sampled": self._every})
+        try:
+            await self._app(scope, receive, watch)
+        except Exception:  # answered with 500 outside of here
+            status = 500
+            raise
+        finally:
+            if sampled or status >= 500:
+                ms = round((time.perf_counter() - started) * 1000, 2)
+                extra = {"path": scope["path"], "status": status, "ms": ms, "sampled": self._every}
+                logger.info("request", extra=extra)

@@ -14,6 +14,10 @@ class Overloaded(RecsysError):
     """As many requests wait as are allowed to."""
 
 
+class Abandoned(RecsysError):
+    """A batch was cancelled before it had answers."""
+
+
 class Coalescer(Generic[Question, Answer]):
     """Hands waiting questions to `run`, many at a time.
 
@@ -60,10 +64,11 @@ class Coalescer(Generic[Question, Answer]):
         while self._waiting:
             futures = list(self._waiting)[: self._max_batch]
             questions = [self._waiting.pop(future) for future in futures]
-            batch = asyncio.ensure_future(self._run(questions))
-            await asyncio.wait([batch])
-            error = batch.exception()  # whatever it is, those who wait have to hear of it
-            answers = batch.result() if error is None else [error] * len(futures)
+            [answers] = await asyncio.gather(self._run(questions), return_exceptions=True)
+            if isinstance(answers, asyncio.CancelledError):  # of the batch: those who wait are not to end like that
+                answers = Abandoned("the requests were cancelled on their way")
+            if isinstance(answers, BaseException):  # whatever it is, those who wait have to hear of it
+                answers = [answers] * len(futures)
             for future, answer in zip(futures, answers, strict=True):
                 if future.done():  # its client has gone
                     continue

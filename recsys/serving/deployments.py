@@ -8,8 +8,9 @@ from typing import Any, Final
 
 import numpy as np
 from fastapi import FastAPI
-from ray.exceptions import ActorDiedError, ActorUnavailableError
+from ray.exceptions import RayActorError
 from ray.serve.config import AutoscalingContext
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from recsys import console
@@ -18,7 +19,7 @@ from recsys.inference.stages import Recommendations, Recommender, select
 from recsys.registry.store import open_store
 from recsys.retrieval.generator import Candidates
 from recsys.serving.api import create_api
-from recsys.serving.engine import Engine, Held, LocalEngine
+from recsys.serving.engine import Engine, Held, LocalEngine, Unavailable
 from recsys.serving.events import SnapshotEvents
 from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 BUSY: Final = "busy"
 """The metric that stages scale on: the share of the time in which a replica computes."""
 TARGET_BUSY: Final = 0.6
+DEAD: Final = (RayActorError, RayServeException)
+"""What a call gives whose replica died or is not there yet."""
 BROADCAST_SECONDS: Final = 60.0
 """A replica that has not loaded a version by then counts as unable to."""
 
@@ -140,9 +143,12 @@ class GraphEngine:
         handle = self._stages[stage]
         try:
             return await handle.remote(*arguments)
-        except (ActorDiedError, ActorUnavailableError) as error:
+        except DEAD as error:
             logger.warning("a replica died, asking another", extra={"stage": stage, "reason": type(error).__name__})
+        try:
             return await handle.remote(*arguments)
+        except DEAD as error:
+            raise Unavailable(f"{stage}: {error}") from error
 
     async def prepare(self, version: str) -> str | None:
         for stage, reasons in zip(self._stages, await self._everywhere("prepare", version), strict=True):
@@ -156,11 +162,14 @@ class GraphEngine:
 
     async def _everywhere(self, method: str, *arguments: Any) -> list[list[Any]]:
         """What each replica of each stage answers."""
+        return await asyncio.gather(*(_ask_all(*stage, method, *arguments) for stage in self._stages.items()))
 
-        async def one(handle: DeploymentHandle[Any]) -> list[Any]:
-            return await handle.broadcast(method, *arguments).results_async(timeout_s=BROADCAST_SECONDS)
 
-        return await asyncio.gather(*map(one, self._stages.values()))
+async def _ask_all(stage: str, handle: DeploymentHandle[Any], method: str, *arguments: Any) -> list[Any]:
+    try:
+        return await handle.broadcast(method, *arguments).results_async(timeout_s=BROADCAST_SECONDS)
+    except (*DEAD, TimeoutError) as error:
+        raise Unavailable(f"{stage}: {type(error).__name__}: {error}") from error
 
 
 class Ingress:

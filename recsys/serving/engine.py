@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from recsys.errors import RecsysError
 from recsys.histories import Histories
 from recsys.inference.stages import Recommendations
 from recsys.serving.versions import Loaded, Versions
@@ -11,8 +12,12 @@ Held = Mapping[str, Sequence[Sequence[str]]]
 """For each stage the versions that each of its replicas holds."""
 
 
+class Unavailable(RecsysError):
+    """A stage cannot be reached at the moment."""
+
+
 class Engine(Protocol):
-    """Runs the stages of one version over a batch of users."""
+    """Runs the stages of one version over a batch of users. Every method may raise Unavailable."""
 
     async def __call__(self, loaded: Loaded, histories: Histories, now: int, n: int) -> Recommendations | None:
         """The `n` best items of each user, or None where a stage does not hold the version."""

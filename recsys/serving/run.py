@@ -6,7 +6,6 @@ import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
 
 from ray import serve
 
@@ -15,16 +14,7 @@ from recsys.config import parse_config, with_settings
 from recsys.data.tasks import start_ray
 from recsys.registry.store import open_store
 from recsys.serving.app import QUIET, build_app
-from recsys.serving.settings import ServeSettings
-
-FAST: Final = {
-    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-    "RAY_SERVE_ENABLE_HA_PROXY": "1",
-    # Every route is a GET that changes nothing, so a request whose replica died is safe to send to another.
-    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
-    "RAY_SERVE_HAPROXY_RETRIES": "3",
-}
-"""What every node has to have in its environment before Ray starts there."""
+from recsys.serving.settings import FAST, ServeSettings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,18 +4,15 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from math import isnan
-from typing import Any
+from collections.abc import Sequence
 
 from recsys import __version__
 from recsys.errors import RegistryError
-from recsys.inference.stages import Recommendations
 from recsys.registry.bundle import Bundle
-from recsys.schema import CATEGORY, EVENT_TYPES, ITEM, LGB_SCORE, MF_SCORE, PURCHASE, SCORE, SOURCES, UNKNOWN
-from recsys.serving.coalescing import Coalescer, Overloaded
-from recsys.serving.engine import Engine
+from recsys.schema import EVENT, EVENT_TYPES, ITEM, PURCHASE, TIME
+from recsys.serving.answers import Answer, Question, answers_to, category_of, find_user, user_type
+from recsys.serving.coalescing import Abandoned, Coalescer, Overloaded
+from recsys.serving.engine import Engine, Held, Unavailable
 from recsys.serving.events import EventSource
 from recsys.serving.messages import HttpError, spoken_time
 from recsys.serving.settings import ServeSettings
@@ -27,17 +24,6 @@ RETRY_REFUSED_SECONDS = 30.0
 """A version that was refused is tried again after so long, since a disk may have been at fault."""
 RANDOM_TRIES = 500
 """Users looked at to find one of a type."""
-Answer = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A request for recommendations; `user` as it stands in the address."""
-
-    user: str
-    n: int
-    cold_start: bool
-    explain: bool
 
 
 class Service:
@@ -62,16 +48,24 @@ class Service:
     async def follow(self) -> None:
         """Keep to the version in production; runs until cancelled."""
         while True:
-            try:
-                await self.refresh()
-            except RegistryError as error:
-                logger.error("the registry cannot be read", extra={"reason": str(error)})
+            await self.look()
             await asyncio.sleep(self._settings.poll_seconds)
+
+    async def look(self) -> None:
+        """Refresh once; what fails is logged and what is served stays: nothing may end the following of versions."""
+        [failure] = await asyncio.gather(self.refresh(), return_exceptions=True)
+        if failure is not None:
+            expected = isinstance(failure, RegistryError | Unavailable)
+            extra = {"reason": f"{type(failure).__name__}: {failure}"}
+            logger.warning(
+                "the version in production cannot be followed now", extra=extra, exc_info=None if expected else failure
+            )
 
     async def refresh(self) -> None:
         """Load the version wanted in every replica and then switch; a version that fails anywhere is refused.
 
-        Raises RegistryError where the registry cannot be read.
+        The stages come first, so that this replica never gives up the version it serves for one that they refuse.
+        Raises RegistryError or Unavailable where the registry or a stage cannot be reached.
         """
         async with self._refreshing:
             wanted = self._settings.version or await asyncio.to_thread(self._versions.store.production)
@@ -84,7 +78,7 @@ class Service:
                 and time.monotonic() < self._refused_at + RETRY_REFUSED_SECONDS
             ):
                 return
-            reason = await self._versions.refused(wanted) or await self._engine.prepare(wanted)
+            reason = await self._engine.prepare(wanted) or await self._versions.refused(wanted)
             if reason is not None:
                 self._refused, self._refused_at = (wanted, reason), time.monotonic()
                 logger.error("version refused", extra={"version": wanted, "reason": reason})
@@ -98,32 +92,30 @@ class Service:
             raise HttpError(503, f"the service is not ready, no version is loaded{why}")
         return self._current
 
-    async def _held_everywhere(self) -> AsyncIterator[Loaded]:
-        """Versions to try in turn: a replica that has just come may lack one of them."""
-        tried = self._ready()
-        yield tried
-        if self._previous is not None:
-            yield self._previous
-        await self.refresh()
-        yield self._ready()
-
     # Recommendations
 
     async def recommend(self, question: Question) -> Answer:
         """Raises HttpError: 400, 404 or 503."""
         self._ready()
         try:
-            async with asyncio.timeout(self._settings.deadline_ms / 1000):
+            async with self._deadline():
                 return await self._coalescer(question)
         except TimeoutError:
             raise HttpError(503, f"no answer within {self._settings.deadline_ms} ms") from None
-        except Overloaded as error:
+        except (Overloaded, Abandoned, Unavailable) as error:
             raise HttpError(503, str(error)) from error
 
+    def _deadline(self) -> asyncio.Timeout:
+        return asyncio.timeout(self._settings.deadline_ms / 1000)
+
     async def _answer_all(self, questions: Sequence[Question]) -> list[Answer | BaseException]:
-        async for loaded in self._held_everywhere():
-            answers = await self._answer_from(loaded, questions)
-            if answers is not None:
+        """Answers from a version that all stages hold: a replica that has just come may lack the newest."""
+        async with self._deadline():  # when it ends nobody waits any more, and the next batch may go
+            for loaded in (self._current, self._previous):
+                if loaded and (answers := await self._answer_from(loaded, questions)) is not None:
+                    return answers
+            await self.look()
+            if (answers := await self._answer_from(self._ready(), questions)) is not None:
                 return answers
         raise HttpError(503, "the stages do not hold a common version yet")
 
@@ -148,7 +140,7 @@ class Service:
         found = await self._engine(loaded, histories, self._now(opened), n)
         if found is None:
             return None
-        for place, answer in zip(asked, _answers(opened, found, [questions[at] for at in asked]), strict=True):
+        for place, answer in zip(asked, answers_to(opened, found, [questions[at] for at in asked]), strict=True):
             answers[place] = answer
         return answers
 
@@ -181,8 +173,8 @@ class Service:
         row = find_user(opened, user)
         newest = self._events.histories(opened, [row]).latest(limit)
         events = [
-            {"timestamp": spoken_time(when), "event": EVENT_TYPES[kind], ITEM: opened.items[item]}
-            | {CATEGORY: category_of(opened, item)}
+            {TIME: spoken_time(when), EVENT: EVENT_TYPES[kind], ITEM: opened.items[item]}
+            | {"category": category_of(opened, item)}
             for when, kind, item in zip(
                 newest.times.tolist(), newest.events.tolist(), newest.items.tolist(), strict=True
             )
@@ -192,8 +184,8 @@ class Service:
     def random_user(self, user_type: str) -> Answer:
         """Some user of a type; raises HttpError: 404 or 503."""
         opened = self._ready().bundle
-        for _ in range(RANDOM_TRIES):
-            row = random.randrange(len(opened.snapshot.users))
+        users = range(len(opened.snapshot.users))
+        for row in random.sample(users, min(RANDOM_TRIES, len(users))):
             if self._type(opened, row) == user_type:
                 return {"user_id": opened.snapshot.users[row], "user_type": user_type}
         raise HttpError(404, f"no {user_type} user among {RANDOM_TRIES} drawn at random")
@@ -204,14 +196,28 @@ class Service:
     # Health
 
     async def health(self) -> Answer:
-        """What is served and by whom; `unavailable` unless every replica of every stage holds the version served."""
-        loaded = self._ready()
-        opened, about = loaded.bundle, loaded.bundle.about
-        held = {"ingress": [self._versions.held()], **await self._engine.held()}
-        everywhere = all(opened.version in names and replicas for replicas in held.values() for names in replicas)
+        """What is served and by whom; `unavailable` unless every replica of every stage holds the version served.
+
+        Raises HttpError: 503 where there is no version, or the stages do not answer.
+        """
+        opened = self._ready().bundle
+        about = opened.about
+        try:
+            async with self._deadline():
+                held: Held = {"ingress": [self._versions.held()], **await self._engine.held()}
+        except TimeoutError:
+            raise HttpError(503, f"the stages did not answer within {self._settings.deadline_ms} ms") from None
+        except Unavailable as error:
+            raise HttpError(503, str(error)) from error
+        lacking = [
+            stage
+            for stage, replicas in held.items()
+            if not replicas or any(opened.version not in names for names in replicas)
+        ]
+        detail = {"detail": f"version {opened.version} is not held by all of: {', '.join(lacking)}"} if lacking else {}
         refused = dict(zip(("version", "reason"), self._refused, strict=True)) if self._refused else None
-        return {
-            "status": "healthy" if everywhere and all(held.values()) else "unavailable",
+        return detail | {
+            "status": "unavailable" if lacking else "healthy",
             "service": "E-Commerce Recommendation API",
             "version": __version__,
             "mode": f"Hybrid (LGB + MF with fold-in), {self._settings.topology}",
@@ -237,56 +243,3 @@ class Service:
             "stages": held,
             "refused": refused,
         }
-
-
-def find_user(opened: Bundle, text: str, cold_start: bool = False) -> int:
-    """A user's row in the snapshot; UNKNOWN with `cold_start` where the user has no event.
-
-    Raises HttpError: 400 where the id does not fit the data's ids, 404 where there is no such user.
-    """
-    users = opened.snapshot.users
-    user = users.parse(text) if text else None
-    if user is None:
-        raise HttpError(400, f"user_id {text[:80]!r} does not fit; the ids of this shop are of type {users.kind}")
-    row = users.code(user)
-    if row == UNKNOWN and not cold_start:
-        raise HttpError(404, f"user {text[:80]} not found; ask with cold_start=true for popular items")
-    return row
-
-
-def user_type(warm: bool) -> str:
-    return "warm" if warm else "cold"
-
-
-def category_of(opened: Bundle, item: int) -> int | str | None:
-    code = int(opened.tables.statistics.category[item])
-    return None if code == UNKNOWN else opened.categories[code]
-
-
-def _answers(opened: Bundle, found: Recommendations, questions: Sequence[Question]) -> list[Answer]:
-    """One answer for each user of `found`, cut to the n of its question."""
-    items = opened.items.decode(found.items).to_pylist()
-    scores, lgb_scores = found.scores.tolist(), found.lgb_scores.tolist()
-    mf_scores = [None if isnan(score) else score for score in found.mf_scores.tolist()]  # NaN is no JSON
-    offsets, warm, counted = found.offsets.tolist(), found.warm.tolist(), found.n_candidates.tolist()
-    answers = []
-    for user, question in enumerate(questions):
-        rows = range(offsets[user], min(offsets[user + 1], offsets[user] + question.n))
-        recommendations = [
-            {ITEM: items[row], SCORE: scores[row], LGB_SCORE: lgb_scores[row], MF_SCORE: mf_scores[row]} for row in rows
-        ]
-        if question.explain:
-            for row, recommendation in zip(rows, recommendations, strict=True):
-                bits = int(found.sources[row])
-                recommendation["sources"] = [name for at, name in enumerate(SOURCES) if bits >> at & 1]
-                recommendation["category"] = category_of(opened, int(found.items[row]))
-        answers.append(
-            {
-                "user_id": opened.snapshot.users.parse(question.user),
-                "user_type": user_type(warm[user]),
-                "model_version": opened.version,
-                "recommendations": recommendations,
-                "total_candidates_scored": counted[user],
-            }
-        )
-    return answers

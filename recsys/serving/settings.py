@@ -1,11 +1,20 @@
 """How the service runs: the arguments of `serve run serve_app:app …`, of a Serve config file and of serve_app.py."""
 
 import os
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
 from recsys.schema import Config
+
+FAST: Final = {
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    # Every route is a GET that changes nothing, so a request whose replica died is safe to send to another.
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+    "RAY_SERVE_HAPROXY_RETRIES": "3",
+}
+"""What every node has to have in its environment before Ray starts there."""
 
 
 def _replicas(value: Any) -> Any:

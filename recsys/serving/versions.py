@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from recsys.errors import RegistryError
+from recsys.errors import RecsysError, RegistryError
 from recsys.inference.stages import Recommender
 from recsys.registry import bundle
 from recsys.registry.bundle import Bundle
@@ -17,6 +17,9 @@ logger = logging.getLogger(__name__)
 
 KEPT = 2
 """Versions that a replica holds: the one in production and the one before it."""
+
+UNFIT = (RecsysError, ValueError, LookupError, TypeError, ArithmeticError)
+"""What code says of content that it cannot work with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +33,25 @@ class Loaded:
 def open_version(store: Store, version: str, alpha: float | None) -> Loaded:
     """Open a version, check its hashes and answer once, so that the first request finds everything warm.
 
-    alpha: instead of the version's own. Raises RegistryError where the version is missing or broken.
+    alpha: instead of the version's own. Raises RegistryError where the version is missing, broken or does not answer.
     """
-    opened = bundle.read(store.path(version))
-    if alpha is not None:
-        blend = opened.about.blend.model_copy(update={"alpha": alpha})
-        opened = replace(opened, about=opened.about.model_copy(update={"blend": blend}))
-    loaded = Loaded(opened, Recommender.of(opened))
-    somebody_and_nobody = opened.snapshot.take(np.array([0, UNKNOWN]))
-    loaded.recommender(somebody_and_nobody, opened.about.live_watermark, 1)
+    try:
+        opened = bundle.read(store.path(version))
+        if alpha is not None:
+            blend = opened.about.blend.model_copy(update={"alpha": alpha})
+            opened = replace(opened, about=opened.about.model_copy(update={"blend": blend}))
+        loaded = Loaded(opened, Recommender.of(opened))
+        somebody_and_nobody = opened.snapshot.take(np.array([0, UNKNOWN]))
+        loaded.recommender(somebody_and_nobody, opened.about.live_watermark, 1)
+    except RegistryError:
+        raise
+    except UNFIT as error:  # the hashes are right, but files may hold anything
+        raise RegistryError(f"version {version} does not answer: {type(error).__name__}: {error}") from error
     return loaded
 
 
 class Versions:
-    """The newest versions a replica was asked for, at most KEPT of them."""
+    """The versions that a replica was asked for last, at most KEPT of them."""
 
     def __init__(self, store: Store, alpha: float | None = None) -> None:
         self.store = store
@@ -52,7 +60,11 @@ class Versions:
         self._loading = asyncio.Lock()
 
     def get(self, version: str) -> Loaded | None:
-        return self._held.get(version)
+        """The version if it is held; it counts as wanted then, and outlives those that nobody asks for."""
+        loaded = self._held.pop(version, None)
+        if loaded is not None:
+            self._held[version] = loaded
+        return loaded
 
     def held(self) -> list[str]:
         """Names of the versions, the last wanted at the end."""

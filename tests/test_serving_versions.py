@@ -1,0 +1,111 @@
+import asyncio
+import json
+import re
+import threading
+from pathlib import Path
+
+import pytest
+from shops import BLEND, flip_a_byte, publish, small_bundle
+
+from recsys.errors import RegistryError
+from recsys.registry.store import FolderStore
+from recsys.serving import versions
+from recsys.serving.versions import Loaded, Versions, open_version
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> FolderStore:
+    """v1, v2 and v3, of which v2 is in production; `broken` has a flipped byte, `odd` settings that are none."""
+    store = FolderStore(tmp_path_factory.mktemp("registry"))
+    for name in ("v1", "v2", "v3", "broken", "odd"):
+        publish(store, small_bundle(), name, promote=name == "v2")
+    flip_a_byte(store.path("broken") / "ranker.txt")
+    manifest = store.path("odd") / "manifest.json"  # which has no hash
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"inference": {"history": "short"}}))
+    return store
+
+
+def test_an_open_version_has_its_own_alpha_or_the_one_given(store: FolderStore) -> None:
+    for alpha, expected in ((None, BLEND.alpha), (0.0, 0.0), (0.9, 0.9)):
+        loaded = open_version(store, "v1", alpha)
+        assert loaded.bundle.about.blend.alpha == expected
+        assert loaded.recommender.blend.alpha == expected
+
+
+@pytest.mark.parametrize(
+    ("version", "reason"),
+    [("broken", r"ranker\.txt has sha256"), ("odd", "does not answer: ValidationError"), ("v9", "no version v9")],
+)
+async def test_a_version_that_cannot_be_opened_is_refused_with_the_reason(
+    store: FolderStore, version: str, reason: str
+) -> None:
+    with pytest.raises(RegistryError, match=reason):
+        open_version(store, version, None)
+    held = Versions(store)
+    await held.load("v1")
+    assert await held.refused("v2") is None
+    assert re.search(reason, await held.refused(version) or "")
+    assert held.held() == ["v1", "v2"]
+
+
+async def test_the_two_versions_wanted_last_are_kept(store: FolderStore) -> None:
+    held = Versions(store)
+    first = await held.load("v1")
+    await held.load("v2")
+    assert await held.load("v1") is first
+    assert held.held() == ["v2", "v1"]
+    await held.load("v3")
+    assert held.held() == ["v1", "v3"]
+    assert held.get("v2") is None
+    assert held.get("v1") is first
+
+
+async def test_a_version_in_use_outlives_one_that_nobody_asks_for(store: FolderStore) -> None:
+    held = Versions(store)
+    for version in ("v1", "v2"):
+        await held.load(version)
+    held.get("v1")
+    await held.load("v3")
+    assert held.held() == ["v1", "v3"]
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The versions that were opened, each in a thread."""
+    names: list[str] = []
+
+    def open_slowly(store: FolderStore, version: str, alpha: float | None) -> Loaded:
+        assert threading.current_thread() is not threading.main_thread()
+        names.append(version)
+        return open_version(store, version, alpha)
+
+    monkeypatch.setattr(versions, "open_version", open_slowly)
+    return names
+
+
+async def test_a_version_wanted_by_many_at_once_is_opened_once_and_in_a_thread(
+    store: FolderStore, opened: list[str]
+) -> None:
+    held = Versions(store)
+    loaded = await asyncio.gather(*(held.load(version) for version in ("v1", "v2", "v1", "v2")))
+    assert opened == ["v1", "v2"]
+    assert loaded[0] is loaded[2]
+    assert loaded[1] is loaded[3]
+
+
+@pytest.mark.parametrize(("version", "held"), [(None, ["v2"]), ("v3", ["v3"]), ("broken", []), ("odd", [])])
+def test_the_first_version_is_the_one_in_production_or_given(
+    store: FolderStore, version: str | None, held: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    one = Versions(store)
+    one.load_first(version)
+    assert one.held() == held
+    assert [record.message for record in caplog.records] == ([] if held else ["no version at the start"])
+
+
+def test_an_empty_registry_has_no_first_version(tmp_path: Path) -> None:
+    one = Versions(FolderStore(tmp_path))
+    one.load_first(None)
+    assert one.held() == []
