@@ -18,7 +18,7 @@ from typing import Final
 import psutil
 
 from recsys.errors import RecsysError
-from recsys.serving.run import FAST
+from recsys.serving.settings import FAST
 
 BENCHMARKS: Final = Path(__file__).resolve().parent.parent
 START_TRIALS: Final = 3

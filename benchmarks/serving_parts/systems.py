@@ -16,12 +16,13 @@ from recsys.data.tasks import start_ray
 from recsys.histories import Histories
 from recsys.registry.store import open_store
 from recsys.retrieval.generator import Candidates
+from recsys.serving.answers import Answer, Question
 from recsys.serving.api import create_api
 from recsys.serving.app import QUIET, STAGES, assemble
 from recsys.serving.deployments import Ingress, StageReplica
 from recsys.serving.engine import LocalEngine
 from recsys.serving.events import SnapshotEvents
-from recsys.serving.service import Answer, Question, Service
+from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
 from recsys.serving.versions import Loaded, Versions
 from serving_parts.timings import TIMED_STAGES, TimedIngress
@@ -83,7 +84,7 @@ class PlainService(Service):
     """Answers each request as it comes, alone: no queue, no batches, no deadline."""
 
     async def recommend(self, question: Question) -> Answer:
-        [answer] = await self._answer_all([question])
+        [answer] = await self._answer_from(self._ready(), [question]) or ()
         if isinstance(answer, BaseException):
             raise answer
         return answer

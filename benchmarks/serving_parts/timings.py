@@ -14,10 +14,11 @@ from recsys import console
 from recsys.histories import Histories
 from recsys.inference.stages import Recommendations
 from recsys.registry.store import open_store
+from recsys.serving.answers import Answer, Question
 from recsys.serving.api import create_api
 from recsys.serving.deployments import CandidateReplica, FactorReplica, GraphEngine, Ingress, RankReplica
 from recsys.serving.events import SnapshotEvents
-from recsys.serving.service import Answer, Question, Service
+from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
 from recsys.serving.versions import Loaded, Versions
 
