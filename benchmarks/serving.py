@@ -52,6 +52,8 @@ SAME_ANSWERS: Final = 20
 """Requests after which graph, fused and plain are known to answer alike."""
 MEGABYTE: Final = 1e6
 IDLE_SECONDS: Final = 5.0
+SETTLE_SECONDS: Final = 2.5
+"""Until the last request of a load that was cut off has ended: more than the service's deadline."""
 
 Key = tuple[str, str, str, str]
 """system, setting, metric, unit"""
@@ -155,6 +157,7 @@ def measure_system(system: System, script: Path, plan: Plan, samples: Samples) -
         samples[system.name, setting, metric, unit].append(value)
 
     for concurrency in CONCURRENCIES:
+        time.sleep(SETTLE_SECONDS)
         load, setting = run_wrk(script, system.port, concurrency, plan.seconds), f"c={concurrency}"
         for metric in ("p50", "p95", "p99"):
             note(setting, metric, getattr(load, metric), "ms")
@@ -240,7 +243,8 @@ def profile(plan: Plan) -> list[Row]:
     with console.step("profile"), up("timed", plan, request_mix(plan.registry, plan.warm_share)) as (system, script):
         for concurrency in CONCURRENCIES:
             setting = f"c={concurrency}"
-            system.get("/timings")  # forgets the warm-up
+            time.sleep(SETTLE_SECONDS)
+            system.get("/timings")  # forgets what came before
             before, wrk = system.cpu(), cpu_of_children()
             load = run_wrk(script, system.port, concurrency, plan.seconds)
             spent = {"wrk": cpu_of_children() - wrk, **since(before, system.cpu())}

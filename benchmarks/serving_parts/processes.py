@@ -1,6 +1,7 @@
 """Starts a system by itself, watches its processes, ends it."""
 
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -59,7 +60,7 @@ class System:
 
     def _owner(self, command: str) -> str:
         if command.startswith(REPLICA):
-            return command.removeprefix(REPLICA).split(":")[-1].split()[0]
+            return re.split(r"[ .]", command.rsplit(":", 1)[1])[0]  # a method under way stands after a dot
         owner = next((owner for part, owner in OWNERS if part in command), "Ray")
         return self.name if self.name == "plain" and owner == "driver" else owner
 

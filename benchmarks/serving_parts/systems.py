@@ -84,7 +84,9 @@ class PlainService(Service):
     """Answers each request as it comes, alone: no queue, no batches, no deadline."""
 
     async def recommend(self, question: Question) -> Answer:
-        [answer] = await self._answer_from(self._ready(), [question]) or ()
+        answers = await self._answer_from(self._ready(), [question])
+        assert answers is not None  # only a stage elsewhere may lack the version
+        [answer] = answers
         if isinstance(answer, BaseException):
             raise answer
         return answer
