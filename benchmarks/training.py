@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 
 from recsys import console  # noqa: E402
 from recsys.data.sources import resolve  # noqa: E402
+from recsys.registry.store import FolderStore  # noqa: E402
 
 STEP = re.compile(r"^\d\d:\d\d:\d\d (.*) (?:took) ([0-9.]+) s")
 GIGABYTE = 1e9
@@ -67,7 +68,7 @@ def measure(data: str, registry: Path, work: Path, settings: list[str]) -> list[
     watcher.join()
     if code:
         raise SystemExit(f"train_job.py ended with exit code {code}")
-    [version] = (registry / "versions").iterdir()
+    version = FolderStore(registry).path()
     size = sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
     rows = [(name, "time", spent, "s") for name, spent in steps[1:]]
     # A step's peak was collected until its last line came.
@@ -87,13 +88,14 @@ def main() -> None:
     parser.add_argument("--set", dest="settings", action="append", default=[])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--work", type=Path, help="keep raw files here; default: a temporary folder")
+    parser.add_argument("--registry", type=Path, help="keep the version here; default: a temporary folder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         work = options.work or Path(folder)
         data = "synthetic:0.05" if options.quick else options.data
         with console.step("make or find the raw files"):
             resolve(data, work)
-        rows = measure(data, Path(folder) / "registry", work, options.settings)
+        rows = measure(data, options.registry or Path(folder) / "registry", work, options.settings)
     console.table(["step", "metric", "value", "unit"], [list(row.values())[1:] for row in rows], data)
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

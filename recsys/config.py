@@ -32,17 +32,11 @@ class ExampleConfig(Config):
     min_history_days: int = Field(7, ge=1)
     """Days of history that a cut needs."""
     max_users: int = Field(4000, ge=1)
-    """Users of a training cut; those with a target event come first."""
-    max_new_share: float = Field(0.2, ge=0, le=1)
-    """Share of `max_users` that users without any history may take."""
+    """Users of a training cut: those with a history and a target event in the label window."""
     validation_users: int = Field(4000, ge=1)
     """Users of the validation window."""
     negatives: int = Field(40, ge=1)
     """Candidates without a label that a user keeps."""
-    target_grade: int = Field(3, ge=1, le=4)
-    """Relevance grade of an item with a target event in the window."""
-    other_grade: int = Field(1, ge=0, le=4)
-    """Relevance grade of an item with other events only; 0 takes target events alone."""
 
 
 class TrainConfig(Config):

@@ -36,9 +36,14 @@ def offsets_of(lengths: np.ndarray) -> np.ndarray:
 
 def run_starts(keys: np.ndarray) -> np.ndarray:
     """Where each run of equal neighbours begins; int64 (n_runs,)."""
+    return runs(keys)[0]
+
+
+def runs(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each run of equal neighbours begins, int64 (n_runs,), and the run of each position, int64 (n,)."""
     new = np.ones(len(keys), bool)
-    new[1:] = keys[1:] != keys[:-1]
-    return np.flatnonzero(new)
+    np.not_equal(keys[1:], keys[:-1], out=new[1:])
+    return new.nonzero()[0], new.cumsum() - 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ def test_an_unknown_key_is_named_with_the_options(setting: str, options: list[st
         "ranker.num_leaves=1",
         "ranker.objective=best",
         "evaluation.test_days=0",
-        "examples.target_grade=5",
+        "examples.negatives=0",
         "factorization.factors=many",
         "inference.candidates.size=0",
         "inference.interactions.half_lives_days=[0, 14, 60]",

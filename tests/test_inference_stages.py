@@ -13,6 +13,7 @@ from recsys.inference.stages import (
     chunks,
     ranked_lists,
     select,
+    with_newcomers,
 )
 from recsys.models.hybrid import Blend, Calibration
 from recsys.retrieval.generator import Candidates
@@ -105,10 +106,29 @@ def test_a_user_without_history_gets_popular_items(recommender: Recommender) -> 
     found = recommender(NOBODY_DID_ANYTHING, END, 10)
     lists = small_world().tables.retrieval.lists
     assert len(found.items) == 10
-    assert set(found.items) <= {*lists.popular.tolist(), *lists.recent.tolist()}
+    assert found.items.tolist() == lists.recent[:10].tolist()
     assert not found.warm[0]
     assert np.isnan(found.mf_scores).all()
     assert found.scores.tolist() == found.lgb_scores.tolist()
+
+
+def test_a_newcomer_gets_recent_popularity_first_and_then_the_rest_of_all_time(recommender: Recommender) -> None:
+    found = recommender(NOBODY_DID_ANYTHING, END, 1000)
+    lists = small_world().tables.retrieval.lists
+    in_order = dict.fromkeys([*lists.recent.tolist(), *lists.popular.tolist()])
+    assert found.items.tolist() == [item for item in in_order if item in found.items]
+    assert (np.diff(found.scores) < 0).all()
+
+
+def test_newcomers_do_not_change_the_scores_of_others(histories: Histories) -> None:
+    tables, config = small_world().tables, small_config().inference
+    stage = CandidateStage(tables, config)
+    of = stage.profile(histories, END)
+    candidates = stage(of)
+    raw = small_ranker().predict(candidate_features(of, candidates, tables.statistics))
+    known = histories.lengths[candidates.users] > 0
+    assert not known.all()
+    np.testing.assert_array_equal(with_newcomers(raw, of, candidates, config)[known], raw[known])
 
 
 def test_fewer_items_than_asked_for(recommender: Recommender, histories: Histories) -> None:

@@ -15,11 +15,11 @@ from recsys.inference.stages import CandidateStage, candidate_features
 from recsys.models.ranking import RankingData
 from recsys.models.tables import Tables
 from recsys.schema import CART, PURCHASE, VIEW
-from recsys.training.examples import GROUP, LABEL, build_examples, grade, make_examples
-from recsys.training.windows import LabelWindow
+from recsys.training.examples import GROUP, LABEL, build_examples, hits, make_examples
+from recsys.training.windows import NOBODY, LabelWindow
 
 AGE = 42
-EVERYONE = LabelWindow(AGE, cut(END, AGE), cut(END, AGE - 14), sampled=True, quotas=(1.0, 1.0, 1.0))
+EVERYONE = LabelWindow(AGE, cut(END, AGE), cut(END, AGE - 14), sampled=True, quota=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -36,31 +36,27 @@ def matrix_of(table: pa.Table) -> np.ndarray:
     return np.stack([table[name].to_numpy() for name in NAMES], axis=1)
 
 
-def test_grades_known_answer() -> None:
+def test_hits_known_answer() -> None:
     """User 0 viewed and bought 1 and put 2 into the cart; user 1 viewed 3."""
     rows = np.array([(0, 1, VIEW), (0, 1, PURCHASE), (0, 2, CART), (1, 3, VIEW)]).T
     after = Histories.build(*rows, np.full(4, 5), 2)
     users, items = np.array([0, 0, 0, 1, 1, 1]), np.array([1, 2, 3, 1, 3, 0])
-    config = small_config("examples.target_grade=4", "examples.other_grade=2")
-    window = LabelWindow(0, 0, 10, sampled=True)
-    assert grade(after, users, items, window, config).tolist() == [4, 2, 0, 0, 2, 0]
-    assert grade(after, users, items, replace(window, sampled=False), config).tolist() == [4, 0, 0, 0, 0, 0]
+    assert hits(after, users, items, small_config()).tolist() == [1, 0, 0, 0, 0, 0]
     both = small_config("targets=[addtocart, transaction]")
-    assert grade(after, users, items, window, both).tolist() == [3, 3, 0, 0, 1, 0]
+    assert hits(after, users, items, both).tolist() == [1, 1, 0, 0, 0, 0]
 
 
-def test_grades_without_events() -> None:
+def test_hits_without_events() -> None:
     none = np.zeros(0, np.int64)
     after = Histories.build(none, none, none, none, 2)
-    window = LabelWindow(0, 0, 10, sampled=True)
-    assert grade(after, np.array([0, 1]), np.array([4, 0]), window, small_config()).tolist() == [0, 0]
-    assert grade(after, none, none, window, small_config()).tolist() == []
+    assert hits(after, np.array([0, 1]), np.array([4, 0]), small_config()).tolist() == [0, 0]
+    assert hits(after, none, none, small_config()).tolist() == []
 
 
 def test_every_group_has_its_hits_and_the_negatives_asked_for(tables: Tables) -> None:
     table = examples_of(tables, negatives=4)
     groups, labels = table[GROUP].to_numpy(), table[LABEL].to_numpy()
-    assert set(labels.tolist()) == {0, 1, 3}
+    assert set(labels.tolist()) == {0, 1}
     for group in np.unique(groups):
         mine = labels[groups == group]
         assert (mine > 0).any()
@@ -90,7 +86,7 @@ def test_a_hit_is_an_event_of_the_window_and_nothing_else(tables: Tables) -> Non
         if event == PURCHASE
     }
     pairs = zip(kept.users.tolist(), kept.items.tolist(), strict=True)
-    assert [pair in bought for pair in pairs] == (table[LABEL].to_numpy() == 3).tolist()
+    assert [pair in bought for pair in pairs] == table[LABEL].to_numpy().tolist()
 
 
 def test_what_comes_after_the_window_is_not_seen(tables: Tables) -> None:
@@ -102,15 +98,15 @@ def test_what_comes_after_the_window_is_not_seen(tables: Tables) -> None:
     np.testing.assert_array_equal(matrix_of(one), matrix_of(other))
 
 
-def test_a_validation_window_keeps_every_candidate_and_targets_alone(tables: Tables) -> None:
+def test_a_validation_window_keeps_every_candidate(tables: Tables) -> None:
     table = examples_of(tables, replace(EVERYONE, sampled=False), negatives=1)
     groups, labels = table[GROUP].to_numpy(), table[LABEL].to_numpy()
     assert (np.bincount(groups)[np.unique(groups)] == 20).all()
-    assert set(labels.tolist()) == {0, 3}
+    assert set(labels.tolist()) == {0, 1}
 
 
 def test_without_chosen_users_there_are_no_rows(tables: Tables) -> None:
-    table = examples_of(tables, replace(EVERYONE, quotas=(-1.0, -1.0, -1.0)))
+    table = examples_of(tables, replace(EVERYONE, quota=NOBODY))
     assert len(table) == 0
     assert table.column_names == [GROUP, LABEL, *NAMES]
 

@@ -10,7 +10,7 @@ from recsys.config import TrainConfig
 from recsys.data.shop import UserPartition
 from recsys.histories import Histories
 from recsys.schema import DAY, PURCHASE, VIEW
-from recsys.training.windows import NOBODY, LabelWindow, chosen_users, label_windows, user_kinds, user_shares
+from recsys.training.windows import LabelWindow, chosen_users, has_label, label_windows, user_shares
 
 WINDOW = LabelWindow(age=0, start=100, end=200, sampled=True)
 
@@ -35,8 +35,8 @@ def chosen_ids(partitions: Sequence[UserPartition], window: LabelWindow, config:
     )
 
 
-def test_kinds_of_users() -> None:
-    """0 buys and 1 views in the window, both with history; 2 buys without one; 3 is gone, 4 comes later."""
+def test_who_has_a_label() -> None:
+    """0 buys with a history; 1 views, 2 has no history, 3 buys before and 4 after the window."""
     of = partition(
         (0, VIEW, 100),
         (0, PURCHASE, 200),
@@ -44,16 +44,14 @@ def test_kinds_of_users() -> None:
         (1, VIEW, 101),
         (2, PURCHASE, 101),
         (3, PURCHASE, 100),
+        (4, VIEW, 100),
         (4, PURCHASE, 201),
         n_users=5,
     )
-    target, other, new = user_kinds(of.histories, WINDOW, config_of())
-    assert np.flatnonzero(target).tolist() == [0]
-    assert np.flatnonzero(other).tolist() == [1]
-    assert np.flatnonzero(new).tolist() == [2]
+    assert has_label(of.histories, WINDOW, config_of()).tolist() == [True, False, False, False, False]
 
 
-def test_nobody_is_chosen_without_quotas() -> None:
+def test_nobody_is_chosen_without_a_quota() -> None:
     of = partition((0, VIEW, 100), (0, PURCHASE, 200), n_users=1)
     assert chosen_users(of, WINDOW, config_of()).tolist() == []
 
@@ -67,35 +65,23 @@ class TestSmallShop:
         [window] = label_windows(shop, [self.age], config_of(**examples), sampled=sampled)
         return window, ray.get(list(shop.partitions))
 
-    def of_kind(self, config: TrainConfig) -> list[np.ndarray]:
-        """Positions in the shop of the users of each kind, by their hash."""
+    def able(self, config: TrainConfig) -> list[int]:
+        """Ids of the users who have a label, by their hash."""
         window = LabelWindow(self.age, END - self.age * DAY, END - (self.age - 14) * DAY, sampled=True)
-        kinds = user_kinds(small_world().partition.histories, window, config)
-        shares = user_shares(small_world().partition, config)
-        return [np.flatnonzero(kind)[np.argsort(shares[kind])] for kind in kinds]
+        partition = small_world().partition
+        able = np.flatnonzero(has_label(partition.histories, window, config))
+        by_hash = able[np.argsort(user_shares(partition, config)[able])]
+        return partition.users.take(pa.array(by_hash)).to_pylist()
 
     def test_everyone_is_taken_where_there_is_room(self) -> None:
         window, partitions = self.windows(1)
-        targets, others, new = self.of_kind(config_of())
-        assert min(len(targets), len(others), len(new)) > 0
-        assert len(chosen_ids(partitions, window, config_of())) == len(targets) + len(others) + len(new)
+        assert chosen_ids(partitions, window, config_of()) == sorted(self.able(config_of()))
         assert (window.start, window.end) == (END - 42 * DAY, END - 28 * DAY)
 
-    def test_the_limit_goes_to_target_users_first(self) -> None:
-        config = config_of(max_users=20, max_new_share=0.1)
-        window, partitions = self.windows(1, max_users=20, max_new_share=0.1)
-        targets, _, new = self.of_kind(config)
-        expected = small_world().partition.users.take(pa.array([*targets[:18], *new[:2]])).to_pylist()
-        assert chosen_ids(partitions, window, config) == sorted(expected)
-
-    def test_new_users_may_be_left_out(self) -> None:
-        window, _ = self.windows(1, max_new_share=0)
-        assert window.quotas[2] == NOBODY
-
-    def test_other_events_count_only_if_they_have_a_grade(self) -> None:
-        assert self.windows(1, other_grade=0)[0].quotas[1] == NOBODY
-        assert self.windows(1, sampled=False)[0].quotas[1] == NOBODY
-        assert self.windows(1)[0].quotas[1] > 0
+    def test_beyond_the_limit_the_hash_decides(self) -> None:
+        config = config_of(max_users=20)
+        window, partitions = self.windows(1, max_users=20)
+        assert chosen_ids(partitions, window, config) == sorted(self.able(config)[:20])
 
     def test_a_validation_window_has_a_limit_of_its_own(self) -> None:
         config = config_of(validation_users=10, max_users=50)

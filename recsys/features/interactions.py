@@ -6,7 +6,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from recsys.histories import Histories, run_starts
+from recsys.histories import Histories, runs
 from recsys.ids import find
 from recsys.schema import CART, DAY, EVENT_TYPES, PURCHASE, UNKNOWN, VIEW, Config, EventWeights
 
@@ -81,9 +81,8 @@ def interactions(
     keys = rows * width + things
     order = np.argsort(keys, kind="stable")
     keys, events, times = keys[order], events[order], times[order]
-    starts = run_starts(keys)
+    starts, group = runs(keys)
     n = len(starts)
-    group = np.repeat(np.arange(n), np.diff(np.append(starts, len(keys))))
 
     kinds = len(EVENT_TYPES)
     counts = np.bincount(group * kinds + events, minlength=n * kinds).reshape(n, kinds)
@@ -116,10 +115,9 @@ def interactions(
 def rank_within(users: np.ndarray, score: np.ndarray, tie: np.ndarray) -> np.ndarray:
     """Position (0 = best) of each row among its user's rows by falling score, then rising `tie`; int64 (n,)."""
     order = np.lexsort((tie, -score, users))
-    starts = run_starts(users[order])
-    lengths = np.diff(np.append(starts, len(users)))
+    starts, group = runs(users[order])
     rank = np.empty(len(users), np.int64)
-    rank[order] = np.arange(len(users)) - np.repeat(starts, lengths)
+    rank[order] = np.arange(len(users)) - starts[group]
     return rank
 
 

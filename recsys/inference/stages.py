@@ -20,7 +20,7 @@ from recsys.models.snapshot import HistoryConfig
 from recsys.models.tables import Tables
 from recsys.registry.bundle import Bundle
 from recsys.retrieval.generator import CandidateConfig, Candidates, generate
-from recsys.schema import UNKNOWN, Config
+from recsys.schema import SOURCES, UNKNOWN, Config
 
 
 class InferenceConfig(Config):
@@ -65,13 +65,30 @@ class FactorStage:
 class RankStage:
     """Scores candidates by the ranker."""
 
-    def __init__(self, tables: Tables, ranker: Ranker) -> None:
+    def __init__(self, tables: Tables, ranker: Ranker, config: InferenceConfig) -> None:
         self._statistics = tables.statistics
+        self._config = config
         self.ranker = ranker
 
     def __call__(self, of: Profiles, candidates: Candidates) -> np.ndarray:
         """Raw scores, float64 (n_pairs,)."""
-        return self.ranker.predict(candidate_features(of, candidates, self._statistics))
+        raw = self.ranker.predict(candidate_features(of, candidates, self._statistics))
+        return with_newcomers(raw, of, candidates, self._config)
+
+
+def with_newcomers(raw: np.ndarray, of: Profiles, candidates: Candidates, config: InferenceConfig) -> np.ndarray:
+    """The ranker's raw scores, but -ln(position among the popular items) for users without events; float64 (n_pairs,).
+
+    Of them a ranker knows nothing that popularity does not; where data are few it ranked worse. Recent popularity
+    goes first, then all-time popularity. The logarithm, since hits fall about as 1 / position: log-odds like raw
+    scores.
+    """
+    new = of.histories.lengths[candidates.users] == 0
+    # Both sources score 1 / position.
+    recent, ever = (1 / candidates.scores[new, SOURCES.index(name)] for name in ("recent", "popular"))
+    scores = raw.copy()
+    scores[new] = -np.log(np.where(np.isnan(recent), config.candidates.popularity.size + ever, recent))
+    return scores
 
 
 def candidate_features(of: Profiles, candidates: Candidates, statistics: Statistics) -> np.ndarray:
@@ -104,7 +121,7 @@ class Recommender:
     def __init__(self, tables: Tables, ranker: Ranker, blend: Blend, config: InferenceConfig) -> None:
         self.candidates = CandidateStage(tables, config)
         self.factors = FactorStage(tables.factors)
-        self.rank = RankStage(tables, ranker)
+        self.rank = RankStage(tables, ranker, config)
         self.blend = blend
 
     @classmethod

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.histories import run_starts
+from recsys.histories import runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,7 @@ def summed(users: np.ndarray, items: np.ndarray, scores: np.ndarray, n_items: in
     keys = users.astype(np.int64) * n_items + items
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
-    starts = run_starts(keys)
-    group = np.repeat(np.arange(len(starts)), np.diff(np.append(starts, len(keys))))
+    starts, group = runs(keys)
     total = np.bincount(group, scores[order], minlength=len(starts))
     unique = keys[starts]
     return Scored(unique // n_items, (unique % n_items).astype(np.int32), total)

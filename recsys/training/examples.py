@@ -10,9 +10,10 @@ import ray
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
+from recsys.evaluation.metrics import belongs
 from recsys.features.definitions import NAMES
 from recsys.histories import Histories, ragged_indices
-from recsys.ids import find, hashes
+from recsys.ids import hashes
 from recsys.inference.stages import CandidateStage, candidate_features, chunks
 from recsys.models.ranking import RankingData
 from recsys.models.tables import Tables
@@ -88,7 +89,7 @@ def make_examples(partition: UserPartition, window: LabelWindow, tables: Tables,
         chunk = histories.take(users)
         of = stage.profile(chunk.until(window.start), window.start)
         candidates = stage(of)
-        label = grade(chunk.between(window.start, window.end), candidates.users, candidates.items, window, config)
+        label = hits(chunk.between(window.start, window.end), candidates.users, candidates.items, config)
         rows = _sample(candidates.users, candidates.items, label, user_hashes[users], window, config)
         kept = candidates.take(rows)
         groups.append(chosen[users[kept.users]])
@@ -99,18 +100,14 @@ def make_examples(partition: UserPartition, window: LabelWindow, tables: Tables,
     return pa.table({GROUP: np.concatenate(groups), LABEL: np.concatenate(labels), **columns})
 
 
-def grade(
-    after: Histories, users: np.ndarray, items: np.ndarray, window: LabelWindow, config: TrainConfig
-) -> np.ndarray:
-    """Relevance grades of (user, item) pairs by the events of the window, int8 (n_pairs,)."""
-    examples = config.examples
-    is_target = np.isin(after.events, config.target_codes)
-    grades = np.where(is_target, examples.target_grade, examples.other_grade if window.sampled else 0)
-    width = int(max(after.items.max(initial=0), items.max(initial=0))) + 1
-    keys, place = np.unique(after.rows * width + after.items, return_inverse=True)
-    best = np.zeros(len(keys) + 1, np.int8)  # the last place, of grade 0, is where UNKNOWN points
-    np.maximum.at(best, place, grades.astype(np.int8))
-    return best[find(keys, users * width + items)]
+def hits(after: Histories, users: np.ndarray, items: np.ndarray, config: TrainConfig) -> np.ndarray:
+    """Whether `after`, the events of a label window, has a target event of each (user, item); int8 (n_pairs,).
+
+    Other events are no weaker kind of success: a shop has a hundred views to a purchase, and a ranker that learns
+    from both follows the views.
+    """
+    targets = after.where(np.isin(after.events, config.target_codes))
+    return belongs(users, items, targets.offsets, targets.items).astype(np.int8)
 
 
 def _sample(

@@ -99,6 +99,7 @@ def choose(shop: ShopData, tables: TableRefs, plan: Plan, examples: Examples, co
     settings = config.ranker.model_copy(update={"seed": config.seed})
     ranker = train(join(examples, plan.train), held_out, NAMES, CATEGORICAL, settings, progress=_report_trees)
     cases = find_cases(shop, plan.valid, plan.horizon, config)
+    cases = cases.take(np.flatnonzero(cases.warm))  # users without a history are not ranked
     scored = score_users(cases.histories, tables[plan.valid], [ranker], cut(shop.end, plan.valid), config)
     labels = labels_of(scored, cases)
     lgb, mf = fit_calibration(scored.lgb[0], labels), fit_calibration(scored.mf, labels)

@@ -14,7 +14,7 @@ from recsys.data.tasks import run_tasks
 from recsys.evaluation import protocol
 from recsys.evaluation.protocol import TestCases
 from recsys.histories import Histories
-from recsys.inference.stages import CandidateStage, FactorStage, candidate_features, chunks
+from recsys.inference.stages import CandidateStage, FactorStage, candidate_features, chunks, with_newcomers
 from recsys.models.ranking import Ranker, ranker_from_text
 from recsys.models.tables import Tables
 
@@ -83,6 +83,7 @@ def score_chunk(
     of = stage.profile(histories, now)
     candidates = stage(of)
     features = candidate_features(of, candidates, tables.statistics)
-    lgb = [ranker_from_text(text, config.ranker.backend).predict(features) for text in rankers]
+    raw = (ranker_from_text(text, config.ranker.backend).predict(features) for text in rankers)
+    lgb = [with_newcomers(scores, of, candidates, config.inference) for scores in raw]
     mf, warm = FactorStage(tables.factors)(of.histories, candidates.users, candidates.items)
     return ScoredCandidates(candidates.users, candidates.items, candidates.scores, np.stack(lgb), mf, warm)
