@@ -1,5 +1,6 @@
 """The Serve application: which deployments there are, and how each scales."""
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 from ray import serve
@@ -18,20 +19,24 @@ TARGET_REQUESTS: Final = 16
 """Requests under way in a replica of the ingress, above which another one is started."""
 
 
+STAGES: Final = (CandidateReplica, FactorReplica, RankReplica)
+
+
 def build_app(settings: ServeSettings) -> serve.Application:
     """The deployment graph for these settings."""
+    return assemble(settings, STAGES, Ingress)
+
+
+def assemble(settings: ServeSettings, stages: Sequence[type[Any]], ingress: type[Any]) -> serve.Application:
+    """The graph made of these classes, of which a benchmark may put others in; stages: in the order of STAGES"""
     by_busy = {"policy": AutoscalingPolicy(policy_function=by_busy_share)}  # type: ignore[no-untyped-call]
-    stages = (
-        (CandidateReplica, "Candidates", settings.candidates),
-        (FactorReplica, "Factors", settings.factors),
-        (RankReplica, "Rank", settings.rank),
-    )
+    replicas = {"Candidates": settings.candidates, "Factors": settings.factors, "Rank": settings.rank}
     handles = [
-        _deploy(replica, name, _scaling(replicas, by_busy), settings).bind(settings)
-        for replica, name, replicas in (stages if settings.topology == "graph" else ())
+        _deploy(stage, name, _scaling(replicas[name], by_busy), settings).bind(settings)
+        for stage, name in (zip(stages, replicas, strict=True) if settings.topology == "graph" else ())
     ]
     scaling = _scaling(settings.ingress, {"target_ongoing_requests": TARGET_REQUESTS})
-    return _deploy(serve.ingress()(Ingress), "Ingress", scaling, settings).bind(settings, *handles)
+    return _deploy(serve.ingress()(ingress), "Ingress", scaling, settings).bind(settings, *handles)
 
 
 def _deploy(replica: type[Any], name: str, scaling: dict[str, Any], settings: ServeSettings) -> serve.Deployment:
