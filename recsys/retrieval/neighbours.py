@@ -6,12 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from recsys.histories import offsets_of, ragged_indices
+from recsys.histories import offsets_of, ragged_indices, run_starts
 from recsys.schema import UNKNOWN, Config
 
 BLOCK = 64
 """Query items in one matrix product; few enough that their scores stay in the processor's cache."""
 
+MANY = 8
+"""Times the neighbours wanted, above which the survivors of a block are cut to size at once."""
 
 STEP = np.float32(2**-10)
 """The widest step of float16 between 0 and 1."""
@@ -113,9 +115,12 @@ def mf_neighbours(
         scores = _unit(factors[rows[block]]) @ right
         own = np.flatnonzero(place[block] != UNKNOWN)
         scores[own, place[block[own]]] = 0
-        for query, cosines, floor in zip(block, scores, _floor(scores, config.per_item), strict=True):
-            column, best = _best(cosines, floor, config.per_item)
-            found.append((np.full(len(column), query), targets[column], best))
+        flat = np.flatnonzero(scores > _floor(scores, config.per_item)[:, None])
+        row, column = np.divmod(flat, len(targets))
+        best = scores.ravel()[flat].astype(np.float16)
+        if len(flat) > MANY * config.per_item * len(block):
+            row, column, best = _best(row, column, best, config.per_item)
+        found.append((block[row], targets[column], best))
     if not found:
         found.append((queries, queries, np.zeros(0, np.float16)))
     source, item, score = (np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -128,16 +133,21 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return (vectors / np.where(norms > 0, norms, 1)[:, None]).astype(np.float32)
 
 
-def _best(scores: np.ndarray, floor: np.float32, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Columns of the `count` best scores above the floor, ties by column, and those scores as float16.
+def _best(
+    row: np.ndarray, column: np.ndarray, scores: np.ndarray, count: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The `count` best entries of each row, ties by column; rows ascend, scores are positive float16.
 
-    Where all scores tie, every one of them passes the floor: what is kept must not pile up over the rows.
+    Where all scores tie every one of them passes the floor, and what is kept must not pile up over the blocks.
     """
-    column = np.flatnonzero(scores > floor)
-    # Positive floats order as their bits do, so that one number stands for score and column.
-    keys = (np.int64(2**16) - scores[column].astype(np.float16).view(np.uint16)) << 32 | column
-    keys = keys if len(keys) <= count else np.partition(keys, count)[:count]
-    return keys & (2**32 - 1), (2**16 - (keys >> 32)).astype(np.uint16).view(np.float16)
+    # Positive floats order as their bits do, so one number stands for score and column.
+    keys = (np.int64(2**16) - scores.view(np.uint16)) << 32 | column
+    borders = run_starts(row)
+    parts = np.split(keys, borders[1:])
+    kept = [part if len(part) <= count else np.partition(part, count)[:count] for part in parts]
+    keys = np.concatenate(kept)
+    bits = (2**16 - (keys >> 32)).astype(np.uint16)
+    return np.repeat(row[borders], [len(part) for part in kept]), keys & (2**32 - 1), bits.view(np.float16)
 
 
 def _floor(scores: np.ndarray, count: int) -> np.ndarray:
