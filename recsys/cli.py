@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import reprlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +13,8 @@ from recsys.data.sources import resolve
 from recsys.data.tasks import start_ray
 from recsys.errors import ConfigError
 from recsys.inference.batch import recommend
-from recsys.registry.store import Store, open_store
+from recsys.inference.stages import check_version
+from recsys.registry.store import Store, Version, open_store
 from recsys.training.pipeline import run
 
 
@@ -48,8 +50,10 @@ def train_main(arguments: Sequence[str] | None = None) -> int:
         in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
         registry = _lasting(options.registry, "--registry", in_job)
         store = open_store(registry)
-        work = options.work or Path(f"{registry}-work")
+        work = options.work or Path(f"{Path(registry)}-work")
+        _lasting(str(work), "--work", in_job)
         source = resolve(_lasting_source(options.data, in_job), work)
+        store.prepare()
         start_ray()
         version = run(source, store, config, work, int(time.time() * 1000))
         console.line(f"published {version}")
@@ -110,20 +114,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _models(store: Store, options: argparse.Namespace) -> None:
     if options.action == "promote":
-        store.promote(options.version)
+        store.promote(options.version, check_version)
     elif options.action == "rollback":
-        console.line(f"rolled back to {store.rollback()}")
+        console.line(f"rolled back to {store.rollback(check_version)}")
     current = store.production()
-    rows = []
-    for version in store.versions():
-        headline = version.summary.get("headline", {})
-        shown = ", ".join(f"{name} {value:.4f}" for name, value in headline.items() if value is not None)
-        rows.append(
-            [
-                "*" if version.name == current else "",
-                version.name,
-                version.created,
-                shown or version.summary.get("broken", ""),
-            ]
-        )
+    rows = [
+        ["*" if version.name == current else "", version.name, version.created, _headline(version)]
+        for version in store.versions()
+    ]
     console.table(["production", "version", "created", "evaluated model"], rows)
+
+
+def _headline(version: Version) -> str:
+    """A few metrics of a version, or what is wrong with it."""
+    if "broken" in version.summary:
+        return str(version.summary["broken"])
+    headline = version.summary.get("headline", {})
+    if not isinstance(headline, dict) or not all(isinstance(value, int | float | None) for value in headline.values()):
+        return f"broken: its headline is no table of numbers: {reprlib.repr(headline)}"
+    return ", ".join(f"{name} {value:.4f}" for name, value in headline.items() if value is not None)

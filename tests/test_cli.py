@@ -1,3 +1,4 @@
+import json
 import shutil
 import subprocess
 import sys
@@ -30,8 +31,18 @@ def two_versions(trained: Trained, tmp_path: Path) -> Path:
     registry = tmp_path / "registry"
     shutil.copytree(trained.registry, registry)
     store = FolderStore(registry)
-    store.publish(lambda folder: shutil.copytree(trained.path, folder, dirs_exist_ok=True) and None, "next")
+
+    def fill(folder: Path) -> None:
+        shutil.copytree(trained.path, folder, dirs_exist_ok=True)
+        edit_manifest(folder, version="next")
+
+    store.publish(fill, "next")
     return registry
+
+
+def edit_manifest(folder: Path, **changes: object) -> None:
+    path = folder / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
 Refused = Callable[..., str]
@@ -242,6 +253,48 @@ def test_models_errors(two_versions: Path, tmp_path: Path, capfd: pytest.Capture
         [line] = capfd.readouterr().err.splitlines()
         assert line.startswith("error: ")
         assert message in line
+
+
+@pytest.mark.parametrize("changes", [{"version": "other"}, {"inference": {"memory": 3}}])
+def test_an_unusable_version_is_not_put_into_production(
+    changes: dict[str, object], trained: Trained, two_versions: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    edit_manifest(two_versions / "versions" / "next", **changes)
+    assert cli.main(["models", "promote", "next", "--registry", str(two_versions)]) == 2
+    assert next(iter(changes)) in capfd.readouterr().err
+    store = FolderStore(two_versions)
+    store.promote("next")
+    store.promote(trained.version)
+    assert cli.main(["models", "rollback", "--registry", str(two_versions)]) == 2
+    assert store.production() == trained.version
+
+
+@pytest.mark.parametrize("headline", ["[1, 2]", '{"ndcg": "high"}', "[" * 100_000])
+def test_a_junk_version_is_listed_as_broken(headline: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    junk = tmp_path / "versions" / "junk"
+    junk.mkdir(parents=True)
+    (junk / "manifest.json").write_text('{"format": 1, "files": {}, "headline": ' + headline + "}")
+    assert cli.main(["models", "list", "--registry", str(tmp_path)]) == 0
+    [line] = [line for line in capfd.readouterr().out.splitlines() if "junk" in line]
+    assert "broken" in line or "not JSON" in line
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_training_does_not_start_without_a_registry_to_write_to(
+    trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "registry").write_text("a file")
+    assert cli.train_main(train_arguments(trained.data, tmp_path / "registry")) == 2
+    [line] = capfd.readouterr().err.splitlines()
+    assert "cannot write to a registry" in line
+
+
+def test_the_work_folder_of_a_job(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert cli.train_main(["--registry", str(tmp_path / "registry"), "--work", "work"]) == 2
+    assert "--work work" in capfd.readouterr().err
 
 
 def test_an_empty_registry_lists_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -187,6 +187,22 @@ def test_parquet_without_rows(tmp_path: Path) -> None:
     assert read(tmp_path / "x.parquet", "a") == ([], [], [])
 
 
+def test_parquet_text_that_is_not_utf8(tmp_path: Path) -> None:
+    texts = pa.array([b"a", b"\xff"]).view(pa.string())
+    pq.write_table(pa.table({"a": texts}), tmp_path / "x.parquet")
+    rows, _, [(_, text, reason)] = read(tmp_path / "x.parquet", "a")
+    assert rows == []
+    assert "x.parquet" in text
+    assert "column 'a' of type string: " in text
+    assert reason == UNREADABLE
+
+
+def test_parquet_column_of_half_floats(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": np.float16([1, 2])}), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=r"x\.parquet: column 'a' has type halffloat; expected"):
+        pieces_of(tmp_path / "x.parquet", ["a"])
+
+
 def test_parquet_column_of_lists(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [[1], [2]]}), tmp_path / "x.parquet")
     with pytest.raises(DataError, match=r"column 'a' has type list<.*>; expected numbers, text or timestamps"):

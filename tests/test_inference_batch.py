@@ -1,3 +1,4 @@
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
@@ -105,9 +106,36 @@ def test_a_broken_version_is_refused(tmp_path: Path) -> None:
         recommend(tmp_path, users_file(tmp_path, [1]), 5, tmp_path / "out.parquet")
 
 
-def test_n_is_positive(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="n is 0"):
-        recommend(tmp_path, users_file(tmp_path, [1]), 0, tmp_path / "out.parquet")
+@pytest.mark.parametrize("n", [0, 1001])
+def test_n_is_bounded(tmp_path: Path, n: int) -> None:
+    with pytest.raises(DataError, match=f"n is {n}; expected 1 to 1000"):
+        recommend(tmp_path, users_file(tmp_path, [1]), n, tmp_path / "out.parquet")
+
+
+def test_the_output_must_be_a_file(tmp_path: Path) -> None:
+    users = users_file(tmp_path, [1])
+    with pytest.raises(DataError, match="is a folder"):
+        recommend(tmp_path, users, 5, tmp_path)
+    with pytest.raises(DataError, match=f"{users} is not a folder"):
+        recommend(tmp_path, users, 5, users / "new" / "out.parquet")
+
+
+@pytest.mark.parametrize("spelled", ["0001000", "+1007", "1e3"])
+def test_integers_are_spelled_as_in_training(tmp_path: Path, spelled: str) -> None:
+    path = tmp_path / "users.csv"
+    path.write_text(f"visitorid\n7\n{spelled}\n")
+    with pytest.raises(DataError, match=f"row 3: visitorid is '{re.escape(spelled)}'"):
+        read_users(path, "int64")
+
+
+def test_nothing_is_left_of_a_run_that_fails(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pyarrow.parquet.ParquetWriter.write_table", fail)
+    with pytest.raises(OSError, match="No space"):
+        recommend(trained.path, users_file(tmp_path, [1]), 5, tmp_path / "out.parquet")
+    assert not list(tmp_path.glob("out.parquet*"))
 
 
 def test_users_are_read_once_each_in_their_order(tmp_path: Path) -> None:

@@ -56,6 +56,14 @@ def test_round_trip(folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["ranker.txt", "arrays"])
+def test_links_are_refused(folder: Path, tmp_path: Path, name: str) -> None:
+    elsewhere = (folder / name).rename(tmp_path / "elsewhere")
+    (folder / name).symlink_to(elsewhere)
+    with pytest.raises(RegistryError, match="links are not followed"):
+        Artifact.open(folder)
+
+
 def test_created_is_kept_if_given(folder: Path, tmp_path: Path) -> None:
     assert Artifact.open(folder).manifest["created"].endswith("+00:00")
     write(tmp_path / "other", {}, {}, {}, {"created": "2015-09-18"})

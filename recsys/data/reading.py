@@ -57,7 +57,7 @@ def pieces_of(path: Path, columns: Sequence[str]) -> list[Piece]:
     """Cut a file into pieces; DataError where it is unreadable, empty or lacks one of `columns`."""
     try:
         return _parquet_pieces(path, columns) if path.suffix == ".parquet" else _csv_pieces(path, columns)
-    except (OSError, pa.ArrowInvalid, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
         raise _unreadable(path, error) from error
 
 
@@ -72,7 +72,7 @@ def read_piece(piece: Piece, columns: Sequence[str]) -> Iterator[Chunk]:
             yield from _read_parquet(piece, columns)
         else:
             yield from _read_csv(piece, columns)
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException) as error:
         empty = pa.table([pa.array([], pa.string())] * len(columns), names=list(columns))
         yield Chunk(empty, np.zeros(0, np.int64), [(0, str(_unreadable(Path(piece.path), error)), UNREADABLE)])
 
@@ -259,9 +259,19 @@ def _read_parquet(piece: Piece, columns: Sequence[str]) -> Iterator[Chunk]:
     file = pq.ParquetFile(piece.path)
     groups = range(piece.start, piece.stop)
     for batch in file.iter_batches(CHUNK_ROWS, row_groups=groups, columns=list(columns), use_threads=False):
+        for name in columns:
+            _check_values(name, batch.column(name))
         texts = [as_text(batch.column(name)) for name in columns]
         yield Chunk(pa.table(texts, names=list(columns)), np.arange(before, before + len(batch)), [])
         before += len(batch)
+
+
+def _check_values(name: str, column: pa.Array) -> None:
+    """Raises ArrowInvalid where a text is not UTF-8, which nobody looks at when a Parquet file is read."""
+    try:
+        column.validate(full=True)
+    except pa.ArrowInvalid as error:
+        raise pa.ArrowInvalid(f"column {name!r} of type {column.type}: {error}") from error
 
 
 def _is_plain(kind: pa.DataType) -> bool:
@@ -269,7 +279,8 @@ def _is_plain(kind: pa.DataType) -> bool:
         return _is_plain(kind.value_type)
     tests = (
         pa.types.is_integer,
-        pa.types.is_floating,
+        pa.types.is_float32,
+        pa.types.is_float64,
         pa.types.is_boolean,
         pa.types.is_string,
         pa.types.is_large_string,

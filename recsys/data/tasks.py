@@ -1,15 +1,20 @@
 """How this layer runs on Ray: blocks read by Ray Data, named tasks over them."""
 
 import logging
+import os
+import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 import ray
+from ray.exceptions import AuthenticationError
 
 from recsys.data.reading import Piece
+from recsys.errors import ConfigError
 
+CONNECT_SECONDS = 5
 MAX_RETRIES = 10
 """A task whose worker dies runs again, on the same blocks."""
 
@@ -57,9 +62,28 @@ def run_split_tasks(
     return [list(part) for part in zip(*rows, strict=True)]
 
 
+def _check_listener(address: str) -> None:
+    """Raises ConfigError where nothing listens at host:port, which Ray finds out after minutes, ending the process."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"RAY_ADDRESS={address!r}: no Ray cluster answers there: {error}") from error
+
+
 def start_ray() -> None:
-    """Join the cluster that the environment names, or start Ray here."""
+    """Join the cluster that the environment names, or start Ray here; raises ConfigError where it cannot be joined."""
     if not ray.is_initialized():
-        ray.init(log_to_driver=False, logging_level=logging.WARNING)
+        address = os.environ.get("RAY_ADDRESS", "")
+        _check_listener(address)
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.WARNING)
+        except (ConnectionError, ValueError, RuntimeError, AuthenticationError) as error:
+            raise ConfigError(
+                f"Ray cannot be started or joined with RAY_ADDRESS={address!r} and RAY_AUTH_MODE="
+                f"{os.environ.get('RAY_AUTH_MODE', '')!r} (token: RAY_AUTH_TOKEN or ~/.ray/auth_token): {error}"
+            ) from error
     ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
     logging.getLogger("ray.data").setLevel(logging.WARNING)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
+from recsys.data.validate import integers
 from recsys.errors import DataError
 from recsys.ids import IdKind
 from recsys.inference.stages import Recommender
@@ -17,6 +18,8 @@ from recsys.registry import bundle
 from recsys.registry.bundle import Bundle
 from recsys.schema import ITEM, LGB_SCORE, MF_SCORE, RANK, SCORE, USER
 
+MAX_N = 1000
+"""Recommendations to a user at most; there are no more candidates."""
 BLOCK = 500
 """Users that one call of the stages handles."""
 
@@ -29,8 +32,9 @@ def recommend(version: Path, users: Path, n: int, out: Path) -> int:
     number of users.
     Raises DataError for a file that cannot be used, RegistryError for a broken version.
     """
-    if n < 1:
-        raise DataError(f"n is {n}; expected 1 or more")
+    if not 1 <= n <= MAX_N:
+        raise DataError(f"n is {n}; expected 1 to {MAX_N}")
+    _check_out(out)
     checked = bundle.read(version)
     schema = _schema(checked.snapshot.users.kind, checked.items.kind)
     ids = read_users(users, checked.snapshot.users.kind)
@@ -48,13 +52,23 @@ def recommend(version: Path, users: Path, n: int, out: Path) -> int:
     blocks = dataset.to_arrow_refs()
     out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out.with_name(f"{out.name}.unfinished")
-    with pq.ParquetWriter(unfinished, schema) as writer:
-        for block in blocks:
-            rows = ray.get(block)
-            if len(rows):  # a block of nobody has no columns either
-                writer.write_table(rows.cast(schema))
-    unfinished.replace(out)
+    try:
+        with pq.ParquetWriter(unfinished, schema) as writer:
+            for block in blocks:
+                rows = ray.get(block)
+                if len(rows):  # a block of nobody has no columns either
+                    writer.write_table(rows.cast(schema))
+        unfinished.replace(out)
+    finally:
+        unfinished.unlink(missing_ok=True)
     return len(ids)
+
+
+def _check_out(out: Path) -> None:
+    if out.is_dir():
+        raise DataError(f"{out} is a folder; expected a Parquet file to write")
+    if odd := next((folder for folder in out.parents if folder.exists() and not folder.is_dir()), None):
+        raise DataError(f"{out} cannot be written: {odd} is not a folder")
 
 
 def recommend_to(users: pa.Array, opened: Bundle, recommender: Recommender, n: int) -> pa.Table:
@@ -87,6 +101,8 @@ def read_users(path: Path, kind: IdKind) -> pa.Array:
 
     Raises DataError that names the file and, for an id of the wrong type, its row.
     """
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; expected a CSV file with a column {USER}")
     try:
         frame = pl.read_csv(path, infer_schema=False)
     except OSError as error:
@@ -96,7 +112,11 @@ def read_users(path: Path, kind: IdKind) -> pa.Array:
     if USER not in frame.columns:
         raise DataError(f"{path}: no column {USER}; found {', '.join(frame.columns)}")
     column = frame[USER].str.strip_chars()
-    ids = column.cast(pl.Int64, strict=False) if kind == "int64" else column.replace("", None)
+    if kind == "int64":  # spelled as training demands, since 007 may be somebody else
+        numbers, spelled = integers(column.to_arrow())
+        ids = pl.Series(USER, numbers).set(pl.Series(~spelled), None)
+    else:
+        ids = column.replace("", None)
     if ids.null_count():
         row = int(ids.is_null().arg_max() or 0)
         raise DataError(f"{path}, row {row + 2}: {USER} is {column[row]!r}; expected an id of type {kind}")

@@ -5,9 +5,12 @@ The same classes run in batch recommendation, in evaluation and in the service, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+from pydantic import ValidationError
 
+from recsys.errors import RegistryError
 from recsys.features.build import build
 from recsys.features.interactions import InteractionConfig, rank_within
 from recsys.features.profiles import Profiles, profiles
@@ -18,6 +21,7 @@ from recsys.models.hybrid import Blend
 from recsys.models.ranking import Ranker
 from recsys.models.snapshot import HistoryConfig
 from recsys.models.tables import Tables
+from recsys.registry import bundle
 from recsys.registry.bundle import Bundle
 from recsys.retrieval.generator import CandidateConfig, Candidates, generate
 from recsys.schema import SOURCES, UNKNOWN, Config
@@ -126,8 +130,13 @@ class Recommender:
 
     @classmethod
     def of(cls, opened: Bundle) -> "Recommender":
-        """Over a version, with its own settings and blend."""
-        config = InferenceConfig.model_validate(opened.about.inference)
+        """Over a version, with its own settings and blend; raises RegistryError where this code has other settings."""
+        try:
+            config = InferenceConfig.model_validate(opened.about.inference)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, ("inference", *first["loc"])))
+            raise RegistryError(f"version {opened.version}: manifest entry {where}: {first['msg']}") from error
         return cls(opened.tables, opened.ranker, opened.about.blend, config)
 
     def __call__(self, histories: Histories, now: int, n: int) -> Recommendations:
@@ -136,6 +145,14 @@ class Recommender:
         candidates = self.candidates(of)
         mf_raw, warm = self.factors(of.histories, candidates.users, candidates.items)
         return select(candidates, self.rank(of, candidates), mf_raw, warm, self.blend, n)
+
+
+def check_version(directory: Path) -> None:
+    """The check of promotions: raises RecsysError unless recommendations can be made from the version in a folder."""
+    opened = bundle.read(directory)
+    if opened.version != directory.name:
+        raise RegistryError(f"{directory}: its manifest is of version {opened.version!r}, expected the folder's name")
+    Recommender.of(opened)
 
 
 def select(

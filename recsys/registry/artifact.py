@@ -167,10 +167,12 @@ class Artifact:
         Raises RegistryError that names the file, what was expected and what was found.
         """
         content, files = read_manifest(directory)
-        paths = [directory / name for name in files]
-        for path, expected in zip(paths, files.values(), strict=True):
+        root, paths = directory.resolve(), [directory / name for name in files]
+        for (name, expected), path in zip(files.items(), paths, strict=True):
             if not path.is_file():
                 raise RegistryError(f"{path} is missing; the manifest lists it")
+            if path.resolve() != root / name:
+                raise RegistryError(f"{path} leads to {path.resolve()}; links are not followed inside an artifact")
             if (size := path.stat().st_size) != expected.bytes:
                 raise RegistryError(f"{path} has {size} bytes, expected {expected.bytes}")
         if verify:
@@ -227,6 +229,8 @@ def read_manifest(directory: Path) -> tuple[dict[str, Any], dict[str, _File]]:
         text = path.read_bytes()
     except FileNotFoundError:
         raise RegistryError(f"{directory} is no artifact: it has no {MANIFEST}") from None
+    except OSError as error:
+        raise RegistryError(f"{path} cannot be read: {error.strerror}") from error
     try:
         content = json.loads(text)
         return content, _Manifest.model_validate(content).files
@@ -234,5 +238,5 @@ def read_manifest(directory: Path) -> tuple[dict[str, Any], dict[str, _File]]:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "top level"
         raise RegistryError(f"{path}, {where}: {first['msg']}, found {first.get('input')!r:.100}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RegistryError(f"{path} is not JSON: {error}") from error

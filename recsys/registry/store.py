@@ -45,17 +45,24 @@ class Version:
     summary: Mapping[str, Any]
 
 
+Check = Callable[[Path], object]
+"""Raises RecsysError where the version in a folder cannot be used."""
+
+
 class Store(Protocol):
     """What a registry does, wherever it lies. Every method raises RegistryError."""
 
     def publish(self, fill: Callable[[Path], None], version: str | None = None) -> str:
         """Make a version of what `fill` writes into the folder it is given, whose name is the version's."""
 
-    def promote(self, version: str) -> None:
-        """Put a version into production, once its files are found unharmed."""
+    def prepare(self) -> None:
+        """Make the registry where there is none yet, and find out whether it can be written to."""
 
-    def rollback(self) -> str:
-        """Put back the version that was in production before; the one now in production."""
+    def promote(self, version: str, check: Check = Artifact.open) -> None:
+        """Put a version into production, once `check` finds its folder in order; by default its files' hashes."""
+
+    def rollback(self, check: Check = Artifact.open) -> str:
+        """Put back the version that was in production before, checked as in `promote`; the one now in production."""
 
     def production(self) -> str | None:
         """The version in production, if any."""
@@ -110,11 +117,7 @@ class FolderStore:
         target = self._versions / version
         if target.exists():
             raise RegistryError(f"version {version} exists already in {self.root}; versions never change")
-        try:
-            for folder in (self._versions, self._staging):
-                folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise RegistryError(f"cannot make a registry at {self.root}: {error}") from error
+        self.prepare()
         self._sweep()
         work = Path(tempfile.mkdtemp(dir=self._staging))
         try:
@@ -132,8 +135,16 @@ class FolderStore:
             shutil.rmtree(work, ignore_errors=True)
         return version
 
-    def promote(self, version: str) -> None:
-        Artifact.open(self.path(version))
+    def prepare(self) -> None:
+        try:
+            for folder in (self._versions, self._staging):
+                folder.mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise RegistryError(f"cannot make a registry at {self.root}: {error}") from error
+
+    def promote(self, version: str, check: Check = Artifact.open) -> None:
+        check(self.path(version))
         with self._locked():
             pointer = self._read()
             if pointer is None:
@@ -141,7 +152,7 @@ class FolderStore:
             elif pointer.version != version:
                 self._write(_Pointer(version=version, history=(*pointer.history, pointer.version)))
 
-    def rollback(self) -> str:
+    def rollback(self, check: Check = Artifact.open) -> str:
         with self._locked():
             pointer = self._read()
             if pointer is None or not pointer.history:
@@ -150,7 +161,7 @@ class FolderStore:
                     f"{pointer.version if pointer else 'now'}; {self._listing()}"
                 )
             *history, version = pointer.history
-            Artifact.open(self.path(version))
+            check(self.path(version))
             self._write(_Pointer(version=version, history=tuple(history)))
         return version
 

@@ -12,6 +12,7 @@ from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
 from recsys.data.tasks import run_tasks
 from recsys.features.definitions import NAMES
+from recsys.inference.stages import check_version
 from recsys.models.hybrid import Blend
 from recsys.models.ranking import Ranker
 from recsys.models.snapshot import HistoryConfig, Snapshot, SnapshotPart, assemble, snapshot_part
@@ -30,7 +31,7 @@ def publish(
     store: Store,
     config: TrainConfig,
 ) -> str:
-    """Write the bundle, publish it and put it into production; returns the version."""
+    """Write the bundle, publish it and, once it was read back, put it into production; returns the version."""
     category = ray.put(tables.statistics.category)
     calls = [(partition, category, config.inference.history) for partition in shop.partitions]
     parts: list[SnapshotPart] = ray.get(run_tasks(partition_snapshot, "cut histories to size", calls))
@@ -46,7 +47,7 @@ def publish(
         write(bundle, folder, texts)
 
     version = store.publish(fill)
-    store.promote(version)
+    store.promote(version, check_version)
     return version
 
 
