@@ -87,3 +87,10 @@ def start_ray() -> None:
             ) from error
     ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    # Both say what is meant to be so: no bars outside a terminal, and all CPUs at work when a dataset starts.
+    logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
+    logging.getLogger("ray.data.dataset").addFilter(_not_about_busy_cpus)
+
+
+def _not_about_busy_cpus(record: logging.LogRecord) -> bool:
+    return "does not have any available CPUs" not in record.getMessage()

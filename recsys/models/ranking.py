@@ -228,9 +228,10 @@ def _dataset(
         feature_name=list(feature_names),
         categorical_feature=list(categorical),
         reference=reference,
-        params={"max_bin": config.max_bin, "verbosity": -1, "num_threads": config.threads},
+        # One thread: OpenMP's workers have a log level of their own and would warn of sparse category codes on stdout.
+        params={"max_bin": config.max_bin, "verbosity": -1, "num_threads": 1},
         free_raw_data=True,
-    )
+    ).construct()
 
 
 def _without_negatives(features: np.ndarray, columns: list[int]) -> np.ndarray:
