@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Annotated, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
 from recsys.errors import DataError
 from recsys.evaluation import metrics
@@ -23,13 +23,15 @@ BOOTSTRAP_SEED: Final = 0
 Row = dict[str, str | int | float | None]
 """A line of the metrics table; None where a figure is undefined, since JSON has no nan."""
 
+CutOff = Annotated[int, Field(ge=1, le=1000)]
+
 
 class EvaluationConfig(Config):
     """How a trained recommender is judged on the newest events."""
 
     test_days: int = Field(14, ge=1, description="Length of the test window at the end of the data, in days.")
-    k: int = Field(10, ge=1, description="Cut-off of the headline metrics.")
-    ks: tuple[PositiveInt, ...] = Field((1, 5, 10, 20), description="Further cut-offs to report.")
+    k: CutOff = Field(10, description="Cut-off of the headline metrics.")
+    ks: tuple[CutOff, ...] = Field((1, 5, 10, 20), description="Further cut-offs to report.")
     max_users: int = Field(5000, ge=1, description="Test users to draw where there are more.")
     bootstrap_samples: int = Field(1000, ge=100, description="Resamples of users behind an interval.")
     confidence: float = Field(0.95, gt=0, lt=1, description="Confidence level of the intervals.")
