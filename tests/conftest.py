@@ -3,6 +3,7 @@
 import logging
 import os
 import secrets
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,13 @@ import pytest
 from recsys.serving.settings import FAST
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def free_port() -> int:
+    with socket.socket() as opened:
+        opened.bind(("127.0.0.1", 0))
+        return int(opened.getsockname()[1])
+
 
 # Set before anything imports ray, polars or numpy: each of them reads its variables once. Processes that
 # tests start inherit them. The token keeps authentication on without a file in the home folder.
@@ -23,6 +31,8 @@ os.environ |= FAST | {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+    "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
+    "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "OMP_NUM_THREADS": "2",
     "OPENBLAS_NUM_THREADS": "1",  # implicit warns otherwise, and warnings are errors

@@ -1,7 +1,6 @@
 """A small shop in the Retailrocket format, the same every time, and a model trained on it once."""
 
 import json
-import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -401,12 +400,6 @@ def _train(folder: Path) -> Trained:
     if cli.train_main(train_arguments(data, registry)):
         raise RuntimeError("training on the small shop failed; its error is on stderr")
     return Trained(data, registry)
-
-
-def free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return int(opened.getsockname()[1])
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:

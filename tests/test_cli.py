@@ -286,7 +286,7 @@ def test_training_does_not_start_without_a_registry_to_write_to(
     (tmp_path / "registry").write_text("a file")
     assert cli.train_main(train_arguments(trained.data, tmp_path / "registry")) == 2
     [line] = capfd.readouterr().err.splitlines()
-    assert "cannot write to a registry" in line
+    assert "cannot make a registry" in line
 
 
 def test_the_work_folder_of_a_job(

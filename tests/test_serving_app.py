@@ -13,10 +13,11 @@ from typing import Any, cast
 import pytest
 import shops
 import yaml
+from conftest import free_port
 from pydantic import ValidationError
 from ray.serve.config import AutoscalingContext
 from ray.serve.schema import ServeDeploySchema
-from shops import free_port, wait_until
+from shops import wait_until
 
 from recsys.serving.app import build_app
 from recsys.serving.deployments import TARGET_BUSY, by_busy_share
@@ -90,6 +91,7 @@ def serve_app(*arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
+        env=os.environ | {f"RAY_SERVE_HAPROXY_{name}_PORT": str(free_port()) for name in ("METRICS", "STATS")},
         start_new_session=True,
     )
 
@@ -107,8 +109,9 @@ def test_what_cannot_be_served_is_one_line(arguments: tuple[str, ...], named: st
     assert named in line
 
 
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_the_script_serves_until_it_is_told_to_stop(
-    ray_session: None, tmp_path_factory: pytest.TempPathFactory
+    stop: signal.Signals, ray_session: None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     trained, port = shops.trained(tmp_path_factory), free_port()
 
@@ -128,7 +131,7 @@ def test_the_script_serves_until_it_is_told_to_stop(
         try:
             address = process.stdout.readline() if process.stdout else ""
             wait_until(healthy, seconds=60)
-            os.kill(process.pid, signal.SIGINT)
+            os.kill(process.pid, stop)
             _, err = process.communicate(timeout=80)
         finally:
             process.kill()

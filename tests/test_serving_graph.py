@@ -17,8 +17,9 @@ import numpy as np
 import pytest
 import ray
 import shops
+from conftest import free_port
 from ray import serve
-from shops import USERS, free_port, user_id, wait_until
+from shops import USERS, user_id, wait_until
 
 from recsys.inference.stages import Recommender
 from recsys.registry import bundle

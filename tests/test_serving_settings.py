@@ -13,7 +13,7 @@ def test_replicas_are_a_number_or_a_range(given: Any, meant: tuple[int, int]) ->
 
 @pytest.mark.parametrize("given", ["", "0", "-1", "4-1", "0-3", "1-", "many", "1.5", "1-2-3", None, True])
 def test_other_replicas_are_refused(given: Any) -> None:
-    with pytest.raises(ValidationError, match="replica"):
+    with pytest.raises(ValidationError, match=r"replica|not accepted"):
         ServeSettings(candidates=given)
 
 

@@ -170,22 +170,20 @@ def train(
     and for settings that LightGBM refuses.
     """
     _check(data, "training", feature_names, categorical, config)
-    train_set = _dataset(data, feature_names, categorical, config)
-    callbacks: list[Callable[..., Any]] = []
-    valid_sets = []
     if valid is not None:
         _check(valid, "validation", feature_names, categorical, config)
-        valid_sets.append(_dataset(valid, feature_names, categorical, config, train_set))
-        if n_trees is None:
-            callbacks.append(lightgbm.early_stopping(config.early_stopping_rounds, verbose=False))
+    callbacks: list[Callable[..., Any]] = []
+    if valid is not None and n_trees is None:
+        callbacks.append(lightgbm.early_stopping(config.early_stopping_rounds, verbose=False))
     if progress is not None:
         callbacks.append(_reporter(progress))
     try:
+        train_set = _dataset(data, feature_names, categorical, config)
         booster = lightgbm.train(
             _parameters(config),
             train_set,
             num_boost_round=n_trees or config.max_trees,
-            valid_sets=valid_sets,
+            valid_sets=[] if valid is None else [_dataset(valid, feature_names, categorical, config, train_set)],
             callbacks=callbacks,
         )
     except lightgbm.basic.LightGBMError as error:
@@ -229,7 +227,7 @@ def _dataset(
         categorical_feature=list(categorical),
         reference=reference,
         # One thread: OpenMP's workers have a log level of their own and would warn of sparse category codes on stdout.
-        params={"max_bin": config.max_bin, "verbosity": -1, "num_threads": 1},
+        params=_parameters(config) | {"num_threads": 1},
         free_raw_data=True,
     ).construct()
 

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 import threading
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from ray import serve
 from recsys import console
 from recsys.config import parse_config, with_settings
 from recsys.data.tasks import start_ray
+from recsys.errors import ConfigError
 from recsys.registry.store import open_store
 from recsys.serving.app import QUIET, build_app
 from recsys.serving.settings import FAST, ServeSettings
@@ -55,13 +57,23 @@ def in_fast_environment() -> None:
 def start(settings: ServeSettings, host: str, port: int) -> None:
     """Bring the service up on this Ray cluster, or on one of its own."""
     start_ray()
-    serve.start(http_options={"host": host, "port": port}, logging_config=QUIET)
+    try:
+        serve.start(http_options={"host": host, "port": port}, logging_config=QUIET)
+    except RuntimeError as error:
+        if "Address already in use" not in str(error):
+            raise
+        raise ConfigError(
+            f"port {port} or one of HAProxy's own, 9101 and 8404, is taken: by another service, or by a process "
+            "haproxy that a killed one has left behind"
+        ) from error
     serve.run(build_app(settings), name="recsys")
     console.line(f"recommendations at http://{host}:{port}/ (interface: /docs)")
 
 
 def serve_until_interrupted() -> None:
     """Wait for Ctrl-C or SIGTERM, then stop the service."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # set anew: a shell's background job starts with SIGINT ignored
+        signal.signal(number, signal.default_int_handler)
     try:
         threading.Event().wait()
     except KeyboardInterrupt:
