@@ -44,19 +44,10 @@ def test_build_keeps_the_best_and_breaks_ties_by_code():
     assert table.rows.tolist() == [0, 0, 2, 2]
 
 
-def test_of_gives_lists_in_the_order_asked_and_nothing_for_unknown():
-    table = Neighbours.build(np.array([0, 0, 1]), np.array([1, 2, 0]), np.float16([0.5, 0.25, 1]), 3, 5)
-    found = table.of(np.array([1, UNKNOWN, 2, 0, 0]))
-    assert found.lengths.tolist() == [1, 0, 0, 2, 2]
-    assert found.items.tolist() == [0, 1, 2, 1, 2]
-    assert found.scores.tolist() == [1, 0.5, 0.25, 0.5, 0.25]
-    assert len(table.of(np.zeros(0, np.int64))) == 0
-
-
 def test_an_empty_table():
     none = np.zeros(0, np.int64)
     table = Neighbours.build(none, none, np.zeros(0, np.float32), 3, 5)
-    assert table.of(np.array([0, 2])).items.tolist() == []
+    assert table.lengths.tolist() == [0, 0, 0]
 
 
 def some_rows(rng, n_items, n_known):

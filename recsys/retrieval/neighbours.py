@@ -70,13 +70,6 @@ class Neighbours:
         """The item that owns each entry as a position here, int64 (n_entries,)."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
-    def of(self, items: np.ndarray) -> "Neighbours":
-        """Lists of some items in the order given, empty where an item is UNKNOWN; items: int (n,)."""
-        starts = self.offsets[items]
-        lengths = np.where(items == UNKNOWN, 0, self.offsets[np.add(items, 1)] - starts)
-        index = ragged_indices(starts, lengths)
-        return Neighbours(offsets_of(lengths), self.items[index], self.scores[index])
-
     def arrays(self) -> dict[str, np.ndarray]:
         """The arrays to store, by name."""
         return {"offsets": self.offsets, "items": self.items, "scores": self.scores}
