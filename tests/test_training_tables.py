@@ -78,8 +78,8 @@ class Seen:
     def neighbours(self, table: Neighbours) -> dict[Any, Any]:
         lists = {}
         for code in np.flatnonzero(table.lengths):
-            mine = table.of(np.array([code]))
-            lists[self.shop.items[int(code)]] = self.items(mine.items), mine.scores.tobytes()
+            mine = slice(table.offsets[code], table.offsets[code + 1])
+            lists[self.shop.items[int(code)]] = self.items(table.items[mine]), table.scores[mine].tobytes()
         return lists
 
     def popularity(self) -> dict[str, Any]:
