@@ -75,14 +75,12 @@ def guarded(command: Callable[[], None]) -> int:
     except KeyboardInterrupt:
         error("interrupted")
         return INTERRUPTED
-    except Exception as problem:
+    except (RecsysError, OSError) as problem:
         cause = getattr(problem, "cause", problem)  # of Ray's errors, whose own text is the task's stack trace
-        if isinstance(cause, OSError):
-            error(_shortened(f"{cause.filename}: {cause.strerror}" if cause.filename else str(cause)))
-        elif isinstance(cause, RecsysError):
-            error(_shortened(str(cause)))
+        if isinstance(cause, OSError) and cause.filename:
+            error(_shortened(f"{cause.filename}: {cause.strerror}"))
         else:
-            raise
+            error(_shortened(str(cause)))
         return BAD_INPUT
     return 0
 
@@ -139,7 +137,8 @@ class _Structured(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            **{key: value for key, value in vars(record).items() if key not in _STANDARD},
+            # What begins with an underscore is a library's own, such as the time that Ray adds to every record.
+            **{k: value for k, value in vars(record).items() if k not in _STANDARD and not k.startswith("_")},
         }
         if record.exc_info:
             fields = {**fields, "exception": self.formatException(record.exc_info)}

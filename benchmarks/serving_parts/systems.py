@@ -13,6 +13,7 @@ from ray import serve
 
 from recsys import console
 from recsys.data.tasks import start_ray
+from recsys.errors import RegistryError
 from recsys.histories import Histories
 from recsys.registry.store import open_store
 from recsys.retrieval.generator import Candidates
@@ -22,6 +23,7 @@ from recsys.serving.app import QUIET, STAGES, assemble
 from recsys.serving.deployments import Ingress, StageReplica
 from recsys.serving.engine import LocalEngine
 from recsys.serving.events import SnapshotEvents
+from recsys.serving.messages import HttpError
 from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
 from recsys.serving.versions import Loaded, Versions
@@ -38,8 +40,9 @@ class CannedReplica(StageReplica):
 
     def __init__(self, settings: ServeSettings) -> None:
         super().__init__(settings)
-        loaded = self._versions.get(self._versions.held()[-1])
-        assert loaded is not None  # of what is held
+        loaded = self._versions.get("".join(self._versions.held()[-1:]))
+        if loaded is None:
+            raise RegistryError(f"{settings.registry} has no version to take ready answers from")
         self._answers = [self._answer(*canned(loaded, n_users)) for n_users in range(1, settings.max_batch + 1)]
 
     async def __call__(self, version: str, histories: Histories, *_: Any) -> Any:
@@ -85,7 +88,8 @@ class PlainService(Service):
 
     async def recommend(self, question: Question) -> Answer:
         answers = await self._answer_from(self._ready(), [question])
-        assert answers is not None  # only a stage elsewhere may lack the version
+        if answers is None:
+            raise HttpError(503, "the version is not held")
         [answer] = answers
         if isinstance(answer, BaseException):
             raise answer
