@@ -10,11 +10,9 @@ from recsys.schema import EVENT_TYPES
 
 def ragged_indices(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """The ranges [start, start + length) one after another; int64 (sum of lengths,)."""
-    total = int(lengths.sum())
-    if not total:
-        return np.zeros(0, np.int64)
-    before = np.cumsum(lengths) - lengths
-    return np.arange(total, dtype=np.int64) + np.repeat(starts - before, lengths)
+    ends = lengths.cumsum()
+    shifts = (starts - ends + lengths).repeat(lengths)
+    return np.arange(len(shifts)) + shifts
 
 
 def rows_of(owners: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -30,7 +28,7 @@ def rows_of(owners: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.nda
 def offsets_of(lengths: np.ndarray) -> np.ndarray:
     """Lengths of consecutive segments to their borders; int64 (n + 1,)."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
-    np.cumsum(lengths, out=offsets[1:])
+    lengths.cumsum(out=offsets[1:])
     return offsets
 
 
@@ -89,12 +87,12 @@ class Histories:
     @property
     def lengths(self) -> np.ndarray:
         """Events of each user, int64 (n_users,)."""
-        return np.diff(self.offsets)
+        return self.offsets[1:] - self.offsets[:-1]
 
     @property
     def rows(self) -> np.ndarray:
         """The user of each event as a position here, int64 (n_events,)."""
-        return np.repeat(np.arange(len(self)), self.lengths)
+        return np.arange(len(self)).repeat(self.lengths)
 
     def where(self, keep: np.ndarray) -> "Histories":
         """The events where `keep` (bool, (n_events,)) holds; users stay."""
@@ -116,7 +114,10 @@ class Histories:
 
     def latest(self, limit: int) -> "Histories":
         """At most the last `limit` events of each user."""
-        lengths = np.minimum(self.lengths, limit)
+        lengths = self.lengths
+        if lengths.max(initial=0) <= limit:
+            return self
+        lengths = np.minimum(lengths, limit)
         index = ragged_indices(self.offsets[1:] - lengths, lengths)
         return Histories(offsets_of(lengths), self.items[index], self.events[index], self.times[index])
 

@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from shops import END, small_config, small_world
 
-from recsys.features.build import build
+from recsys.features.build import build, days_since
 from recsys.features.definitions import CATEGORICAL, FEATURES, NAMES
-from recsys.features.interactions import InteractionConfig
+from recsys.features.interactions import NEVER, InteractionConfig
 from recsys.features.profiles import Profiles, profiles
 from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS, Statistics
 from recsys.histories import Histories
@@ -51,6 +51,43 @@ def table(of: Profiles, statistics: Statistics, *pairs: tuple[int, int]) -> dict
 def check(found: dict[str, np.ndarray], expected: dict[str, list[float]]) -> None:
     for name, column in expected.items():
         np.testing.assert_allclose(found[name], column, rtol=1e-6, err_msg=name)
+
+
+def test_users_known_answer(statistics: Statistics) -> None:
+    """User 0 did something, the newest on Saturday, 1 August, at 22:59; user 1 did nothing."""
+    hour = 1 / 24
+    newest = 1 + hour + hour / 60
+    of = rows_of(
+        statistics,
+        (0, 0, PURCHASE, 8),
+        (0, 0, PURCHASE, 4),
+        (0, 1, VIEW, 2),
+        (0, 1, PURCHASE, newest + hour / 60),
+        (0, 3, CART, newest),
+    )
+    check(
+        table(of, statistics, (0, 0), (1, 0)),
+        {
+            "user_events": [5, 0],
+            "user_views": [1, 0],
+            "user_carts": [1, 0],
+            "user_purchases": [3, 0],
+            "user_purchase_rate": [3 / 5, np.nan],
+            "user_items": [3, 0],
+            "user_categories": [2, 0],  # item 3 has none
+            "user_recent_events": [
+                5 / 16 + 5 / 4 + 1 / 2 + 5 * 2 ** -((newest + hour / 60) / 2) + 3 * 2 ** (-newest / 2),
+                0,
+            ],
+            "user_days_idle": [newest, np.nan],
+            "user_days_known": [8, np.nan],
+            "user_repeat_share": [1 / 2, np.nan],  # of the items 0 and 1, item 0
+            "user_session_events": [2, 0],
+            "last_hour": [22, np.nan],
+            "last_weekday": [2, np.nan],
+            "last_weekend": [1, np.nan],
+        },
+    )
 
 
 def test_pairs_known_answer(statistics: Statistics) -> None:
@@ -170,3 +207,7 @@ def test_a_shop_without_categories(statistics: Statistics) -> None:
     found = table(rows_of(bare, (0, 0, VIEW, 1)), bare, (0, 0))
     assert all(np.isnan(found[name]).all() for name in (*CATEGORY_COLUMNS, *CATEGORICAL))
     assert found["category_share_slow"].tolist() == [0]
+
+
+def test_days_since_never_is_nan() -> None:
+    np.testing.assert_array_equal(days_since(NOW, np.array([NEVER, NOW, NOW - DAY // 2])), [np.nan, 0, 0.5])

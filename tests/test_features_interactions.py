@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from recsys.features.interactions import NEVER, InteractionConfig, interactions, rank_within, session_starts
+from recsys.features.interactions import (
+    NEVER,
+    InteractionConfig,
+    Interactions,
+    interactions,
+    rank_within,
+    sessions,
+    sums_within,
+)
 from recsys.histories import Histories
 from recsys.schema import CART, DAY, PURCHASE, VIEW, EventWeights
 
@@ -19,7 +27,7 @@ def histories(*rows: tuple[int, int, int, float], n_users: int = 2) -> Histories
 
 
 def aggregated(of: Histories, width: int = 10) -> object:
-    return interactions(of, of.items, width, NOW, CONFIG)
+    return interactions(of, [of.items], width, NOW, CONFIG)
 
 
 def test_known_answer() -> None:
@@ -46,7 +54,8 @@ def test_known_answer() -> None:
         [NOW - 6 * DAY, NEVER, NOW - 2 * DAY],
         [NOW, NEVER, NEVER],
     ]
-    assert rows.first.tolist() == [NOW - 4 * DAY, NOW - 6 * DAY, NOW]
+    assert rows.newest.tolist() == [NOW - 4 * DAY, NOW - 2 * DAY, NOW]
+    assert rows.oldest.tolist() == [NOW - 4 * DAY, NOW - 6 * DAY, NOW]
     assert rows.purchase_days.tolist() == [0, 2, 0]
     assert rows.first_purchase.tolist() == [NEVER, NOW - 4 * DAY, NEVER]
 
@@ -71,9 +80,30 @@ def test_an_unknown_thing_is_not_the_last_one_of_the_user_before() -> None:
 
 def test_negative_things_are_left_out() -> None:
     of = histories((0, 1, VIEW, 2), (0, 2, PURCHASE, 1), (1, 3, VIEW, 1))
-    rows = interactions(of, np.array([4, -1, -1]), 5, NOW, CONFIG)
+    rows = interactions(of, [np.array([4, -1, -1])], 5, NOW, CONFIG)
     assert rows.things.tolist() == [4]
     assert rows.counts.tolist() == [[1, 0, 0]]
+
+
+def test_kinds_of_things_go_together_and_come_apart() -> None:
+    """User u of kind k is user 2 * k + u; what one kind leaves out the other still counts."""
+    of = histories((0, 1, VIEW, 2), (0, 2, PURCHASE, 1), (1, 3, CART, 1))
+    both = interactions(of, [of.items, np.array([4, -1, 0])], 5, NOW, CONFIG)
+    assert both.users.tolist() == [0, 0, 1, 2, 3]
+    assert both.things.tolist() == [1, 2, 3, 4, 0]
+    first, second = both.of_users(0, 2), both.of_users(2, 4)
+    alone = aggregated(of, 5)
+    for name in Interactions.__slots__:
+        assert np.array_equal(getattr(first, name), getattr(alone, name)), name
+    assert second.users.tolist() == [0, 1]
+    assert second.find(np.array([0, 1, 1]), np.array([4, 0, 3])).tolist() == [0, 1, -1]
+    assert second.counts.tolist() == [[1, 0, 0], [0, 1, 0]]
+
+
+def test_sums_within_keep_the_order_of_rows() -> None:
+    groups, values = np.array([1, 0, 1, 3]), np.array([[1.0, 2], [3, 4], [5, 6], [7, 8]])
+    assert sums_within(groups, values, 5).tolist() == [[3, 4], [6, 8], [0, 0], [7, 8], [0, 0]]
+    assert sums_within(groups[:0], values[:0], 2).tolist() == [[0, 0], [0, 0]]
 
 
 @pytest.mark.parametrize("n_users", [0, 3])
@@ -100,7 +130,7 @@ def test_a_user_alone_gets_the_same_bits() -> None:
     for user in range(7):
         alone = aggregated(together.take(np.array([user])))
         mine = batch.users == user
-        for name in ("things", "counts", "decayed", "bought", "last", "first", "purchase_days", "first_purchase"):
+        for name in set(Interactions.__slots__) - {"width", "users", "keys"}:
             assert getattr(batch, name)[mine].tolist() == getattr(alone, name).tolist(), name
 
 
@@ -108,6 +138,7 @@ def test_rank_within_puts_ties_in_order() -> None:
     users = np.array([1, 0, 1, 1, 0])
     score = np.array([2.0, 1.0, 2.0, 9.0, 4.0])
     assert rank_within(users, score, np.array([8, 0, 3, 9, 1])).tolist() == [2, 1, 1, 0, 0]
+    assert rank_within(users, score).tolist() == [1, 1, 2, 0, 0]
     assert rank_within(users[:0], score[:0], users[:0]).tolist() == []
 
 
@@ -121,8 +152,9 @@ def test_session_starts_after_a_longer_pause_only() -> None:
         (2, 1, VIEW, 5),
         n_users=3,
     )
-    starts = session_starts(of, gap_minutes=30)
+    starts, lengths = sessions(of, gap_minutes=30)
     assert starts.tolist() == [of.times[1], NEVER, of.times[3 + 1]]
+    assert lengths.tolist() == [3, 0, 1]
 
 
 @pytest.mark.parametrize("half_life", [0, -1])

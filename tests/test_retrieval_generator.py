@@ -83,6 +83,16 @@ def test_union_with_provenance(of: Profiles, tables: RetrievalTables, statistics
     )
 
 
+def test_scores_of_several_seeds_add_up(tables: RetrievalTables, statistics: Statistics) -> None:
+    """Item 1 is near item 0 (0.5) and item 5 (0.25), of which the user viewed each once, just now."""
+    near = Neighbours.build(np.array([0, 5]), np.array([1, 1]), np.float32([0.5, 0.25]), 6, 9)
+    histories = Histories.build(np.zeros(2, int), np.array([0, 5]), np.full(2, VIEW), np.full(2, NOW), 1)
+    of = profiles(histories, statistics, NOW, InteractionConfig())
+    both = RetrievalTables(near, tables.mf_neighbours, tables.lists, exclude_purchased=False)
+    found = generate(of, both, statistics, CandidateConfig())
+    assert found.scores[found.items == 1, SOURCES.index("covisitation")].tolist() == [0.5 * 0.5 + 0.5 * 0.25]
+
+
 def test_unavailable_items_are_never_proposed(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
     statistics.available[[0, 1, 2, 3]] = False
     assert listed(generate(of, tables, statistics, CandidateConfig())) == [[4], [4]]

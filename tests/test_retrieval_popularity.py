@@ -123,6 +123,6 @@ def test_everywhere_gives_each_user_the_list() -> None:
 def test_categories_of_a_user(limit: int, expected: list[tuple[int, int, float]]) -> None:
     """User 0 looked three times at category 1 and once at category 0; user 1 did nothing."""
     histories = Histories.build(np.zeros(4, int), np.array([0, 2, 2, 3]), np.full(4, VIEW), np.full(4, DAY), 2)
-    interest = interactions(histories, np.array([0, 1, 1, 1]), 2, DAY, InteractionConfig())
-    found = in_categories(lists_of(statistics(**FIVE)), interest, limit)
+    interest = interactions(histories, [np.array([0, 1, 1, 1])], 2, DAY, InteractionConfig())
+    found = in_categories(lists_of(statistics(**FIVE)), interest, 2, limit)
     assert list(zip(found.users, found.items, found.scores, strict=True)) == expected

@@ -1,117 +1,169 @@
 """The one function that turns candidates into the ranker's rows, for one user or for many."""
 
+from collections.abc import Mapping, Sequence
+from typing import Final
+
 import numpy as np
 
-from recsys.features.definitions import NAMES, SPEEDS
-from recsys.features.interactions import NEVER
-from recsys.features.profiles import Profiles, days_since, pair_ranks, user_columns
-from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS, Statistics
-from recsys.schema import CART, DAY, EVENT_TYPES, PURCHASE, SOURCES, UNKNOWN, VIEW
+from recsys.features.definitions import NAMES, SPEEDS, names_of
+from recsys.features.interactions import NEVER, rank_within, sums_within
+from recsys.features.profiles import Profiles
+from recsys.features.statistics import CATEGORY_COLUMNS, Statistics
+from recsys.schema import CART, DAY, EVENT_TYPES, PURCHASE, UNKNOWN, VIEW
+
+USER: Final = names_of("user", "time")
+PAIR: Final = names_of("user-item")
+NAN_UNLESS_MET: Final = (
+    *(f"pair_days_since_{name}" for name in EVENT_TYPES),
+    *("pair_rank", "pair_last_rank", "pair_days_known", "pair_repeat_interval", "pair_due", "pair_cart_open"),
+)
+NEVER_MET: Final = np.array([np.nan if name in NAN_UNLESS_MET else 0 for name in PAIR], np.float32)
+"""The features of a user and an item that never met."""
+NO_AFFINITY: Final = np.array([[0, 0, 0, 0, 0, np.nan, 0]])
+"""What `_affinities` looks up for a category without an event of the user."""
+SHARES: Final = np.array(
+    [[NAMES.index(f"{of}_share_{speed}") for of in ("pair", "category", "parent", "root")] for speed in SPEEDS]
+)
+"""Columns with a share of the user's total, for each speed."""
 
 
 def build(
-    of: Profiles,
-    statistics: Statistics,
-    users: np.ndarray,
-    items: np.ndarray,
-    source_scores: np.ndarray,
+    of: Profiles, statistics: Statistics, users: np.ndarray, items: np.ndarray, source_scores: np.ndarray
 ) -> np.ndarray:
     """Feature matrix of (user, item) pairs; float32 (n_pairs, len(FEATURES)), C order.
+
+    What depends on a user, or on what a user did with an item or a category, is computed once and looked up by the
+    pairs: they are many more, and a request waits for each call of NumPy.
 
     users: int64 (n_pairs,), positions in `of`; items: int32 (n_pairs,)
     source_scores: float32 (n_pairs, len(SOURCES)), NaN where a source did not propose the item
     """
-    columns: dict[str, np.ndarray] = {name: column[users] for name, column in user_columns(of).items()}
-    columns |= dict(zip(ITEM_COLUMNS, statistics.items[items].T, strict=True))
-    columns |= _categories(statistics, items)
-    met = _Rows(of.by_item.find(users, items))
-    columns |= _pairs(of, met, users)
-    columns |= _affinities(of, statistics, met, users, items)
-    proposed = ~np.isnan(source_scores)
-    columns |= {f"from_{name}": proposed[:, i] for i, name in enumerate(SOURCES)}
-    columns |= {f"score_{name}": source_scores[:, i] for i, name in enumerate(SOURCES)}
-    columns["n_sources"] = proposed.sum(axis=1)
-    matrix = np.empty((len(users), len(NAMES)), np.float32)
-    for position, name in enumerate(NAMES):
-        matrix[:, position] = columns[name]
+    met = of.by_item.find(users, items)
+    blocks = (
+        _users(of)[users],
+        statistics.items[items],
+        _categories(statistics, items),
+        _pairs(of)[met],
+        *_affinities(of, statistics, met, users, items),
+        *_sources(source_scores),
+    )
+    matrix = np.concatenate(blocks, axis=1, dtype=np.float32, casting="same_kind")
+    for columns, silent in zip(SHARES, (of.totals == 0).T, strict=True):
+        if silent.any():
+            matrix[np.ix_(silent[users], columns)] = np.nan
     return matrix
 
 
-def _categories(statistics: Statistics, items: np.ndarray) -> dict[str, np.ndarray]:
+def _users(of: Profiles) -> np.ndarray:
+    """What depends on the user alone, (n_users, len(USER)); NaN where the user has no event."""
+    histories, by_item, n_users = of.histories, of.by_item, len(of)
+    events = histories.lengths
+    some = events.nonzero()[0]
+    newest, oldest = np.full((2, n_users), np.nan)
+    newest[some] = histories.times[histories.offsets[some + 1] - 1]
+    oldest[some] = histories.times[histories.offsets[some]]
+    day = np.floor(newest / DAY)
+    weekday = day % 7
+    kinds = (by_item.counts, by_item.counts[:, PURCHASE] > 0, by_item.purchase_days > 1, np.ones(len(by_item.users)))
+    views, carts, purchases, buyers, repeaters, items = sums_within(by_item.users, np.column_stack(kinds), n_users).T
+    columns = {
+        "user_events": events,
+        "user_views": views,
+        "user_carts": carts,
+        "user_purchases": purchases,
+        "user_purchase_rate": _ratio(purchases, events),
+        "user_items": items,
+        "user_categories": np.bincount(of.by_category.users, minlength=n_users),
+        "user_recent_events": of.totals[:, SPEEDS.index("medium")],
+        "user_days_idle": (of.now - newest) / DAY,
+        "user_days_known": (of.now - oldest) / DAY,
+        "user_repeat_share": _ratio(repeaters, buyers),
+        "user_session_events": of.session_events,
+        "last_hour": np.floor((newest - day * DAY) / 3_600_000),
+        "last_weekday": weekday,
+        "last_weekend": np.where(events > 0, (weekday == 2) | (weekday == 3), np.nan),
+    }
+    return _table(n_users, USER, columns)
+
+
+def _categories(statistics: Statistics, items: np.ndarray) -> np.ndarray:
+    """Statistics and codes of the items' categories, (n_pairs, len(CATEGORY_COLUMNS) + 2); NaN without a category."""
     category = statistics.category[items]
-    known = category != UNKNOWN
     if not len(statistics.categories):
-        return dict.fromkeys((*CATEGORY_COLUMNS, "item_category", "item_root"), np.full(len(items), np.nan))
-    rows = np.where(known[:, None], statistics.categories[category], np.nan)
-    columns = dict(zip(CATEGORY_COLUMNS, rows.T, strict=True))
-    columns["item_category"] = np.where(known, category, np.nan)
-    columns["item_root"] = np.where(known, statistics.levels[items, 0], np.nan)
+        return np.full((len(items), len(CATEGORY_COLUMNS) + 2), np.nan, np.float32)
+    codes = np.column_stack((category, statistics.levels[items, 0])).astype(np.float32)
+    columns = np.concatenate((statistics.categories[category], codes), axis=1)
+    columns[category == UNKNOWN] = np.nan
     return columns
 
 
-class _Rows:
-    """The rows of some Interactions that pairs point to; a pair may have none."""
+def _pairs(of: Profiles) -> np.ndarray:
+    """What users did with items, (n_rows + 1, len(PAIR)): the rows of `of.by_item`, last the row of never met.
 
-    def __init__(self, at: np.ndarray) -> None:
-        """at: int64 (n_pairs,), as `Interactions.find` returns"""
-        self.found = at >= 0
-        self._at = at[self.found]
-
-    def take(self, values: np.ndarray, fill: float) -> np.ndarray:
-        """Each pair's row of `values`, `fill` where it has none."""
-        result = np.full((len(self.found), *values.shape[1:]), fill, values.dtype)
-        result[self.found] = values[self._at]
-        return result
-
-
-def _pairs(of: Profiles, met: _Rows, users: np.ndarray) -> dict[str, np.ndarray]:
-    """What the user did with the item: zero counts, but NaN times and ranks, where they never met."""
-    by_item, now, take = of.by_item, of.now, met.take
-    last = take(by_item.last, NEVER)
-    bought, first_purchase = last[:, PURCHASE], take(by_item.first_purchase, NEVER)
-    days = take(by_item.purchase_days, 0)
-    interval = (bought - np.where(days > 1, first_purchase, bought)) / DAY / np.maximum(days - 1, 1)
-    interval = np.where(days > 1, interval, np.nan)
-    since = {name: days_since(now, last[:, kind]) for kind, name in enumerate(EVENT_TYPES)}
-    counts, decayed, totals = take(by_item.counts, 0), take(by_item.decayed, 0.0), of.totals[users]
-    by_weight, by_time = pair_ranks(by_item)
-    return {
-        **{f"pair_{name}s": counts[:, kind] for kind, name in enumerate(EVENT_TYPES)},
-        **{f"pair_weight_{speed}": decayed[:, i] for i, speed in enumerate(SPEEDS)},
-        **{f"pair_share_{speed}": _ratio(decayed[:, i], totals[:, i]) for i, speed in enumerate(SPEEDS)},
-        "pair_bought": take(by_item.bought, 0.0),
-        "pair_rank": take(by_weight.astype(np.float64), np.nan),
-        "pair_last_rank": take(by_time.astype(np.float64), np.nan),
-        **{f"pair_days_since_{name}": value for name, value in since.items()},
-        "pair_days_known": days_since(now, take(by_item.first, NEVER)),
+    So a row that is UNKNOWN, -1, finds the last one.
+    """
+    rows, now = of.by_item, of.now
+    bought, days = rows.last[:, PURCHASE], rows.purchase_days
+    repeated = days > 1
+    interval = (bought - np.where(repeated, rows.first_purchase, bought)) / DAY / np.maximum(days - 1, 1)
+    interval = np.where(repeated, interval, np.nan)
+    since, shares = days_since(now, rows.last), _ratio(rows.decayed, of.totals[rows.users])
+    columns = {
+        **{f"pair_{name}s": rows.counts[:, kind] for kind, name in enumerate(EVENT_TYPES)},
+        **{f"pair_weight_{speed}": rows.decayed[:, i] for i, speed in enumerate(SPEEDS)},
+        **{f"pair_share_{speed}": shares[:, i] for i, speed in enumerate(SPEEDS)},
+        "pair_bought": rows.bought,
+        "pair_rank": rank_within(rows.users, rows.decayed[:, SPEEDS.index("slow")]),
+        "pair_last_rank": of.recency,
+        **{f"pair_days_since_{name}": since[:, kind] for kind, name in enumerate(EVENT_TYPES)},
+        "pair_days_known": days_since(now, rows.oldest),
         "pair_purchase_days": days,
         "pair_repeat_interval": interval,
-        "pair_due": since["transaction"] / np.maximum(interval, 1e-3),
-        "pair_cart_open": np.where(met.found, last[:, CART] > bought, np.nan),
-        "pair_in_session": np.where(met.found, last.max(axis=1) >= of.session_start[users], 0.0),
+        "pair_due": since[:, PURCHASE] / np.maximum(interval, 1e-3),
+        "pair_cart_open": rows.last[:, CART] > bought,
+        "pair_in_session": rows.newest >= of.session_start[rows.users],
     }
+    return np.concatenate((_table(len(days), PAIR, columns), NEVER_MET[None]))
 
 
 def _affinities(
-    of: Profiles, statistics: Statistics, met: _Rows, users: np.ndarray, items: np.ndarray
-) -> dict[str, np.ndarray]:
-    """The user's interest in the item's category, its parent and its root."""
-    depth = statistics.levels.shape[1]
-    near = [_Rows(table.find(users, statistics.levels[items, level])) for level, table in enumerate(of.by_level)]
-    decayed = [rows.take(table.decayed, 0.0) for rows, table in zip(near, of.by_level, strict=True)]
-    columns: dict[str, np.ndarray] = {}
-    for name, level in (("category", depth - 1), ("parent", max(depth - 2, 0)), ("root", 0)):
-        for i, speed in enumerate(SPEEDS):
-            columns[f"{name}_share_{speed}"] = _ratio(decayed[level][:, i], of.totals[users, i])
-    leaf, take = of.by_level[-1], near[-1].take
-    counts = take(leaf.counts, 0)
-    columns["category_user_purchases"] = counts[:, PURCHASE]
-    columns["category_user_views"] = counts[:, VIEW]
-    columns["category_days_idle"] = days_since(of.now, take(leaf.last, NEVER).max(axis=1))
-    columns["pair_category_share"] = _ratio(met.take(of.by_item.decayed, 0.0)[:, -1], decayed[-1][:, -1])
-    return columns
+    of: Profiles, statistics: Statistics, met: np.ndarray, users: np.ndarray, items: np.ndarray
+) -> list[np.ndarray]:
+    """The user's interest in the item's category, its parent and its root; blocks of (n_pairs, n_columns)."""
+    depth, n_users = statistics.levels.shape[1], len(of)
+    levels = np.array([depth - 1, max(depth - 2, 0), 0])[:, None]
+    near = of.by_level.find((levels * n_users + users).ravel(), statistics.levels[items, levels].ravel())
+    rows, slow = of.by_level, SPEEDS.index("slow")
+    shares = _ratio(rows.decayed, of.totals[rows.users % max(n_users, 1)])
+    purchases, views = rows.counts[:, PURCHASE], rows.counts[:, VIEW]
+    table = np.column_stack((shares, purchases, views, days_since(of.now, rows.newest), rows.decayed[:, slow]))
+    category, parent, root = np.append(table, NO_AFFINITY, axis=0)[near.reshape(len(levels), -1)]
+    item_weight = np.append(of.by_item.decayed[:, slow], 0)[met]
+    item_share = _ratio(item_weight, category[:, -1])
+    return [*(level[:, : len(SPEEDS)] for level in (category, parent, root)), category[:, 3:-1], item_share[:, None]]
+
+
+def _sources(scores: np.ndarray) -> list[np.ndarray]:
+    proposed = ~np.isnan(scores)
+    return [proposed, scores, proposed.sum(axis=1, keepdims=True)]
+
+
+def _table(n_rows: int, names: Sequence[str], columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Columns side by side in the order of the names, float32 (n_rows, len(names))."""
+    table = np.empty((n_rows, len(names)), np.float32)
+    for position, name in enumerate(names):
+        table[:, position] = columns[name]
+    return table
+
+
+def days_since(now: int, times: np.ndarray) -> np.ndarray:
+    """Days from `times` (ms) to `now`, NaN for NEVER; float64."""
+    never = times == NEVER
+    days = (now - np.where(never, now, times)) / DAY
+    days[never] = np.nan
+    return days
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """part / whole, NaN where the whole is zero."""
-    return np.divide(part, whole, out=np.full(len(part), np.nan), where=whole > 0)
+    return np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0)

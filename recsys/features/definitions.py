@@ -6,6 +6,8 @@ from typing import Final, Literal
 from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS
 from recsys.schema import EVENT_TYPES, SOURCES
 
+Group = Literal["user", "item", "category", "user-item", "user-category", "time", "candidate"]
+
 
 @dataclass(frozen=True, slots=True)
 class Feature:
@@ -15,7 +17,7 @@ class Feature:
     """
 
     name: str
-    group: Literal["user", "item", "category", "user-item", "user-category", "time", "candidate"]
+    group: Group
     meaning: str
     kind: Literal["number", "category"] = "number"
 
@@ -110,3 +112,8 @@ FEATURES: Final[tuple[Feature, ...]] = (
 )
 NAMES: Final[tuple[str, ...]] = tuple(feature.name for feature in FEATURES)
 CATEGORICAL: Final[tuple[str, ...]] = tuple(f.name for f in FEATURES if f.kind == "category")
+
+
+def names_of(*groups: Group) -> tuple[str, ...]:
+    """The features of some groups, in the order of FEATURES."""
+    return tuple(feature.name for feature in FEATURES if feature.group in groups)

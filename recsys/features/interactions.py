@@ -1,5 +1,6 @@
 """What users did with things (items or categories): the aggregates behind candidates and features."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -8,7 +9,7 @@ from pydantic import Field
 
 from recsys.histories import Histories, runs
 from recsys.ids import find
-from recsys.schema import CART, DAY, EVENT_TYPES, PURCHASE, UNKNOWN, VIEW, Config, EventWeights
+from recsys.schema import DAY, EVENT_TYPES, PURCHASE, UNKNOWN, Config, EventWeights
 
 NEVER = np.iinfo(np.int64).min
 """The time of what has not happened."""
@@ -32,100 +33,125 @@ class InteractionConfig(Config):
 class Interactions:
     """One row for every (user, thing) that occurs, ascending by key = user * width + thing.
 
-    keys: int64 (n,)
+    users, things, keys: int64 (n,)
     counts: int64 (n, 3), events by type
     decayed: float64 (n, 3), event weights decayed with each half-life
     bought: float64 (n,), purchases alone, decayed with the slowest half-life
     last: int64 (n, 3), ms of the newest event by type, NEVER where there is none
-    first: int64 (n,), ms of the oldest event
+    oldest, newest: int64 (n,), ms of the first and the last event
     purchase_days: int64 (n,), distinct days (of 24 h, counted back from now) with a purchase
     first_purchase: int64 (n,), ms, NEVER where there is none
     """
 
     width: int
+    users: np.ndarray
+    things: np.ndarray
     keys: np.ndarray
     counts: np.ndarray
     decayed: np.ndarray
     bought: np.ndarray
     last: np.ndarray
-    first: np.ndarray
+    oldest: np.ndarray
+    newest: np.ndarray
     purchase_days: np.ndarray
     first_purchase: np.ndarray
 
-    @property
-    def users(self) -> np.ndarray:
-        return self.keys // self.width
-
-    @property
-    def things(self) -> np.ndarray:
-        return self.keys % self.width
-
     def find(self, users: np.ndarray, things: np.ndarray) -> np.ndarray:
-        """The row of each (user, thing), -1 where they never met; int64 (n_pairs,)."""
+        """The row of each (user, thing), UNKNOWN where they never met; int64 (n_pairs,)."""
         at = find(self.keys, users.astype(np.int64) * self.width + things)
         return np.where(things >= 0, at, UNKNOWN)
 
+    def of_users(self, start: int, end: int) -> "Interactions":
+        """The rows of the users in [start, end), who then count from 0; views where that is possible."""
+        first, last = np.searchsorted(self.keys, (start * self.width, end * self.width)).tolist()
+        own = {name: getattr(self, name)[first:last] for name in self.__slots__[1:]}
+        own |= {"users": own["users"] - start, "keys": own["keys"] - start * self.width}
+        return Interactions(self.width, **own)
+
 
 def interactions(
-    histories: Histories, things: np.ndarray, width: int, now: int, config: InteractionConfig
+    histories: Histories, things: Sequence[np.ndarray], width: int, now: int, config: InteractionConfig
 ) -> Interactions:
-    """Aggregate events by (user, thing).
+    """Aggregate events by (user, thing), for several kinds of things in one pass: the user of a row of kind k is
+    k * n_users + user.
 
-    things: int (n_events,) in [0, width), or negative to leave the event out. Sums run in time order
+    things: for each kind int (n_events,) in [0, width), or negative to leave the event out. Sums run in time order
     within a group, so a user's numbers do not depend on who else is in the batch.
     """
-    rows, events, times = histories.rows, histories.events, histories.times
-    if len(things) and things.min() < 0:
-        known = things >= 0
-        rows, events, times, things = rows[known], events[known], times[known], things[known]
-    keys = rows * width + things
-    order = np.argsort(keys, kind="stable")
-    keys, events, times = keys[order], events[order], times[order]
+    types = len(EVENT_TYPES)
+    stacked = np.concatenate(things)
+    known = (stacked >= 0).nonzero()[0]
+    kind, event = np.divmod(known, max(len(histories.times), 1))
+    keys = (kind * len(histories) + histories.rows[event]) * width + stacked[known]
+    order = keys.argsort(kind="stable")
+    event, keys = event[order], keys[order]
     starts, group = runs(keys)
-    n = len(starts)
+    keys, n = keys[starts], len(starts)
+    users = keys // width
+    events, times = histories.events[event], histories.times[event]
 
-    kinds = len(EVENT_TYPES)
-    counts = np.bincount(group * kinds + events, minlength=n * kinds).reshape(n, kinds)
-    age = (now - times) / DAY
-    weight = np.array(config.weights.by_code())[events]
-    decay = [np.exp2(-age / half_life) for half_life in config.half_lives_days]
-    decayed = np.empty((n, len(decay)))
-    for column, factor in enumerate(decay):
-        decayed[:, column] = np.bincount(group, weight * factor, minlength=n)
-    purchased = events == PURCHASE
-    bought = np.bincount(group[purchased], decay[-1][purchased], minlength=n)
+    bought = events == PURCHASE
+    decay = np.exp2(((times - now) / DAY)[:, None] / np.array(config.half_lives_days))
+    weights = np.array(config.weights.by_code())[events]
+    sums = sums_within(group, np.column_stack((weights[:, None] * decay, bought * decay[:, -1])), n)
 
-    last = np.full((n, kinds), NEVER)
-    first_purchase = np.full(n, NEVER)
-    purchase_days = np.zeros(n, np.int64)
-    first = times[starts]
-    for kind in (VIEW, CART, PURCHASE):
-        mine = events == kind
-        # Assignment keeps the last of repeated indices, and groups are in time order.
-        last[group[mine], kind] = times[mine]
-    buys, when = group[purchased], times[purchased]
+    cells = group * types + events
+    last, first_purchase = np.full(n * types, NEVER), np.full(n, NEVER)
+    last[cells] = times  # the last of repeated indices stays, and groups are in time order
+    buys, when = group[bought], times[bought]
     first_purchase[buys[::-1]] = when[::-1]
     day = (now - when) // DAY
     fresh = np.ones(len(buys), bool)
     fresh[1:] = (buys[1:] != buys[:-1]) | (day[1:] != day[:-1])
-    purchase_days += np.bincount(buys[fresh], minlength=n)
-    return Interactions(width, keys[starts], counts, decayed, bought, last, first, purchase_days, first_purchase)
+    return Interactions(
+        width,
+        users,
+        keys - users * width,
+        keys,
+        counts=np.bincount(cells, minlength=n * types).reshape(n, types),
+        decayed=sums[:, :-1],
+        bought=sums[:, -1],
+        last=last.reshape(n, types),
+        oldest=times[starts],
+        newest=times[np.append(starts[1:], len(times))[:n] - 1],
+        purchase_days=np.bincount(buys[fresh], minlength=n),
+        first_purchase=first_purchase,
+    )
 
 
-def rank_within(users: np.ndarray, score: np.ndarray, tie: np.ndarray) -> np.ndarray:
-    """Position (0 = best) of each row among its user's rows by falling score, then rising `tie`; int64 (n,)."""
-    order = np.lexsort((tie, -score, users))
+def sums_within(groups: np.ndarray, values: np.ndarray, n_groups: int) -> np.ndarray:
+    """Sums of the rows of each group, in their order; float64 (n_groups, n_columns).
+
+    groups: int (n,); values: float64 (n, n_columns)
+    """
+    n_columns = values.shape[1]
+    cells = groups[:, None] * n_columns + np.arange(n_columns)
+    return np.bincount(cells.ravel(), values.ravel(), n_groups * n_columns).reshape(n_groups, n_columns)
+
+
+def rank_within(users: np.ndarray, score: np.ndarray, tie: np.ndarray | None = None) -> np.ndarray:
+    """Position (0 = best) of each row among its user's rows by falling score, then rising `tie`; int64 (n,).
+
+    Without `tie` equal scores rank in the order of the rows.
+    """
+    keys = (-score, users) if tie is None else (tie, -score, users)
+    order = np.lexsort(keys)
     starts, group = runs(users[order])
     rank = np.empty(len(users), np.int64)
     rank[order] = np.arange(len(users)) - starts[group]
     return rank
 
 
-def session_starts(histories: Histories, gap_minutes: float) -> np.ndarray:
-    """Start of each user's newest session, ms, NEVER for users without events; int64 (n_users,)."""
-    times, rows = histories.times, histories.rows
+def sessions(histories: Histories, gap_minutes: float) -> tuple[np.ndarray, np.ndarray]:
+    """Each user's newest session: its start in ms, NEVER without events, and its events; int64 (n_users,) each."""
+    times, offsets = histories.times, histories.offsets
+    some = (offsets[1:] > offsets[:-1]).nonzero()[0]
     opens = np.ones(len(times), bool)
-    opens[1:] = (rows[1:] != rows[:-1]) | (np.diff(times) > gap_minutes * 60_000)
-    starts = np.full(len(histories), NEVER)
-    starts[rows[opens]] = times[opens]
-    return starts
+    np.greater(times[1:] - times[:-1], gap_minutes * 60_000, out=opens[1:])
+    opens[offsets[some]] = True
+    opening = opens.nonzero()[0]
+    ends = offsets[some + 1]
+    first = opening[np.searchsorted(opening, ends) - 1]
+    starts, lengths = np.full(len(histories), NEVER), np.zeros(len(histories), np.int64)
+    starts[some], lengths[some] = times[first], ends - first
+    return starts, lengths

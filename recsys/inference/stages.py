@@ -15,7 +15,7 @@ from recsys.features.build import build
 from recsys.features.interactions import InteractionConfig, rank_within
 from recsys.features.profiles import Profiles, profiles
 from recsys.features.statistics import Statistics
-from recsys.histories import Histories, offsets_of
+from recsys.histories import Histories, offsets_of, ragged_indices
 from recsys.models.factors import ItemFactors
 from recsys.models.hybrid import Blend
 from recsys.models.ranking import Ranker
@@ -87,7 +87,10 @@ def with_newcomers(raw: np.ndarray, of: Profiles, candidates: Candidates, config
     goes first, then all-time popularity. The logarithm, since hits fall about as 1 / position: log-odds like raw
     scores.
     """
-    new = of.histories.lengths[candidates.users] == 0
+    without = of.histories.lengths == 0
+    if not without.any():
+        return raw
+    new = without[candidates.users]
     # Both sources score 1 / position.
     recent, ever = (1 / candidates.scores[new, SOURCES.index(name)] for name in ("recent", "popular"))
     scores = raw.copy()
@@ -160,12 +163,12 @@ def select(
 ) -> Recommendations:
     """Blend the stages' raw scores and keep the `n` best items of each user."""
     scores, lgb_scores, mf_scores = blend(lgb_raw, mf_raw)
-    rank = rank_within(candidates.users, scores, candidates.items)
-    best = np.flatnonzero(rank < n)
-    best = best[np.lexsort((rank[best], candidates.users[best]))]
     counts = np.bincount(candidates.users, minlength=candidates.n_users)
+    kept = np.minimum(counts, n)
+    order = np.lexsort((candidates.items, -scores, candidates.users))
+    best = order[ragged_indices(np.cumsum(counts) - counts, kept)]
     return Recommendations(
-        offsets_of(np.minimum(counts, n)),
+        offsets_of(kept),
         candidates.items[best],
         scores[best],
         lgb_scores[best],

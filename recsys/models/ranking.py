@@ -37,6 +37,9 @@ class RankerConfig(Config):
     early_stopping_rounds: int = Field(20, ge=1)
     """Trees without a better validation NDCG@10 after which training stops, whatever the objective."""
 
+    min_improvement: float = Field(0.001, ge=0, le=1)
+    """Validation NDCG@10 that further trees must gain to be kept; a request pays for each tree."""
+
     num_leaves: int = Field(31, ge=2)
     """Leaves of a tree."""
 
@@ -174,7 +177,7 @@ def train(
         _check(valid, "validation", feature_names, categorical, config)
     callbacks: list[Callable[..., Any]] = []
     if valid is not None and n_trees is None:
-        callbacks.append(lightgbm.early_stopping(config.early_stopping_rounds, verbose=False))
+        callbacks.append(_early_stopping(config))
     if progress is not None:
         callbacks.append(_reporter(progress))
     try:
@@ -193,9 +196,13 @@ def train(
     return LightGBMRanker.from_text(booster.model_to_string(num_iteration=best), config.threads)
 
 
+def _early_stopping(config: RankerConfig) -> Callable[..., Any]:
+    return lightgbm.early_stopping(config.early_stopping_rounds, min_delta=config.min_improvement, verbose=False)
+
+
 def _parameters(config: RankerConfig) -> dict[str, Any]:
     settings = config.model_dump(
-        exclude={"backend", "max_trees", "early_stopping_rounds", "truncation_level", "threads"}
+        exclude={"backend", "max_trees", "early_stopping_rounds", "min_improvement", "truncation_level", "threads"}
     )
     settings |= {
         "metric": "ndcg",

@@ -8,7 +8,7 @@ from pydantic import Field
 from recsys.features.interactions import rank_within
 from recsys.features.profiles import Profiles
 from recsys.features.statistics import Statistics
-from recsys.histories import offsets_of
+from recsys.histories import offsets_of, runs
 from recsys.retrieval.covisitation import CovisitationConfig
 from recsys.retrieval.history import neighbours_of, own_items, seeds
 from recsys.retrieval.neighbours import Neighbours, NeighboursConfig
@@ -90,45 +90,44 @@ def generate(of: Profiles, tables: RetrievalTables, statistics: Statistics, conf
     A source's r-th best item has priority (r + 1) / share; an item takes its best one; ties go to the
     smaller item code.
     """
-    proposals = _proposals(of, tables, statistics, config)
-    n_items, n_users = statistics.n_items, len(of)
-    keys = np.concatenate([p.users * n_items + p.items for p in proposals])
-    unique, place = np.unique(keys, return_inverse=True)
-    scores = np.full((len(unique), len(SOURCES)), np.nan, np.float32)
-    priority = np.full(len(unique), np.inf)
-    start = 0
-    for source, (name, proposal) in enumerate(zip(SOURCES, proposals, strict=True)):
-        at = place[start : start + len(proposal.users)]
-        start += len(proposal.users)
-        scores[at, source] = proposal.scores
-        rank = rank_within(proposal.users, proposal.scores, proposal.items)
-        share = getattr(config.shares, name)
-        if share > 0:
-            priority[at] = np.minimum(priority[at], (rank + 1) / share)
-    users, items = unique // n_items, (unique % n_items).astype(np.int32)
-    best = (rank_within(users, -priority, items) < config.size) & np.isfinite(priority)
-    return Candidates(n_users, users[best], items[best], scores[best])
+    source, users, items, scores = _proposals(of, tables, statistics, config)
+    turn = rank_within(source * len(of) + users, scores) + 1.0
+    with np.errstate(divide="ignore"):  # a source without a share never has its turn
+        priority = turn / np.array([getattr(config.shares, name) for name in SOURCES])[source]
+    keys = users * statistics.n_items + items
+    order = keys.argsort(kind="stable")
+    starts, row = runs(keys[order])
+    by_source = np.full((len(starts), len(SOURCES)), np.nan, np.float32)
+    by_source[row, source[order]] = scores[order]
+    first = np.minimum.reduceat(priority[order], starts)
+    users, items = users[order[starts]], items[order[starts]]
+    best = ((rank_within(users, -first) < config.size) & (first < np.inf)).nonzero()[0]
+    return Candidates(len(of), users[best], items[best].astype(np.int32), by_source[best])
 
 
-def _proposals(of: Profiles, tables: RetrievalTables, statistics: Statistics, config: CandidateConfig) -> list[Scored]:
-    """One list of allowed items for each source, in the order of SOURCES."""
-    by_item, n_items, n_users = of.by_item, statistics.n_items, len(of)
-    near = seeds(by_item, config.seeds)
-    proposals = [
+def _proposals(
+    of: Profiles, tables: RetrievalTables, statistics: Statistics, config: CandidateConfig
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What the sources propose that is allowed, ascending by position in SOURCES, user and item; then the scores."""
+    by_item, n_users, n_items = of.by_item, len(of), statistics.n_items
+    near = seeds(by_item, of.recency, config.seeds)
+    parts = (
         own_items(by_item),
-        neighbours_of(near, tables.covisitation, n_items),
-        neighbours_of(near, tables.mf_neighbours, n_items),
+        neighbours_of(near, tables.covisitation, n_users),
+        neighbours_of(near, tables.mf_neighbours, n_users),
         everywhere(tables.lists.recent, n_users),
         everywhere(tables.lists.popular, n_users),
-        in_categories(tables.lists, of.by_level[-1], config.popularity.categories),
-    ]
-    allowed = [proposal.where(statistics.available[proposal.items]) for proposal in proposals]
-    if not tables.exclude_purchased:
-        return allowed
-    bought = by_item.counts[:, PURCHASE] > 0
-
-    def is_new(proposal: Scored) -> np.ndarray:
-        at = by_item.find(proposal.users, proposal.items)
-        return (at < 0) | ~bought[np.maximum(at, 0)] if len(bought) else np.ones(len(at), bool)
-
-    return [proposal.where(is_new(proposal)) for proposal in allowed]
+        in_categories(tables.lists, of.by_category, n_users, config.popularity.categories),
+    )
+    source = np.arange(len(parts)).repeat([len(part.users) for part in parts])
+    users, items, scores = (np.concatenate([getattr(part, name) for part in parts]) for name in Scored.__slots__)
+    keys = (source * n_users + users) * n_items + items
+    order = keys.argsort(kind="stable")
+    starts, row = runs(keys[order])
+    first = order[starts]
+    source, users, items, scores = source[first], users[first], items[first], np.bincount(row, scores[order])
+    allowed = statistics.available[items]
+    if tables.exclude_purchased:
+        bought = np.append(by_item.counts[:, PURCHASE] > 0, False)  # the last one is found where they never met
+        allowed &= ~bought[by_item.find(users, items)]
+    return source[allowed], users[allowed], items[allowed], scores[allowed]

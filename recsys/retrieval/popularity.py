@@ -76,13 +76,12 @@ def everywhere(items: np.ndarray, n_users: int) -> Scored:
     return Scored(users, np.tile(items, n_users), np.tile(1.0 / np.arange(1, len(items) + 1), n_users))
 
 
-def in_categories(lists: PopularityLists, by_category: Interactions, limit: int) -> Scored:
+def in_categories(lists: PopularityLists, by_category: Interactions, n_users: int, limit: int) -> Scored:
     """The lists of each user's strongest categories, scored interest share / (rank in the list + 1)."""
-    users, categories, interest = by_category.users, by_category.things, by_category.decayed[:, -1]
-    kept = rank_within(users, interest, categories) < limit
-    users, categories, interest = users[kept], categories[kept], interest[kept]
-    total = np.bincount(users, interest, minlength=int(users.max()) + 1 if len(users) else 0)
+    kept = rank_within(by_category.users, by_category.decayed[:, -1]) < limit
+    users, categories, interest = by_category.users[kept], by_category.things[kept], by_category.decayed[kept, -1]
+    share = interest / np.maximum(np.bincount(users, interest, n_users)[users], 1e-12)
     index, lengths = rows_of(categories, lists.category_offsets)
+    owner = np.arange(len(lengths)).repeat(lengths)
     rank = ragged_indices(np.zeros_like(lengths), lengths)
-    share = interest / np.maximum(total[users], 1e-12)
-    return Scored(np.repeat(users, lengths), lists.category_items[index], np.repeat(share, lengths) / (rank + 1.0))
+    return Scored(users[owner], lists.category_items[index], share[owner] / (rank + 1.0))
