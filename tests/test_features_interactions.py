@@ -6,6 +6,8 @@ from recsys.features.interactions import (
     InteractionConfig,
     Interactions,
     interactions,
+    order_within,
+    positions,
     rank_within,
     sessions,
     sums_within,
@@ -139,6 +141,9 @@ def test_rank_within_puts_ties_in_order() -> None:
     score = np.array([2.0, 1.0, 2.0, 9.0, 4.0])
     assert rank_within(users, score, np.array([8, 0, 3, 9, 1])).tolist() == [2, 1, 1, 0, 0]
     assert rank_within(users, score).tolist() == [1, 1, 2, 0, 0]
+    assert order_within(users, score).tolist() == [4, 1, 3, 0, 2]
+    assert rank_within(users * 100_000, score).tolist() == [1, 1, 2, 0, 0]
+    assert positions(np.array([3, 3, 1, 3])).tolist() == [0, 1, 0, 0]
     assert rank_within(users[:0], score[:0], users[:0]).tolist() == []
 
 

@@ -5,7 +5,7 @@ from recsys.features.interactions import InteractionConfig, Interactions, intera
 from recsys.histories import Histories
 from recsys.retrieval.history import neighbours_of, own_items, seeds
 from recsys.retrieval.neighbours import Neighbours
-from recsys.retrieval.sources import Scored
+from recsys.retrieval.sources import Scored, summed
 from recsys.schema import CART, DAY, PURCHASE, VIEW
 
 NOW = 50 * DAY
@@ -26,7 +26,7 @@ def as_rows(found: Scored) -> list[tuple[int, int, float]]:
 
 
 def test_own_items_by_slow_weight(by_item: Interactions) -> None:
-    assert as_rows(own_items(by_item)) == [(0, 1, 1.0), (0, 3, 2.5), (0, 5, 1.0), (2, 0, 1.5)]
+    assert as_rows(own_items(by_item)) == [(0, 3, 2.5), (0, 1, 1.0), (0, 5, 1.0), (2, 0, 1.5)]
 
 
 def test_seeds_are_the_newest(by_item: Interactions) -> None:
@@ -36,11 +36,11 @@ def test_seeds_are_the_newest(by_item: Interactions) -> None:
     assert as_rows(seeds(by_item, recency, 9))[1] == (0, 3, 1.25)
 
 
-def test_neighbours_of_each_seed() -> None:
+def test_neighbours_add_up_over_seeds() -> None:
     """Item 0 is near 1 (0.5) and 2 (1); item 2 near 1 (0.25); the seeds weigh 1 and 3."""
     table = Neighbours.build(np.array([0, 0, 2]), np.array([1, 2, 1]), np.float32([0.5, 1, 0.25]), 3, 9)
     near = Scored(np.array([1, 1]), np.array([0, 2], np.int32), np.array([1.0, 3.0]))
-    assert as_rows(neighbours_of(near, table, 2)) == [(1, 2, 0.25), (1, 1, 0.25 * 0.5), (1, 1, 0.75 * 0.25)]
+    assert as_rows(neighbours_of(near, table, 2)) == [(1, 1, 0.25 * 0.5 + 0.75 * 0.25), (1, 2, 0.25)]
 
 
 def test_no_seeds_no_neighbours() -> None:
@@ -49,3 +49,9 @@ def test_no_seeds_no_neighbours() -> None:
     assert as_rows(neighbours_of(none, table, 2)) == []
     isolated = Scored(np.array([0]), np.array([1], np.int32), np.array([1.0]))
     assert as_rows(neighbours_of(isolated, table, 2)) == []
+
+
+def test_summed_rows_come_best_first() -> None:
+    users, items = np.array([1, 0, 1, 0, 0]), np.array([2, 1, 2, 0, 2])
+    found = summed(users, items, np.array([0.5, 1.0, 0.25, 1.0, 3.0]), 3)
+    assert as_rows(found) == [(0, 2, 3.0), (0, 0, 1.0), (0, 1, 1.0), (1, 2, 0.75)]

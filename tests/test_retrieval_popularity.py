@@ -117,7 +117,7 @@ def test_everywhere_gives_each_user_the_list() -> None:
     ("limit", "expected"),
     [
         (1, [(0, 2, 1), (0, 3, 1 / 2)]),
-        (2, [(0, 0, 1 / 4), (0, 1, 1 / 8), (0, 2, 3 / 4), (0, 3, 3 / 8)]),
+        (2, [(0, 2, 3 / 4), (0, 3, 3 / 8), (0, 0, 1 / 4), (0, 1, 1 / 8)]),
     ],
 )
 def test_categories_of_a_user(limit: int, expected: list[tuple[int, int, float]]) -> None:

@@ -40,10 +40,10 @@ def build(
     """
     met = of.by_item.find(users, items)
     blocks = (
-        _users(of)[users],
-        statistics.items[items],
+        _users(of).take(users, axis=0),
+        statistics.items.take(items, axis=0),
         _categories(statistics, items),
-        _pairs(of)[met],
+        _pairs(of).take(met, axis=0),
         *_affinities(of, statistics, met, users, items),
         *_sources(source_scores),
     )
@@ -137,7 +137,7 @@ def _affinities(
     shares = _ratio(rows.decayed, of.totals[rows.users % max(n_users, 1)])
     purchases, views = rows.counts[:, PURCHASE], rows.counts[:, VIEW]
     table = np.column_stack((shares, purchases, views, days_since(of.now, rows.newest), rows.decayed[:, slow]))
-    category, parent, root = np.append(table, NO_AFFINITY, axis=0)[near.reshape(len(levels), -1)]
+    category, parent, root = np.append(table, NO_AFFINITY, axis=0).take(near.reshape(len(levels), -1), axis=0)
     item_weight = np.append(of.by_item.decayed[:, slow], 0)[met]
     item_share = _ratio(item_weight, category[:, -1])
     return [*(level[:, : len(SPEEDS)] for level in (category, parent, root)), category[:, 3:-1], item_share[:, None]]

@@ -129,17 +129,30 @@ def sums_within(groups: np.ndarray, values: np.ndarray, n_groups: int) -> np.nda
     return np.bincount(cells.ravel(), values.ravel(), n_groups * n_columns).reshape(n_groups, n_columns)
 
 
-def rank_within(users: np.ndarray, score: np.ndarray, tie: np.ndarray | None = None) -> np.ndarray:
-    """Position (0 = best) of each row among its user's rows by falling score, then rising `tie`; int64 (n,).
+def order_within(users: np.ndarray, score: np.ndarray, tie: np.ndarray | None = None) -> np.ndarray:
+    """Positions of the rows user after user, each user's by falling score, then rising `tie`; int64 (n,).
 
-    Without `tie` equal scores rank in the order of the rows.
+    Without `tie` equal scores keep the order of the rows.
     """
-    keys = (-score, users) if tie is None else (tie, -score, users)
-    order = np.lexsort(keys)
-    starts, group = runs(users[order])
+    order = (-score).argsort(kind="stable") if tie is None else np.lexsort((tie, -score))
+    owners = users[order]
+    if owners.max(initial=0) < 1 << 16:
+        owners = owners.astype(np.uint16)  # which NumPy sorts in linear time
+    return order[owners.argsort(kind="stable")]
+
+
+def rank_within(users: np.ndarray, score: np.ndarray, tie: np.ndarray | None = None) -> np.ndarray:
+    """Position (0 = best) of each row among its user's rows as ordered by `order_within`; int64 (n,)."""
+    order = order_within(users, score, tie)
     rank = np.empty(len(users), np.int64)
-    rank[order] = np.arange(len(users)) - starts[group]
+    rank[order] = positions(users[order])
     return rank
+
+
+def positions(keys: np.ndarray) -> np.ndarray:
+    """Position of each row in its run of equal keys; int64 (n,)."""
+    starts, run = runs(keys)
+    return np.arange(len(keys)) - starts[run]
 
 
 def sessions(histories: Histories, gap_minutes: float) -> tuple[np.ndarray, np.ndarray]:

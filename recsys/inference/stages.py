@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from recsys.errors import RegistryError
 from recsys.features.build import build
-from recsys.features.interactions import InteractionConfig, rank_within
+from recsys.features.interactions import InteractionConfig, order_within, rank_within
 from recsys.features.profiles import Profiles, profiles
 from recsys.features.statistics import Statistics
 from recsys.histories import Histories, offsets_of, ragged_indices
@@ -165,7 +165,7 @@ def select(
     scores, lgb_scores, mf_scores = blend(lgb_raw, mf_raw)
     counts = np.bincount(candidates.users, minlength=candidates.n_users)
     kept = np.minimum(counts, n)
-    order = np.lexsort((candidates.items, -scores, candidates.users))
+    order = order_within(candidates.users, scores, candidates.items)
     best = order[ragged_indices(np.cumsum(counts) - counts, kept)]
     return Recommendations(
         offsets_of(kept),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from recsys.features.interactions import rank_within
+from recsys.features.interactions import positions, rank_within
 from recsys.features.profiles import Profiles
 from recsys.features.statistics import Statistics
 from recsys.histories import offsets_of, runs
@@ -31,7 +31,7 @@ class SourceShares(Config):
 class CandidateConfig(Config):
     """What is proposed to the ranker."""
 
-    size: int = Field(200, ge=1)
+    size: int = Field(120, ge=1)
     """Candidates of a user."""
     seeds: int = Field(30, ge=1)
     """Newest items of a user whose neighbours are proposed."""
@@ -91,25 +91,26 @@ def generate(of: Profiles, tables: RetrievalTables, statistics: Statistics, conf
     smaller item code.
     """
     source, users, items, scores = _proposals(of, tables, statistics, config)
-    turn = rank_within(source * len(of) + users, scores) + 1.0
+    turn = positions(source * len(of) + users) + 1.0
     with np.errstate(divide="ignore"):  # a source without a share never has its turn
         priority = turn / np.array([getattr(config.shares, name) for name in SOURCES])[source]
     keys = users * statistics.n_items + items
-    order = keys.argsort(kind="stable")
+    order = keys.argsort()
     starts, row = runs(keys[order])
     by_source = np.full((len(starts), len(SOURCES)), np.nan, np.float32)
     by_source[row, source[order]] = scores[order]
     first = np.minimum.reduceat(priority[order], starts)
-    users, items = users[order[starts]], items[order[starts]]
+    one = order[starts]
+    users, items = users[one], items[one]
     best = ((rank_within(users, -first) < config.size) & (first < np.inf)).nonzero()[0]
-    return Candidates(len(of), users[best], items[best].astype(np.int32), by_source[best])
+    return Candidates(len(of), users[best], items[best], by_source.take(best, axis=0))
 
 
 def _proposals(
     of: Profiles, tables: RetrievalTables, statistics: Statistics, config: CandidateConfig
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """What the sources propose that is allowed, ascending by position in SOURCES, user and item; then the scores."""
-    by_item, n_users, n_items = of.by_item, len(of), statistics.n_items
+    """What the sources propose that is allowed, source after source: position in SOURCES, user, item, score."""
+    by_item, n_users = of.by_item, len(of)
     near = seeds(by_item, of.recency, config.seeds)
     parts = (
         own_items(by_item),
@@ -121,13 +122,10 @@ def _proposals(
     )
     source = np.arange(len(parts)).repeat([len(part.users) for part in parts])
     users, items, scores = (np.concatenate([getattr(part, name) for part in parts]) for name in Scored.__slots__)
-    keys = (source * n_users + users) * n_items + items
-    order = keys.argsort(kind="stable")
-    starts, row = runs(keys[order])
-    first = order[starts]
-    source, users, items, scores = source[first], users[first], items[first], np.bincount(row, scores[order])
     allowed = statistics.available[items]
     if tables.exclude_purchased:
         bought = np.append(by_item.counts[:, PURCHASE] > 0, False)  # the last one is found where they never met
         allowed &= ~bought[by_item.find(users, items)]
+    if allowed.all():
+        return source, users, items, scores
     return source[allowed], users[allowed], items[allowed], scores[allowed]

@@ -5,24 +5,27 @@ import numpy as np
 from recsys.features.interactions import Interactions
 from recsys.histories import rows_of
 from recsys.retrieval.neighbours import Neighbours
-from recsys.retrieval.sources import Scored
+from recsys.retrieval.sources import Scored, best_first, summed
 
 
 def own_items(by_item: Interactions) -> Scored:
     """Every item the user touched, by its slowest decayed weight."""
-    return Scored(by_item.users, by_item.things.astype(np.int32), by_item.decayed[:, -1])
+    return best_first(by_item.users, by_item.things.astype(np.int32), by_item.decayed[:, -1])
 
 
 def seeds(by_item: Interactions, recency: np.ndarray, limit: int) -> Scored:
-    """The `limit` items that were touched last, weighted by their decayed weight; recency: as in Profiles"""
-    kept = recency < limit
+    """The `limit` items that were touched last, in the order of `by_item`, by their medium decayed weight.
+
+    recency: as in Profiles
+    """
+    kept = (recency < limit).nonzero()[0]
     return Scored(by_item.users[kept], by_item.things[kept].astype(np.int32), by_item.decayed[kept, 1])
 
 
 def neighbours_of(seeds: Scored, table: Neighbours, n_users: int) -> Scored:
-    """Items near the seeds, one row for each seed, by seed weight share times neighbour score."""
+    """Items near the seeds, by the sum of seed weight share times neighbour score."""
     total = np.bincount(seeds.users, seeds.scores, n_users)
     share = seeds.scores / np.maximum(total[seeds.users], 1e-300)
     index, lengths = rows_of(seeds.items, table.offsets)
     seed = np.arange(len(lengths)).repeat(lengths)
-    return Scored(seeds.users[seed], table.items[index], share[seed] * table.scores[index])
+    return summed(seeds.users[seed], table.items[index], share[seed] * table.scores[index], len(table))

@@ -8,7 +8,7 @@ from pydantic import Field
 from recsys.features.interactions import Interactions, rank_within
 from recsys.features.statistics import Statistics
 from recsys.histories import offsets_of, ragged_indices, rows_of
-from recsys.retrieval.sources import Scored
+from recsys.retrieval.sources import Scored, best_first
 from recsys.schema import Config, EventType
 
 
@@ -84,4 +84,4 @@ def in_categories(lists: PopularityLists, by_category: Interactions, n_users: in
     index, lengths = rows_of(categories, lists.category_offsets)
     owner = np.arange(len(lengths)).repeat(lengths)
     rank = ragged_indices(np.zeros_like(lengths), lengths)
-    return Scored(users[owner], lists.category_items[index], share[owner] / (rank + 1.0))
+    return best_first(users[owner], lists.category_items[index], share[owner] / (rank + 1.0))
