@@ -52,6 +52,7 @@ SAME_ANSWERS: Final = 20
 """Requests after which graph, fused and plain are known to answer alike."""
 MEGABYTE: Final = 1e6
 IDLE_SECONDS: Final = 5.0
+BATCH: Final = "requests in a batch"
 SETTLE_SECONDS: Final = 2.5
 """Until the last request of a load that was cut off has ended: more than the service's deadline."""
 
@@ -248,8 +249,10 @@ def profile(plan: Plan) -> list[Row]:
             before, wrk = system.cpu(), cpu_of_children()
             load = run_wrk(script, system.port, concurrency, plan.seconds)
             spent = {"wrk": cpu_of_children() - wrk, **since(before, system.cpu())}
-            parts = breakdown(load, json.loads(system.get("/timings")))
+            found = json.loads(system.get("/timings"))
+            parts = breakdown(load, found)
             rows += [row("graph", setting, name, value, "ms") for name, value in parts.items()]
+            rows.append(row("graph", setting, BATCH, found[BATCH], "count"))
             rows += [
                 row("graph", setting, f"cpu of {owner}", 1000 * seconds / load.requests, "ms a request")
                 for owner, seconds in spent.items()
@@ -296,7 +299,12 @@ def print_profile(rows: list[Row], title: str) -> None:
     """One column for each concurrency."""
     settings = [f"c={c}" for c in CONCURRENCIES]
     values = {(line["setting"], line["metric"]): line["value"] for line in rows}
-    for unit, what in (("ms", "part of a request, ms"), ("ms a request", "processor time of a request, ms")):
+    tables = (
+        ("ms", "part of a request, ms"),
+        ("ms a request", "processor time of a request, ms"),
+        ("count", "stages"),
+    )
+    for unit, what in tables:
         names = list(dict.fromkeys(line["metric"] for line in rows if line["unit"] == unit))
         cells = [
             [name, *(f"{values[s, name]:.2f}" if (s, name) in values else None for s in settings)] for name in names

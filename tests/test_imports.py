@@ -19,6 +19,7 @@ LAYERS = [
     "errors",
     "ids",
     "histories",
+    "files",
     "console",
     "data",
     "features",

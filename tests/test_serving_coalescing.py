@@ -35,8 +35,10 @@ async def kitchen() -> Kitchen:
     return Kitchen()
 
 
-def coalescer(kitchen: Kitchen, max_waiting: int = 100, max_batch: int = 10, batches: int = 1) -> Coalescer[int, int]:
-    return Coalescer(kitchen, max_waiting=max_waiting, max_batch=max_batch, batches=batches)
+def coalescer(
+    kitchen: Kitchen, max_waiting: int = 100, max_batch: int = 10, batches: int = 1, linger: float = 0
+) -> Coalescer[int, int]:
+    return Coalescer(kitchen, max_waiting=max_waiting, max_batch=max_batch, batches=batches, linger=linger)
 
 
 async def ask(one: Coalescer[int, int], *questions: int) -> list[asyncio.Task[int]]:
@@ -73,6 +75,30 @@ async def test_no_more_batches_are_under_way_than_allowed(kitchen: Kitchen) -> N
     assert (kitchen.busy, one.waiting) == (2, 4)
     kitchen.door.set()
     assert await asyncio.gather(*tasks) == [0, 2, 4, 6, 8, 10]
+
+
+async def test_a_second_batch_waits_for_company(kitchen: Kitchen) -> None:
+    one = coalescer(kitchen, max_batch=3, batches=2, linger=0.05)
+    tasks = await ask(one, 1)
+    await until(lambda: kitchen.busy)
+    tasks += await ask(one, 2)
+    tasks += await ask(one, 3)
+    assert one.waiting == 2
+    await until(lambda: kitchen.busy == 2)
+    kitchen.door.set()
+    assert await asyncio.gather(*tasks) == [2, 4, 6]
+    assert kitchen.batches == [[1], [2, 3]]
+
+
+async def test_a_full_batch_does_not_wait(kitchen: Kitchen) -> None:
+    one = coalescer(kitchen, max_batch=2, batches=3, linger=1000)
+    tasks = await ask(one, 1)
+    await until(lambda: kitchen.busy)
+    tasks += await ask(one, 2, 3)
+    await until(lambda: kitchen.busy == 2)
+    kitchen.door.set()
+    assert await asyncio.gather(*tasks) == [2, 4, 6]
+    assert kitchen.batches == [[1], [2, 3]]
 
 
 async def test_one_too_many_is_turned_away_at_once(kitchen: Kitchen) -> None:

@@ -23,7 +23,7 @@ from recsys.serving.settings import ServeSettings
 from recsys.serving.versions import Loaded, Versions
 
 Means = dict[str, float]
-"""Milliseconds by name, means over requests: what a batch of n took counts n times, since n requests waited for it."""
+"""Means by name. Times are milliseconds, over requests: what a batch of n took counts n times, since n waited for it."""
 
 
 class Timings:
@@ -39,12 +39,15 @@ class Timings:
         try:
             yield
         finally:
-            self._sums[name] += requests * (time.perf_counter() - started)
-            self._counts[name] += requests
+            self.note(name, 1000 * (time.perf_counter() - started), requests)
+
+    def note(self, name: str, value: float, requests: int = 1) -> None:
+        self._sums[name] += requests * value
+        self._counts[name] += requests
 
     def take(self) -> Means:
         """The means since the last call."""
-        means = {name: 1000 * total / self._counts[name] for name, total in self._sums.items()}
+        means = {name: total / self._counts[name] for name, total in self._sums.items()}
         self._sums.clear()
         self._counts.clear()
         return means
@@ -112,6 +115,7 @@ class TimedService(Service):
             return await super().recommend(question)
 
     async def _answer_all(self, questions: Sequence[Question]) -> list[Answer | BaseException]:
+        self._timings.note("requests in a batch", len(questions))
         with self._timings.of("batch", len(questions)):
             return await super()._answer_all(questions)
 

@@ -14,6 +14,7 @@ import polars as pl
 from recsys.data import synthetic
 from recsys.data.synthetic.settings import Shape
 from recsys.errors import ConfigError, DataError
+from recsys.files import remove_abandoned
 from recsys.schema import (
     CATEGORY,
     EVENT,
@@ -30,8 +31,6 @@ from recsys.schema import (
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 ROW_GROUP = 1 << 18
-ABANDONED_SECONDS = 86_400
-"""Drafts untouched for longer belong to writers that died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ def _installed_version(package: str) -> str:
 
 def _cached(folder: Path, write: Callable[[Path], None]) -> Path:
     """The folder, written first where it does not exist; it appears whole or not at all."""
-    _sweep(folder)
+    remove_abandoned(folder.parent.glob(f".{folder.name}-*"))
     if folder.is_dir():
         return folder
     draft = folder.with_name(f".{folder.name}-{uuid.uuid4().hex}")
@@ -126,17 +125,6 @@ def _cached(folder: Path, write: Callable[[Path], None]) -> Path:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return folder
-
-
-def _sweep(folder: Path) -> None:
-    """Remove drafts of the folder whose writers were killed."""
-    for draft in folder.parent.glob(f".{folder.name}-*"):
-        try:
-            age = time.time() - draft.stat().st_mtime
-        except FileNotFoundError:  # its writer has just finished
-            continue
-        if age > ABANDONED_SECONDS:
-            shutil.rmtree(draft, ignore_errors=True)
 
 
 def _write_completejourney(folder: Path) -> None:

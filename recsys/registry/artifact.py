@@ -26,6 +26,7 @@ import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from recsys.errors import RegistryError
+from recsys.files import sync
 from recsys.schema import Config
 
 Json: TypeAlias = Mapping[str, "Json"] | Sequence["Json"] | str | int | float | bool | None
@@ -56,16 +57,6 @@ class _Manifest(BaseModel):
 
     format: Literal[1]
     files: dict[Annotated[str, AfterValidator(_inner_path)], _File]
-
-
-def sync(*paths: Path) -> None:
-    """Force files, and the entries of folders, onto the disk."""
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def write(

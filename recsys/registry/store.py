@@ -23,11 +23,10 @@ from typing import Any, Final, Protocol
 from pydantic import ValidationError
 
 from recsys.errors import RegistryError
-from recsys.registry.artifact import Artifact, read_manifest, sync
+from recsys.files import remove_abandoned, sync
+from recsys.registry.artifact import Artifact, read_manifest
 from recsys.schema import Config
 
-ABANDONED_SECONDS: Final = 86_400
-"""Staging folders untouched for longer belong to publishers that died."""
 _VERSION: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _LISTED: Final = 5
 
@@ -118,7 +117,7 @@ class FolderStore:
         if target.exists():
             raise RegistryError(f"version {version} exists already in {self.root}; versions never change")
         self.prepare()
-        self._sweep()
+        remove_abandoned(self._staging.iterdir())
         work = Path(tempfile.mkdtemp(dir=self._staging))
         try:
             folder = work / version
@@ -224,15 +223,6 @@ class FolderStore:
             yield
         finally:
             os.close(descriptor)
-
-    def _sweep(self) -> None:
-        for work in self._staging.iterdir():
-            try:
-                age = time.time() - work.stat().st_mtime
-            except FileNotFoundError:  # its publisher has just finished
-                continue
-            if age > ABANDONED_SECONDS:
-                shutil.rmtree(work, ignore_errors=True)
 
 
 def _checked(version: str) -> str:

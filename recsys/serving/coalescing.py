@@ -21,8 +21,9 @@ class Abandoned(RecsysError):
 class Coalescer(Generic[Question, Answer]):
     """Hands waiting questions to `run`, many at a time.
 
-    A question that finds nothing under way leaves at once; those that arrive while `batches` batches are under way
-    form the next one. Whoever is cancelled while waiting gives up the place.
+    A question that finds nothing under way leaves at once. While another batch is under way, the next one waits
+    `linger` seconds before it leaves: those who have just been answered ask again within that time, and without it
+    they would find that a batch of few has left before them. Whoever is cancelled while waiting gives up the place.
     """
 
     def __init__(
@@ -32,10 +33,12 @@ class Coalescer(Generic[Question, Answer]):
         max_waiting: int,
         max_batch: int,
         batches: int,
+        linger: float,
     ) -> None:
         """run: answers in the order of the questions, an exception for each that fails"""
         self._run = run
-        self._max_waiting, self._max_batch, self._batches = max_waiting, max_batch, batches
+        self._max_waiting, self._max_batch = max_waiting, max_batch
+        self._batches, self._linger = batches, linger
         self._waiting: dict[asyncio.Future[Answer], Question] = {}
         self._workers: set[asyncio.Task[None]] = set()
 
@@ -62,7 +65,11 @@ class Coalescer(Generic[Question, Answer]):
     async def _work(self) -> None:
         """Run batches until nobody waits."""
         while self._waiting:
+            if len(self._workers) > 1 and len(self._waiting) < self._max_batch:
+                await asyncio.sleep(self._linger)
             futures = list(self._waiting)[: self._max_batch]
+            if not futures:
+                return
             questions = [self._waiting.pop(future) for future in futures]
             [answers] = await asyncio.gather(self._run(questions), return_exceptions=True)
             if isinstance(answers, asyncio.CancelledError):  # of the batch: those who wait are not to end like that

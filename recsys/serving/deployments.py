@@ -76,7 +76,7 @@ class StageReplica:
         """What the stage makes of the call, or None where the version is not held; it is fetched then."""
         loaded = self._versions.get(version)
         if loaded is None:
-            task = asyncio.create_task(self._versions.refused(version))
+            task = asyncio.create_task(self._fetch(version))
             self._missing.add(task)
             task.add_done_callback(self._missing.discard)
             return None
@@ -85,6 +85,11 @@ class StageReplica:
             return stage(loaded.recommender)
         finally:
             self._computing += time.perf_counter() - started
+
+    async def _fetch(self, version: str) -> None:
+        reason = await self._versions.refused(version)
+        if reason is not None:
+            logger.error("a version asked for is not there", extra={"version": version, "reason": reason})
 
 
 class CandidateReplica(StageReplica):

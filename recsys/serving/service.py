@@ -41,6 +41,7 @@ class Service:
             max_waiting=settings.max_waiting,
             max_batch=settings.max_batch,
             batches=settings.batches,
+            linger=settings.linger_ms / 1000,
         )
 
     # The version in production

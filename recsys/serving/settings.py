@@ -60,6 +60,8 @@ class ServeSettings(Config):
     """Requests that go through the stages together at most."""
     batches: int = Field(2, ge=1)
     """Batches of one ingress replica under way at a time."""
+    linger_ms: float = Field(2.0, ge=0)
+    """What a batch waits for company before it leaves while another one is under way."""
     poll_seconds: float = Field(1.0, gt=0)
     """Between two looks at the registry for another version in production."""
     log_every: int = Field(100, ge=1)

@@ -99,6 +99,5 @@ class Versions:
         try:
             await self.load(version)
         except RegistryError as error:
-            logger.error("version refused", extra={"version": version, "reason": str(error)})
             return str(error)
         return None
