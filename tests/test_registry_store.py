@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from recsys.errors import RegistryError
-from recsys.registry.artifact import Artifact, write
 from recsys.files import ABANDONED_SECONDS
+from recsys.registry.artifact import Artifact, write
 from recsys.registry.store import FolderStore, Store, new_version, open_store
 
 ROOT = Path(__file__).resolve().parent.parent

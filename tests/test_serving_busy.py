@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 import shops
 from conftest import free_port
 from ray import serve
@@ -66,8 +65,9 @@ class Busy:
 @pytest.fixture(scope="module")
 def app(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Busy]:
     store = FolderStore(tmp_path_factory.mktemp("busy"))
-    store.publish(lambda folder: bundle.write(shops.small_bundle(), folder, {}), "only")
-    store.promote("only")
+    small = shops.small_bundle()
+    store.publish(lambda folder: bundle.write(small, folder, {}), small.version)
+    store.promote(small.version)
     settings = ServeSettings(
         registry=str(store.root), cpus=0, max_waiting=WAITING, max_batch=1, batches=1, deadline_ms=60_000
     )
@@ -75,8 +75,9 @@ def app(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config=QUIET)
     try:
         serve.run(assemble(settings, (Gated, FactorReplica, RankReplica), Ingress), name="busy", route_prefix="/")
-        user = shops.small_bundle().snapshot.users[0]
-        yield Busy(port, store.root / GATE, user)
+        busy = Busy(port, store.root / GATE, small.snapshot.users[0])
+        wait_until(lambda: not busy.is_refused())
+        yield busy
     finally:
         serve.shutdown()
 

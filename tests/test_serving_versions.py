@@ -8,6 +8,7 @@ import pytest
 from shops import BLEND, flip_a_byte, publish, small_bundle
 
 from recsys.errors import RegistryError
+from recsys.registry import bundle
 from recsys.registry.store import FolderStore
 from recsys.serving import versions
 from recsys.serving.versions import Loaded, Versions, open_version
@@ -17,13 +18,15 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> FolderStore:
-    """v1, v2 and v3, of which v2 is in production; `broken` has a flipped byte, `odd` settings that are none."""
+    """v1, v2 and v3, of which v2 is in production; `broken` has a flipped byte, `odd` settings that are none, and `renamed`
+    the manifest of v1."""
     store = FolderStore(tmp_path_factory.mktemp("registry"))
     for name in ("v1", "v2", "v3", "broken", "odd"):
         publish(store, small_bundle(), name, promote=name == "v2")
     flip_a_byte(store.path("broken") / "ranker.txt")
     manifest = store.path("odd") / "manifest.json"  # which has no hash
     manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"inference": {"history": "short"}}))
+    store.publish(lambda folder: bundle.write(small_bundle(), folder, {}), "renamed")
     return store
 
 
@@ -36,7 +39,12 @@ def test_an_open_version_has_its_own_alpha_or_the_one_given(store: FolderStore) 
 
 @pytest.mark.parametrize(
     ("version", "reason"),
-    [("broken", r"ranker\.txt has sha256"), ("odd", "inference.history"), ("v9", "no version v9")],
+    [
+        ("broken", r"ranker\.txt has sha256"),
+        ("odd", "inference.history"),
+        ("renamed", "its manifest is of version 'v1'"),
+        ("v9", "no version v9"),
+    ],
 )
 async def test_a_version_that_cannot_be_opened_is_refused_with_the_reason(
     store: FolderStore, version: str, reason: str

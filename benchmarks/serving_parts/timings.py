@@ -23,7 +23,7 @@ from recsys.serving.settings import ServeSettings
 from recsys.serving.versions import Loaded, Versions
 
 Means = dict[str, float]
-"""Means by name. Times are milliseconds, over requests: what a batch of n took counts n times, since n waited for it."""
+"""Means by name. Times are in ms, over requests: what a batch of n took counts n times, since n waited for it."""
 
 
 class Timings:

@@ -3,7 +3,6 @@
 import importlib.metadata
 import importlib.resources
 import shutil
-import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass

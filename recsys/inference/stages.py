@@ -150,12 +150,17 @@ class Recommender:
         return select(candidates, self.rank(of, candidates), mf_raw, warm, self.blend, n)
 
 
-def check_version(directory: Path) -> None:
-    """The check of promotions: raises RecsysError unless recommendations can be made from the version in a folder."""
+def read_version(directory: Path) -> Bundle:
+    """The version in a registry's folder, hashes checked; raises RegistryError, also where it says it is another one."""
     opened = bundle.read(directory)
     if opened.version != directory.name:
         raise RegistryError(f"{directory}: its manifest is of version {opened.version!r}, expected the folder's name")
-    Recommender.of(opened)
+    return opened
+
+
+def check_version(directory: Path) -> None:
+    """The check of promotions: raises RecsysError unless recommendations can be made from the version in a folder."""
+    Recommender.of(read_version(directory))
 
 
 def select(

@@ -12,7 +12,6 @@ processes of a node that open the same artifact share one copy.
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -7,8 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from recsys.errors import RecsysError, RegistryError
-from recsys.inference.stages import Recommender
-from recsys.registry import bundle
+from recsys.inference.stages import Recommender, read_version
 from recsys.registry.bundle import Bundle
 from recsys.registry.store import Store
 from recsys.schema import UNKNOWN
@@ -36,7 +35,7 @@ def open_version(store: Store, version: str, alpha: float | None) -> Loaded:
     alpha: instead of the version's own. Raises RegistryError where the version is missing, broken or does not answer.
     """
     try:
-        opened = bundle.read(store.path(version))
+        opened = read_version(store.path(version))
         if alpha is not None:
             blend = opened.about.blend.model_copy(update={"alpha": alpha})
             opened = replace(opened, about=opened.about.model_copy(update={"blend": blend}))
