@@ -18,8 +18,8 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> FolderStore:
-    """v1, v2 and v3, of which v2 is in production; `broken` has a flipped byte, `odd` settings that are none, and `renamed`
-    the manifest of v1."""
+    """v1, v2 and v3, of which v2 is in production; `broken` has a flipped byte, `odd` settings that are none, and
+    `renamed` the manifest of v1."""
     store = FolderStore(tmp_path_factory.mktemp("registry"))
     for name in ("v1", "v2", "v3", "broken", "odd"):
         publish(store, small_bundle(), name, promote=name == "v2")

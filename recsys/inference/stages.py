@@ -151,7 +151,7 @@ class Recommender:
 
 
 def read_version(directory: Path) -> Bundle:
-    """The version in a registry's folder, hashes checked; raises RegistryError, also where it says it is another one."""
+    """The version in a registry's folder, hashes checked; raises RegistryError, also where it is another one."""
     opened = bundle.read(directory)
     if opened.version != directory.name:
         raise RegistryError(f"{directory}: its manifest is of version {opened.version!r}, expected the folder's name")
