@@ -46,7 +46,8 @@ from serving_parts.processes import System, running  # noqa: E402
 from recsys import console  # noqa: E402
 from recsys.errors import RecsysError  # noqa: E402
 
-SYSTEMS: Final = ("graph", "fused", "plain", "empty")
+SYSTEMS: Final = ("graph", "empty", "plain", "fused")
+"""In the order of measurement, which the next round reverses: whom a bar compares run one after the other."""
 CONCURRENCIES: Final = (1, 8, 32)
 SAME_ANSWERS: Final = 20
 """Requests after which graph, fused and plain are known to answer alike."""
@@ -201,14 +202,21 @@ def row(system: str, setting: str, metric: str, value: float, unit: str) -> Row:
     return {"system": system, "setting": setting, "metric": metric, "value": round(value, 4), "unit": unit}
 
 
-def judged(rows: list[Row]) -> list[tuple[Bar, float]]:
-    """Each bar and the value found."""
-    values = {(line["system"], line["setting"], line["metric"]): line["value"] for line in rows}
+def judged(samples: Samples, rounds: int) -> list[tuple[Bar, float]]:
+    """Each bar and the value found: its median over the rounds, since what is compared then ran close in time.
 
-    def of(system: str, setting: str, metric: str) -> float:
-        return values[system, setting, metric]
+    Counts are summed.
+    """
+    values = {(system, setting, metric): found for (system, setting, metric, _), found in samples.items()}
 
-    return [(bar, bar.value(of)) for bar in BARS]
+    def of_round(number: int) -> Callable[[str, str, str], float]:
+        return lambda system, setting, metric: values[system, setting, metric][number]
+
+    def found(bar: Bar) -> float:
+        each = [bar.value(of_round(number)) for number in range(rounds)]
+        return sum(each) if bar.unit == "count" else statistics.median(each)
+
+    return [(bar, found(bar)) for bar in BARS]
 
 
 def print_report(rows: list[Row], verdicts: list[tuple[Bar, float]], title: str) -> None:
@@ -335,8 +343,8 @@ def run(options: argparse.Namespace) -> None:
             rows = profile(plan)
             print_profile(rows, f"graph, {options.warm_share:.0%} of requests for warm users")
         else:
-            rows = summarized(measure(plan))
-            verdicts = judged(rows)
+            samples = measure(plan)
+            rows, verdicts = summarized(samples), judged(samples, rounds)
             rows += [
                 row("bars", "met" if bar.met(value) else "missed", bar.name, value, bar.unit) for bar, value in verdicts
             ]
