@@ -48,7 +48,7 @@ class ServeSettings(Config):
     """Replicas of the factorization's scoring."""
     rank: Replicas = (1, 1)
     """Replicas of the ranker."""
-    cpus: float = Field(0.2, ge=0)
+    cpus: float = Field(0.2, ge=0, allow_inf_nan=False)
     """CPUs that Ray reserves for a replica."""
     clock: Literal["data", "wall"] = "data"
     """What `now` is: the end of the data, so that old data is not judged by today's date, or the time of day."""
@@ -60,9 +60,9 @@ class ServeSettings(Config):
     """Requests that go through the stages together at most."""
     batches: int = Field(2, ge=1)
     """Batches of one ingress replica under way at a time."""
-    linger_ms: float = Field(2.0, ge=0)
+    linger_ms: float = Field(2.0, ge=0, le=1000)
     """What a batch waits for company before it leaves while another one is under way."""
-    poll_seconds: float = Field(1.0, gt=0)
+    poll_seconds: float = Field(1.0, gt=0, allow_inf_nan=False)
     """Between two looks at the registry for another version in production."""
     log_every: int = Field(100, ge=1)
     """One of so many requests goes to the access log; failures always do."""
