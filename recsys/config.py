@@ -37,8 +37,6 @@ class ExampleConfig(Config):
     """Days of history that a cut needs."""
     max_users: int = Field(4000, ge=1)
     """Users of a training cut: those with a history and a target event in the label window."""
-    validation_users: int = Field(4000, ge=1)
-    """Users of the validation window."""
     negatives: int = Field(40, ge=1)
     """Candidates without a label that a user keeps."""
 

@@ -26,8 +26,9 @@ from recsys.features.definitions import CATEGORICAL, NAMES
 from recsys.histories import Histories
 from recsys.ids import Ids
 from recsys.inference.stages import CandidateStage, candidate_features
+from recsys.models.backends import ranker_from_text, train
 from recsys.models.hybrid import Blend, Calibration
-from recsys.models.ranking import Ranker, RankingData, ranker_from_text, train
+from recsys.models.ranking import Ranker, RankingData, TrainingSet
 from recsys.models.snapshot import assemble, snapshot_part
 from recsys.models.tables import Tables
 from recsys.registry.bundle import About, Bundle, Counts, DateRange, write
@@ -288,7 +289,8 @@ def small_ranker(*settings: str) -> Ranker:
     candidates = stage(of)
     features = candidate_features(of, candidates, tables.statistics)
     labels = (of.by_item.find(candidates.users, candidates.items) >= 0).astype(np.int8)
-    return train(RankingData(features, labels, np.diff(candidates.offsets)), None, NAMES, CATEGORICAL, config.ranker)
+    rows = RankingData(features, labels, np.diff(candidates.offsets))
+    return train(TrainingSet([rows], None, NAMES, CATEGORICAL), config.ranker)
 
 
 def small_bundle() -> Bundle:

@@ -45,7 +45,7 @@ OWNERS = {
         "recsys.serving.*",
     ],
     "cmfrec": ["recsys.models.factorization"],
-    "lightgbm": ["recsys.models.ranking*"],
+    "lightgbm": ["recsys.models.lightgbm_ranker"],
     "xgboost": ["recsys.models.ranking*"],
     "xgboost_ray": ["recsys.models.ranking*", "recsys.training.*"],
     "pickle": [],

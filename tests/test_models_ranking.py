@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from recsys.errors import ModelError
-from recsys.models.ranking import Backend, RankerConfig, RankingData, ranker_from_text, train
+from recsys.models.backends import ranker_from_text, train
+from recsys.models.ranking import Backend, RankerConfig, RankingData, TrainingSet
 
 NAMES = ["signal", "category", "noise"]
 GOOD_CATEGORY = 3
@@ -25,6 +26,10 @@ def planted(n_groups=150, size=20, seed=0):
     return RankingData(features, labels, np.full(n_groups, size, np.int32))
 
 
+def learn_from(data, valid=None, categorical=("category",)):
+    return TrainingSet([data], valid, NAMES, categorical)
+
+
 def config(backend="lightgbm", **settings):
     return RankerConfig(backend=backend, min_child_samples=20, threads=1, **settings)
 
@@ -35,7 +40,7 @@ def probe(signal, category):
 
 @pytest.fixture(scope="module")
 def ranker():
-    return train(planted(), planted(50, seed=1), NAMES, ["category"], config())
+    return train(learn_from(planted(), planted(50, seed=1)), config())
 
 
 @pytest.mark.parametrize("objective", ["lambdarank", "binary"])
@@ -46,7 +51,7 @@ class TestEveryBackend:
     @pytest.fixture
     def trained(self, backend, objective):
         settings = config(backend, objective=objective, max_trees=30)
-        return train(planted(), None, NAMES, ["category"], settings)
+        return train(learn_from(planted()), settings)
 
     def test_it_learns_the_planted_rule(self, trained):
         assert trained.predict(probe(2, 0))[0] > trained.predict(probe(-2, 0))[0]
@@ -79,7 +84,7 @@ class TestEveryBackend:
 
     def test_training_again_gives_the_same_model(self, trained, backend, objective):
         settings = config(backend, objective=objective, max_trees=30)
-        again = train(planted(), None, NAMES, ["category"], settings)
+        again = train(learn_from(planted()), settings)
         assert again.to_text() == trained.to_text()
 
     def test_an_unseen_category_is_like_a_missing_one(self, trained):
@@ -93,31 +98,93 @@ class TestEveryBackend:
 def test_early_stopping_keeps_the_trees_that_were_best_on_validation():
     seen = []
     ranker = train(
-        planted(),
-        planted(50, seed=1),
-        NAMES,
-        ["category"],
+        learn_from(planted(), planted(50, seed=1)),
         config(early_stopping_rounds=5, max_trees=200),
-        progress=lambda n_trees, ndcg: seen.append((n_trees, ndcg)),
+        watch=lambda n_trees, ndcg, _: seen.append((n_trees, ndcg)),
     )
     n_trees, ndcg = zip(*seen, strict=True)
     assert list(n_trees) == list(range(1, len(seen) + 1))
     assert ranker.n_trees == np.argmax(ndcg) + 1 < len(seen) < 200
 
 
+@pytest.mark.parametrize("objective", ["lambdarank", "binary"])
+@pytest.mark.parametrize("backend", get_args(Backend))
+def test_the_scores_of_validation_rows_can_be_watched(backend, objective):
+    valid, seen = planted(50, seed=1), {}
+
+    def watch(n_trees, _, raw):
+        if n_trees in (3, 10):
+            seen[n_trees] = raw()
+
+    settings = config(backend, objective=objective, max_trees=10, early_stopping_rounds=10)
+    data = learn_from(planted(), valid)
+    train(data, settings, watch=watch)
+    for n_trees, scores in seen.items():
+        expected = train(data, settings, n_trees=n_trees).predict(valid.features)
+        np.testing.assert_allclose(scores, expected, atol=1e-4)
+    assert set(seen) == {3, 10}
+
+
+@pytest.mark.parametrize("backend", get_args(Backend))
+def test_parts_are_learned_from_like_one(backend):
+    data = planted()
+    cut = 40 * 20
+    parts = [
+        RankingData(data.features[:cut], data.labels[:cut], data.groups[:40]),
+        RankingData(data.features[cut:], data.labels[cut:], data.groups[40:]),
+    ]
+    whole, joined = learn_from(data), TrainingSet(parts, None, NAMES, ["category"])
+    assert train(whole, config(backend, max_trees=5)).to_text() == train(joined, config(backend, max_trees=5)).to_text()
+
+
+@pytest.mark.parametrize("backend", get_args(Backend))
+def test_one_training_leaves_nothing_behind_for_the_next(backend):
+    """Rows are made ready once for all trainings that ask the same of them."""
+    shared = learn_from(planted(), planted(50, seed=1))
+    settings = [
+        config(backend, max_trees=8),
+        config(backend, max_trees=8, learning_rate=0.3, num_leaves=5, lambda_l2=1.0),
+        config(backend, max_trees=8).model_copy(update={"min_child_samples": 5}),
+        config(backend, max_trees=8, max_bin=31),
+        config(backend, max_trees=8, objective="binary"),
+    ]
+    for chosen in (*settings, settings[0]):
+        alone = learn_from(planted(), planted(50, seed=1))
+        assert train(shared, chosen).to_text() == train(alone, chosen).to_text()
+
+
+@pytest.mark.parametrize("backend", get_args(Backend))
+def test_validation_groups_without_weight_are_not_judged(backend):
+    """Their labels are the opposite of what was learned."""
+    good, bad = planted(50, seed=1), planted(50, seed=2)
+    both = RankingData(
+        np.concatenate([good.features, bad.features]),
+        np.concatenate([good.labels, 1 - bad.labels]),
+        np.concatenate([good.groups, bad.groups]),
+        np.repeat([1, 0], [len(good.labels), len(bad.labels)]).astype(np.float32),
+    )
+    found = []
+    for valid in (good, both):
+        ndcgs = []
+        settings = config(backend, max_trees=5)
+        train(learn_from(planted(), valid), settings, watch=lambda _, ndcg, __, ndcgs=ndcgs: ndcgs.append(ndcg))
+        found.append(ndcgs)
+    np.testing.assert_allclose(found[0], found[1])
+
+
 def test_a_fixed_number_of_trees_needs_no_validation():
     reported = []
-    ranker = train(planted(), None, NAMES, [], config(), n_trees=7, progress=lambda *row: reported.append(row))
+    ranker = train(learn_from(planted()), config(), n_trees=7, watch=lambda *row: reported.append(row[:2]))
     assert ranker.n_trees == 7
     assert np.isnan([ndcg for _, ndcg in reported]).all()
-    with_validation = train(planted(), planted(seed=1), NAMES, [], config(), n_trees=7)
+    with_validation = train(learn_from(planted(), planted(seed=1)), config(), n_trees=7)
     assert with_validation.n_trees == 7
 
 
 def test_threads_do_not_change_predictions():
     features = planted(seed=3).features
     scores = [
-        train(planted(), None, NAMES, ["category"], settings, n_trees=20).predict(features)
+        train(learn_from(planted()), settings, n_trees=20).predict(features)
         for settings in (config(), config().model_copy(update={"threads": 2}))
     ]
     assert (scores[0] == scores[1]).all()
@@ -127,12 +194,12 @@ def test_weights_and_grades_are_used():
     data = planted()
     heavy = np.where(data.features[:, 0] > 1, 10, 1).astype(np.float32)
     grades = data.labels + (data.labels & (data.features[:, 0] > 2))
-    plain = train(data, None, NAMES, [], config(), n_trees=5)
+    plain = train(learn_from(data), config(), n_trees=5)
     for changed in (
         RankingData(data.features, data.labels, data.groups, heavy),
         RankingData(data.features, grades, data.groups),
     ):
-        other = train(changed, None, NAMES, [], config(), n_trees=5)
+        other = train(learn_from(changed), config(), n_trees=5)
         assert (other.predict(data.features) != plain.predict(data.features)).any()
 
 
@@ -140,7 +207,7 @@ def test_negative_categories_are_missing_without_a_word(capfd):
     data = planted(n_groups=2000)
     before = data.features.copy()
     settings = config().model_copy(update={"threads": 2})
-    ranker = train(data, planted(seed=1), NAMES, ["category"], settings, n_trees=3)
+    ranker = train(learn_from(data, planted(seed=1)), settings, n_trees=3)
     assert "".join(capfd.readouterr()) == ""
     assert (data.features == before).all()
     assert ranker.predict(probe(0, -1)) == ranker.predict(probe(0, np.nan))
@@ -162,14 +229,14 @@ def test_data_that_cannot_be_learned_from_is_an_error(change, message):
     data = planted()
     parts = {"features": data.features, "labels": data.labels, "groups": data.groups} | change
     with pytest.raises(ModelError, match=message):
-        train(RankingData(**parts), None, NAMES, [], config())
+        train(learn_from(RankingData(**parts)), config())
 
 
 def test_no_rows_and_unknown_categorical_names_are_errors():
     nothing = RankingData(np.zeros((0, 3), np.float32), np.zeros(0, np.int8), np.zeros(0, np.int32))
     with pytest.raises(ModelError, match="0 positive labels in 0 rows"):
-        train(nothing, None, NAMES, [], config())
+        learn_from(nothing)
     with pytest.raises(ModelError, match="validation data: 0 positive"):
-        train(planted(), nothing, NAMES, [], config())
+        learn_from(planted(), nothing)
     with pytest.raises(ModelError, match="colour"):
-        train(planted(), None, NAMES, ["colour"], config())
+        learn_from(planted(), categorical=["colour"])

@@ -30,7 +30,7 @@ from recsys.training.examples import (
 from recsys.training.windows import NOBODY, LabelWindow, chosen_users
 
 AGE = 42
-EVERYONE = LabelWindow(AGE, cut(END, AGE), cut(END, AGE - 14), sampled=True, quota=1.0)
+EVERYONE = LabelWindow(AGE, cut(END, AGE), cut(END, AGE - 14), quota=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -109,13 +109,6 @@ def test_what_comes_after_the_window_is_not_seen(tables: Tables) -> None:
     np.testing.assert_array_equal(matrix_of(one), matrix_of(other))
 
 
-def test_a_validation_window_keeps_every_candidate(tables: Tables) -> None:
-    table = examples_of(tables, replace(EVERYONE, sampled=False), negatives=1)
-    groups, labels = table[GROUP].to_numpy(), table[LABEL].to_numpy()
-    assert (np.bincount(groups)[np.unique(groups)] == 20).all()
-    assert set(labels.tolist()) == {0, 1}
-
-
 def test_without_chosen_users_there_are_no_rows(tables: Tables) -> None:
     table = examples_of(tables, replace(EVERYONE, quota=NOBODY))
     assert len(table) == 0
@@ -130,12 +123,11 @@ def groups_of(data: RankingData) -> list[bytes]:
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("sampled", [True, False])
-def test_partitions_do_not_matter(sampled: bool, tables: Tables) -> None:
+def test_partitions_do_not_matter(tables: Tables) -> None:
     config: TrainConfig = small_config("examples.max_users=60")
     ages = (AGE, 28)
     refs = {AGE: ray.put(tables), 28: ray.put(tables_of(small_world(), 28))}
-    found = [build_examples(world_shop(n), refs, ages, config, sampled=sampled) for n in (1, 5)]
+    found = [build_examples(world_shop(n), refs, ages, config) for n in (1, 5)]
     for one, other in zip(*found, strict=True):
         assert len(one.groups) > 10
         assert groups_of(one) == groups_of(other)
@@ -167,14 +159,13 @@ def test_a_survey_counts_the_window(tables: Tables) -> None:
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("sampled", [True, False])
-def test_windows_without_a_hit_stop_the_run(sampled: bool, tables: Tables, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("age", [AGE, 28])
+def test_windows_without_a_hit_stop_the_run(age: int, tables: Tables, capsys: pytest.CaptureFixture[str]) -> None:
     """Nothing happens after END, and no cut has a candidate when no source has a share."""
     shop, names = world_shop(2), ("own", "covisitation", "mf_neighbours", "recent", "popular", "category")
     nothing = small_config(*(f"inference.candidates.shares.{name}=0" for name in names))
-    refs = {AGE: ray.put(tables), 28: ray.put(tables_of(small_world(), 28))}
+    refs = {at: ray.put(tables_of(small_world(), at)) for at in (age, 14)}
     with pytest.raises(ModelError, match="0 candidates for them, 0 labels; nothing is proposed"):
-        build_examples(shop, refs, [AGE], nothing, sampled=sampled)
-    if sampled:  # the validation cut is not trained on before the choice
-        build_examples(shop, refs, [28], nothing, sampled=True)
-        assert "nothing is proposed" in capsys.readouterr().err
+        build_examples(shop, refs, [age], nothing)
+    build_examples(shop, refs, [14], nothing)  # neither learned from before the choice nor chosen on
+    assert "nothing is proposed" in capsys.readouterr().err

@@ -16,7 +16,8 @@ from recsys.models.ranking import RankingData
 from recsys.registry import bundle
 from recsys.registry.store import FolderStore
 from recsys.schema import EVENT_TYPES, SOURCES
-from recsys.training.pipeline import Choice, check_drift, join
+from recsys.training.choice import Choice, Validation
+from recsys.training.pipeline import check_drift
 
 
 @pytest.fixture(scope="module")
@@ -133,21 +134,13 @@ def test_the_config_is_kept(trained: Trained) -> None:
     assert parse_config(TrainConfig, json.loads((trained.path / "config.json").read_text())) == small_config()
 
 
-def test_join_puts_query_groups_one_after_another() -> None:
-    def data(rows: int, groups: list[int]) -> RankingData:
-        return RankingData(np.full((rows, 2), rows, np.float32), np.full(rows, rows), np.array(groups))
-
-    joined = join({7: data(3, [1, 2]), 14: data(2, [2])}, [14, 7])
-    assert joined.groups.tolist() == [2, 1, 2]
-    assert joined.labels.tolist() == [2, 2, 3, 3, 3]
-    assert joined.features[:, 0].tolist() == [2, 2, 3, 3, 3]
-
-
 def test_a_refit_that_scores_otherwise_is_refused() -> None:
     ranker = small_ranker()
     rows = np.random.default_rng(0).random((50, len(NAMES))).astype(np.float32)
-    same = Choice(3, BLEND, {}, cases=None, held_out=rows, scores=ranker.predict(rows))  # type: ignore[arg-type]
+    data = RankingData(rows, np.zeros(50, np.int8), np.array([50]))
+    validation = Validation(None, None, data, BLEND.mf)  # type: ignore[arg-type]
+    same = Choice(3, BLEND, {}, ranker.predict(rows))
     config = small_config("hybrid.max_drift=0.1")
-    assert check_drift(ranker, same, config) == 0
+    assert check_drift(ranker, same, validation, config) == 0
     with pytest.raises(ModelError, match=r"moved by 0\.\d+, more than hybrid.max_drift = 0.1"):
-        check_drift(ranker, replace(same, scores=same.scores + 5), config)
+        check_drift(ranker, replace(same, scores=same.scores + 5), validation, config)

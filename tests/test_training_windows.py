@@ -12,7 +12,7 @@ from recsys.histories import Histories
 from recsys.schema import DAY, PURCHASE, VIEW
 from recsys.training.windows import LabelWindow, chosen_users, has_label, label_windows, user_shares
 
-WINDOW = LabelWindow(age=0, start=100, end=200, sampled=True)
+WINDOW = LabelWindow(age=0, start=100, end=200)
 
 
 def config_of(**examples: float) -> TrainConfig:
@@ -60,14 +60,14 @@ def test_nobody_is_chosen_without_a_quota() -> None:
 class TestSmallShop:
     age = 42
 
-    def windows(self, n: int, sampled: bool = True, **examples: float) -> tuple[LabelWindow, list[UserPartition]]:
+    def windows(self, n: int, **examples: float) -> tuple[LabelWindow, list[UserPartition]]:
         shop = world_shop(n)
-        [window] = label_windows(shop, [self.age], config_of(**examples), sampled=sampled)
+        [window] = label_windows(shop, [self.age], config_of(**examples))
         return window, ray.get(list(shop.partitions))
 
     def able(self, config: TrainConfig) -> list[int]:
         """Ids of the users who have a label, by their hash."""
-        window = LabelWindow(self.age, END - self.age * DAY, END - (self.age - 14) * DAY, sampled=True)
+        window = LabelWindow(self.age, END - self.age * DAY, END - (self.age - 14) * DAY)
         partition = small_world().partition
         able = np.flatnonzero(has_label(partition.histories, window, config))
         by_hash = able[np.argsort(user_shares(partition, config)[able])]
@@ -83,11 +83,6 @@ class TestSmallShop:
         window, partitions = self.windows(1, max_users=20)
         assert chosen_ids(partitions, window, config) == sorted(self.able(config)[:20])
 
-    def test_a_validation_window_has_a_limit_of_its_own(self) -> None:
-        config = config_of(validation_users=10, max_users=50)
-        window, partitions = self.windows(1, sampled=False, validation_users=10, max_users=50)
-        assert len(chosen_ids(partitions, window, config)) == 10
-
     def test_partitions_do_not_matter(self) -> None:
         config = config_of(max_users=30)
         found = [self.windows(n, max_users=30) for n in (1, 4)]
@@ -98,8 +93,6 @@ class TestSmallShop:
         seeds = [small_config("examples.max_users=20", f"seed={seed}") for seed in (0, 1)]
         shop = world_shop(2)
         partitions = ray.get(list(shop.partitions))
-        one, other = (
-            chosen_ids(partitions, label_windows(shop, [self.age], config, sampled=True)[0], config) for config in seeds
-        )
+        one, other = (chosen_ids(partitions, label_windows(shop, [self.age], config)[0], config) for config in seeds)
         assert len(one) == len(other) == 20
         assert one != other

@@ -1,6 +1,6 @@
 """The benchmark protocol: one global time cut, test users drawn by id, metrics for warm and cold apart."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated, Final
 
@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from recsys.errors import DataError
+from recsys.errors import ConfigError, DataError
 from recsys.evaluation import metrics
 from recsys.evaluation.metrics import Truth
 from recsys.histories import Histories, offsets_of, ragged_indices
@@ -23,7 +23,8 @@ BOOTSTRAP_SEED: Final = 0
 Row = dict[str, str | int | float | None]
 """A line of the metrics table; None where a figure is undefined, since JSON has no nan."""
 
-CutOff = Annotated[int, Field(ge=1, le=1000)]
+MAX_CUTOFF: Final = 1000
+CutOff = Annotated[int, Field(ge=1, le=MAX_CUTOFF)]
 
 
 class EvaluationConfig(Config):
@@ -170,7 +171,7 @@ def summary(
     Raises DataError as `metrics.hits` does.
     """
     hit = metrics.hits(ranked, truth)
-    columns = _per_user(hit, truth.sizes, config.cutoffs)
+    columns = _columns(hit, truth.sizes, config.cutoffs)
     headline = f"ndcg@{config.k}"
     rows: list[Row] = []
     for group, members in _groups(warm):
@@ -233,15 +234,41 @@ def _defined(value: float) -> float | None:
     return None if np.isnan(value) else value
 
 
-def _per_user(hit: np.ndarray, sizes: np.ndarray, cutoffs: Sequence[int]) -> dict[str, np.ndarray]:
-    columns: dict[str, np.ndarray] = {}
-    for k in cutoffs:
-        columns[f"ndcg@{k}"] = metrics.ndcg(hit, sizes, k)
-        columns[f"recall@{k}"] = metrics.recall(hit, sizes, k)
-        columns[f"precision@{k}"] = metrics.precision(hit, k)
-        columns[f"hit@{k}"] = metrics.hit_rate(hit, k)
-        columns[f"mrr@{k}"] = metrics.mrr(hit, k)
-    return columns
+PER_USER: Final[Mapping[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]]] = {
+    "ndcg": metrics.ndcg,
+    "recall": metrics.recall,
+    "precision": lambda hit, _, k: metrics.precision(hit, k),
+    "hit": lambda hit, _, k: metrics.hit_rate(hit, k),
+    "mrr": lambda hit, _, k: metrics.mrr(hit, k),
+}
+"""Metrics of a user's list, by name: of hits, sizes of the truth, and k."""
+
+
+def _columns(hit: np.ndarray, sizes: np.ndarray, cutoffs: Sequence[int]) -> dict[str, np.ndarray]:
+    """Every metric at every cut-off, as `ndcg@10`; float64 (n_users,) each."""
+    return {f"{name}@{k}": metric(hit, sizes, k) for k in cutoffs for name, metric in PER_USER.items()}
+
+
+def per_user(metric: str, ranked: np.ndarray, truth: Truth) -> np.ndarray:
+    """One metric such as `ndcg@10` of every user's list, float64 (n_users,).
+
+    Raises ConfigError where there is no such metric, DataError as `metrics.hits` does.
+    """
+    name, k = _parsed(metric)
+    return PER_USER[name](metrics.hits(ranked, truth), truth.sizes, k)
+
+
+def cutoff_of(metric: str) -> int:
+    """The k of a metric such as `ndcg@10`; raises ConfigError where there is no such metric."""
+    return _parsed(metric)[1]
+
+
+def _parsed(metric: str) -> tuple[str, int]:
+    name, _, k = metric.partition("@")
+    if name not in PER_USER or not k.isdecimal() or not 1 <= int(k) <= MAX_CUTOFF:
+        names = ", ".join(f"{name}@K" for name in PER_USER)
+        raise ConfigError(f"metric {metric!r}: expected one of {names} with K from 1 to {MAX_CUTOFF}")
+    return name, int(k)
 
 
 def with_seed_spread(runs: Sequence[Sequence[Row]], k: int) -> list[Row]:

@@ -36,14 +36,12 @@ def build_examples(
     tables: "Mapping[int, ray.ObjectRef[Tables]]",
     ages: Sequence[int],
     config: TrainConfig,
-    *,
-    sampled: bool,
 ) -> list[RankingData]:
-    """The ranker's rows of the cuts at `ages`, in that order; see LabelWindow for `sampled`.
+    """The ranker's rows of the cuts at `ages`, in that order.
 
     Raises ModelError where nothing can be learned: no training window, or not the validation window, has a hit.
     """
-    windows = label_windows(shop, ages, config, sampled=sampled)
+    windows = label_windows(shop, ages, config)
     table_refs, partition_refs = [tables[age] for age in ages], list(shop.partitions)
     work = [{WINDOW: w, PARTITION: p} for w in range(len(windows)) for p in range(len(partition_refs))]
 
@@ -59,7 +57,7 @@ def build_examples(
     dataset = ray.data.from_items(work, override_num_blocks=len(work)).map_batches(
         example_rows, batch_size=1, batch_format="pyarrow"
     )
-    dataset.set_name("ranking examples" if sampled else "validation examples")
+    dataset.set_name("ranking examples")
     blocks = [block for block in ray.get(dataset.to_arrow_refs()) if len(block)]
     blocks.sort(key=lambda block: [block[name][0].as_py() for name in (WINDOW, PARTITION, GROUP)])
     examples = [_collect([b for b in blocks if b[WINDOW][0].as_py() == at]) for at in range(len(windows))]
@@ -76,8 +74,9 @@ def _check(
 ) -> None:
     """Name what windows without a hit lack: as an error where the run needs one of them, else as progress."""
     without = [w for w, data in zip(windows, examples, strict=True) if not (data.labels > 0).any()]
-    needed = [w for w in windows if not w.sampled or w.age > validation_age(config)]
-    fatal = needed if needed and all(w in without for w in needed) else []
+    to_choose = [w for w in windows if w.age == validation_age(config)]
+    to_learn = [w for w in windows if w.age > validation_age(config)]
+    fatal = next((needed for needed in (to_learn, to_choose) if needed and all(w in without for w in needed)), [])
     for window in fatal or without:
         calls = [(partition, window, tables[window.age], config) for partition in shop.partitions]
         found = sum(ray.get(run_tasks(survey, "survey a window without a hit", calls)))
@@ -120,7 +119,7 @@ def make_examples(partition: UserPartition, window: LabelWindow, tables: Tables,
         of = stage.profile(chunk.until(window.start), window.start)
         candidates = stage(of)
         label = hits(chunk.between(window.start, window.end), candidates.users, candidates.items, config)
-        rows = _sample(candidates.users, candidates.items, label, user_hashes[users], window, config)
+        rows = _sample(candidates.users, candidates.items, label, user_hashes[users], config)
         kept = candidates.take(rows)
         groups.append(chosen[users[kept.users]])
         labels.append(label[rows])
@@ -145,13 +144,10 @@ def _sample(
     items: np.ndarray,
     label: np.ndarray,
     user_hashes: np.ndarray,
-    window: LabelWindow,
     config: TrainConfig,
 ) -> np.ndarray:
     """Rows to keep, int64 ascending: of users with a label all labelled ones, and negatives chosen by hash."""
     labelled = np.bincount(users[label > 0], minlength=len(user_hashes))
-    if not window.sampled:
-        return np.flatnonzero(labelled[users])
     mixed = hashes(pa.array((user_hashes[users] ^ items.astype(np.uint64)).view(np.int64)))
     order = np.lexsort((mixed, label == 0, users))
     counts = np.bincount(users, minlength=len(user_hashes))

@@ -36,12 +36,6 @@ def labels_of(scored: ScoredCandidates, cases: TestCases) -> np.ndarray:
     return metrics.belongs(scored.users, scored.items, cases.truth.offsets, cases.truth.items)
 
 
-def ndcg_of(scored: ScoredCandidates, scores: np.ndarray, cases: TestCases, k: int) -> float:
-    """Mean NDCG@k of the candidates ranked by `scores`."""
-    lists = ranked_lists(scored.users, scored.items, scores, len(cases), k)
-    return float(metrics.ndcg(metrics.hits(lists, cases.truth), cases.truth.sizes, k).mean())
-
-
 def evaluate(
     shop: ShopData,
     plan: Plan,

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
 import ray
 
 from recsys import console
@@ -14,40 +13,36 @@ from recsys.data.sources import Source
 from recsys.data.split import cut
 from recsys.data.tasks import run_tasks
 from recsys.errors import ModelError
-from recsys.evaluation.protocol import TestCases
-from recsys.features.definitions import CATEGORICAL, NAMES
-from recsys.models.hybrid import Blend, choose_alpha, fit_calibration, score_drift
-from recsys.models.ranking import Ranker, RankingData, train
+from recsys.models.backends import train
+from recsys.models.hybrid import score_drift
+from recsys.models.ranking import Ranker, RankingData, TrainingSet
 from recsys.models.tables import Tables
 from recsys.registry.store import Store
+from recsys.training.choice import Choice, Validation, choose, find_validation, training_set
 from recsys.training.examples import build_examples
-from recsys.training.judge import evaluate, labels_of, ndcg_of
+from recsys.training.judge import evaluate
 from recsys.training.plan import Plan, make_plan
 from recsys.training.printing import show_data, show_metrics
 from recsys.training.publish import publish
 from recsys.training.scoring import find_cases, score_users
 from recsys.training.tables import fit_tables
 
-TableRefs = Mapping[int, "ray.ObjectRef[Tables]"]
-"""Tables by the age of their cut."""
-Examples = Mapping[int, RankingData]
-"""Training rows by the age of their cut."""
-
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """What the validation window decided; every refit carries it over.
+class Prepared:
+    """What every choice of settings of the ranker and the blend shares, in Ray's object store.
 
-    curve: validation NDCG@k by alpha; cases: the window's users
-    held_out: features of its candidates, and scores: what the chosen ranker gave them, to measure drift against
+    tables, examples: by the age of their cut
     """
 
-    n_trees: int
-    blend: Blend
-    curve: dict[float, float]
-    cases: TestCases
-    held_out: np.ndarray
-    scores: np.ndarray
+    plan: Plan
+    tables: "Mapping[int, ray.ObjectRef[Tables]]"
+    examples: "Mapping[int, ray.ObjectRef[RankingData]]"
+    validation: "ray.ObjectRef[Validation]"
+
+    def rows(self, ages: Sequence[int]) -> list[RankingData]:
+        """The training rows of the cuts at `ages`, whose arrays stay where they are."""
+        return ray.get([self.examples[age] for age in ages])
 
 
 def run(source: Source, store: Store, config: TrainConfig, work: Path, now: int) -> str:
@@ -59,28 +54,24 @@ def run(source: Source, store: Store, config: TrainConfig, work: Path, now: int)
     with console.step("read and check the data"):
         shop = ingest(source, config.data, now, work / "quarantine.parquet")
     show_data(shop)
-    plan = make_plan(shop.start, shop.end, config)
-    with console.step(f"fit the tables of {len(plan.tables)} cuts"):
-        tables = fit_tables(shop, plan.tables, config)
-        # Through tasks: they end with the error of the table they wait for, and fetch none to this process.
-        ray.get(run_tasks(_wait_for, "wait for tables", [[table] for table in tables.values()]))
-    with console.step("build the ranking examples"):
-        ages = (*plan.refit, plan.valid, *plan.train)
-        examples = dict(zip(ages, build_examples(shop, tables, ages, config, sampled=True), strict=True))
+    prepared = prepare(shop, config)
+    plan, validation = prepared.plan, ray.get(prepared.validation)
     with console.step("choose trees, calibrations and alpha on the validation window"):
-        choice = choose(shop, tables, plan, examples, config)
+        data = training_set(prepared.rows(plan.train), validation)
+        choice = choose(data, validation, config, _report_trees)
+        best = choice.curve[choice.blend.alpha]
+        console.progress(f"{choice.n_trees} trees, alpha {choice.blend.alpha}, validation NDCG {best:.4f}")
     with console.step("evaluate on the test window"):
-        rankers = [
-            refit(examples, (plan.valid, *plan.train), choice.n_trees, config, config.seed + i)
-            for i in range(config.evaluation.seeds)
-        ]
+        data = training_set(prepared.rows((plan.valid, *plan.train)), None)
+        rankers = [refit(data, choice.n_trees, config, config.seed + i) for i in range(config.evaluation.seeds)]
         cases = find_cases(shop, plan.test, config.evaluation.test_days, config)
-        scored = score_users(cases.histories, tables[plan.test], rankers, cut(shop.end, plan.test), config)
-        metrics = evaluate(shop, plan, cases, scored, choice.blend, choice.cases, config)
+        scored = score_users(cases.histories, prepared.tables[plan.test], rankers, cut(shop.end, plan.test), config)
+        metrics = evaluate(shop, plan, cases, scored, choice.blend, validation.cases, config)
     show_metrics(metrics, config)
     with console.step("refit on every event"):
-        final = refit(examples, ages, choice.n_trees, config, config.seed)
-        drift = check_drift(final, choice, config)
+        data = training_set(prepared.rows(tuple(prepared.examples)), None)
+        final = refit(data, choice.n_trees, config, config.seed)
+        drift = check_drift(final, choice, validation, config)
     metrics |= {
         "model": "metrics are of the model trained up to the test window; the published one is its refit on all events",
         "alpha": choice.blend.alpha,
@@ -92,58 +83,40 @@ def run(source: Source, store: Store, config: TrainConfig, work: Path, now: int)
         "quality": asdict(shop.quality),
     }
     with console.step("publish"):
-        return publish(shop, ray.get(tables[0]), final, choice.blend, metrics, store, config)
+        return publish(shop, ray.get(prepared.tables[0]), final, choice.blend, metrics, store, config)
+
+
+def prepare(shop: ShopData, config: TrainConfig) -> Prepared:
+    """Tables of every cut, the ranker's rows, and what choices are made on. Raises RecsysError where data lack."""
+    plan = make_plan(shop.start, shop.end, config)
+    with console.step(f"fit the tables of {len(plan.tables)} cuts"):
+        tables = fit_tables(shop, plan.tables, config)
+        # Through tasks: they end with the error of the table they wait for, and fetch none to this process.
+        ray.get(run_tasks(_wait_for, "wait for tables", [[table] for table in tables.values()]))
+    with console.step("build the ranking examples"):
+        ages = (*plan.refit, plan.valid, *plan.train)
+        examples = dict(zip(ages, map(ray.put, build_examples(shop, tables, ages, config)), strict=True))
+        validation = ray.put(find_validation(shop, tables[plan.valid], plan, config))
+    return Prepared(plan, tables, examples, validation)
 
 
 def _wait_for(_: Tables) -> None:
     """Done when the table is."""
 
 
-def choose(shop: ShopData, tables: TableRefs, plan: Plan, examples: Examples, config: TrainConfig) -> Choice:
-    """Tree count, calibrations and alpha, all from the validation window."""
-    [held_out] = build_examples(shop, tables, [plan.valid], config, sampled=False)
-    settings = config.ranker.model_copy(update={"seed": config.seed})
-    ranker = train(join(examples, plan.train), held_out, NAMES, CATEGORICAL, settings, progress=_report_trees)
-    cases = find_cases(shop, plan.valid, plan.horizon, config)
-    cases = cases.take(np.flatnonzero(cases.warm))  # users without a history are not ranked
-    scored = score_users(cases.histories, tables[plan.valid], [ranker], cut(shop.end, plan.valid), config)
-    labels = labels_of(scored, cases)
-    lgb, mf = fit_calibration(scored.lgb[0], labels), fit_calibration(scored.mf, labels)
-    k, fixed = config.evaluation.k, config.hybrid.alpha
-    alpha, curve = choose_alpha(
-        lgb(scored.lgb[0]),
-        mf(scored.mf),
-        lambda scores: ndcg_of(scored, scores, cases, k),
-        config.hybrid.grid if fixed is None else (fixed,),
-    )
-    console.progress(f"{ranker.n_trees} trees, alpha {alpha}, validation NDCG@{k} {curve[alpha]:.4f}")
-    blend = Blend(alpha=alpha, lgb=lgb, mf=mf)
-    return Choice(ranker.n_trees, blend, curve, cases, held_out.features, ranker.predict(held_out.features))
-
-
-def _report_trees(trees: int, ndcg: float) -> None:
+def _report_trees(trees: int, ndcg: float, _: object) -> None:
     if trees % 25 == 0:
         console.progress(f"{trees} trees, NDCG@10 of the validation candidates {ndcg:.4f}")
 
 
-def refit(examples: Examples, ages: Sequence[int], n_trees: int, config: TrainConfig, seed: int) -> Ranker:
-    """A ranker of a fixed size on the rows of the cuts at `ages`."""
-    settings = config.ranker.model_copy(update={"seed": seed})
-    return train(join(examples, ages), None, NAMES, CATEGORICAL, settings, n_trees=n_trees)
+def refit(data: TrainingSet, n_trees: int, config: TrainConfig, seed: int) -> Ranker:
+    """A ranker of a fixed size."""
+    return train(data, config.ranker.model_copy(update={"seed": seed}), n_trees=n_trees)
 
 
-def join(examples: Examples, ages: Sequence[int]) -> RankingData:
-    parts = [examples[age] for age in ages]
-    return RankingData(
-        np.concatenate([part.features for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-        np.concatenate([part.groups for part in parts]),
-    )
-
-
-def check_drift(final: Ranker, choice: Choice, config: TrainConfig) -> float:
+def check_drift(final: Ranker, choice: Choice, validation: Validation, config: TrainConfig) -> float:
     """How far the refit moved the calibrated scores; raises ModelError beyond the bound."""
-    drift = score_drift(choice.blend.lgb, choice.scores, final.predict(choice.held_out))
+    drift = score_drift(choice.blend.lgb, choice.scores, final.predict(validation.rows.features))
     if drift > config.hybrid.max_drift:
         raise ModelError(
             f"the refitted ranker's calibrated scores moved by {drift:.3f}, more than hybrid.max_drift = "

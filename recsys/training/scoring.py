@@ -15,7 +15,8 @@ from recsys.evaluation import protocol
 from recsys.evaluation.protocol import TestCases
 from recsys.histories import Histories
 from recsys.inference.stages import CandidateStage, FactorStage, candidate_features, chunks, with_newcomers
-from recsys.models.ranking import Ranker, ranker_from_text
+from recsys.models.backends import ranker_from_text
+from recsys.models.ranking import Ranker
 from recsys.models.tables import Tables
 
 CHUNK = 500
@@ -28,6 +29,7 @@ class ScoredCandidates:
 
     users: int64 (n,), items: int32 (n,), sources: float32 (n, n_sources), see Candidates
     lgb: float64 (n_rankers, n); mf: float32 (n,), NaN where there is none; warm: bool (n_users,)
+    features: float32 (n, n_features), or (0, n_features) where they were not to be kept
     """
 
     users: np.ndarray
@@ -36,6 +38,7 @@ class ScoredCandidates:
     lgb: np.ndarray
     mf: np.ndarray
     warm: np.ndarray
+    features: np.ndarray
 
 
 def find_cases(shop: ShopData, age: int, days: int, config: TrainConfig) -> TestCases:
@@ -60,10 +63,12 @@ def score_users(
     rankers: Sequence[Ranker],
     now: int,
     config: TrainConfig,
+    *,
+    keep_features: bool = False,
 ) -> ScoredCandidates:
     """Candidates of all users with the raw scores of each ranker; histories end at or before `now` (ms)."""
     texts = ray.put([ranker.to_text() for ranker in rankers])
-    calls = [(histories.take(users), tables, texts, now, config) for users in chunks(histories, CHUNK)]
+    calls = [(histories.take(users), tables, texts, now, config, keep_features) for users in chunks(histories, CHUNK)]
     parts: list[ScoredCandidates] = ray.get(run_tasks(score_chunk, "score test users", calls))
     starts = np.cumsum([0, *(len(part.warm) for part in parts)])[:-1]
     return ScoredCandidates(
@@ -73,17 +78,21 @@ def score_users(
         np.concatenate([part.lgb for part in parts], axis=1),
         np.concatenate([part.mf for part in parts]),
         np.concatenate([part.warm for part in parts]),
+        np.concatenate([part.features for part in parts]),
     )
 
 
 def score_chunk(
-    histories: Histories, tables: Tables, rankers: Sequence[str], now: int, config: TrainConfig
+    histories: Histories, tables: Tables, rankers: Sequence[str], now: int, config: TrainConfig, keep_features: bool
 ) -> ScoredCandidates:
     stage = CandidateStage(tables, config.inference)
     of = stage.profile(histories, now)
     candidates = stage(of)
     features = candidate_features(of, candidates, tables.statistics)
-    raw = (ranker_from_text(text, config.ranker.backend).predict(features) for text in rankers)
-    lgb = [with_newcomers(scores, of, candidates, config.inference) for scores in raw]
+    lgb = np.empty((len(rankers), len(candidates.items)))
+    for scores, text in zip(lgb, rankers, strict=True):
+        raw = ranker_from_text(text, config.ranker.backend).predict(features)
+        scores[:] = with_newcomers(raw, of, candidates, config.inference)
     mf, warm = FactorStage(tables.factors)(of.histories, candidates.users, candidates.items)
-    return ScoredCandidates(candidates.users, candidates.items, candidates.scores, np.stack(lgb), mf, warm)
+    kept = features if keep_features else features[:0]
+    return ScoredCandidates(candidates.users, candidates.items, candidates.scores, lgb, mf, warm, kept)

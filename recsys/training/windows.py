@@ -25,24 +25,22 @@ NOBODY: Final = -1.0
 class LabelWindow:
     """A cut and the label window (start, end] after it, ms.
 
-    sampled: a training window, whose negatives are sampled; a validation window keeps all candidates
     quota: the largest hash of a user taken
     """
 
     age: int
     start: int
     end: int
-    sampled: bool
     quota: float = NOBODY
 
 
-def label_windows(shop: ShopData, ages: Sequence[int], config: TrainConfig, *, sampled: bool) -> list[LabelWindow]:
+def label_windows(shop: ShopData, ages: Sequence[int], config: TrainConfig) -> list[LabelWindow]:
     """The windows after the cuts at `ages`, users chosen by a hash of their ids whatever the partitions."""
     horizon = config.horizon
-    windows = [LabelWindow(age, cut(shop.end, age), cut(shop.end, age - horizon), sampled=sampled) for age in ages]
+    windows = [LabelWindow(age, cut(shop.end, age), cut(shop.end, age - horizon)) for age in ages]
     calls = [(partition, windows, config) for partition in shop.partitions]
     found = ray.get(run_tasks(find_users, "find users of the label windows", calls))
-    limit = config.examples.max_users if sampled else config.examples.validation_users
+    limit = config.examples.max_users
     by_window = (np.sort(np.concatenate([part[at] for part in found])) for at in range(len(windows)))
     return [
         replace(window, quota=float(shares[:limit].max(initial=NOBODY)))

@@ -1,0 +1,24 @@
+"""The libraries that grow rankers, by name."""
+
+from types import ModuleType
+from typing import Final
+
+from recsys.models import lightgbm_ranker
+from recsys.models.ranking import Backend, Ranker, RankerConfig, TrainingSet, Watch
+
+MODULES: Final[dict[Backend, ModuleType]] = {"lightgbm": lightgbm_ranker}
+
+
+def ranker_from_text(text: str, backend: Backend = "lightgbm", threads: int = 1) -> Ranker:
+    """The ranker that `to_text` wrote; raises ModelError where it cannot be read."""
+    return MODULES[backend].from_text(text, threads)
+
+
+def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None = None, watch: Watch | None = None) -> Ranker:
+    """A ranker with as many trees as were best on the validation rows, by NDCG@10 of their groups for either objective.
+
+    n_trees: exactly so many trees, without early stopping (for a refit).
+    Without validation rows and `n_trees` it has `max_trees`. Raises ModelError for data that cannot be learned from,
+    and for settings that the library refuses. The same data and settings give the same bits.
+    """
+    return MODULES[config.backend].train(data, config, n_trees=n_trees, watch=watch)

@@ -1,0 +1,149 @@
+"""The ranker that LightGBM grows: training in this process, and prediction."""
+
+from collections.abc import Callable
+from typing import Any
+
+import lightgbm
+import numpy as np
+from scipy.special import logit
+
+from recsys.errors import ModelError
+from recsys.models.ranking import NDCG_AT, RankerConfig, RankingData, TrainingSet, Watch
+
+
+class LightGBMRanker:
+    """A ranker over a LightGBM booster."""
+
+    def __init__(self, booster: lightgbm.Booster, threads: int) -> None:
+        """threads: of prediction; one is best for the few hundred rows of a request."""
+        self._booster = booster
+        self._threads = threads
+        self.feature_names: list[str] = booster.feature_name()
+        self.n_trees: int = booster.num_trees()
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        if not len(features):
+            return np.zeros(0)
+        scores = self._booster.predict(features, raw_score=True, num_threads=self._threads)
+        return np.asarray(scores, np.float64)
+
+    def importance(self) -> dict[str, float]:
+        gains = self._booster.feature_importance("gain").tolist()
+        return dict(sorted(zip(self.feature_names, gains, strict=True), key=lambda pair: (-pair[1], pair[0])))
+
+    def to_text(self) -> str:
+        return str(self._booster.model_to_string(num_iteration=-1))
+
+
+def from_text(text: str, threads: int) -> LightGBMRanker:
+    """See `backends.ranker_from_text`."""
+    try:
+        return LightGBMRanker(lightgbm.Booster(model_str=text), threads)
+    except lightgbm.basic.LightGBMError as error:
+        raise ModelError(f"ranker: not a LightGBM model text ({error}); starts with {text[:40]!r}") from error
+
+
+def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None, watch: Watch | None) -> LightGBMRanker:
+    """See `backends.train`."""
+    data.check_grades(config)
+    early = data.valid is not None and n_trees is None
+    watcher = _Watcher(watch, config) if watch is not None else None
+    callbacks: list[Callable[..., Any]] = [_early_stopping(config)] if early else []
+    try:
+        train_set, valid_set = data.kept((config.max_bin, config.objective), lambda: _datasets(data, config))
+        booster = lightgbm.train(
+            _parameters(config),
+            train_set,
+            num_boost_round=n_trees or config.max_trees,
+            valid_sets=[] if valid_set is None else [valid_set],
+            feval=watcher.keep if watcher and valid_set is not None else None,
+            callbacks=[*([watcher.report] if watcher else []), *callbacks],
+        )
+    except lightgbm.basic.LightGBMError as error:
+        raise ModelError(f"ranker: LightGBM cannot be trained with these settings: {error}") from error
+    best = booster.best_iteration if booster.best_iteration > 0 else -1
+    # Through the text: the ranker in use is then to the bit the one that is stored, and lets go of the data.
+    return from_text(booster.model_to_string(num_iteration=best), config.threads)
+
+
+class _Watcher:
+    """Keeps the validation scores that LightGBM has at hand after each tree."""
+
+    def __init__(self, watch: Watch, config: RankerConfig) -> None:
+        self._watch = watch
+        self._probabilities = config.objective == "binary"
+        self._scores = np.zeros(0)
+
+    def keep(self, scores: np.ndarray, _: lightgbm.Dataset) -> list[tuple[str, float, bool]]:
+        """A metric function that measures nothing."""
+        self._scores = scores
+        return []
+
+    def report(self, env: lightgbm.callback.CallbackEnv) -> None:
+        results = env.evaluation_result_list or []
+        self._watch(env.iteration + 1, float(results[0][2]) if results else float("nan"), self._raw)
+
+    def _raw(self) -> np.ndarray:
+        scores = np.asarray(self._scores, np.float64)
+        return np.asarray(logit(scores)) if self._probabilities else scores.copy()
+
+
+def _early_stopping(config: RankerConfig) -> Callable[..., Any]:
+    return lightgbm.early_stopping(config.early_stopping_rounds, min_delta=config.min_improvement, verbose=False)
+
+
+def _parameters(config: RankerConfig) -> dict[str, Any]:
+    settings = config.model_dump(
+        exclude={"backend", "max_trees", "early_stopping_rounds", "min_improvement", "truncation_level", "threads"}
+    )
+    settings |= {
+        "metric": "ndcg",
+        "eval_at": [NDCG_AT],
+        "lambdarank_truncation_level": config.truncation_level,
+        "label_gain": list(config.label_gain),
+        "num_threads": config.threads,
+        "deterministic": True,
+        "force_row_wise": True,
+        # So that the rows, once binned, do for every seed and min_child_samples.
+        "data_random_seed": 0,
+        "feature_pre_filter": False,
+        "verbosity": -1,
+    }
+    return settings
+
+
+def _datasets(data: TrainingSet, config: RankerConfig) -> tuple[lightgbm.Dataset, lightgbm.Dataset | None]:
+    """The rows binned: to learn from, and to stop by."""
+    train_set = _dataset(data, list(data.parts), config)
+    return train_set, None if data.valid is None else _dataset(data, [data.valid], config, train_set)
+
+
+def _dataset(
+    data: TrainingSet, parts: list[RankingData], config: RankerConfig, reference: lightgbm.Dataset | None = None
+) -> lightgbm.Dataset:
+    labels = np.concatenate([part.labels for part in parts])
+    weighted = any(part.weights is not None for part in parts)
+    weights = [np.ones(len(part.labels)) if part.weights is None else part.weights for part in parts]
+    columns = [data.feature_names.index(name) for name in data.categorical]
+    return lightgbm.Dataset(
+        [_without_negatives(part.features, columns) for part in parts],
+        label=(labels > 0 if config.objective == "binary" else labels).astype(np.float32),
+        group=np.concatenate([part.groups for part in parts]),
+        weight=np.concatenate(weights).astype(np.float32) if weighted else None,
+        feature_name=data.feature_names,
+        categorical_feature=data.categorical,
+        reference=reference,
+        # One thread: OpenMP's workers have a log level of their own and would warn of sparse category codes on stdout.
+        params=_parameters(config) | {"num_threads": 1},
+        free_raw_data=True,
+    ).construct()
+
+
+def _without_negatives(features: np.ndarray, columns: list[int]) -> np.ndarray:
+    """Negative codes as NaN, which LightGBM would make of them as well, but with a warning."""
+    negative = features[:, columns] < 0
+    if not negative.any():
+        return features
+    changed = features.copy()
+    changed[:, columns] = np.where(negative, np.nan, features[:, columns])
+    return changed

@@ -1,0 +1,104 @@
+"""What the validation window decides: the number of trees, the calibrations and alpha."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import ray
+
+from recsys.config import TrainConfig
+from recsys.data.ingest import ShopData
+from recsys.data.split import cut
+from recsys.evaluation import protocol
+from recsys.evaluation.protocol import TestCases
+from recsys.features.definitions import CATEGORICAL, NAMES
+from recsys.inference.stages import ranked_lists
+from recsys.models.backends import train
+from recsys.models.hybrid import Blend, Calibration, choose_alpha, fit_calibration
+from recsys.models.ranking import RankingData, TrainingSet, Watch
+from recsys.models.tables import Tables
+from recsys.training.judge import labels_of
+from recsys.training.plan import Plan
+from recsys.training.scoring import ScoredCandidates, find_cases, score_users
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """The users of the validation window with their candidates, on which every choice is made.
+
+    cases: those with a history, since others are not ranked
+    candidates: theirs, without the scores of a ranker
+    rows: the ranker's rows of the candidates, in their order; groups without a hit weigh nothing
+    mf: calibration of the factorization's scores
+    """
+
+    cases: TestCases
+    candidates: ScoredCandidates
+    rows: RankingData
+    mf: Calibration
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What every refit carries over.
+
+    curve: the validation metric by alpha
+    scores: what the chosen ranker gave the validation rows, to measure drift against
+    """
+
+    n_trees: int
+    blend: Blend
+    curve: dict[float, float]
+    scores: np.ndarray
+
+
+def find_validation(shop: ShopData, tables: "ray.ObjectRef[Tables]", plan: Plan, config: TrainConfig) -> Validation:
+    """The window's users and the rows of their candidates; raises DataError where there are none."""
+    cases = find_cases(shop, plan.valid, plan.horizon, config)
+    cases = cases.take(np.flatnonzero(cases.warm))
+    found = score_users(cases.histories, tables, [], cut(shop.end, plan.valid), config, keep_features=True)
+    labels = labels_of(found, cases)
+    groups = np.bincount(found.users, minlength=len(cases))
+    judged = np.bincount(found.users[labels], minlength=len(cases)) > 0
+    weights = judged[found.users].astype(np.float32)
+    rows = RankingData(found.features, labels.astype(np.int8), groups[groups > 0], weights)
+    nothing = np.zeros((0, len(NAMES)), np.float32)
+    return Validation(cases, replace(found, features=nothing), rows, fit_calibration(found.mf, labels))
+
+
+def choose(data: TrainingSet, validation: Validation, config: TrainConfig, watch: Watch | None = None) -> Choice:
+    """Fit a ranker that stops by the validation rows, and read off the rest; `data` has these rows as `valid`."""
+    ranker = train(data, config.ranker.model_copy(update={"seed": config.seed}), watch=watch)
+    scores = ranker.predict(validation.rows.features)
+    blend, curve = read_blend(validation, scores, config)
+    return Choice(ranker.n_trees, blend, curve, scores)
+
+
+def training_set(parts: list[RankingData], validation: Validation | None) -> TrainingSet:
+    """Rows of several cuts, and those to stop by."""
+    return TrainingSet(parts, None if validation is None else validation.rows, NAMES, CATEGORICAL)
+
+
+def read_blend(
+    validation: Validation, scores: np.ndarray, config: TrainConfig, metric: str | None = None
+) -> tuple[Blend, dict[float, float]]:
+    """Calibrate a ranker's raw scores (float64 (n_rows,)) of the validation rows and choose alpha, unless it is fixed.
+
+    metric: one of `protocol.metric_names`, by default NDCG@evaluation.k. Returns the blend and the metric by alpha.
+    """
+    found, fixed = validation.candidates, config.hybrid.alpha
+    lgb = fit_calibration(scores, validation.rows.labels)
+    grid = config.hybrid.grid if fixed is None else (fixed,)
+    measure = _measure(validation, metric or f"ndcg@{config.evaluation.k}")
+    alpha, curve = choose_alpha(lgb(scores), validation.mf(found.mf), measure, grid)
+    return Blend(alpha=alpha, lgb=lgb, mf=validation.mf), curve
+
+
+def _measure(validation: Validation, metric: str) -> Callable[[np.ndarray], float]:
+    found, cases, depth = validation.candidates, validation.cases, protocol.cutoff_of(metric)
+
+    def measure(scores: np.ndarray) -> float:
+        lists = ranked_lists(found.users, found.items, scores, len(cases), depth)
+        return float(protocol.per_user(metric, lists, cases.truth).mean())
+
+    return measure
