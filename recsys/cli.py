@@ -16,6 +16,7 @@ from recsys.inference.batch import recommend
 from recsys.inference.stages import check_version
 from recsys.registry.store import Store, Version, open_store
 from recsys.training.pipeline import run
+from recsys.training.sweep import load_sweep
 
 
 def train_main(arguments: Sequence[str] | None = None) -> int:
@@ -43,10 +44,17 @@ def train_main(arguments: Sequence[str] | None = None) -> int:
         metavar="FOLDER",
         help="where prepared sources are kept (default: beside the registry)",
     )
+    parser.add_argument("--tune", type=Path, metavar="FILE", help="search settings first, see tune_configs/")
+    parser.add_argument("--resume", action="store_true", help="with --tune: take up the sweep where it was killed")
     options = parser.parse_args(arguments)
 
     def command() -> None:
-        config = load_config(options.config, options.settings)
+        if options.resume and not options.tune:
+            raise ConfigError("--resume takes up a sweep: give its file with --tune")
+        if options.tune:
+            sweep, config = load_sweep(options.tune, options.config, options.settings)
+        else:
+            sweep, config = None, load_config(options.config, options.settings)
         in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
         registry = _lasting(options.registry, "--registry", in_job)
         store = open_store(registry)
@@ -55,7 +63,7 @@ def train_main(arguments: Sequence[str] | None = None) -> int:
         source = resolve(_lasting_source(options.data, in_job), work)
         store.prepare()
         start_ray()
-        version = run(source, store, config, work, int(time.time() * 1000))
+        version = run(source, store, config, work, int(time.time() * 1000), sweep, resume=options.resume)
         console.line(f"published {version}")
 
     console.configure_logging()

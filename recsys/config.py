@@ -1,8 +1,9 @@
 """All settings of a training run: composed of the configs beside their components, read from YAML and --set."""
 
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import yaml
@@ -76,12 +77,18 @@ class TrainConfig(Config):
         return self.examples.horizon_days or self.evaluation.test_days
 
 
-def load_config(path: Path | None, settings: Sequence[str] = ()) -> TrainConfig:
-    """The defaults, overlaid by a YAML file and then by `section.key=value` settings (values are YAML).
+def load_config(
+    path: Path | None, settings: Sequence[str] = (), between: Mapping[str, Any] = MappingProxyType({})
+) -> TrainConfig:
+    """The defaults, overlaid by a YAML file, then by `between` (values by `section.key`), then by settings
+    `section.key=value`, whose values are YAML.
 
     Raises ConfigError that names the key and what was expected.
     """
-    return parse_config(TrainConfig, with_settings(_read_yaml(path) if path else {}, settings))
+    tree = read_yaml(path) if path else {}
+    for key, value in between.items():
+        put(tree, key, value)
+    return parse_config(TrainConfig, with_settings(tree, settings))
 
 
 def with_settings(tree: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
@@ -90,20 +97,35 @@ def with_settings(tree: dict[str, Any], settings: Sequence[str]) -> dict[str, An
         key, equals, value = setting.partition("=")
         if not equals or not key:
             raise ConfigError(f"--set {setting!r}: expected section.key=value")
-        branch = tree
-        *parents, leaf = key.split(".")
-        for parent in parents:
-            below = branch.get(parent)
-            if below is None:  # a section left empty in the file
-                below = branch[parent] = {}
-            if not isinstance(below, dict):
-                raise ConfigError(f"--set {setting!r}: {parent} is a value, not a section")
-            branch = below
         try:
-            branch[leaf] = yaml.safe_load(value)
+            put(tree, key, yaml.safe_load(value))
         except NOT_YAML as error:
             raise ConfigError(f"--set {setting!r}: {value!r} is not a YAML value") from error
+        except ConfigError as error:
+            raise ConfigError(f"--set {setting!r}: {error}") from error
     return tree
+
+
+def put(tree: dict[str, Any], key: str, value: Any) -> None:
+    """Put a value at `section.key`; raises ConfigError where a part of the key before the last is no section."""
+    branch = tree
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        below = branch.get(parent)
+        if below is None:  # a section left empty in the file
+            below = branch[parent] = {}
+        if not isinstance(below, dict):
+            raise ConfigError(f"{parent} is a value, not a section")
+        branch = below
+    branch[leaf] = value
+
+
+def changed(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
+    """The config with other values at `section.key`; raises ConfigError as `parse_config` does."""
+    tree = config.model_dump(mode="json")
+    for key, value in values.items():
+        put(tree, key, value)
+    return parse_config(TrainConfig, tree)
 
 
 def parse_config(model: type[AnyConfig], tree: dict[str, Any]) -> AnyConfig:
@@ -120,11 +142,12 @@ def _explain(model: type[Config], problem: Any) -> str:
         return f"setting {key}: {problem['msg']}, found {reprlib.repr(problem['input'])}"
     known: Any = model
     for part in problem["loc"][:-1]:
-        known = known.model_fields[part].annotation
-    return f"setting {key} is unknown; there are: {', '.join(known.model_fields)}"
+        known = known.model_fields[part].annotation if hasattr(known, "model_fields") else None
+    return f"setting {key} is unknown" + (f"; there are: {', '.join(known.model_fields)}" if known else "")
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The sections of a YAML file; raises ConfigError where it is none."""
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -4,7 +4,7 @@
                           "files": {"arrays/gram.npy": {"sha256": …, "bytes": …}, …}}
     arrays/NAME.npy      NumPy arrays without objects
     tables/NAME.arrow    uncompressed Arrow IPC files
-    NAME.EXT             UTF-8 texts
+    NAME.EXT             UTF-8 texts, pictures
 
 The manifest is written last, so a folder without one is unfinished. Arrays and tables map into memory: the
 processes of a node that open the same artifact share one copy.
@@ -62,14 +62,14 @@ def write(
     directory: Path,
     arrays: Mapping[str, np.ndarray],
     tables: Mapping[str, pa.Table],
-    texts: Mapping[str, str],
+    texts: Mapping[str, str | bytes],
     manifest: Mapping[str, Json],
 ) -> None:
     """Write an artifact into `directory`, which is made if absent and must hold none yet.
 
     arrays: by plain name, of any shape and any dtype but object
     tables: by plain name, of any schema
-    texts: by file name with extension
+    texts: by file name with extension; bytes, such as of a picture, as they are
     manifest: JSON entries of the writer's own; `created` (UTC, ISO 8601) is filled in if absent
 
     Raises RegistryError for a bad name, an object array, a manifest that is not JSON, an artifact in the way.
@@ -89,7 +89,7 @@ def write(
             writer.write_table(table.combine_chunks())  # one batch: reading gives one chunk a column
     for name, text in texts.items():
         files.append(directory / name)
-        files[-1].write_bytes(text.encode())
+        files[-1].write_bytes(text.encode() if isinstance(text, str) else text)
 
     entries = {
         path.relative_to(directory).as_posix(): {"sha256": digest, "bytes": path.stat().st_size}
@@ -105,7 +105,7 @@ def write(
 def _check_content(
     arrays: Mapping[str, np.ndarray],
     tables: Mapping[str, pa.Table],
-    texts: Mapping[str, str],
+    texts: Mapping[str, str | bytes],
     manifest: Mapping[str, Json],
 ) -> None:
     for name in (*arrays, *tables):

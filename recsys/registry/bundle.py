@@ -90,7 +90,7 @@ class Bundle:
     snapshot: Snapshot
 
 
-def write(bundle: Bundle, directory: Path, texts: Mapping[str, str]) -> None:
+def write(bundle: Bundle, directory: Path, texts: Mapping[str, str | bytes]) -> None:
     """Write a version into an empty folder; texts: further files such as metrics.json."""
     artifact.write(
         directory,

@@ -15,7 +15,7 @@ from recsys.features.definitions import CATEGORICAL, NAMES
 from recsys.inference.stages import ranked_lists
 from recsys.models.backends import train
 from recsys.models.hybrid import Blend, Calibration, choose_alpha, fit_calibration
-from recsys.models.ranking import RankingData, TrainingSet, Watch
+from recsys.models.ranking import Ranker, RankingData, TrainingSet, Watch
 from recsys.models.tables import Tables
 from recsys.training.judge import labels_of
 from recsys.training.plan import Plan
@@ -68,10 +68,15 @@ def find_validation(shop: ShopData, tables: "ray.ObjectRef[Tables]", plan: Plan,
 
 def choose(data: TrainingSet, validation: Validation, config: TrainConfig, watch: Watch | None = None) -> Choice:
     """Fit a ranker that stops by the validation rows, and read off the rest; `data` has these rows as `valid`."""
-    ranker = train(data, config.ranker.model_copy(update={"seed": config.seed}), watch=watch)
+    ranker = fit(data, config, watch)
     scores = ranker.predict(validation.rows.features)
     blend, curve = read_blend(validation, scores, config)
     return Choice(ranker.n_trees, blend, curve, scores)
+
+
+def fit(data: TrainingSet, config: TrainConfig, watch: Watch | None = None) -> Ranker:
+    """A ranker with as many trees as the validation rows bear."""
+    return train(data, config.ranker.model_copy(update={"seed": config.seed}), watch=watch)
 
 
 def training_set(parts: list[RankingData], validation: Validation | None) -> TrainingSet:

@@ -1,60 +1,56 @@
 """The training run: raw files in, an evaluated and published version out."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import ray
 
 from recsys import console
 from recsys.config import TrainConfig
-from recsys.data.ingest import ShopData, ingest
+from recsys.data.ingest import ingest
 from recsys.data.sources import Source
 from recsys.data.split import cut
-from recsys.data.tasks import run_tasks
 from recsys.errors import ModelError
 from recsys.models.backends import train
 from recsys.models.hybrid import score_drift
-from recsys.models.ranking import Ranker, RankingData, TrainingSet
-from recsys.models.tables import Tables
+from recsys.models.ranking import Ranker, TrainingSet
 from recsys.registry.store import Store
-from recsys.training.choice import Choice, Validation, choose, find_validation, training_set
-from recsys.training.examples import build_examples
+from recsys.training.choice import Choice, Validation, choose, training_set
 from recsys.training.judge import evaluate
-from recsys.training.plan import Plan, make_plan
-from recsys.training.printing import show_data, show_metrics
+from recsys.training.preparation import prepare
+from recsys.training.printing import show_data, show_metrics, show_sweep
 from recsys.training.publish import publish
 from recsys.training.scoring import find_cases, score_users
-from recsys.training.tables import fit_tables
+from recsys.training.sweep import SweepConfig
+from recsys.training.sweep_report import sweep_files
+from recsys.training.tuning import search
 
 
-@dataclass(frozen=True, slots=True)
-class Prepared:
-    """What every choice of settings of the ranker and the blend shares, in Ray's object store.
-
-    tables, examples: by the age of their cut
-    """
-
-    plan: Plan
-    tables: "Mapping[int, ray.ObjectRef[Tables]]"
-    examples: "Mapping[int, ray.ObjectRef[RankingData]]"
-    validation: "ray.ObjectRef[Validation]"
-
-    def rows(self, ages: Sequence[int]) -> list[RankingData]:
-        """The training rows of the cuts at `ages`, whose arrays stay where they are."""
-        return ray.get([self.examples[age] for age in ages])
-
-
-def run(source: Source, store: Store, config: TrainConfig, work: Path, now: int) -> str:
+def run(
+    source: Source,
+    store: Store,
+    config: TrainConfig,
+    work: Path,
+    now: int,
+    sweep: SweepConfig | None = None,
+    *,
+    resume: bool = False,
+) -> str:
     """Train, evaluate, refit on everything, publish and promote; returns the version.
 
-    work: folder of the quarantine file; now: the run's clock, ms
+    work: folder of the quarantine file and of sweeps; now: the run's clock, ms
+    sweep: what to search first, starting from `config`; resume: take up the sweep that was killed
     Raises RecsysError, with nothing published.
     """
     with console.step("read and check the data"):
         shop = ingest(source, config.data, now, work / "quarantine.parquet")
     show_data(shop)
-    prepared = prepare(shop, config)
+    prepared, texts = prepare(shop, config), {}
+    if sweep is not None:
+        with console.step(f"search {', '.join(sweep.search)}"):
+            swept = search(shop, prepared, config, sweep, work, resume=resume)
+        show_sweep(swept)
+        config, prepared, texts = swept.config, swept.prepared, sweep_files(swept)
     plan, validation = prepared.plan, ray.get(prepared.validation)
     with console.step("choose trees, calibrations and alpha on the validation window"):
         data = training_set(prepared.rows(plan.train), validation)
@@ -83,25 +79,7 @@ def run(source: Source, store: Store, config: TrainConfig, work: Path, now: int)
         "quality": asdict(shop.quality),
     }
     with console.step("publish"):
-        return publish(shop, ray.get(prepared.tables[0]), final, choice.blend, metrics, store, config)
-
-
-def prepare(shop: ShopData, config: TrainConfig) -> Prepared:
-    """Tables of every cut, the ranker's rows, and what choices are made on. Raises RecsysError where data lack."""
-    plan = make_plan(shop.start, shop.end, config)
-    with console.step(f"fit the tables of {len(plan.tables)} cuts"):
-        tables = fit_tables(shop, plan.tables, config)
-        # Through tasks: they end with the error of the table they wait for, and fetch none to this process.
-        ray.get(run_tasks(_wait_for, "wait for tables", [[table] for table in tables.values()]))
-    with console.step("build the ranking examples"):
-        ages = (*plan.refit, plan.valid, *plan.train)
-        examples = dict(zip(ages, map(ray.put, build_examples(shop, tables, ages, config)), strict=True))
-        validation = ray.put(find_validation(shop, tables[plan.valid], plan, config))
-    return Prepared(plan, tables, examples, validation)
-
-
-def _wait_for(_: Tables) -> None:
-    """Done when the table is."""
+        return publish(shop, ray.get(prepared.tables[0]), final, choice.blend, metrics, texts, store, config)
 
 
 def _report_trees(trees: int, ndcg: float, _: object) -> None:

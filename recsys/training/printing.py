@@ -1,5 +1,6 @@
 """What a training run says to the person who watches it."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -8,6 +9,7 @@ from recsys import console
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.split import day
+from recsys.training.tuning import Swept
 
 
 def show_data(shop: ShopData) -> None:
@@ -34,6 +36,18 @@ def show_data(shop: ShopData) -> None:
 
 def _counted(reasons: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()) or "none"
+
+
+def show_sweep(swept: Swept) -> None:
+    """Print the trials, best first."""
+    keys = list(swept.sweep.search)
+    trials = sorted(swept.trials, key=lambda trial: -math.inf if trial.metric is None else trial.metric, reverse=True)
+    rows = [
+        [t.number, t.metric, t.trees, t.alpha, t.status, f"{t.seconds:.1f}", *(t.settings[key] for key in keys)]
+        for t in trials
+    ]
+    columns = ["trial", swept.sweep.metric, "trees", "alpha", "status", "seconds", *keys]
+    console.table(columns, rows, f"trials of the sweep on the validation window, best first: {swept.best.number}")
 
 
 def show_metrics(metrics: dict[str, Any], config: TrainConfig) -> None:

@@ -1,6 +1,7 @@
 """Put a trained model into the registry."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,14 @@ def publish(
     ranker: Ranker,
     blend: Blend,
     metrics: dict[str, Any],
+    files: Mapping[str, str | bytes],
     store: Store,
     config: TrainConfig,
 ) -> str:
-    """Write the bundle, publish it and, once it was read back, put it into production; returns the version."""
+    """Write the bundle, publish it and, once it was read back, put it into production; returns the version.
+
+    files: further ones by name, beside metrics and config
+    """
     category = ray.put(tables.statistics.category)
     calls = [(partition, category, config.inference.history) for partition in shop.partitions]
     parts: list[SnapshotPart] = ray.get(run_tasks(partition_snapshot, "cut histories to size", calls))
@@ -43,8 +48,11 @@ def publish(
     def fill(folder: Path) -> None:
         tree = catalog.categories, catalog.parent, ancestors
         bundle = Bundle(folder.name, about, shop.items, *tree, tables, ranker, snapshot)
-        texts = {METRICS: json.dumps(metrics, indent=1), CONFIG: config.model_dump_json(indent=1)}
-        write(bundle, folder, texts)
+        texts: dict[str, str | bytes] = {
+            METRICS: json.dumps(metrics, indent=1),
+            CONFIG: config.model_dump_json(indent=1),
+        }
+        write(bundle, folder, {**texts, **files})
 
     version = store.publish(fill)
     store.promote(version, check_version)
