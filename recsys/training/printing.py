@@ -47,7 +47,11 @@ def show_sweep(swept: Swept) -> None:
         for t in trials
     ]
     columns = ["trial", swept.sweep.metric, "trees", "alpha", "status", "seconds", *keys]
-    console.table(columns, rows, f"trials of the sweep on the validation window, best first: {swept.best.number}")
+    console.table(
+        columns,
+        rows,
+        f"trials of the sweep on the validation window, best first; the model is of trial {swept.best.number}",
+    )
 
 
 def show_metrics(metrics: dict[str, Any], config: TrainConfig) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import math
+import os
 import shutil
 import time
 from collections import OrderedDict
@@ -19,7 +20,7 @@ from ray import tune
 from ray.tune import TuneError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, FIFOScheduler, TrialScheduler
-from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
+from ray.tune.search import BasicVariantGenerator, ConcurrencyLimiter, SearchAlgorithm, Searcher
 from ray.tune.search.optuna import OptunaSearch
 from ray.util.metrics import Gauge
 
@@ -85,6 +86,14 @@ class _Job:
     sweep: SweepConfig
     prepared: Prepared
     preparer: Any
+    shop: "ray.ObjectRef[ShopData] | None"
+
+    def data(self, config: TrainConfig) -> Prepared:
+        """What the ranker learns from with these settings."""
+        if self.preparer is None:
+            return self.prepared
+        # References, so that an actor that was restarted gets them as well.
+        return ray.get(self.preparer.prepare.remote([self.shop], self.config, self.prepared, config))
 
 
 def search(
@@ -97,11 +106,10 @@ def search(
     """
     concurrency = _concurrency(config, sweep)
     folder, name = work / "sweeps", _name(shop, config, sweep)
-    preparer = _preparer(shop, config, prepared) if sweep.searches_data else None
-    trainable = tune.with_resources(
-        tune.with_parameters(run_trial, job=_Job(config, sweep, prepared, preparer)), {"cpu": config.ranker.threads}
-    )
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    preparer, shared = (_preparer(), ray.put(shop)) if sweep.searches_data else (None, None)
+    job = _Job(config, sweep, prepared, preparer, shared)
+    trainable = tune.with_resources(tune.with_parameters(run_trial, job=job), {"cpu": config.ranker.threads})
+    _quieten()
     path = str(folder / name)
     if resume and tune.Tuner.can_restore(path):
         console.progress(f"taking up the sweep in {path}")
@@ -114,10 +122,9 @@ def search(
             trainable,
             param_space=_space(sweep),
             tune_config=tune.TuneConfig(
-                search_alg=_searcher(sweep, config),
+                search_alg=_searcher(sweep, config, concurrency),
                 scheduler=_scheduler(sweep, config),
                 num_samples=1 if sweep.searcher == "grid" else sweep.trials,
-                max_concurrent_trials=concurrency,
                 time_budget_s=None if sweep.minutes is None else sweep.minutes * 60,
                 reuse_actors=True,
                 trial_dirname_creator=lambda trial: f"trial_{trial.trial_id}",
@@ -140,9 +147,7 @@ def search(
     trials = [_result(number, ended, sweep.metric) for number, ended in enumerate(found, 1)]
     best = _best(trials)
     chosen = changed(config, best.settings)
-    if preparer is not None:
-        prepared = ray.get(preparer.prepare.remote(chosen))
-    return Swept(sweep, trials, best, chosen, prepared)
+    return Swept(sweep, trials, best, chosen, job.data(chosen))
 
 
 def run_trial(point: Mapping[str, Any], job: _Job) -> None:
@@ -171,9 +176,7 @@ def run_trial(point: Mapping[str, Any], job: _Job) -> None:
 
     try:
         config = changed(job.config, point)
-        prepared = job.prepared
-        if job.preparer is not None:
-            prepared = ray.get(job.preparer.prepare.remote(config))
+        prepared = job.data(config)
         rows = tuple(prepared.examples[age] for age in prepared.plan.train)
         shared = _opened(rows, prepared.validation)
         validation = shared.validation
@@ -213,20 +216,23 @@ def _opened(rows: "tuple[ray.ObjectRef[RankingData], ...]", validation: "ray.Obj
 class _Preparer:
     """Prepares data for settings of the factorization and the examples, each combination once while it is in use."""
 
-    def __init__(self, shop: ShopData, config: TrainConfig, prepared: Prepared) -> None:
-        self._shop = shop
-        self._prepared = OrderedDict([(_data_key(config), prepared)])
-        self._tables: OrderedDict[str, TableRefs] = OrderedDict(
-            [(_tables_key(config, prepared.plan.tables), prepared.tables)]
-        )
+    def __init__(self) -> None:
+        self._prepared: OrderedDict[str, Prepared] = OrderedDict()
+        self._tables: OrderedDict[str, TableRefs] = OrderedDict()
 
-    def prepare(self, config: TrainConfig) -> Prepared:
-        key = _data_key(config)
+    def prepare(
+        self, shop: "list[ray.ObjectRef[ShopData]]", start: TrainConfig, there: Prepared, config: TrainConfig
+    ) -> Prepared:
+        """For `config`; `there` is what there is for the config `start`. shop: one reference to it"""
+        if _data_key(config) == _data_key(start):
+            return there
+        found, key = ray.get(shop[0]), _data_key(config)
         if key not in self._prepared:
-            ages = make_plan(self._shop.start, self._shop.end, config).tables
-            tables = self._tables.get(_tables_key(config, ages))
-            prepared = prepare(self._shop, config, tables)
-            _keep(self._tables, _tables_key(config, ages), prepared.tables)
+            ages = make_plan(found.start, found.end, config).tables
+            tables_key, known = _tables_key(config, ages), _tables_key(start, there.plan.tables)
+            tables = there.tables if tables_key == known else self._tables.get(tables_key)
+            prepared = prepare(found, config, tables)
+            _keep(self._tables, tables_key, prepared.tables)
             _keep(self._prepared, key, prepared)
         self._prepared.move_to_end(key)
         return self._prepared[key]
@@ -250,11 +256,9 @@ def _tables_key(config: TrainConfig, ages: Sequence[int]) -> str:
     return f"{_data_key(config.model_copy(update={'examples': TrainConfig().examples}))} {sorted(ages)}"
 
 
-def _preparer(shop: ShopData, config: TrainConfig, prepared: Prepared) -> Any:
-    actor: Any = ray.remote(_Preparer).options(
-        num_cpus=0, max_restarts=RETRIES, max_task_retries=RETRIES, name="prepare trial data", get_if_exists=False
-    )
-    return actor.remote(shop, config, prepared)
+def _preparer() -> Any:
+    actor: Any = ray.remote(_Preparer).options(num_cpus=0, max_restarts=RETRIES, max_task_retries=RETRIES)
+    return actor.remote()
 
 
 def _concurrency(config: TrainConfig, sweep: SweepConfig) -> int:
@@ -272,6 +276,13 @@ def _concurrency(config: TrainConfig, sweep: SweepConfig) -> int:
             f"the cluster has {sum(nodes):g}"
         )
     return wanted
+
+
+def _quieten() -> None:
+    """This module says how a sweep goes; and an interruption ends the run instead of publishing what there is."""
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    os.environ |= {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_SIGINT_HANDLER": "1"}
 
 
 def _name(shop: ShopData, config: TrainConfig, sweep: SweepConfig) -> str:
@@ -294,16 +305,16 @@ def _count(sweep: SweepConfig) -> int:
     return math.prod(map(len, axes(sweep).values())) if sweep.searcher == "grid" else sweep.trials
 
 
-def _searcher(sweep: SweepConfig, config: TrainConfig) -> Searcher | SearchAlgorithm:
+def _searcher(sweep: SweepConfig, config: TrainConfig, concurrency: int) -> Searcher | SearchAlgorithm:
     """Proposes the settings of the config first, so that a sweep never does worse on the validation window."""
     start = start_point(sweep, config)
     first = None if start is None or sweep.searcher == "grid" else [start]
     if sweep.searcher != "optuna":
-        return BasicVariantGenerator(points_to_evaluate=first, random_state=sweep.seed)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+        return BasicVariantGenerator(first, max_concurrent=concurrency, random_state=sweep.seed)
     startup = max(3, min(10, sweep.trials // 4))
     sampler = optuna.samplers.TPESampler(seed=sweep.seed, n_startup_trials=startup)
-    return OptunaSearch(metric=sweep.metric, mode="max", points_to_evaluate=first, sampler=sampler)
+    proposing = OptunaSearch(metric=sweep.metric, mode="max", points_to_evaluate=first, sampler=sampler)
+    return ConcurrencyLimiter(proposing, max_concurrent=concurrency)
 
 
 def _scheduler(sweep: SweepConfig, config: TrainConfig) -> TrialScheduler:
@@ -348,24 +359,25 @@ class _Progress(tune.Callback):
             _gauge("recsys_sweep_best", "Best validation metric of the sweep under way").set(value)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        found = trial.last_result or {}
+        found, number = trial.last_result or {}, trials.index(trial) + 1
         if "error" in found:
-            self._say(trial, f"failed: {found['error']}")
+            self._say(trial, number, f"failed: {found['error']}")
         elif self._metric in found:
             ended = "" if found.get("final") else ", ended early"
             self._say(
                 trial,
+                number,
                 f"{self._metric} {found[self._metric]:.4f} with {found['trees']} trees, alpha {found['alpha']}{ended}",
             )
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        self._say(trial, f"failed: {_last_line(trial.get_pickled_error() or '')}")
+        self._say(trial, trials.index(trial) + 1, f"failed: {_last_line(trial.get_pickled_error())}")
 
-    def _say(self, trial: Trial, what: str) -> None:
+    def _say(self, trial: Trial, number: int, what: str) -> None:
         self._ended += 1
         _gauge("recsys_sweep_trials", "Trials of the sweep under way that have ended").set(self._ended)
         settings = ", ".join(f"{key} {_short(value)}" for key, value in trial.config.items())
-        console.progress(f"trial {self._ended} of {self._total}: {what} ({settings}); {self._outlook()}")
+        console.progress(f"trial {number} of {self._total}: {what} ({settings}); {self._outlook()}")
 
     def _outlook(self) -> str:
         spent = time.monotonic() - self._started
@@ -394,7 +406,7 @@ def _result(number: int, found: Any, metric: str) -> TrialResult:
     seconds = float(last.get("time_total_s", 0))
     if error or metric not in last:
         return TrialResult(number, settings, "failed" if error else "stopped", seconds=seconds, error=error)
-    history = [] if reports is None else list(zip(reports["grown"].tolist(), reports[metric].tolist(), strict=True))
+    reached = {} if reports is None else dict(zip(reports["trees"].tolist(), reports[metric].tolist(), strict=True))
     return TrialResult(
         number,
         settings,
@@ -404,7 +416,7 @@ def _result(number: int, found: Any, metric: str) -> TrialResult:
         float(last["alpha"]),
         seconds,
         {key: float(value) for key, value in last["curve"].items()},
-        history,
+        sorted(reached.items()),
     )
 
 

@@ -1,0 +1,209 @@
+"""Sweeps on real Ray: what is tried, what is published, and what outlives what dies."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import shops
+import yaml
+from shops import Trained, metrics_of, train_arguments, wait_until
+from test_training_faults import killer, waiting_once
+
+from recsys import cli
+from recsys.registry.artifact import Artifact
+from recsys.registry.store import FolderStore
+from recsys.training import tuning
+
+ROOT = Path(__file__).resolve().parent.parent
+SEARCH = {
+    "ranker.learning_rate": {"low": 0.02, "high": 0.3, "log": True},
+    "ranker.num_leaves": {"low": 3, "high": 15},
+}
+SWEEP = {"search": SEARCH, "trials": 5, "concurrency": 1, "report_every": 3, "grace_trees": 6}
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+def sweep_file(folder: Path, content: dict[str, Any]) -> Path:
+    file = folder / "sweep.yaml"
+    file.write_text(yaml.safe_dump(content))
+    return file
+
+
+def tuned(data: Path, registry: Path, content: dict[str, Any], *more: str) -> int:
+    registry.parent.mkdir(exist_ok=True, parents=True)
+    file = sweep_file(registry.parent, content)
+    return cli.train_main([*train_arguments(data, registry), "--tune", str(file), *more])
+
+
+def sweep_of(registry: Path) -> dict[str, Any]:
+    return json.loads(Artifact.open(FolderStore(registry).path()).text("sweep.json"))
+
+
+def timeless(sweep: dict[str, Any]) -> list[dict[str, Any]]:
+    return [trial | {"seconds": None} for trial in sweep["trials"]]
+
+
+@pytest.fixture(scope="module")
+def plain(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return shops.trained(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(plain: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The registry of a sweep that nothing befell."""
+    registry = tmp_path_factory.mktemp("sweep") / "registry"
+    assert tuned(plain.data, registry, SWEEP) == 0
+    return registry
+
+
+def test_the_best_settings_are_published_with_their_sweep(undisturbed: Path, plain: Trained) -> None:
+    found = sweep_of(undisturbed)
+    trials, best = found["trials"], found["best"]
+    assert len(trials) == SWEEP["trials"]
+    assert best["metric"] == max(trial["metric"] for trial in trials)
+    assert trials[0]["settings"] == {"ranker.learning_rate": 0.1, "ranker.num_leaves": 7}
+    assert set(found["importance"]) == set(SEARCH)
+    folder = FolderStore(undisturbed).path()
+    config = json.loads((folder / "config.json").read_text())
+    for key, value in best["settings"].items():
+        section, name = key.split(".")
+        assert config[section][name] == value
+    metrics = metrics_of(undisturbed)
+    assert (metrics["alpha"], metrics["trees"]) == (best["alpha"], best["trees"])
+    assert max(point["ndcg"] for point in metrics["alpha_curve"]) == best["metric"]
+    assert (folder / "sweep.png").read_bytes()[:4] == b"\x89PNG"
+    curve = {point["alpha"]: point["ndcg"] for point in plain.metrics["alpha_curve"]}
+    assert trials[0]["metric"] == max(curve.values())
+
+
+def test_another_run_with_the_same_seed_agrees(undisturbed: Path, plain: Trained, tmp_path: Path) -> None:
+    assert tuned(plain.data, tmp_path / "registry", SWEEP) == 0
+    assert timeless(sweep_of(tmp_path / "registry")) == timeless(sweep_of(undisturbed))
+    assert metrics_of(tmp_path / "registry") == metrics_of(undisturbed)
+
+
+def test_a_trial_that_fails_is_recorded_and_the_sweep_goes_on(
+    plain: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = SWEEP | {"search": {"ranker.num_leaves": [200_000, 7]}, "searcher": "grid"}
+    assert tuned(plain.data, tmp_path / "registry", content) == 0
+    failed, finished = sweep_of(tmp_path / "registry")["trials"]
+    assert (failed["status"], failed["metric"]) == ("failed", None)
+    assert "num_leaves" in failed["error"]
+    assert finished["status"] == "finished"
+    assert "trial 1 of 2: failed: ranker: LightGBM cannot be trained" in capsys.readouterr().err
+
+
+def test_nothing_is_published_where_every_trial_fails(
+    plain: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = SWEEP | {"search": {"ranker.num_leaves": [200_000, 200_001]}, "searcher": "grid"}
+    assert tuned(plain.data, tmp_path / "registry", content) == 2
+    assert "error: all 2 trials of the sweep failed: ranker: LightGBM cannot" in capsys.readouterr().err
+    assert FolderStore(tmp_path / "registry").versions() == []
+
+
+def test_alpha_is_searched_without_another_fit(
+    plain: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The trials differ in alpha alone, and agree with the curve of one ranker."""
+    grid = [0.0, 0.1, 0.2, 0.3, 0.4]
+    content = SWEEP | {"search": {"hybrid.alpha": grid}, "searcher": "grid", "scheduler": "none"}
+    assert tuned(plain.data, tmp_path / "registry", content) == 0
+    curve = {point["alpha"]: point["ndcg"] for point in plain.metrics["alpha_curve"]}
+    found = sweep_of(tmp_path / "registry")
+    assert {trial["alpha"]: trial["metric"] for trial in found["trials"]} == {alpha: curve[alpha] for alpha in grid}
+    assert len([trial for trial in found["trials"] if len(trial["history"]) > 1]) == 1
+
+
+def test_what_the_ranker_learns_from_can_be_searched(plain: Trained, tmp_path: Path) -> None:
+    search = {"examples.negatives": [4, 10], "factorization.factors": [4, 8]}
+    content = SWEEP | {"search": search, "searcher": "grid", "scheduler": "none"}
+    assert tuned(plain.data, tmp_path / "registry", content) == 0
+    trials = sweep_of(tmp_path / "registry")["trials"]
+    assert [trial["status"] for trial in trials] == ["finished"] * 4
+    assert len({trial["metric"] for trial in trials}) > 1
+    start = next(t for t in trials if t["settings"] == {"examples.negatives": 10, "factorization.factors": 8})
+    assert start["metric"] == max(point["ndcg"] for point in plain.metrics["alpha_curve"])
+
+
+@pytest.mark.parametrize(
+    ("content", "more", "message"),
+    [
+        (SWEEP | {"concurrency": 64}, [], r"64 trials at a time .* 1 CPUs each .* the cluster has 2"),
+        (SWEEP, ["--set", "ranker.threads=64"], r"a trial asks for 64 CPUs .* the largest node has 2"),
+        (SWEEP | {"search": {"examples.negatives": [1, 2]}}, ["--set", "ranker.threads=2"], "and one to prepare data"),
+    ],
+)
+def test_what_the_cluster_lacks_is_said_at_once(
+    content: dict[str, Any], more: list[str], message: str, plain: Trained, tmp_path: Path, capsys: Any
+) -> None:
+    assert tuned(plain.data, tmp_path / "registry", content, *more) == 2
+    [line] = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert re.search(message, line)
+
+
+def test_a_cluster_that_is_busy_ends_the_sweep_with_a_reason(
+    plain: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    @ray.remote(num_cpus=2)
+    class Holder:
+        def ready(self) -> None: ...
+
+    holders: list[Any] = []
+    search = tuning.search
+
+    def held(*arguments: Any, **settings: Any) -> Any:
+        holders.append(Holder.remote())
+        ray.get(holders[0].ready.remote())
+        return search(*arguments, **settings)
+
+    monkeypatch.setattr("recsys.training.pipeline.search", held)
+    monkeypatch.setattr(tuning, "START_SECONDS", 2.0)
+    assert tuned(plain.data, tmp_path / "registry", SWEEP) == 2
+    ray.kill(holders[0])
+    assert "error: no trial could start within 2 s: each asks for 1 CPUs, 0 of the cluster" in capsys.readouterr().err
+
+
+def test_a_killed_trial_starts_again(
+    undisturbed: Path, plain: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marker = tmp_path / "trial.pid"
+    fragile = waiting_once(tuning.run_trial, marker)
+    monkeypatch.setattr(tuning, "run_trial", lambda point, job: fragile(point, job))
+    with killer([marker]) as killed:
+        assert tuned(plain.data, tmp_path / "registry", SWEEP) == 0
+    assert len(killed) == 1
+    assert timeless(sweep_of(tmp_path / "registry")) == timeless(sweep_of(undisturbed))
+    assert metrics_of(tmp_path / "registry") == metrics_of(undisturbed)
+
+
+def test_a_killed_sweep_is_taken_up_where_it_stopped(undisturbed: Path, plain: Trained, tmp_path: Path) -> None:
+    registry = tmp_path / "registry"
+    file = sweep_file(tmp_path, SWEEP)
+    command = [sys.executable, "train_job.py", *train_arguments(plain.data, registry), "--tune", str(file)]
+    log = tmp_path / "log.txt"
+    with log.open("w") as stream:
+        first = subprocess.Popen(command, cwd=ROOT, stdout=stream, stderr=stream)
+        wait_until(lambda: "trial 2 of 5" in log.read_text() or first.poll() is not None, 120)
+        os.kill(first.pid, signal.SIGKILL)
+        assert first.wait() == -signal.SIGKILL, log.read_text()
+    assert FolderStore(registry).versions() == []
+    again = subprocess.run([*command, "--resume"], cwd=ROOT, capture_output=True, text=True, timeout=200, check=False)
+    assert again.returncode == 0, again.stderr
+    assert "taking up the sweep in" in again.stderr
+    assert timeless(sweep_of(registry)) == timeless(sweep_of(undisturbed))
+    assert metrics_of(registry) == metrics_of(undisturbed)
+
+
+def test_resume_needs_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.train_main(["--resume"]) == 2
+    assert "error: --resume takes up a sweep: give its file with --tune" in capsys.readouterr().err
