@@ -52,6 +52,7 @@ class TrialResult:
 
     status: finished, stopped (by the scheduler or the time budget) or failed
     metric: the last reported, None where there is none; trees, alpha, curve: of that report
+    ended: when it reported last, seconds since 1970
     history: (trees, metric) of each report
     """
 
@@ -62,6 +63,7 @@ class TrialResult:
     trees: int = 0
     alpha: float | None = None
     seconds: float = 0.0
+    ended: float | None = None
     curve: Mapping[str, float] | None = None
     history: Sequence[tuple[int, float]] = ()
     error: str | None = None
@@ -415,6 +417,7 @@ def _result(number: int, found: Any, metric: str) -> TrialResult:
         int(last["trees"]),
         float(last["alpha"]),
         seconds,
+        float(last["timestamp"]),
         {key: float(value) for key, value in last["curve"].items()},
         sorted(reached.items()),
     )

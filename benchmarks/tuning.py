@@ -1,0 +1,288 @@
+"""Sweeps against a grid that runs in one process: time to the same quality, and memory by the number of trials.
+
+    python benchmarks/tuning.py [--quick] [--data SOURCE] [--set section.key=value …] [--work FOLDER] [--json FILE]
+
+Raw files, tables and the ranker's rows are made once and kept in a folder; every system starts from there in processes
+of its own, and its time runs from the start of the first of them.
+
+- grid: what one would write with scikit-learn: 16 fits one after another, each from the raw rows, LightGBM with two
+  threads and the same early stopping, judged on the same validation rows with the same alpha curve;
+- sweep grid: the same 16 points through Ray Tune, two trials at a time with one thread each, ASHA;
+- sweep optuna: 16 proposals in the same ranges.
+
+`time to the best of the grid` is when the first trial that came to its own end was within 0.001 of the grid's best
+validation NDCG@10 (for the grid itself: the end of all fits, since the best is not known before).
+
+Memory is proportional set size, which counts a page that n processes share as 1/n in each. `trial processes` is the
+largest sum over the trials' processes less what as many idle ones of Ray take; `all` is everything that runs.
+"""
+
+import argparse
+import json
+import math
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Final
+
+import numpy as np
+import psutil
+import ray
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from recsys import console  # noqa: E402
+from recsys.config import TrainConfig, changed, load_config  # noqa: E402
+from recsys.data.ingest import ingest  # noqa: E402
+from recsys.data.sources import resolve  # noqa: E402
+from recsys.data.tasks import start_ray  # noqa: E402
+from recsys.evaluation.metrics import Truth  # noqa: E402
+from recsys.models.hybrid import Calibration  # noqa: E402
+from recsys.models.ranking import RankingData  # noqa: E402
+from recsys.training.choice import Validation, choose, training_set  # noqa: E402
+from recsys.training.plan import Plan  # noqa: E402
+from recsys.training.preparation import Prepared, prepare  # noqa: E402
+from recsys.training.sweep import SweepConfig  # noqa: E402
+from recsys.training.tuning import search  # noqa: E402
+
+RATES: Final = (0.03, 0.06, 0.12, 0.24)
+LEAVES: Final = (7, 15, 31, 63)
+WITHIN: Final = 0.001
+GRID: Final = {"ranker.learning_rate": list(RATES), "ranker.num_leaves": list(LEAVES)}
+RANGES: Final = {
+    "ranker.learning_rate": {"low": RATES[0], "high": RATES[-1], "log": True},
+    "ranker.num_leaves": {"low": LEAVES[0], "high": LEAVES[-1], "log": True},
+}
+LARGE: Final = ("examples.cuts=8", "examples.step_days=7", "examples.negatives=119", "examples.max_users=100000")
+"""More rows than a model needs, so that copies of them would be seen."""
+SWEEPS: Final = {
+    "sweep grid": {"search": GRID, "searcher": "grid", "concurrency": 2},
+    "sweep optuna": {"search": RANGES, "trials": 16, "concurrency": 2},
+    "one trial": {"search": RANGES, "trials": 1, "concurrency": 1, "scheduler": "none"},
+    "2 trials, one at a time": {"search": RANGES, "trials": 2, "concurrency": 1, "scheduler": "none"},
+    "16 trials, one at a time": {"search": RANGES, "trials": 16, "concurrency": 1, "scheduler": "none"},
+    "2 trials, two at a time": {"search": RANGES, "trials": 2, "concurrency": 2, "scheduler": "none"},
+}
+SAMPLE_SECONDS: Final = 0.25
+IDLE: Final = "idle"
+TRIAL: Final = ("ray::ImplicitFunc", "ray::run_trial")
+MEGABYTE: Final = 1e6
+
+
+# The shared rows on disk: the benchmark's own, read back by the same code at once, hence NumPy's plain format.
+
+
+def save(folder: Path, prepared: Prepared) -> int:
+    """Write what every system starts from; returns the bytes of the training rows."""
+    validation, size = ray.get(prepared.validation), 0
+    for age in prepared.plan.train:
+        [rows] = prepared.rows([age])
+        np.savez(folder / f"rows-{age}.npz", features=rows.features, labels=rows.labels, groups=rows.groups)
+        size += rows.features.nbytes
+    found, cases = validation.candidates, validation.cases
+    np.savez(
+        folder / "validation.npz",
+        features=validation.rows.features,
+        labels=validation.rows.labels,
+        groups=validation.rows.groups,
+        weights=np.asarray(validation.rows.weights),
+        users=found.users,
+        items=found.items,
+        mf=found.mf,
+        truth_offsets=cases.truth.offsets,
+        truth_items=cases.truth.items,
+    )
+    ages = {"train": prepared.plan.train, "mf": validation.mf.model_dump()}
+    (folder / "plan.json").write_text(json.dumps(ages), encoding="utf-8")
+    return size
+
+
+def load(folder: Path) -> tuple[list[RankingData], Any]:
+    """The training rows of each cut, and the validation rows."""
+    plan = json.loads((folder / "plan.json").read_text(encoding="utf-8"))
+    parts = []
+    for age in plan["train"]:
+        with np.load(folder / f"rows-{age}.npz") as arrays:
+            parts.append(RankingData(arrays["features"], arrays["labels"], arrays["groups"]))
+    with np.load(folder / "validation.npz") as found:
+        rows = RankingData(found["features"], found["labels"], found["groups"], found["weights"])
+        truth = Truth(found["truth_offsets"], found["truth_items"])
+        candidates: Any = SimpleNamespace(users=found["users"], items=found["items"], mf=found["mf"])
+    cases: Any = Cases(truth)
+    return parts, Validation(cases, candidates, rows, Calibration.model_validate(plan["mf"]))
+
+
+class Cases:
+    """Of the test cases what a choice looks at."""
+
+    def __init__(self, truth: Any) -> None:
+        self.truth = truth
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+
+# The systems, each in a process of its own; lines of JSON on stdout.
+
+
+def run_grid(folder: Path, config: TrainConfig) -> None:
+    parts, validation = load(folder)
+    for rate in RATES:
+        for leaves in LEAVES:
+            point = {"ranker.learning_rate": rate, "ranker.num_leaves": leaves, "ranker.threads": 2}
+            choice = choose(training_set(parts, validation), validation, changed(config, point))
+            say(metric=choice.curve[choice.blend.alpha], at=time.time(), trees=choice.n_trees, point=point)
+
+
+def run_sweep(folder: Path, config: TrainConfig, sweep: SweepConfig, work: Path) -> None:
+    start_ray()
+    if not sweep.search:
+        return
+    parts, validation = load(folder)
+    ages = range(len(parts))
+    plan = Plan(1, tuple(ages), 0, 0, ())
+    examples = {age: ray.put(part) for age, part in zip(ages, parts, strict=True)}
+    del parts
+    prepared = Prepared(plan, {}, examples, ray.put(validation))
+    shop: Any = SimpleNamespace(fingerprint="benchmark")
+    swept = search(shop, prepared, config, sweep, work, resume=False)
+    for trial in swept.trials:
+        say(metric=trial.metric, at=trial.ended, trees=trial.trees, point=dict(trial.settings), status=trial.status)
+
+
+def say(**fields: Any) -> None:
+    console.line(json.dumps(fields))
+
+
+class Memory(threading.Thread):
+    """Samples proportional set sizes of a process and its descendants until it is told to stop."""
+
+    def __init__(self, root: int) -> None:
+        super().__init__()
+        self._root, self._over = psutil.Process(root), threading.Event()
+        self.trials, self.everything, self.idle = 0, 0, 0
+
+    def run(self) -> None:
+        while not self._over.wait(SAMPLE_SECONDS):
+            trials = everything = 0
+            idle = []
+            for process in (self._root, *self._root.children(recursive=True)):
+                try:
+                    size, command = process.memory_full_info().pss, " ".join(process.cmdline())
+                except (psutil.NoSuchProcess, psutil.AccessDenied):
+                    continue
+                everything += size
+                if command.startswith(TRIAL):
+                    trials += size
+                elif command.startswith("ray::IDLE"):
+                    idle.append(size)
+            self.trials, self.everything = max(self.trials, trials), max(self.everything, everything)
+            self.idle = max(self.idle, *idle, 0)
+
+    def stop(self) -> None:
+        self._over.set()
+        self.join()
+
+
+def measure(name: str, folder: Path, settings: list[str]) -> tuple[float, float, list[dict[str, Any]], Memory]:
+    """Run a system: when it began and how long it took, its trials, its memory."""
+    began = time.time()
+    command = [sys.executable, __file__, "--child", name, "--work", str(folder)]
+    command += [part for setting in settings for part in ("--set", setting)]
+    with console.step(name), subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
+        memory = Memory(child.pid)
+        memory.start()
+        try:
+            lines = [json.loads(line) for line in child.stdout or () if line.startswith("{")]
+            code = child.wait()
+        finally:
+            memory.stop()
+    if code:
+        raise SystemExit(f"{name} ended with exit code {code}")
+    return began, time.time() - began, lines, memory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="synthetic:0.1 and few rows")
+    parser.add_argument("--data", default="synthetic:1")
+    parser.add_argument("--set", dest="settings", action="append", default=[])
+    parser.add_argument("--work", type=Path, help="keep raw files and rows here; default: a temporary folder")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--child", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    base = [] if options.quick else list(LARGE)
+    config = load_config(None, [*base, "ranker.threads=1", *options.settings])
+    if options.child == "grid":
+        run_grid(options.work / "rows", config)
+    elif options.child:
+        run_sweep(options.work / "rows", config, SweepConfig.model_validate(SWEEPS[options.child]), options.work)
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            work = options.work or Path(folder)
+            size = make_rows(work, "synthetic:0.1" if options.quick else options.data, config)
+            rows = compare(work, [*base, *options.settings]) + memories(work, [*base, *options.settings], size)
+        console.table(["system", "setting", "metric", "value", "unit"], [list(row.values()) for row in rows])
+        if options.json:
+            options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def make_rows(work: Path, data: str, config: TrainConfig) -> int:
+    """The rows that every system learns from, under work/rows unless they are there; their bytes."""
+    rows = work / "rows"
+    size = rows / "size"
+    if not size.exists():
+        rows.mkdir(parents=True, exist_ok=True)
+        source = resolve(data, work)
+        start_ray()
+        shop = ingest(source, config.data, int(time.time() * 1000), work / "quarantine.parquet")
+        size.write_text(str(save(rows, prepare(shop, config))), encoding="utf-8")
+        ray.shutdown()
+    return int(size.read_text(encoding="utf-8"))
+
+
+def compare(work: Path, settings: list[str]) -> list[dict[str, Any]]:
+    _, grid_seconds, points, _ = measure("grid", work, settings)
+    best = max(point["metric"] for point in points)
+    rows = [row("grid", "16 points", "time to the best of the grid", grid_seconds, "s")]
+    rows.append(row("grid", "16 points", "ndcg@10", best, ""))
+    for name in ("sweep grid", "sweep optuna"):
+        began, seconds, trials, _ = measure(name, work, settings)
+        ended = [t["at"] - began for t in trials if t["status"] == "finished" and t["metric"] >= best - WITHIN]
+        first = min(ended, default=math.nan)
+        rows.append(row(name, "16 trials", "time to the best of the grid", first, "s"))
+        rows.append(row(name, "16 trials", "time of the whole sweep", seconds, "s"))
+        rows.append(row(name, "16 trials", "share of the grid's time", first / grid_seconds, "ratio"))
+        rows.append(row(name, "16 trials", "ndcg@10", max(t["metric"] or 0 for t in trials), ""))
+    return rows
+
+
+def memories(work: Path, settings: list[str], size: int) -> list[dict[str, Any]]:
+    rows = [row("examples", "training rows", "size", size / MEGABYTE, "MB")]
+    found = {}
+    for name in ("2 trials, one at a time", "16 trials, one at a time", "2 trials, two at a time"):
+        _, _, _, memory = measure(name, work, settings)
+        processes = 2 if name.endswith("two at a time") else 1
+        found[name] = memory.trials - processes * memory.idle
+        rows.append(row("sweep", name, "trial processes", found[name] / MEGABYTE, "MB"))
+        rows.append(row("sweep", name, "all", memory.everything / MEGABYTE, "MB"))
+        found[f"{name} all"] = memory.everything
+    two, sixteen, both = (f"{name} all" for name in list(found)[::2])
+    rows.append(row("sweep", "16 trials / 2 trials", "all", found[sixteen] / found[two], "ratio"))
+    added = found["2 trials, two at a time"] - found["2 trials, one at a time"]
+    rows.append(row("sweep", "second trial at a time", "trial processes added", added / MEGABYTE, "MB"))
+    rows.append(row("sweep", "second trial at a time", "all added", (found[both] - found[two]) / MEGABYTE, "MB"))
+    return rows
+
+
+def row(system: str, setting: str, metric: str, value: float, unit: str) -> dict[str, Any]:
+    return {"system": system, "setting": setting, "metric": metric, "value": round(value, 4), "unit": unit}
+
+
+if __name__ == "__main__":
+    main()
