@@ -177,9 +177,12 @@ def test_a_killed_trial_starts_again(
     undisturbed: Path, plain: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     marker = tmp_path / "trial.pid"
-    run_trial = tuning.run_trial
-    # Tune wants to see the names of the arguments.
-    monkeypatch.setattr(tuning, "run_trial", lambda point, job: waiting_once(run_trial, marker)(point, job))
+    fragile = waiting_once(tuning.run_trial, marker)
+
+    def run_trial(point: Any, job: Any) -> None:  # Tune looks at the names of the arguments
+        fragile(point, job)
+
+    monkeypatch.setattr(tuning, "run_trial", run_trial)
     with killer([marker]) as killed:
         assert tuned(plain.data, tmp_path / "registry", SWEEP) == 0
     assert len(killed) == 1
