@@ -3,10 +3,14 @@
 import logging
 import os
 import secrets
+import shutil
 import socket
+import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import buckets
 import pytest
 
 from recsys.serving.settings import FAST
@@ -37,9 +41,23 @@ os.environ |= FAST | {
     "OMP_NUM_THREADS": "2",
     "OPENBLAS_NUM_THREADS": "1",  # implicit warns otherwise, and warnings are errors
     "POLARS_MAX_THREADS": "2",
+    # Of the S3 server of the tests, which takes any credentials.
+    "AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}",
+    "AWS_ACCESS_KEY_ID": secrets.token_hex(10),
+    "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20),
+    "AWS_CONFIG_FILE": os.devnull,
+    "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "AWS_EC2_METADATA_DISABLED": "true",
+    "RECSYS_CACHE": tempfile.mkdtemp(prefix="recsys-cache-"),
 }
-for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "MODEL_VERSION", "MF_ALPHA"):
-    os.environ.pop(name, None)  # nothing of the person's own cluster or registry may leak in
+OWN = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "MODEL_VERSION", "MF_ALPHA", "S3_BUCKET", "RECSYS_CACHE_GB")
+OWN_AWS = ("ENDPOINT_URL_S3", "PROFILE", "SESSION_TOKEN", "REGION", "DEFAULT_REGION", "MAX_ATTEMPTS", "RETRY_MODE")
+for name in (*OWN, *(f"AWS_{rest}" for rest in OWN_AWS)):
+    os.environ.pop(name, None)  # nothing of the person's own cluster, registry or bucket may leak in
+
+
+def pytest_sessionfinish() -> None:
+    shutil.rmtree(os.environ["RECSYS_CACHE"], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +85,34 @@ def ray_session() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of an S3 server, alive until the last test."""
+    url = os.environ["AWS_ENDPOINT_URL"]
+    with buckets.server(url, tmp_path_factory.mktemp("s3") / "server.log"):
+        yield url
+
+
+@pytest.fixture
+def bucket(s3_server: str) -> str:
+    """The URI of a new, empty bucket."""
+    import boto3
+
+    name = f"shop-{uuid.uuid4().hex}"
+    client = boto3.session.Session().client("s3", region_name="us-east-1")
+    client.create_bucket(Bucket=name)
+    client.close()
+    return f"s3://{name}"
+
+
+@pytest.fixture
+def faults(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[buckets.Proxy]:
+    """What this process asks of S3 passes this proxy."""
+    with buckets.proxy(s3_server) as proxied:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxied.url)
+        yield proxied
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,7 @@ LAYERS = [
     "ids",
     "histories",
     "files",
+    "s3",
     "console",
     "data",
     "features",

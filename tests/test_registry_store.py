@@ -286,9 +286,10 @@ def test_open_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     version = open_store("registry").publish(fill)
     assert names(open_store(str(tmp_path / "registry"))) == [version]
-    for uri in ("s3://bucket/prefix", "file:///tmp/x"):
-        with pytest.raises(RegistryError, match=f"registry {uri}: .* not supported"):
-            open_store(uri)
+    with pytest.raises(RegistryError, match=r"registry file:///tmp/x: file:// is not supported, expected a folder"):
+        open_store("file:///tmp/x")
+    with pytest.raises(RegistryError, match=r"s3://: expected s3://bucket/prefix"):
+        open_store("s3://")
     with pytest.raises(RegistryError, match="path is empty"):
         open_store("")
     (tmp_path / "file").write_text("x")

@@ -44,7 +44,9 @@ def _inner_path(path: str) -> str:
     return path
 
 
-class _File(Config):
+class FileEntry(Config):
+    """What the manifest says of a file."""
+
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
 
@@ -55,7 +57,7 @@ class _Manifest(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     format: Literal[1]
-    files: dict[Annotated[str, AfterValidator(_inner_path)], _File]
+    files: dict[Annotated[str, AfterValidator(_inner_path)], FileEntry]
 
 
 def write(
@@ -130,14 +132,15 @@ def _dump(content: Mapping[str, Any]) -> str:
         raise RegistryError(f"the manifest is not plain JSON: {error}") from error
 
 
-def _digest(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digests(paths: Sequence[Path]) -> list[str]:
     with ThreadPoolExecutor(2) as pool:  # hashlib releases the GIL
-        return list(pool.map(_digest, paths))
+        return list(pool.map(sha256_of, paths))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +212,7 @@ class Artifact:
         return self.directory / name
 
 
-def read_manifest(directory: Path) -> tuple[dict[str, Any], dict[str, _File]]:
+def read_manifest(directory: Path) -> tuple[dict[str, Any], dict[str, FileEntry]]:
     """The whole manifest and its file entries, without a look at the files themselves.
 
     Raises RegistryError where it is missing, does not parse, or has another format.
@@ -221,12 +224,17 @@ def read_manifest(directory: Path) -> tuple[dict[str, Any], dict[str, _File]]:
         raise RegistryError(f"{directory} is no artifact: it has no {MANIFEST}") from None
     except OSError as error:
         raise RegistryError(f"{path} cannot be read: {error.strerror}") from error
+    return parse_manifest(text, str(path))
+
+
+def parse_manifest(text: bytes, place: str) -> tuple[dict[str, Any], dict[str, FileEntry]]:
+    """As `read_manifest`, of a manifest's text; place: where it lies, for the error."""
     try:
         content = json.loads(text)
         return content, _Manifest.model_validate(content).files
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "top level"
-        raise RegistryError(f"{path}, {where}: {first['msg']}, found {first.get('input')!r:.100}") from error
+        raise RegistryError(f"{place}, {where}: {first['msg']}, found {first.get('input')!r:.100}") from error
     except (ValueError, RecursionError) as error:
-        raise RegistryError(f"{path} is not JSON: {error}") from error
+        raise RegistryError(f"{place} is not JSON: {error}") from error

@@ -1,0 +1,197 @@
+"""What every registry shares, wherever it lies: names of versions, and the pointer to the one in production."""
+
+import re
+import secrets
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from pydantic import ValidationError
+
+from recsys.errors import RegistryError
+from recsys.registry.artifact import Artifact
+from recsys.schema import Config
+
+VERSION_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
+_LISTED: Final = 5
+_READERS: Final = 8
+"""Manifests read at the same time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A published version.
+
+    created: UTC, ISO 8601, as its manifest says ("" where that cannot be read)
+    summary: the manifest without its file entries, or {"broken": why it cannot be read}
+    """
+
+    name: str
+    created: str
+    summary: Mapping[str, Any]
+
+
+Check = Callable[[Path], object]
+"""Raises RecsysError where the version in a folder cannot be used."""
+
+
+class Store(Protocol):
+    """What a registry does, wherever it lies. Every method raises RegistryError."""
+
+    def publish(self, fill: Callable[[Path], None], version: str | None = None) -> str:
+        """Make a version of what `fill` writes into the folder it is given, whose name is the version's."""
+
+    def prepare(self) -> None:
+        """Make the registry where there is none yet, and find out whether it can be written to."""
+
+    def promote(self, version: str, check: Check = Artifact.open) -> None:
+        """Put a version into production, once `check` finds its folder in order; by default its files' hashes."""
+
+    def rollback(self, check: Check = Artifact.open) -> str:
+        """Put back the version that was in production before, checked as in `promote`; the one now in production."""
+
+    def production(self) -> str | None:
+        """The version in production, if any."""
+
+    def versions(self) -> list[Version]:
+        """All published versions, oldest first."""
+
+    def path(self, version: str | None = None) -> Path:
+        """A local folder with the version, by default the one in production; its name is the version's."""
+
+
+def new_version() -> str:
+    """A name such as v20261123-083501-3fa9c1: UTC time, then a random part.
+
+    Names sort by time, need no counter that concurrent publishers would have to share, and stay unique when a
+    version is copied to another registry.
+    """
+    return f"v{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def checked_name(version: str) -> str:
+    """The name of a version; raises RegistryError where it cannot be one."""
+    if not VERSION_NAME.fullmatch(version):
+        raise RegistryError(
+            f"bad version {version!r}: expected at most 100 of letters, digits, '.', '_', '-', not '.' first"
+        )
+    return version
+
+
+class Pointer(Config):
+    """The version in production, and those promoted before it, oldest first."""
+
+    version: str
+    history: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, content: bytes, place: str) -> "Pointer":
+        """Raises RegistryError where it is none; place: where it lies, for the error."""
+        try:
+            return cls.model_validate_json(content)
+        except ValidationError as error:
+            raise RegistryError(
+                f"{place} is broken, expected JSON with a version: {error.errors()[0]['msg']}"
+            ) from error
+
+    def dump(self) -> bytes:
+        return f"{self.model_dump_json()}\n".encode()
+
+
+Step = Callable[[Pointer | None], Pointer]
+"""From the pointer as it is, None where nothing was promoted yet, to the pointer as it shall be."""
+
+
+class PointedStore(ABC):
+    """The part of a store that works alike everywhere: the pointer, and what is said about versions."""
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """Where the registry lies."""
+
+    @abstractmethod
+    def _read(self) -> Pointer | None:
+        """The pointer, None where nothing was promoted yet."""
+
+    @abstractmethod
+    def _change(self, step: Step) -> Pointer:
+        """Replace the pointer, so that no change of another process in between is lost; the one that stands then."""
+
+    @abstractmethod
+    def _names(self) -> Sequence[str]:
+        """Names of the published versions, ascending."""
+
+    @abstractmethod
+    def _manifest(self, version: str) -> Mapping[str, Any]:
+        """Of a published version; raises RegistryError where it cannot be read."""
+
+    @abstractmethod
+    def path(self, version: str | None = None) -> Path:
+        """See Store."""
+
+    def promote(self, version: str, check: Check = Artifact.open) -> None:
+        """See Store."""
+        check(self.path(version))
+
+        def step(pointer: Pointer | None) -> Pointer:
+            if pointer is None:
+                return Pointer(version=version)
+            if pointer.version == version:
+                return pointer
+            return Pointer(version=version, history=(*pointer.history, pointer.version))
+
+        self._change(step)
+
+    def rollback(self, check: Check = Artifact.open) -> str:
+        """See Store."""
+
+        def step(pointer: Pointer | None) -> Pointer:
+            if pointer is None or not pointer.history:
+                raise RegistryError(
+                    f"nothing to roll back to in {self}: no version was promoted before "
+                    f"{pointer.version if pointer else 'now'}; {self._listing()}"
+                )
+            *history, version = pointer.history
+            check(self.path(version))
+            return Pointer(version=version, history=tuple(history))
+
+        return self._change(step).version
+
+    def production(self) -> str | None:
+        """See Store."""
+        pointer = self._read()
+        return pointer.version if pointer else None
+
+    def versions(self) -> list[Version]:
+        """See Store."""
+        with ThreadPoolExecutor(_READERS) as pool:
+            found = list(pool.map(self._version, self._names()))
+        return sorted(found, key=lambda version: (version.created, version.name))
+
+    def _version(self, name: str) -> Version:
+        try:
+            manifest = self._manifest(name)
+        except RegistryError as error:
+            return Version(name, "", {"broken": str(error)})
+        summary = {key: value for key, value in manifest.items() if key != "files"}
+        return Version(name, str(manifest.get("created", "")), summary)
+
+    def _wanted(self, version: str | None) -> str:
+        """The name of a version, by default of the one in production."""
+        if version is None and (version := self.production()) is None:
+            raise RegistryError(f"no version is in production in {self}; {self._listing()}")
+        return checked_name(version)
+
+    def _unknown(self, version: str) -> RegistryError:
+        return RegistryError(f"no version {version} in {self}; {self._listing()}")
+
+    def _listing(self) -> str:
+        names = self._names()
+        if not names:
+            return "it holds no versions"
+        more = len(names) - _LISTED
+        return f"versions: {', '.join(names[-_LISTED:])}" + (f" and {more} older" if more > 0 else "")

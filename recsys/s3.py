@@ -1,0 +1,258 @@
+"""Objects under a prefix of an S3 bucket, through boto3.
+
+Endpoint, region and credentials are boto3's: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, AWS_REGION or AWS_DEFAULT_REGION,
+AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, profiles, roles. Requests are repeated with growing, random pauses, as
+often as AWS_MAX_ATTEMPTS says.
+"""
+
+import hashlib
+import os
+import random
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from boto3.exceptions import Boto3Error
+from boto3.s3.transfer import TransferConfig
+from boto3.session import Session
+from botocore.config import Config
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    FlexibleChecksumError,
+    IncompleteReadError,
+    NoCredentialsError,
+    PartialCredentialsError,
+    ReadTimeoutError,
+    ResponseStreamingError,
+)
+from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
+
+from recsys.errors import RecsysError
+
+SCHEME: Final = "s3://"
+CONNECT_SECONDS: Final = 5.0
+READ_SECONDS: Final = 15.0
+"""Without a byte from the server."""
+ATTEMPTS: Final = 8
+"""Where AWS_MAX_ATTEMPTS does not say otherwise; the pauses between them are 3 s in all on average."""
+DAMAGED_ATTEMPTS: Final = 3
+"""At a file that arrives whole but with another hash."""
+PAUSE_SECONDS: Final = 0.05
+CONNECTIONS: Final = 32
+
+_BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_MISSING: Final = ("NoSuchKey", "404", "NotFound")
+_NOT_MET: Final = ("PreconditionFailed", "412", "ConditionalRequestConflict", "409")
+_BROKEN_BODY: Final = (IncompleteReadError, ReadTimeoutError, ResponseStreamingError, FlexibleChecksumError)
+_FAULTS: Final = (BotoCoreError, Boto3Error, ClientError, RetriesExceededError, S3DownloadFailedError)
+_DENIED: Final = "access denied: the credentials do not permit {operation}"
+_REFUSED: Final = "the credentials are refused: {code}"
+_SPOKEN: Final = {
+    "NoSuchBucket": "no such bucket",
+    **dict.fromkeys(_MISSING, "no such object"),
+    **dict.fromkeys(("AccessDenied", "AllAccessDisabled", "Forbidden", "403"), _DENIED),
+    **dict.fromkeys(("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"), _REFUSED),
+    "NotImplemented": "the server knows no {operation} on a condition",
+}
+"""What error codes of S3 mean."""
+
+T = TypeVar("T")
+
+
+def is_s3(uri: str) -> bool:
+    return uri.startswith(SCHEME)
+
+
+def endpoint() -> str | None:
+    """The URL that stands for Amazon's, from the environment."""
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+
+
+def region() -> str | None:
+    """From the environment or the profile."""
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or Session().region_name
+
+
+def attempts() -> int:
+    """How often a request is sent at most."""
+    text = os.environ.get("AWS_MAX_ATTEMPTS", "")
+    return int(text) if text.isdecimal() and int(text) else ATTEMPTS
+
+
+def split(uri: str, error: type[RecsysError]) -> tuple[str, str]:
+    """Bucket and prefix (without slashes at its ends) of s3://bucket/prefix; raises `error` where it is none."""
+    bucket, _, prefix = uri.removeprefix(SCHEME).partition("/")
+    if not is_s3(uri) or not _BUCKET.fullmatch(bucket):
+        raise error(f"{uri}: expected s3://bucket/prefix, the bucket of lower-case letters, digits, '.' and '-'")
+    return bucket, prefix.strip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object's name below the prefix, its bytes, and when it was written."""
+
+    name: str
+    size: int
+    modified: datetime
+
+
+class S3Folder:
+    """A prefix of a bucket. Names are keys below it. Threads may share it.
+
+    Every method raises `error`, one line that names bucket and key, where S3 cannot be reached or refuses.
+    """
+
+    def __init__(self, uri: str, error: type[RecsysError]) -> None:
+        self.error = error
+        self.bucket, prefix = split(uri, error)
+        self._prefix = f"{prefix}/" if prefix else ""
+
+    def __str__(self) -> str:
+        return f"{SCHEME}{self.bucket}/{self._prefix}".rstrip("/")
+
+    def address(self, name: str) -> str:
+        return f"{SCHEME}{self.bucket}/{self._prefix}{name}"
+
+    def find(self, name: str = "", deep: bool = True) -> Iterator[Found]:
+        """Objects whose names begin with `name`, ordered by name; without `deep` none that have a / after it."""
+        pages = self._client.get_paginator("list_objects_v2")
+        below = {} if deep else {"Delimiter": "/"}
+        with self._explained(name):
+            for page in pages.paginate(Bucket=self.bucket, Prefix=self._prefix + name, **below):
+                for entry in page.get("Contents", ()):
+                    yield Found(entry["Key"].removeprefix(self._prefix), entry["Size"], entry["LastModified"])
+
+    def read(self, name: str) -> tuple[bytes, str] | None:
+        """A small object and its ETag; None where there is none."""
+
+        def read() -> tuple[bytes, str]:
+            answer = self._client.get_object(**self._at(name))
+            return answer["Body"].read(), answer["ETag"]
+
+        with self._explained(name):
+            try:
+                return _repeated(read, _BROKEN_BODY, attempts())
+            except ClientError as error:
+                if _code(error) in _MISSING:
+                    return None
+                raise
+
+    def write(self, name: str, content: bytes) -> None:
+        """Put an object, whatever was there."""
+        with self._explained(name):
+            self._client.put_object(**self._at(name), Body=content)
+
+    def replace(self, name: str, content: bytes, etag: str | None) -> bool:
+        """Put an object if the one there still has this ETag, or with None if none is there; whether it was put."""
+        writer = uuid.uuid4().hex
+        condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+        with self._explained(name):
+            try:
+                self._client.put_object(**self._at(name), Body=content, Metadata={"writer": writer}, **condition)
+            except ClientError as error:
+                if _code(error) in _MISSING:  # deleted since
+                    return False
+                if _code(error) not in _NOT_MET:
+                    raise
+                # A first attempt may have arrived whose answer was lost.
+                return self._writer(name) == writer
+        return True
+
+    def _writer(self, name: str) -> str | None:
+        try:
+            return self._client.head_object(**self._at(name))["Metadata"].get("writer")
+        except ClientError as error:
+            if _code(error) in _MISSING:
+                return None
+            raise
+
+    def upload(self, path: Path, name: str) -> None:
+        """Put a file of any size, a large one in parts."""
+        with self._explained(name), path.open("rb") as file:
+            self._client.upload_fileobj(file, self.bucket, self._prefix + name, Config=_transfers())
+
+    def download(self, name: str, path: Path, sha256: str) -> None:
+        """Get a file of any size, a large one in parts, and again where it arrives with another hash."""
+
+        def download() -> None:
+            with path.open("w+b") as file:
+                self._client.download_fileobj(self.bucket, self._prefix + name, file, Config=_transfers())
+                file.seek(0)
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+            if found != sha256:
+                raise FlexibleChecksumError(error_msg=f"it has sha256 {found}, expected {sha256}")
+
+        with self._explained(name):
+            _repeated(download, (FlexibleChecksumError,), DAMAGED_ATTEMPTS)
+
+    def remove(self, *names: str) -> None:
+        """Delete objects, also those that are not there."""
+        for name in names:
+            with self._explained(name):
+                self._client.delete_object(**self._at(name))
+
+    def _at(self, name: str) -> dict[str, str]:
+        return {"Bucket": self.bucket, "Key": self._prefix + name}
+
+    @cached_property
+    def _client(self) -> Any:
+        config = Config(
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": attempts()},
+            max_pool_connections=CONNECTIONS,
+        )
+        try:
+            return Session().client("s3", region_name=region(), config=config)
+        except (BotoCoreError, ValueError) as error:  # ValueError where the endpoint is no URL
+            raise self.error(f"{self}: {error}") from error
+
+    @contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        """Errors of boto3 as `error`."""
+        try:
+            yield
+        except _FAULTS as error:
+            raise self.error(f"{self.address(name)}: {_reason(error)}") from error
+
+
+def _transfers() -> TransferConfig:
+    return TransferConfig(num_download_attempts=attempts(), preferred_transfer_client="classic")
+
+
+def _repeated(action: Callable[[], T], faults: tuple[type[Exception], ...], times: int) -> T:
+    """What boto3 does not repeat by itself: an answer whose body does not arrive, or arrives damaged."""
+    for attempt in range(times - 1):
+        try:
+            return action()
+        except faults:
+            time.sleep(random.uniform(0, PAUSE_SECONDS * 2**attempt))
+    return action()
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+def _reason(error: Exception) -> str:
+    """What went wrong, for a person."""
+    if isinstance(error, RetriesExceededError):
+        return f"it did not arrive in {attempts()} attempts: {error.last_exception}"
+    if isinstance(error, NoCredentialsError | PartialCredentialsError):
+        return "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE, or run where a role is"
+    if not isinstance(error, ClientError):
+        return str(error)
+    operation, code = error.operation_name, _code(error)
+    if code in _SPOKEN:
+        return _SPOKEN[code].format(operation=operation, code=code)
+    times = error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0) + 1
+    message = error.response.get("Error", {}).get("Message", "")
+    return f"{operation} failed {times} times: {code} {message}".rstrip()
