@@ -11,12 +11,15 @@ from recsys import console
 from recsys.config import load_config
 from recsys.data.sources import resolve
 from recsys.data.tasks import start_ray
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, RegistryError
 from recsys.inference.batch import recommend
 from recsys.inference.stages import check_version
-from recsys.registry.store import Store, Version, open_store
+from recsys.registry.store import Store, Version, absolute, default_registry, open_store
+from recsys.s3 import SCHEME, is_s3, split
 from recsys.training.pipeline import run
 from recsys.training.sweep import load_sweep
+
+REGISTRY_HELP = "a folder or s3://bucket/prefix (default: s3://$S3_BUCKET/registry where that is set, else registry)"
 
 
 def train_main(arguments: Sequence[str] | None = None) -> int:
@@ -26,9 +29,9 @@ def train_main(arguments: Sequence[str] | None = None) -> int:
         "--data",
         default="completejourney",
         metavar="SOURCE",
-        help="a folder, completejourney (default) or synthetic[:SCALE]",
+        help="a folder, s3://bucket/prefix, completejourney (default) or synthetic[:SCALE]",
     )
-    parser.add_argument("--registry", default="registry", metavar="URI", help="a folder (default: registry)")
+    parser.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
     parser.add_argument("--config", type=Path, metavar="FILE", help="a YAML file of settings")
     parser.add_argument(
         "--set",
@@ -40,8 +43,7 @@ def train_main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument(
         "--work",
-        type=Path,
-        metavar="FOLDER",
+        metavar="URI",
         help="where prepared sources are kept (default: beside the registry)",
     )
     parser.add_argument("--tune", type=Path, metavar="FILE", help="search settings first, see tune_configs/")
@@ -56,10 +58,9 @@ def train_main(arguments: Sequence[str] | None = None) -> int:
         else:
             sweep, config = None, load_config(options.config, options.settings)
         in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-        registry = _lasting(options.registry, "--registry", in_job)
+        registry = _lasting(options.registry or default_registry(), "--registry", in_job)
         store = open_store(registry)
-        work = options.work or Path(f"{Path(registry)}-work")
-        _lasting(str(work), "--work", in_job)
+        work = _lasting(options.work or _beside(registry), "--work", in_job)
         source = resolve(_lasting_source(options.data, in_job), work)
         store.prepare()
         start_ray()
@@ -68,6 +69,14 @@ def train_main(arguments: Sequence[str] | None = None) -> int:
 
     console.configure_logging()
     return console.guarded(command)
+
+
+def _beside(registry: str) -> str:
+    """Where prepared sources are kept by default: what nodes share, they share there too."""
+    if not is_s3(registry):
+        return f"{Path(registry)}-work"
+    bucket, prefix = split(registry, RegistryError)
+    return f"{SCHEME}{bucket}/{prefix}-work" if prefix else f"{SCHEME}{bucket}/work"
 
 
 def _lasting(path: str, option: str, in_job: bool) -> str:
@@ -88,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="recsys", description="Recommendations and models.")
     commands = parser.add_subparsers(dest="command", required=True)
     batch = commands.add_parser("recommend", help="recommend to a file of users")
-    batch.add_argument("--registry", default="registry", metavar="URI")
+    batch.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
     batch.add_argument(
         "--version",
         default=os.environ.get("MODEL_VERSION"),
@@ -101,19 +110,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     actions = models.add_subparsers(dest="action", required=True)
     for name in ("list", "promote", "rollback"):
         action = actions.add_parser(name)
-        action.add_argument("--registry", default="registry", metavar="URI")
+        action.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
         if name == "promote":
             action.add_argument("version")
     options = parser.parse_args(arguments)
 
     def command() -> None:
-        store = open_store(options.registry)
+        registry = absolute(options.registry or default_registry())
+        store = open_store(registry)
         if options.command == "models":
             _models(store, options)
             return
         start_ray()
         with console.step(f"recommend to the users of {options.users}"):
-            users = recommend(store.path(options.version), options.users, options.n, options.out)
+            users = recommend(registry, options.version, options.users, options.n, options.out)
         console.line(f"{users:,} users, recommendations in {options.out}")
 
     console.configure_logging()

@@ -16,6 +16,7 @@ from recsys.data import items as item_reading
 from recsys.data import reading, sources
 from recsys.data.catalog import TreeProblems
 from recsys.data.ingest import DataConfig, ShopData
+from recsys.data.places import file_at
 from recsys.data.shop import UserPartition
 from recsys.errors import DataError
 from recsys.schema import DAY, EVENT_TYPES
@@ -194,7 +195,7 @@ def test_order_files_and_format_change_nothing(shop: Path, form: Callable[[Path,
 def test_size_of_pieces_changes_nothing(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     same = ingest(shop, partitions=2)
     monkeypatch.setattr(reading, "PIECE_BYTES", 4000)
-    assert len(reading.pieces_of(shop / "events.csv", ["event"])) == 3
+    assert len(reading.pieces_of(file_at(shop / "events.csv"), ["event"])) == 3
     other = ingest(shop, partitions=2)
     assert contents(same) == contents(other)
     assert same.quality == other.quality

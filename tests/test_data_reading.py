@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.data import reading
+from recsys.data.places import file_at
 from recsys.data.reading import HALF_WRITTEN, NOT_TEXT, UNREADABLE, pieces_of, read_piece, rows_before
 from recsys.errors import DataError
 
@@ -25,7 +26,7 @@ def read(path: Path, *columns: str) -> tuple[Rows, list[int], Broken]:
     rows: Rows = []
     numbers: list[int] = []
     broken: Broken = []
-    for piece in pieces_of(path, columns):
+    for piece in pieces_of(file_at(path), columns):
         before = rows_before(piece) + 1
         for chunk in read_piece(piece, columns):
             rows += zip(*(column.to_pylist() for column in chunk.columns.columns), strict=True)
@@ -119,13 +120,13 @@ def test_header_alone(tmp_path: Path) -> None:
 )
 def test_unreadable_files(tmp_path: Path, name: str, data: bytes, message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
-        pieces_of(write(tmp_path / name, data), ["a", "b"])
+        pieces_of(file_at(write(tmp_path / name, data)), ["a", "b"])
     assert "\n" not in str(caught.value)
 
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"x\.csv: cannot be read as CSV"):
-        pieces_of(tmp_path / "x.csv", ["a"])
+        pieces_of(file_at(tmp_path / "x.csv"), ["a"])
 
 
 @pytest.mark.parametrize("keep", [0.01, 0.5, 0.99])
@@ -136,7 +137,7 @@ def test_compressed_file_that_ends_early(tmp_path: Path, keep: float) -> None:
     path.write_bytes(data[: int(len(data) * keep)])
     if keep < 0.1:
         with pytest.raises(DataError, match=r"x\.csv\.gz: cannot be read as CSV"):
-            pieces_of(path, ["a"])
+            pieces_of(file_at(path), ["a"])
         return
     [(_, text, reason)] = read(path, "a")[2]
     assert reason == UNREADABLE
@@ -147,7 +148,7 @@ def test_no_such_compression(tmp_path: Path) -> None:
     path = tmp_path / "x.csv.gz"
     path.write_bytes(b"a,b\n1,2\n")
     with pytest.raises(DataError, match=r"x\.csv\.gz: cannot be read as CSV"):
-        pieces_of(path, ["a"])
+        pieces_of(file_at(path), ["a"])
 
 
 def test_parquet_columns_as_text(tmp_path: Path) -> None:
@@ -175,7 +176,7 @@ def test_parquet_row_groups_are_numbered_through(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(reading, "PIECE_ROWS", 6)
     monkeypatch.setattr(reading, "CHUNK_ROWS", 3)
     pl.DataFrame({"a": range(20)}).write_parquet(tmp_path / "x.parquet", row_group_size=4)
-    assert len(pieces_of(tmp_path / "x.parquet", ["a"])) == 3
+    assert len(pieces_of(file_at(tmp_path / "x.parquet"), ["a"])) == 3
     rows, numbers, _ = read(tmp_path / "x.parquet", "a")
     assert rows == [(str(row),) for row in range(20)]
     assert numbers == list(range(1, 21))
@@ -183,7 +184,7 @@ def test_parquet_row_groups_are_numbered_through(tmp_path: Path, monkeypatch: py
 
 def test_parquet_without_rows(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": pa.array([], pa.int64())}), tmp_path / "x.parquet")
-    assert len(pieces_of(tmp_path / "x.parquet", ["a"])) == 1
+    assert len(pieces_of(file_at(tmp_path / "x.parquet"), ["a"])) == 1
     assert read(tmp_path / "x.parquet", "a") == ([], [], [])
 
 
@@ -200,10 +201,10 @@ def test_parquet_text_that_is_not_utf8(tmp_path: Path) -> None:
 def test_parquet_column_of_half_floats(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": np.float16([1, 2])}), tmp_path / "x.parquet")
     with pytest.raises(DataError, match=r"x\.parquet: column 'a' has type halffloat; expected"):
-        pieces_of(tmp_path / "x.parquet", ["a"])
+        pieces_of(file_at(tmp_path / "x.parquet"), ["a"])
 
 
 def test_parquet_column_of_lists(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [[1], [2]]}), tmp_path / "x.parquet")
     with pytest.raises(DataError, match=r"column 'a' has type list<.*>; expected numbers, text or timestamps"):
-        pieces_of(tmp_path / "x.parquet", ["a"])
+        pieces_of(file_at(tmp_path / "x.parquet"), ["a"])

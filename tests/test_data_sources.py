@@ -6,6 +6,7 @@ import polars as pl
 import pytest
 
 from recsys.data import sources
+from recsys.data.places import File, file_at
 from recsys.errors import DataError
 
 
@@ -17,7 +18,7 @@ def touch(folder: Path, *names: str) -> Path:
     return folder
 
 
-def names(files: tuple[Path, ...]) -> list[str]:
+def names(files: tuple[File, ...]) -> list[str]:
     return [file.name for file in files]
 
 
@@ -36,7 +37,7 @@ def test_folder_with_parts(tmp_path: Path) -> None:
     source = sources.resolve(str(tmp_path), tmp_path / "work")
     assert names(source.events) == ["a.csv.gz", "b.csv"]
     assert names(source.properties) == ["item_properties_part1.csv", "item_properties_part2.csv"]
-    assert source.tree == tmp_path / "category_tree.csv"
+    assert source.tree == file_at(tmp_path / "category_tree.csv")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +59,7 @@ def test_folder_that_is_no_source(tmp_path: Path, files: tuple[str, ...], messag
     ("spec", "message"),
     [
         ("nowhere", "'nowhere' is not a folder"),
-        ("s3://bucket/shop", "s3:// is not supported yet"),
+        ("s3://Bucket/shop", "s3://Bucket/shop: expected s3://bucket/prefix"),
         ("synthetic:much", "'synthetic:much': synthetic scale nan: expected 0.005 to 100"),
         ("synthetic:-1", "scale -1.0: expected 0.005 to 100"),
         ("synthetic:nan", "scale nan: expected 0.005 to 100"),
@@ -114,14 +115,14 @@ def test_drafts_of_killed_writers_are_swept(tmp_path: Path, monkeypatch: pytest.
 
 def test_completejourney_in_the_common_format(tmp_path: Path) -> None:
     source = sources.resolve("completejourney", tmp_path)
-    events = pl.read_parquet(source.events[0])
+    events = pl.read_parquet(source.events[0].address)
     assert events.columns == ["timestamp", "visitorid", "event", "itemid", "transactionid"]
     assert events.height == 1_469_307
     assert events["event"].unique().to_list() == ["transaction"]
     # 2017-01-01 11:53:26 UTC, the first row of the package's table
     assert events.row(0) == (1_483_271_606_000, 900, "transaction", 1095275, 31198570044)
-    tree = dict(pl.read_parquet(source.tree).iter_rows())
-    properties = pl.read_parquet(source.properties[0])
+    tree = dict(pl.read_parquet(source.tree.address).iter_rows())
+    properties = pl.read_parquet(source.properties[0].address)
     category = properties.row(by_predicate=pl.col("itemid") == 25671, named=True)
     assert category["timestamp"] == 1
     assert category["value"] == "GROCERY > FRZN ICE > ICE - CRUSHED/CUBED"

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from recsys.data.places import file_at
 from recsys.data.quarantine import Quarantine
 from recsys.data.reading import HALF_WRITTEN, Chunk, Piece
 from recsys.data.validate import (
@@ -159,7 +160,7 @@ def pieces(tmp_path: Path) -> list[Piece]:
     path = tmp_path / "b.csv"
     path.write_text("a\n1\n2\n3\n4\n")
     (tmp_path / "a.csv").write_text("a\n1\n")
-    return [Piece(str(path), 2, 6), Piece(str(path), 6, 10), Piece(str(tmp_path / "a.csv"), 2, 4)]
+    return [Piece(file_at(path), 2, 6), Piece(file_at(path), 6, 10), Piece(file_at(tmp_path / "a.csv"), 2, 4)]
 
 
 def faults(*rows: tuple[int, int, str, str, str]) -> pa.Table:
@@ -194,7 +195,7 @@ def test_too_large_a_share_says_why(tmp_path: Path, pieces: list[Piece]) -> None
         quarantine.check("event", 5, faults(*rows), pieces)
     assert str(caught.value) == (
         "3 of 5 event rows (60.00%) are unusable, more than data.max_bad_share = 50.00% allows; "
-        f"event odd: 2, first in {pieces[0].path} row 2: 'y'; "
-        f"itemid blank: 1, first in {pieces[0].path} row 3: ''; all are listed in {quarantine.path}"
+        f"event odd: 2, first in {pieces[0].file.address} row 2: 'y'; "
+        f"itemid blank: 1, first in {pieces[0].file.address} row 3: ''; all are listed in {quarantine.path}"
     )
     assert pq.read_metadata(quarantine.path).num_rows == 3

@@ -34,7 +34,7 @@ def users_file(folder: Path, ids: Sequence[object], header: str = "visitorid") -
 def test_the_file_has_the_documented_columns(trained: Trained, tmp_path: Path) -> None:
     out = tmp_path / "made" / "out.parquet"
     wanted = [user_id(9), UNKNOWN_USERS[0], user_id(2), user_id(9)]
-    assert recommend(trained.path, users_file(tmp_path, wanted), 4, out) == 3
+    assert recommend(str(trained.registry), None, users_file(tmp_path, wanted), 4, out) == 3
     table = pq.read_table(out)
     assert table.schema == pa.schema(
         [
@@ -55,7 +55,7 @@ def test_a_batch_says_what_the_recommender_says(trained: Trained, tmp_path: Path
     """For every user of the shop and some that it never saw, to the bit."""
     opened = bundle.read(trained.path)
     users = [*opened.snapshot.users.values.to_pylist(), *UNKNOWN_USERS]
-    recommend(trained.path, users_file(tmp_path, users), 5, tmp_path / "out.parquet")
+    recommend(str(trained.registry), None, users_file(tmp_path, users), 5, tmp_path / "out.parquet")
     table = pq.read_table(tmp_path / "out.parquet")
     histories = opened.snapshot.take(opened.snapshot.rows(pa.array(users)))
     found = Recommender.of(opened)(histories, opened.about.live_watermark, 5)
@@ -65,7 +65,7 @@ def test_a_batch_says_what_the_recommender_says(trained: Trained, tmp_path: Path
 
 
 def test_unknown_users_share_the_cold_start_list(trained: Trained, tmp_path: Path) -> None:
-    recommend(trained.path, users_file(tmp_path, UNKNOWN_USERS), 10, tmp_path / "out.parquet")
+    recommend(str(trained.registry), None, users_file(tmp_path, UNKNOWN_USERS), 10, tmp_path / "out.parquet")
     rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
     first, second = rows[:10], rows[10:]
     assert [row["itemid"] for row in first] == [row["itemid"] for row in second]
@@ -89,35 +89,36 @@ def test_users_stay_in_the_order_of_the_file(trained: Trained, tmp_path: Path, m
         return result
 
     monkeypatch.setattr(batch, "recommend_to", first_block_last)
-    assert recommend(trained.path, users_file(tmp_path, users), 1, tmp_path / "out.parquet") == 10_000
+    assert recommend(str(trained.registry), None, users_file(tmp_path, users), 1, tmp_path / "out.parquet") == 10_000
     assert done.exists()
     assert pq.read_table(tmp_path / "out.parquet")["visitorid"].to_pylist() == users
 
 
 def test_nobody(trained: Trained, tmp_path: Path) -> None:
-    assert recommend(trained.path, users_file(tmp_path, []), 5, tmp_path / "out.parquet") == 0
+    assert recommend(str(trained.registry), None, users_file(tmp_path, []), 5, tmp_path / "out.parquet") == 0
     table = pq.read_table(tmp_path / "out.parquet")
     assert table.column_names == ["visitorid", "rank", "itemid", "score", "lgb_score", "mf_score"]
     assert len(table) == 0
 
 
 def test_a_broken_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "versions" / "v1").mkdir(parents=True)
     with pytest.raises(RegistryError, match="no artifact"):
-        recommend(tmp_path, users_file(tmp_path, [1]), 5, tmp_path / "out.parquet")
+        recommend(str(tmp_path), "v1", users_file(tmp_path, [1]), 5, tmp_path / "out.parquet")
 
 
 @pytest.mark.parametrize("n", [0, 1001])
 def test_n_is_bounded(tmp_path: Path, n: int) -> None:
     with pytest.raises(DataError, match=f"n is {n}; expected 1 to 1000"):
-        recommend(tmp_path, users_file(tmp_path, [1]), n, tmp_path / "out.parquet")
+        recommend(str(tmp_path), None, users_file(tmp_path, [1]), n, tmp_path / "out.parquet")
 
 
 def test_the_output_must_be_a_file(tmp_path: Path) -> None:
     users = users_file(tmp_path, [1])
     with pytest.raises(DataError, match="is a folder"):
-        recommend(tmp_path, users, 5, tmp_path)
+        recommend(str(tmp_path), None, users, 5, tmp_path)
     with pytest.raises(DataError, match=f"{users} is not a folder"):
-        recommend(tmp_path, users, 5, users / "new" / "out.parquet")
+        recommend(str(tmp_path), None, users, 5, users / "new" / "out.parquet")
 
 
 @pytest.mark.parametrize("spelled", ["0001000", "+1007", "1e3"])
@@ -134,7 +135,7 @@ def test_nothing_is_left_of_a_run_that_fails(trained: Trained, tmp_path: Path, m
 
     monkeypatch.setattr("pyarrow.parquet.ParquetWriter.write_table", fail)
     with pytest.raises(OSError, match="No space"):
-        recommend(trained.path, users_file(tmp_path, [1]), 5, tmp_path / "out.parquet")
+        recommend(str(trained.registry), None, users_file(tmp_path, [1]), 5, tmp_path / "out.parquet")
     assert not list(tmp_path.glob("out.parquet*"))
 
 

@@ -85,11 +85,11 @@ class ShopData:
     fingerprint: str
 
 
-def ingest(source: Source, config: DataConfig, now: int, quarantine: Path) -> ShopData:
+def ingest(source: Source, config: DataConfig, now: int, quarantine: str | Path) -> ShopData:
     """Read and check everything of a source.
 
     now: the run's clock (ms); events more than a day later are unusable
-    quarantine: a Parquet file for the rows set aside, replaced or removed
+    quarantine: a Parquet file (a path or s3://bucket/key) for the rows set aside, replaced or removed
     Raises DataError where a file or column is missing, nothing is usable, or too much is not.
     """
     aside = Quarantine(quarantine, config.max_bad_share)
@@ -118,7 +118,7 @@ def ingest(source: Source, config: DataConfig, now: int, quarantine: Path) -> Sh
             duplicates=duplicates,
             blank_transactions=events.blank_transactions,
             properties=properties,
-            quarantine=str(aside.path) if aside.path.exists() else None,
+            quarantine=aside.path,
         ),
         fingerprint=fingerprint(events.items, catalog, summaries),
     )
@@ -151,7 +151,7 @@ def read_events(source: Source, max_bad_share: float, now: int, aside: Quarantin
     faults = pa.concat_tables([report.faults for report in reports])
     quarantined = aside.check("event", read, faults, pieces)
     if read == len(faults):
-        files = ", ".join(str(file) for file in source.events)
+        files = ", ".join(file.address for file in source.events)
         raise DataError(f"{files}: no usable event among {read:,} rows")
     return Events(
         blocks=typed,

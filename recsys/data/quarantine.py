@@ -1,5 +1,6 @@
 """The file of rows set aside, and the limit on their number. No Ray."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recsys.data.places import put, remove
 from recsys.data.reading import UNREADABLE, Piece, rows_before
 from recsys.data.validate import COLUMN, FOUND, PIECE, REASON, ROW
 from recsys.errors import DataError
@@ -28,11 +30,17 @@ ROWS = pa.schema(
 class Quarantine:
     """Keeps the rows that were set aside in one Parquet file, which exists only where there are some."""
 
-    def __init__(self, path: Path, max_share: float) -> None:
-        self.path = path
+    def __init__(self, path: str | Path, max_share: float) -> None:
+        """path: of a folder or s3://bucket/key; raises DataError where S3 refuses it"""
+        self._path = str(path)
         self._max_share = max_share
         self._rows = ROWS.empty_table()
-        path.unlink(missing_ok=True)
+        remove(self._path)
+
+    @property
+    def path(self) -> str | None:
+        """Where the file lies, None where there is none."""
+        return self._path if len(self._rows) else None
 
     def add(self, faults: pa.Table, pieces: Sequence[Piece]) -> dict[str, int]:
         """Write down faults (validate.FAULTS) in the pieces of files; returns rows by reason, most first.
@@ -45,8 +53,9 @@ class Quarantine:
         rows = _located(faults, pieces)
         if len(rows):
             self._rows = pa.concat_tables([self._rows, rows])
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            pq.write_table(self._rows, self.path)
+            content = io.BytesIO()
+            pq.write_table(self._rows, content)
+            put(content.getvalue(), self._path)
         return {name: count for name, count, *_ in _reasons(rows)}
 
     def check(self, what: str, read: int, faults: pa.Table, pieces: Sequence[Piece]) -> dict[str, int]:
@@ -71,7 +80,7 @@ def _located(faults: pa.Table, pieces: Sequence[Piece]) -> pa.Table:
     before = np.zeros(len(pieces), np.int64)
     for piece in np.unique(index):
         before[piece] = rows_before(pieces[piece])
-    files = pa.array([piece.path for piece in pieces], pa.string())
+    files = pa.array([piece.file.address for piece in pieces], pa.string())
     rows = [
         files.take(pa.array(index)),
         pa.array(faults[ROW].to_numpy() + before[index] + 1),

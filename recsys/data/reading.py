@@ -4,7 +4,6 @@ import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +11,15 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
+from recsys.data.places import File
 from recsys.errors import DataError
 
 PIECE_BYTES = 32 << 20
 PIECE_ROWS = 1 << 19
 CHUNK_BYTES = 8 << 20
 CHUNK_ROWS = 1 << 17
+LINE_BYTES = 1 << 16
+"""Read at a time to find the end of a line."""
 TEXT_LIMIT = 200
 """Characters kept of a line that could not be read."""
 
@@ -34,7 +36,7 @@ class Piece:
     A compressed CSV file cannot be cut: it is one piece, `stop` is -1 and bytes are those of the text.
     """
 
-    path: str
+    file: File
     start: int
     stop: int
 
@@ -53,12 +55,12 @@ class Chunk:
     broken: list[tuple[int, str, str]]
 
 
-def pieces_of(path: Path, columns: Sequence[str]) -> list[Piece]:
+def pieces_of(file: File, columns: Sequence[str]) -> list[Piece]:
     """Cut a file into pieces; DataError where it is unreadable, empty or lacks one of `columns`."""
     try:
-        return _parquet_pieces(path, columns) if path.suffix == ".parquet" else _csv_pieces(path, columns)
+        return _parquet_pieces(file, columns) if _is_parquet(file) else _csv_pieces(file, columns)
     except (OSError, pa.ArrowException, UnicodeDecodeError, csv.Error) as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable(file, error) from error
 
 
 def read_piece(piece: Piece, columns: Sequence[str]) -> Iterator[Chunk]:
@@ -68,22 +70,23 @@ def read_piece(piece: Piece, columns: Sequence[str]) -> Iterator[Chunk]:
     inside a task reaches a person as pages of stack traces.
     """
     try:
-        if piece.path.endswith(".parquet"):
+        if _is_parquet(piece.file):
             yield from _read_parquet(piece, columns)
         else:
             yield from _read_csv(piece, columns)
     except (OSError, pa.ArrowException) as error:
         empty = pa.table([pa.array([], pa.string())] * len(columns), names=list(columns))
-        yield Chunk(empty, np.zeros(0, np.int64), [(0, str(_unreadable(Path(piece.path), error)), UNREADABLE)])
+        yield Chunk(empty, np.zeros(0, np.int64), [(0, str(_unreadable(piece.file, error)), UNREADABLE)])
 
 
 def rows_before(piece: Piece) -> int:
     """How many lines of a CSV file, its header included, or rows of a Parquet file come before the piece."""
-    if piece.path.endswith(".parquet"):
-        metadata = pq.read_metadata(piece.path)
+    if _is_parquet(piece.file):
+        with piece.file.open() as opened:
+            metadata = pq.read_metadata(opened)
         return sum(metadata.row_group(group).num_rows for group in range(piece.start))
     lines, left = 0, piece.start
-    with pa.input_stream(piece.path) as stream:
+    with piece.file.stream() as stream:
         while left > 0:
             data = stream.read(min(left, CHUNK_BYTES))
             lines += data.count(b"\n")
@@ -91,25 +94,29 @@ def rows_before(piece: Piece) -> int:
     return lines
 
 
-def _unreadable(path: Path, error: Exception) -> DataError:
-    kind = "Parquet" if path.suffix == ".parquet" else "CSV"
-    return DataError(f"{path}: cannot be read as {kind}: {' '.join(str(error).split())}")
+def _is_parquet(file: File) -> bool:
+    return file.name.endswith(".parquet")
 
 
-def _check_columns(path: Path, found: Sequence[str], columns: Sequence[str]) -> None:
+def _unreadable(file: File, error: Exception) -> DataError:
+    kind = "Parquet" if _is_parquet(file) else "CSV"
+    return DataError(f"{file.address}: cannot be read as {kind}: {' '.join(str(error).split())}")
+
+
+def _check_columns(file: File, found: Sequence[str], columns: Sequence[str]) -> None:
     for name in columns:
         if found.count(name) != 1:
             problem = "is missing" if name not in found else "occurs twice"
-            raise DataError(f"{path}: column {name!r} {problem}; columns found: {', '.join(found)}")
+            raise DataError(f"{file.address}: column {name!r} {problem}; columns found: {', '.join(found)}")
 
 
 # CSV. Lines are cut here, not by the CSV reader, so that a stray quote cannot swallow the rows after it, a
 # large file can be read by several tasks, and each bad line has a number.
 
 
-def _header(path: Path | str) -> tuple[list[str], int]:
+def _header(file: File) -> tuple[list[str], int]:
     """Column names and the bytes of the header line."""
-    with pa.input_stream(str(path)) as stream:
+    with file.stream() as stream:
         data = b""
         while b"\n" not in data and (more := stream.read(4096)):
             data += more
@@ -117,34 +124,47 @@ def _header(path: Path | str) -> tuple[list[str], int]:
     return next(csv.reader([data[:end].decode("utf-8-sig").rstrip("\r\n")]), []), end
 
 
-def _csv_pieces(path: Path, columns: Sequence[str]) -> list[Piece]:
-    names, start = _header(path)
+def _csv_pieces(file: File, columns: Sequence[str]) -> list[Piece]:
+    names, start = _header(file)
     if not names:
-        raise DataError(f"{path}: the file is empty; expected a header with {', '.join(columns)}")
-    _check_columns(path, names, columns)
-    if path.suffix == ".gz":
-        return [Piece(str(path), start, -1)]
-    size = path.stat().st_size
+        raise DataError(f"{file.address}: the file is empty; expected a header with {', '.join(columns)}")
+    _check_columns(file, names, columns)
+    if _is_compressed(file):
+        return [Piece(file, start, -1)]
     borders = [start]
-    with path.open("rb") as file:
+    with file.open() as opened:
+        size = opened.size()
         while borders[-1] + PIECE_BYTES < size:
-            file.seek(borders[-1] + PIECE_BYTES)
-            file.readline()
-            borders.append(file.tell())
+            borders.append(_line_after(opened, borders[-1] + PIECE_BYTES))
     if borders[-1] < size or len(borders) == 1:
         borders.append(size)
-    return [Piece(str(path), first, last) for first, last in pairwise(borders)]
+    return [Piece(file, first, last) for first, last in pairwise(borders)]
+
+
+def _is_compressed(file: File) -> bool:
+    return file.name.endswith(".gz")
+
+
+def _line_after(opened: pa.NativeFile, position: int) -> int:
+    """Where the line ends that holds a position."""
+    opened.seek(position)
+    while data := opened.read(LINE_BYTES):
+        if (end := data.find(b"\n")) >= 0:
+            return position + end + 1
+        position += len(data)
+    return position
 
 
 def _lines(piece: Piece) -> Iterator[bytes]:
     """The text of a CSV piece in chunks of whole lines, each line ended by a newline."""
     rest = b""
-    with pa.input_stream(piece.path) as stream:
-        if piece.stop < 0:
+    whole = piece.stop < 0
+    with piece.file.stream() if whole else piece.file.open() as stream:
+        if whole:
             stream.read(piece.start)
         else:
             stream.seek(piece.start)
-        left = piece.stop - piece.start if piece.stop >= 0 else None
+        left = None if whole else piece.stop - piece.start
         while data := stream.read(CHUNK_BYTES if left is None else min(left, CHUNK_BYTES)):
             left = None if left is None else left - len(data)
             end = data.rfind(b"\n") + 1
@@ -158,7 +178,7 @@ def _lines(piece: Piece) -> Iterator[bytes]:
 
 
 def _read_csv(piece: Piece, columns: Sequence[str]) -> Iterator[Chunk]:
-    names, _ = _header(piece.path)
+    names, _ = _header(piece.file)
     before = 0
     for data in _lines(piece):
         chunk = _parse_fast(data, names, columns, before) or _parse_lines(data, names, columns, before)
@@ -235,14 +255,15 @@ def _is_text(data: bytes) -> bool:
 # Parquet
 
 
-def _parquet_pieces(path: Path, columns: Sequence[str]) -> list[Piece]:
-    file = pq.ParquetFile(path)
-    _check_columns(path, file.schema_arrow.names, columns)
+def _parquet_pieces(file: File, columns: Sequence[str]) -> list[Piece]:
+    with file.open() as opened:
+        parquet = pq.ParquetFile(opened)
+        schema, metadata = parquet.schema_arrow, parquet.metadata
+    _check_columns(file, schema.names, columns)
     for name in columns:
-        kind = file.schema_arrow.field(name).type
+        kind = schema.field(name).type
         if not _is_plain(kind):
-            raise DataError(f"{path}: column {name!r} has type {kind}; expected numbers, text or timestamps")
-    metadata = file.metadata
+            raise DataError(f"{file.address}: column {name!r} has type {kind}; expected numbers, text or timestamps")
     borders, size = [0], 0
     for group in range(metadata.num_row_groups):
         size += metadata.row_group(group).num_rows
@@ -251,19 +272,20 @@ def _parquet_pieces(path: Path, columns: Sequence[str]) -> list[Piece]:
             size = 0
     if len(borders) == 1:
         borders.append(0)
-    return [Piece(str(path), first, last) for first, last in pairwise(borders)]
+    return [Piece(file, first, last) for first, last in pairwise(borders)]
 
 
 def _read_parquet(piece: Piece, columns: Sequence[str]) -> Iterator[Chunk]:
     before = 0
-    file = pq.ParquetFile(piece.path)
     groups = range(piece.start, piece.stop)
-    for batch in file.iter_batches(CHUNK_ROWS, row_groups=groups, columns=list(columns), use_threads=False):
-        for name in columns:
-            _check_values(name, batch.column(name))
-        texts = [as_text(batch.column(name)) for name in columns]
-        yield Chunk(pa.table(texts, names=list(columns)), np.arange(before, before + len(batch)), [])
-        before += len(batch)
+    with piece.file.open() as opened:
+        parquet = pq.ParquetFile(opened)
+        for batch in parquet.iter_batches(CHUNK_ROWS, row_groups=groups, columns=list(columns), use_threads=False):
+            for name in columns:
+                _check_values(name, batch.column(name))
+            texts = [as_text(batch.column(name)) for name in columns]
+            yield Chunk(pa.table(texts, names=list(columns)), np.arange(before, before + len(batch)), [])
+            before += len(batch)
 
 
 def _check_values(name: str, column: pa.Array) -> None:

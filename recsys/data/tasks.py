@@ -23,18 +23,14 @@ def read_blocks(
     pieces: Sequence[Piece], parse: Callable[..., Iterator[pa.Table]], name: str, **settings: Any
 ) -> list["ray.ObjectRef[pa.Table]"]:
     """Blocks of `parse(piece, number, **settings)` over the pieces, read by Ray Data, in any order."""
-    rows = [
-        {"number": number, "path": piece.path, "start": piece.start, "stop": piece.stop}
-        for number, piece in enumerate(pieces)
-    ]
 
     def read(batch: pa.Table) -> Iterator[pa.Table]:
-        for row in batch.to_pylist():
-            yield from parse(Piece(row["path"], row["start"], row["stop"]), row["number"], **settings)
+        for number in batch["number"].to_pylist():
+            yield from parse(pieces[number], number, **settings)
 
     # the dashboard shows the function's name
     read.__name__ = read.__qualname__ = parse.__name__
-    listed = ray.data.from_items(rows, override_num_blocks=len(rows))
+    listed = ray.data.from_items([{"number": number} for number in range(len(pieces))], override_num_blocks=len(pieces))
     dataset = listed.map_batches(read, batch_size=1, batch_format="pyarrow")
     dataset.set_name(name)
     return dataset.to_arrow_refs()

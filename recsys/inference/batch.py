@@ -16,6 +16,7 @@ from recsys.ids import IdKind
 from recsys.inference.stages import Recommender
 from recsys.registry import bundle
 from recsys.registry.bundle import Bundle
+from recsys.registry.store import open_store
 from recsys.schema import ITEM, LGB_SCORE, MF_SCORE, RANK, SCORE, USER
 
 MAX_N = 1000
@@ -24,24 +25,28 @@ BLOCK = 500
 """Users that one call of the stages handles."""
 
 
-def recommend(version: Path, users: Path, n: int, out: Path) -> int:
+def recommend(registry: str, version: str | None, users: Path, n: int, out: Path) -> int:
     """Write the `n` best items of each user in `users` (CSV with a column visitorid) to a Parquet file.
+
+    registry: a URI that means the same on every node: each opens the version for itself
+    version: None for the one in production
 
     Columns: visitorid, rank (1 = best), itemid, score, lgb_score, mf_score (null where there is none). Users are
     in the order of the file; those without events get the cold-start list, repeated ones appear once. Returns the
     number of users.
-    Raises DataError for a file that cannot be used, RegistryError for a broken version.
+    Raises DataError for a file that cannot be used, RegistryError for a version that is missing or broken.
     """
     if not 1 <= n <= MAX_N:
         raise DataError(f"n is {n}; expected 1 to {MAX_N}")
     _check_out(out)
-    checked = bundle.read(version)
+    folder = open_store(registry).path(version)
+    name, checked = folder.name, bundle.read(folder)
     schema = _schema(checked.snapshot.users.kind, checked.items.kind)
     ids = read_users(users, checked.snapshot.users.kind)
     dataset = ray.data.from_arrow(pa.table({USER: ids})).repartition(max(1, len(ids) // 5000))
 
     def recommend_block(batch: pa.Table) -> Iterator[pa.Table]:
-        opened, recommender = _open(version)
+        opened, recommender = _open(registry, name)
         column = batch[USER].combine_chunks()
         for start in range(0, len(column), BLOCK):
             yield recommend_to(column.slice(start, BLOCK), opened, recommender, n)
@@ -90,9 +95,9 @@ def recommend_to(users: pa.Array, opened: Bundle, recommender: Recommender, n: i
 
 
 @cache
-def _open(version: Path) -> tuple[Bundle, Recommender]:
-    """A worker's bundle, opened once; the caller has checked its hashes."""
-    opened = bundle.read(version, verify=False)
+def _open(registry: str, version: str) -> tuple[Bundle, Recommender]:
+    """A worker's bundle, opened once; the caller has checked its hashes, or its node's cache."""
+    opened = bundle.read(open_store(registry).path(version), verify=False)
     return opened, Recommender.of(opened)
 
 

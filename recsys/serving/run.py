@@ -6,7 +6,6 @@ import signal
 import sys
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 
 from ray import serve
 
@@ -14,7 +13,7 @@ from recsys import console
 from recsys.config import parse_config, with_settings
 from recsys.data.tasks import start_ray
 from recsys.errors import ConfigError
-from recsys.registry.store import open_store
+from recsys.registry.store import absolute, default_registry, open_store
 from recsys.serving.app import QUIET, build_app
 from recsys.serving.settings import FAST, ServeSettings
 
@@ -22,7 +21,11 @@ from recsys.serving.settings import FAST, ServeSettings
 def main(arguments: Sequence[str] | None = None) -> int:
     """See the README for the options."""
     parser = argparse.ArgumentParser(prog="serve_app.py", description="Serve recommendations over HTTP.")
-    parser.add_argument("--registry", default="registry", metavar="URI", help="a folder (default: registry)")
+    parser.add_argument(
+        "--registry",
+        metavar="URI",
+        help="a folder or s3://bucket/prefix (default: s3://$S3_BUCKET/registry where that is set, else registry)",
+    )
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument(
@@ -37,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     in_fast_environment()
 
     def command() -> None:
-        registry = str(Path(options.registry).absolute())
+        registry = absolute(options.registry or default_registry())
         settings = parse_config(ServeSettings, with_settings({"registry": registry}, options.settings))
         open_store(settings.registry).path(settings.version)
         start(settings, options.host, options.port)

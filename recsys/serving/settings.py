@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
+from recsys.registry.store import default_registry
 from recsys.schema import Config
 
 FAST: Final = {
@@ -32,8 +33,8 @@ Replicas = Annotated[tuple[int, int], BeforeValidator(_replicas)]
 class ServeSettings(Config):
     """One service. Strings are accepted for every value, since `serve run` passes strings."""
 
-    registry: str = "registry"
-    """A folder (an absolute path where the replicas run elsewhere)."""
+    registry: str = Field(default_factory=default_registry)
+    """A folder (an absolute path where the replicas run elsewhere) or s3://bucket/prefix."""
     version: str | None = Field(default_factory=lambda: _variable("MODEL_VERSION"))
     """Serve this version alone; None follows the one in production. Default: MODEL_VERSION."""
     alpha: float | None = Field(default_factory=lambda: _variable("MF_ALPHA"), ge=0, le=1, validate_default=True)

@@ -30,7 +30,7 @@ def run(
     source: Source,
     store: Store,
     config: TrainConfig,
-    work: Path,
+    work: str | Path,
     now: int,
     sweep: SweepConfig | None = None,
     *,
@@ -38,12 +38,12 @@ def run(
 ) -> str:
     """Train, evaluate, refit on everything, publish and promote; returns the version.
 
-    work: folder of the quarantine file and of sweeps; now: the run's clock, ms
+    work: folder or s3://bucket/prefix of the quarantine file and of sweeps; now: the run's clock, ms
     sweep: what to search first, starting from `config`; resume: take up the sweep that was killed
     Raises RecsysError, with nothing published.
     """
     with console.step("read and check the data"):
-        shop = ingest(source, config.data, now, work / "quarantine.parquet")
+        shop = ingest(source, config.data, now, f"{work}/quarantine.parquet")
     show_data(shop)
     prepared, texts = prepare(shop, config), {}
     if sweep is not None:
