@@ -15,10 +15,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import botocore.loaders
+import botocore.session
 from boto3.exceptions import Boto3Error
 from boto3.s3.transfer import TransferConfig
 from boto3.session import Session
@@ -47,6 +49,8 @@ DAMAGED_ATTEMPTS: Final = 3
 """At a file that arrives whole but with another hash."""
 PAUSE_SECONDS: Final = 0.05
 CONNECTIONS: Final = 32
+PART_BYTES: Final = 8 << 20
+"""Of a file that is larger; parts travel at the same time."""
 
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _MISSING: Final = ("NoSuchKey", "404", "NotFound")
@@ -211,9 +215,9 @@ class S3Folder:
             max_pool_connections=CONNECTIONS,
         )
         try:
-            return Session().client("s3", region_name=region(), config=config)
+            return _session().client("s3", region_name=region(), config=config)
         except (BotoCoreError, ValueError) as error:  # ValueError where the endpoint is no URL
-            raise self.error(f"{self}: {error}") from error
+            raise self.error(f"{self}: {_reason(error)}") from error
 
     @contextmanager
     def _explained(self, name: str) -> Iterator[None]:
@@ -224,8 +228,25 @@ class S3Folder:
             raise self.error(f"{self.address(name)}: {_reason(error)}") from error
 
 
+def _session() -> Session:
+    """A session of its own, as threads must not share one; the descriptions of services, 0.1 s to read, are shared."""
+    core = botocore.session.get_session()
+    core.register_component("data_loader", _descriptions())
+    return Session(botocore_session=core)
+
+
+@cache
+def _descriptions() -> Any:
+    return botocore.loaders.create_loader()
+
+
 def _transfers() -> TransferConfig:
-    return TransferConfig(num_download_attempts=attempts(), preferred_transfer_client="classic")
+    return TransferConfig(
+        multipart_threshold=PART_BYTES,
+        multipart_chunksize=PART_BYTES,
+        num_download_attempts=attempts(),
+        preferred_transfer_client="classic",
+    )
 
 
 def _repeated(action: Callable[[], T], faults: tuple[type[Exception], ...], times: int) -> T:

@@ -8,7 +8,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +20,22 @@ Kind = Literal["500", "403", "cut", "slow", "corrupt", "lost", "held"]
 then nothing more; corrupt: a byte of the body is another one; lost: passed on, but the answer is not; held: passed on
 once `release` is called."""
 FOR_EVER = 1 << 30
+
+SERVER = """
+import sys, threading
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
+from werkzeug.serving import run_simple
+
+moto, writing = DomainDispatcherApplication(create_backend_app), threading.Lock()
+
+def server(environ, start_response):
+    if environ["REQUEST_METHOD"] == "GET":
+        return moto(environ, start_response)
+    with writing:  # moto looks at a condition and writes in two steps, S3 in one
+        return moto(environ, start_response)
+
+run_simple("127.0.0.1", int(sys.argv[1]), server, threaded=True, request_handler=MotoRequestHandler)
+"""
 
 
 def is_up(url: str) -> bool:
@@ -35,7 +51,7 @@ def is_up(url: str) -> bool:
 @contextmanager
 def server(url: str, log: Path) -> Iterator[None]:
     """A process of moto at a URL of this machine."""
-    command = [sys.executable, "-m", "moto.server", "-p", str(urlsplit(url).port)]
+    command = [sys.executable, "-c", SERVER, str(urlsplit(url).port)]
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file)
         try:
@@ -53,7 +69,7 @@ def server(url: str, log: Path) -> Iterator[None]:
 
 @dataclass
 class Fault:
-    """Spoils the first `times` requests whose "METHOD /bucket/key" a pattern is found in."""
+    """Spoils the first `times` requests in whose line a pattern is found, see Proxy."""
 
     kind: Kind
     pattern: str
@@ -62,7 +78,10 @@ class Fault:
 
 @dataclass
 class Proxy:
-    """Passes requests on, the faulty ones not as it should; requests: "METHOD /bucket/key?query" of all that came."""
+    """Passes requests on, the faulty ones not as it should.
+
+    requests: a line for each that came, "METHOD /bucket/key?query bytes=…"
+    """
 
     target: str
     url: str = ""
@@ -133,7 +152,7 @@ def proxy(target: str) -> Iterator[Proxy]:
 
 def handle(request: BaseHTTPRequestHandler, proxied: Proxy) -> None:
     body = read_body(request)
-    kind = proxied.note(f"{request.command} {request.path}")
+    kind = proxied.note(f"{request.command} {request.path} {request.headers.get('Range', '')}".rstrip())
     if kind in ("500", "403"):
         code = {"500": "InternalError", "403": "AccessDenied"}[kind]
         content = f"<Error><Code>{code}</Code><Message>injected</Message></Error>".encode()
@@ -144,7 +163,7 @@ def handle(request: BaseHTTPRequestHandler, proxied: Proxy) -> None:
         proxied.over.wait(60)
     headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP}
     status, found, content = proxied.pass_on(request.command, request.path, headers, body)
-    size = int(dict((name.lower(), value) for name, value in found).get("content-length", len(content)))
+    size = int({name.lower(): value for name, value in found}.get("content-length", len(content)))
     if kind == "lost":
         request.close_connection = True
     elif kind == "corrupt":
@@ -182,5 +201,5 @@ def answer(
     request.send_header("Content-Length", str(size))
     request.end_headers()
     if request.command != "HEAD":
-        request.wfile.write(content)
-        request.wfile.flush()
+        with suppress(BrokenPipeError, ConnectionResetError):  # who asked has gone
+            request.wfile.write(content)

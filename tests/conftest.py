@@ -6,6 +6,7 @@ import secrets
 import shutil
 import socket
 import tempfile
+import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -98,13 +99,9 @@ def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def bucket(s3_server: str) -> str:
     """The URI of a new, empty bucket."""
-    import boto3
-
     name = f"shop-{uuid.uuid4().hex}"
-    client = boto3.session.Session().client("s3", region_name="us-east-1")
-    client.create_bucket(Bucket=name)
-    client.close()
-    return f"s3://{name}"
+    with urllib.request.urlopen(urllib.request.Request(f"{s3_server}/{name}", method="PUT"), timeout=60):
+        return f"s3://{name}"
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from shops import small_bundle, without_factors
 from recsys.histories import Histories
 from recsys.inference.stages import Recommendations
 from recsys.registry.bundle import Bundle
-from recsys.registry.store import FolderStore
+from recsys.registry.store import Store
 from recsys.serving.api import create_api
 from recsys.serving.engine import Engine, Held, LocalEngine
 from recsys.serving.events import SnapshotEvents
@@ -35,9 +35,9 @@ def cold_row(bundle: Bundle) -> int:
     return int(np.argmin(bundle.snapshot.histories.lengths))
 
 
-def service_of(store: FolderStore, engine: Engine | None = None, **settings: Any) -> Service:
+def service_of(store: Store, engine: Engine | None = None, **settings: Any) -> Service:
     """A service that follows the registry, by default with all stages in this process."""
-    chosen = ServeSettings(**{"registry": str(store.root), "poll_seconds": SELDOM, "deadline_ms": 60_000} | settings)
+    chosen = ServeSettings(**{"registry": str(store), "poll_seconds": SELDOM, "deadline_ms": 60_000} | settings)
     versions = Versions(store, chosen.alpha)
     return Service(versions, engine or LocalEngine(versions), SnapshotEvents(), chosen)
 

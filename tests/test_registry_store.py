@@ -1,4 +1,7 @@
-"""The folder registry: publishing is atomic, the pointer moves as a whole, errors list what there is."""
+"""Every registry: publishing is atomic, the pointer moves as a whole, errors list what there is.
+
+What holds of folders alone takes the fixture `folder`; test_registry_s3.py has what holds of S3 alone.
+"""
 
 import json
 import os
@@ -8,14 +11,18 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from recsys.data.places import put
 from recsys.errors import RegistryError
 from recsys.files import ABANDONED_SECONDS
 from recsys.registry.artifact import Artifact, write
+from recsys.registry.s3 import S3Store
 from recsys.registry.store import FolderStore, Store, new_version, open_store
+from recsys.s3 import S3Folder
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -29,8 +36,31 @@ def names(store: Store) -> list[str]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> FolderStore:
+def folder(tmp_path: Path) -> FolderStore:
     return FolderStore(tmp_path / "registry")
+
+
+@pytest.fixture(params=["folder", "s3"])
+def store(request: pytest.FixtureRequest) -> Store:
+    if request.param == "folder":
+        return request.getfixturevalue("folder")
+    return S3Store(f"{request.getfixturevalue('bucket')}/models")
+
+
+def read_pointer(store: Store) -> dict[str, Any]:
+    if isinstance(store, S3Store):
+        content, _ = S3Folder(str(store), RegistryError).read("production")
+        return json.loads(content)
+    return json.loads((store.root / "production").read_text())
+
+
+def write_pointer(store: Store, content: str) -> None:
+    put(content.encode(), f"{store}/production")
+
+
+def drafts(store: Store) -> list[Path]:
+    """What publishers left of versions that they did not publish."""
+    return [] if isinstance(store, S3Store) else list((store.root / "staging").iterdir())
 
 
 def run(code: str, *args: object) -> subprocess.Popen[str]:
@@ -38,7 +68,7 @@ def run(code: str, *args: object) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", code, *map(str, args)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def test_publish_then_promote(store: FolderStore) -> None:
+def test_publish_then_promote(store: Store) -> None:
     version = store.publish(fill)
     assert names(store) == [version]
     assert store.production() is None
@@ -46,10 +76,10 @@ def test_publish_then_promote(store: FolderStore) -> None:
     assert store.production() == version
     assert store.path() == store.path(version)
     assert Artifact.open(store.path()).text("ranker.txt") == "tree"
-    assert not list((store.root / "staging").iterdir())
+    assert drafts(store) == []
 
 
-def test_versions_carry_their_manifest(store: FolderStore) -> None:
+def test_versions_carry_their_manifest(store: Store) -> None:
     store.publish(fill, "first")
     (found,) = store.versions()
     assert (found.name, found.summary["alpha"]) == ("first", 0.1)
@@ -57,26 +87,26 @@ def test_versions_carry_their_manifest(store: FolderStore) -> None:
     assert "files" not in found.summary
 
 
-def test_versions_are_ordered_by_age(store: FolderStore) -> None:
+def test_versions_are_ordered_by_age(store: Store) -> None:
     for name, created in (("b", "2015-01-02"), ("c", "2015-01-01"), ("a", "2015-01-02")):
         store.publish(lambda folder, created=created: write(folder, {}, {}, {}, {"created": created}), name)
     assert names(store) == ["c", "a", "b"]
 
 
-def test_a_broken_version_is_listed_but_not_promoted(store: FolderStore) -> None:
-    store.publish(fill, "good")
-    store.publish(fill, "bad")
-    store.promote("good")
-    (store.path("bad") / "arrays" / "factors.npy").write_bytes(b"")
+def test_a_broken_version_is_listed_but_not_promoted(folder: FolderStore) -> None:
+    folder.publish(fill, "good")
+    folder.publish(fill, "bad")
+    folder.promote("good")
+    (folder.path("bad") / "arrays" / "factors.npy").write_bytes(b"")
     with pytest.raises(RegistryError, match=r"factors\.npy has 0 bytes"):
-        store.promote("bad")
-    (store.path("bad") / "manifest.json").write_bytes(b"")
-    broken = next(version for version in store.versions() if version.name == "bad")
+        folder.promote("bad")
+    (folder.path("bad") / "manifest.json").write_bytes(b"")
+    broken = next(version for version in folder.versions() if version.name == "bad")
     assert "manifest.json" in broken.summary["broken"]
-    assert store.production() == "good"
+    assert folder.production() == "good"
 
 
-def test_the_folder_being_filled_is_named_after_the_version(store: FolderStore) -> None:
+def test_the_folder_being_filled_is_named_after_the_version(store: Store) -> None:
     seen: list[str] = []
 
     def note(folder: Path) -> None:
@@ -92,14 +122,14 @@ def test_new_versions_sort_by_time_and_differ() -> None:
     assert [name[:16] for name in made] == sorted(name[:16] for name in made)
 
 
-def test_a_version_is_never_overwritten(store: FolderStore) -> None:
+def test_a_version_is_never_overwritten(store: Store) -> None:
     store.publish(fill, "v1")
     with pytest.raises(RegistryError, match="version v1 exists already"):
         store.publish(lambda folder: write(folder, {}, {}, {}, {"alpha": 9}), "v1")
     assert store.versions()[0].summary["alpha"] == 0.1
 
 
-def test_the_second_of_two_publishers_of_a_name_fails(store: FolderStore) -> None:
+def test_the_second_of_two_publishers_of_a_name_fails(store: Store) -> None:
     def race(folder: Path) -> None:
         fill(folder)
         store.publish(fill, "v1")
@@ -107,18 +137,18 @@ def test_the_second_of_two_publishers_of_a_name_fails(store: FolderStore) -> Non
     with pytest.raises(RegistryError, match="version v1 cannot be published"):
         store.publish(race, "v1")
     assert names(store) == ["v1"]
-    assert not list((store.root / "staging").iterdir())
+    assert drafts(store) == []
 
 
 @pytest.mark.parametrize("bad", ["", "..", ".hidden", "a/b", "a b", "x" * 101, "v1\n"])
-def test_bad_version_names(store: FolderStore, bad: str) -> None:
+def test_bad_version_names(store: Store, bad: str) -> None:
     with pytest.raises(RegistryError, match="bad version"):
         store.publish(fill, bad)
     with pytest.raises(RegistryError, match="bad version"):
         store.path(bad)
 
 
-def test_a_failing_fill_publishes_nothing(store: FolderStore) -> None:
+def test_a_failing_fill_publishes_nothing(store: Store) -> None:
     store.publish(fill, "v1")
 
     def fail(folder: Path) -> None:
@@ -130,7 +160,7 @@ def test_a_failing_fill_publishes_nothing(store: FolderStore) -> None:
     with pytest.raises(RegistryError, match=r"has no manifest\.json"):
         store.publish(lambda folder: None)
     assert names(store) == ["v1"]
-    assert not list((store.root / "staging").iterdir())
+    assert drafts(store) == []
 
 
 KILLED = """
@@ -158,36 +188,35 @@ FolderStore(Path(sys.argv[1])).publish(fill)
 
 
 @pytest.mark.parametrize("moment", ["between files", "before the manifest", "filled"])
-def test_a_killed_publisher_leaves_the_old_version(store: FolderStore, moment: str) -> None:
-    store.publish(fill, "old")
-    store.promote("old")
-    process = run(KILLED, store.root, moment)
+def test_a_killed_publisher_leaves_the_old_version(folder: FolderStore, moment: str) -> None:
+    folder.publish(fill, "old")
+    folder.promote("old")
+    process = run(KILLED, folder.root, moment)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGKILL)
     process.wait()
     process.stdout.close()
-    assert names(store) == ["old"]
-    assert store.production() == "old"
-    Artifact.open(store.path())
+    assert names(folder) == ["old"]
+    assert folder.production() == "old"
+    Artifact.open(folder.path())
 
-    (left,) = (store.root / "staging").iterdir()
-    store.publish(fill, "new")
+    (left,) = (folder.root / "staging").iterdir()
+    folder.publish(fill, "new")
     assert left.exists(), "a young staging folder may belong to a living publisher"
     old = time.time() - ABANDONED_SECONDS - 1
     os.utime(left, (old, old))
-    store.publish(fill, "newer")
+    folder.publish(fill, "newer")
     assert not left.exists()
-    assert names(store) == ["old", "new", "newer"]
+    assert names(folder) == ["old", "new", "newer"]
 
 
 PUBLISHER = """
 import sys
-from pathlib import Path
 import numpy as np
 from recsys.registry.artifact import write
-from recsys.registry.store import FolderStore
-store = FolderStore(Path(sys.argv[1]))
+from recsys.registry.store import open_store
+store = open_store(sys.argv[1])
 for n in range(5):
     version = store.publish(lambda folder: write(folder, {"factors": np.full(9, n)}, {}, {}, {}))
     store.promote(version)
@@ -195,21 +224,21 @@ for n in range(5):
 """
 
 
-def test_concurrent_publishers_and_promoters(store: FolderStore) -> None:
-    processes = [run(PUBLISHER, store.root) for _ in range(2)]
+def test_concurrent_publishers_and_promoters(store: Store) -> None:
+    processes = [run(PUBLISHER, store) for _ in range(2)]
     printed = [process.communicate(timeout=60)[0].split() for process in processes]
     assert [process.returncode for process in processes] == [0, 0]
     published = sorted(printed[0] + printed[1])
     assert len(set(published)) == 10
     assert sorted(names(store)) == published
-    pointer = json.loads((store.root / "production").read_text())
+    pointer = read_pointer(store)
     # No promotion is lost: together the pointer and its history hold every version once.
     assert sorted([pointer["version"], *pointer["history"]]) == published
     for name in published:
         Artifact.open(store.path(name))
 
 
-def test_readers_never_see_a_torn_pointer(store: FolderStore) -> None:
+def test_readers_never_see_a_torn_pointer(store: Store) -> None:
     for name in ("a", "b"):
         store.publish(fill, name)
     store.promote("a")
@@ -229,7 +258,7 @@ def test_readers_never_see_a_torn_pointer(store: FolderStore) -> None:
     assert store.production() == "a"
 
 
-def test_rollback_walks_back_through_promotions(store: FolderStore) -> None:
+def test_rollback_walks_back_through_promotions(store: Store) -> None:
     for name in ("a", "b", "c"):
         store.publish(fill, name)
     for name in ("a", "b", "b", "c", "a"):
@@ -242,18 +271,18 @@ def test_rollback_walks_back_through_promotions(store: FolderStore) -> None:
     assert store.rollback() == "a"
 
 
-def test_rollback_to_a_broken_version_changes_nothing(store: FolderStore) -> None:
+def test_rollback_to_a_broken_version_changes_nothing(folder: FolderStore) -> None:
     for name in ("a", "b"):
-        store.publish(fill, name)
-        store.promote(name)
-    (store.path("a") / "ranker.txt").write_text("TREE")
+        folder.publish(fill, name)
+        folder.promote(name)
+    (folder.path("a") / "ranker.txt").write_text("TREE")
     with pytest.raises(RegistryError, match=r"ranker\.txt has sha256"):
-        store.rollback()
-    assert store.production() == "b"
+        folder.rollback()
+    assert folder.production() == "b"
 
 
-def test_errors_list_versions(store: FolderStore) -> None:
-    with pytest.raises(RegistryError, match="no registry at"):
+def test_errors_list_versions(store: Store) -> None:
+    with pytest.raises(RegistryError, match=r"no registry at|nothing to roll back to"):
         store.rollback()
     with pytest.raises(RegistryError, match=r"no version is in production in .*; it holds no versions"):
         store.path()
@@ -268,9 +297,9 @@ def test_errors_list_versions(store: FolderStore) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{}", '{"version": 3}', "v1"])
-def test_a_broken_pointer_is_named(store: FolderStore, content: str) -> None:
+def test_a_broken_pointer_is_named(store: Store, content: str) -> None:
     store.publish(fill, "v1")
-    (store.root / "production").write_text(content)
+    write_pointer(store, content)
     with pytest.raises(RegistryError, match="production is broken, expected JSON with a version"):
         store.production()
 
