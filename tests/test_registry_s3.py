@@ -118,7 +118,7 @@ def test_a_folder_copied_into_a_bucket_is_a_registry(store: S3Store, tmp_path: P
 def test_files_first_then_the_manifest(store: S3Store, faults: Proxy, registry: str) -> None:
     S3Store(registry).publish(fill, "v1")
     puts = [request.split("/models/")[1] for request in faults.requests if request.startswith("PUT ")]
-    assert puts.pop(0) == "probe"
+    assert [puts.pop(0), puts.pop(0)] == ["probe", "probe"]
     puts = [put.removeprefix("versions/v1/") for put in puts]
     assert (puts[0], puts[-1]) == (".publisher", "manifest.json")
     assert sorted(puts[1:-1]) == ["arrays/factors.npy", "ranker.txt"]
@@ -370,6 +370,13 @@ def test_what_is_wrong_with_the_place_is_said(bucket: str, monkeypatch: pytest.M
     monkeypatch.setenv("AWS_PROFILE", "nobody")
     with pytest.raises(RegistryError, match=f"{bucket}: .*nobody"):
         S3Store(bucket).production()
+
+
+def test_a_server_without_conditions_is_refused(store: S3Store, old: str, faults: Proxy, registry: str) -> None:
+    faults.spoil("careless", "PUT ")
+    with pytest.raises(RegistryError, match=f"{registry}: the server passes over If-None-Match"):
+        S3Store(registry).prepare()
+    assert store.production() == old
 
 
 # The cache of a node

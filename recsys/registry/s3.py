@@ -3,6 +3,7 @@
 PREFIX/versions/VERSION/…               as in a folder; without its manifest, which comes last, a version is not there
 PREFIX/versions/VERSION/.publisher      written first, once: whoever finds it there may not publish under this name
 PREFIX/production                       the pointer, replaced only as the one that was read
+PREFIX/probe                            written to find out whether that is possible
 """
 
 import hashlib
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 PRODUCTION: Final = "production"
 PUBLISHER: Final = ".publisher"
+PROBE: Final = "probe"
 UPLOADS: Final = 4
 """Files sent at the same time, each in parts where it is large."""
 CHANGES: Final = 100
@@ -73,9 +75,11 @@ class S3Store(PointedStore):
             raise RegistryError(f"version {version} cannot be published in {self}: it exists already")
 
     def prepare(self) -> None:
-        """See Store. The bucket must exist."""
+        """See Store. The bucket must exist, and its server must know writes on a condition."""
         self._names()
-        self._bucket.write("probe", b"")
+        self._bucket.write(PROBE, b"")
+        if self._bucket.replace(PROBE, b"", None):  # though it is there
+            raise RegistryError(f"{self}: the server passes over If-None-Match, so that two publishers could both win")
 
     def path(self, version: str | None = None) -> Path:
         """See Store. What the node lacks is downloaded; where S3 fails, the version held here is used."""
