@@ -1,5 +1,6 @@
 """From raw files to answers with everything on S3, and what a service does while S3 fails."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -13,10 +14,12 @@ from services import service_bundle, service_of
 from shops import Event, events, publish, retrained, train_arguments, user_id, wait_until, write_shop
 
 from recsys import cli
-from recsys.data.places import files_in, put
+from recsys.data.places import put
+from recsys.errors import RegistryError
 from recsys.registry.cache import Cache
 from recsys.registry.s3 import S3Store
 from recsys.registry.store import open_store
+from recsys.s3 import S3Folder
 from recsys.serving.app import QUIET, build_app
 from recsys.serving.settings import ServeSettings
 
@@ -25,20 +28,25 @@ from recsys.serving.settings import ServeSettings
 def test_train_recommend_and_serve(
     bucket: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The registry is S3_BUCKET's, named nowhere else."""
+    """With a small sweep; the registry is S3_BUCKET's, named nowhere else."""
     monkeypatch.setenv("S3_BUCKET", bucket.removeprefix("s3://"))
     write_shop(tmp_path, [*events(), Event(-1, 1, "view", 2)])
     for path in tmp_path.iterdir():
         put(path, f"{bucket}/data/{path.name}")
     options = train_arguments(f"{bucket}/data", "")
     del options[options.index("--registry") : options.index("--registry") + 2]
-    assert cli.train_main(options) == 0
+    grid = {"search": {"hybrid.alpha": [0.1, 0.3]}, "searcher": "grid", "scheduler": "none", "concurrency": 1}
+    (tmp_path / "sweep.yaml").write_text(json.dumps(grid))
+    assert cli.train_main([*options, "--tune", str(tmp_path / "sweep.yaml")]) == 0
     store = open_store(f"{bucket}/registry")
     version = store.production()
     out = capfd.readouterr().out
     assert f"published {version}" in out
     assert f"listed in {bucket}/registry-work/quarantine.parquet" in out
-    assert [file.name for file in files_in(f"{bucket}/registry-work")] == ["quarantine.parquet"]
+    work = S3Folder(f"{bucket}/registry-work", RegistryError)
+    names = [found.name for found in work.find()]
+    assert "quarantine.parquet" in names
+    assert any("/trial_" in name for name in names)
 
     assert cli.main(["models", "list"]) == 0
     [listed] = [line for line in capfd.readouterr().out.splitlines() if line.strip().startswith("*")]

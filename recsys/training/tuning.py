@@ -4,10 +4,10 @@ import hashlib
 import logging
 import math
 import os
-import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 import optuna
+import pyarrow.fs as pafs
 import ray
 from ray import tune
 from ray.tune import TuneError
@@ -27,6 +28,7 @@ from ray.util.metrics import Gauge
 from recsys import console
 from recsys.config import TrainConfig, changed
 from recsys.data.ingest import ShopData
+from recsys.data.places import file_at
 from recsys.errors import ConfigError, ModelError, RecsysError
 from recsys.models.ranking import RankingData, TrainingSet
 from recsys.training.choice import Validation, fit, read_blend, training_set
@@ -99,27 +101,34 @@ class _Job:
 
 
 def search(
-    shop: ShopData, prepared: Prepared, config: TrainConfig, sweep: SweepConfig, work: Path, *, resume: bool
+    shop: ShopData, prepared: Prepared, config: TrainConfig, sweep: SweepConfig, work: str | Path, *, resume: bool
 ) -> Swept:
-    """Try settings on the validation window. Trials and the searcher's state are kept under `work`.
+    """Try settings on the validation window. Trials and the searcher's state are kept under `work`, a folder
+    or s3://bucket/prefix.
 
     resume: take up the unfinished sweep of the same data and settings, if there is one
     Raises ConfigError where the cluster lacks the CPUs, ModelError where no trial came to an end.
     """
     concurrency = _concurrency(config, sweep)
-    folder, name = work / "sweeps", _name(shop, config, sweep)
+    folder, name = file_at(f"{work}/sweeps"), _name(shop, config, sweep)
     preparer, shared = (_preparer(), ray.put(shop)) if sweep.searches_data else (None, None)
     job = _Job(config, sweep, prepared, preparer, shared)
     trainable = tune.with_resources(tune.with_parameters(run_trial, job=job), {"cpu": config.ranker.threads})
     _quieten()
-    path = str(folder / name)
-    if resume and tune.Tuner.can_restore(path):
-        console.progress(f"taking up the sweep in {path}")
-        tuner = tune.Tuner.restore(path, trainable, resume_unfinished=True, param_space=_space(sweep))
+    path = f"{folder.path}/{name}"
+    if resume and tune.Tuner.can_restore(path, folder.system):
+        console.progress(f"taking up the sweep in {folder.address}/{name}")
+        tuner = tune.Tuner.restore(
+            path,
+            trainable,
+            resume_unfinished=True,
+            param_space=_space(sweep),
+            storage_filesystem=folder.system,
+        )
     else:
         if resume:
             console.progress("there is no sweep of these settings and data to take up: starting one")
-        _forget(folder / name)
+        _forget(folder.system, path)
         tuner = tune.Tuner(
             trainable,
             param_space=_space(sweep),
@@ -133,7 +142,8 @@ def search(
             ),
             run_config=tune.RunConfig(
                 name=name,
-                storage_path=str(folder),
+                storage_path=folder.path,
+                storage_filesystem=folder.system,
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=RETRIES),
                 callbacks=[_Progress(sweep, _count(sweep), config.ranker.threads)],
@@ -293,8 +303,9 @@ def _name(shop: ShopData, config: TrainConfig, sweep: SweepConfig) -> str:
     return f"sweep-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def _forget(folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
+def _forget(system: pafs.FileSystem, path: str) -> None:
+    with suppress(FileNotFoundError):
+        system.delete_dir(path)
 
 
 def _space(sweep: SweepConfig) -> dict[str, Any]:
