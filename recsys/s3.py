@@ -77,7 +77,8 @@ def is_s3(uri: str) -> bool:
 
 def endpoint() -> str | None:
     """The URL that stands for Amazon's, from the environment."""
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
+    url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    return url.rstrip("/") or None
 
 
 def region() -> str | None:
