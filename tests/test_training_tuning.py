@@ -211,3 +211,19 @@ def test_a_killed_sweep_is_taken_up_where_it_stopped(undisturbed: Path, plain: T
 def test_resume_needs_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.train_main(["--resume"]) == 2
     assert "error: --resume takes up a sweep: give its file with --tune" in capsys.readouterr().err
+
+
+def test_nodes_that_are_taken_away_change_nothing(plain: Trained, tmp_path: Path) -> None:
+    """Three nodes; one goes while examples are built, another one during the sweep."""
+    search = {"ranker.num_leaves": [3, 5, 7, 9, 11, 13]}
+    file = sweep_file(tmp_path, SWEEP | {"search": search, "searcher": "grid", "scheduler": "none", "concurrency": 2})
+    arguments = ["--tune", str(file)]
+    assert cli.train_main([*train_arguments(plain.data, tmp_path / "calm"), *arguments]) == 0
+    command = [sys.executable, str(ROOT / "tests" / "three_nodes.py"), str(tmp_path)]
+    command += [*train_arguments(plain.data, tmp_path / "registry"), *arguments]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
+    assert ended.returncode == 0, ended.stderr[-5000:]
+    assert (tmp_path / "features.gone").exists()
+    assert (tmp_path / "sweep.gone").exists()
+    assert timeless(sweep_of(tmp_path / "registry")) == timeless(sweep_of(tmp_path / "calm"))
+    assert metrics_of(tmp_path / "registry") == metrics_of(tmp_path / "calm")

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import numpy as np
 import optuna
-from matplotlib.figure import Figure
 
 from recsys.training.sweep import Range, is_whole
 from recsys.training.tuning import Swept
@@ -65,6 +64,8 @@ def _written(value: Any, distribution: optuna.distributions.BaseDistribution) ->
 
 def _picture(swept: Swept, importance: Mapping[str, float]) -> bytes:
     """PNG: the metric over the trials, its growth with the trees, what mattered, and the alpha curve of the best."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - importing it makes folders in the home folder
+
     figure = Figure(figsize=(12, 8), layout="constrained")
     (over_trials, over_trees), (bars, over_alpha) = figure.subplots(2, 2)
     metric, best = swept.sweep.metric, swept.best

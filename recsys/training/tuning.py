@@ -42,6 +42,7 @@ RETRIES: Final = 3
 """Times that a trial starts again after its process or node died."""
 START_SECONDS: Final = 60.0
 """In which the first trial has to start."""
+FOLDER: Final = "trial_"
 NOTHING: Final = -1.0
 """The metric of a trial whose settings cannot be trained with."""
 REDUCTION: Final = 3
@@ -138,7 +139,7 @@ def search(
                 num_samples=1 if sweep.searcher == "grid" else sweep.trials,
                 time_budget_s=None if sweep.minutes is None else sweep.minutes * 60,
                 reuse_actors=True,
-                trial_dirname_creator=lambda trial: f"trial_{trial.trial_id}",
+                trial_dirname_creator=_trial_folder,
             ),
             run_config=tune.RunConfig(
                 name=name,
@@ -156,7 +157,8 @@ def search(
             raise error.__cause__ from error
         raise ModelError(f"the sweep broke off, take it up with --resume: {error}") from error
     found: Any = results
-    trials = [_result(number, ended, sweep.metric) for number, ended in enumerate(found, 1)]
+    in_order = sorted(found, key=lambda ended: int(Path(ended.path).name.removeprefix(FOLDER)))
+    trials = [_result(number, ended, sweep.metric) for number, ended in enumerate(in_order, 1)]
     best = _best(trials)
     chosen = changed(config, best.settings)
     return Swept(sweep, trials, best, chosen, job.data(chosen))
@@ -349,6 +351,7 @@ class _Progress(tune.Callback):
     def __init__(self, sweep: SweepConfig, total: int, threads: int) -> None:
         self._metric, self._total, self._threads, self._minutes = sweep.metric, total, threads, sweep.minutes
         self._best, self._ended, self._started = NOTHING, 0, math.nan
+        self._first = 0 if sweep.searcher == "optuna" else 1  # what Tune counts from, the other way round
 
     def setup(self, stop: Any = None, num_samples: Any = None, total_num_samples: Any = None, **_: Any) -> None:
         self._started = time.monotonic()
@@ -372,25 +375,26 @@ class _Progress(tune.Callback):
             _gauge("recsys_sweep_best", "Best validation metric of the sweep under way").set(value)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        found, number = trial.last_result or {}, trials.index(trial) + 1
+        found = trial.last_result or {}
         if "error" in found:
-            self._say(trial, number, f"failed: {found['error']}")
+            self._say(trial, f"failed: {found['error']}")
         elif self._metric in found:
             ended = "" if found.get("final") else ", ended early"
             self._say(
                 trial,
-                number,
                 f"{self._metric} {found[self._metric]:.4f} with {found['trees']} trees, alpha {found['alpha']}{ended}",
             )
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        self._say(trial, trials.index(trial) + 1, f"failed: {_last_line(trial.get_pickled_error())}")
+        self._say(trial, f"failed: {_last_line(trial.get_pickled_error())}")
 
-    def _say(self, trial: Trial, number: int, what: str) -> None:
+    def _say(self, trial: Trial, what: str) -> None:
         self._ended += 1
         _gauge("recsys_sweep_trials", "Trials of the sweep under way that have ended").set(self._ended)
         settings = ", ".join(f"{key} {_short(value)}" for key, value in trial.config.items())
-        console.progress(f"trial {number} of {self._total}: {what} ({settings}); {self._outlook()}")
+        console.progress(
+            f"trial {_count_of(trial) + self._first} of {self._total}: {what} ({settings}); {self._outlook()}"
+        )
 
     def _outlook(self) -> str:
         spent = time.monotonic() - self._started
@@ -398,6 +402,15 @@ class _Progress(tune.Callback):
         if self._minutes is not None:
             left = min(left, self._minutes * 60 - spent)
         return f"best {self._best:.4f}, about {max(left, 0):.0f} s left"
+
+
+def _count_of(trial: Trial) -> int:
+    """Tune's own count of trials, which lasts when a trial starts again."""
+    return int(trial.experiment_tag.partition("_")[0])
+
+
+def _trial_folder(trial: Trial) -> str:
+    return f"{FOLDER}{_count_of(trial)}"
 
 
 def _gauge(name: str, description: str) -> Gauge:
