@@ -60,10 +60,11 @@ RANGES: Final = {
 }
 LARGE: Final = ("examples.cuts=8", "examples.step_days=7", "examples.negatives=119", "examples.max_users=100000")
 """More rows than a model needs, so that copies of them would be seen."""
+LARGE_BYTES: Final = 500_000_000
+"""For memory the rows are repeated until they are so large."""
 SWEEPS: Final = {
     "sweep grid": {"search": GRID, "searcher": "grid", "concurrency": 2},
     "sweep optuna": {"search": RANGES, "trials": 16, "concurrency": 2},
-    "one trial": {"search": RANGES, "trials": 1, "concurrency": 1, "scheduler": "none"},
     "2 trials, one at a time": {"search": RANGES, "trials": 2, "concurrency": 1, "scheduler": "none"},
     "16 trials, one at a time": {"search": RANGES, "trials": 16, "concurrency": 1, "scheduler": "none"},
     "2 trials, two at a time": {"search": RANGES, "trials": 2, "concurrency": 2, "scheduler": "none"},
@@ -139,11 +140,10 @@ def run_grid(folder: Path, config: TrainConfig) -> None:
             say(metric=choice.curve[choice.blend.alpha], at=time.time(), trees=choice.n_trees, point=point)
 
 
-def run_sweep(folder: Path, config: TrainConfig, sweep: SweepConfig, work: Path) -> None:
+def run_sweep(folder: Path, config: TrainConfig, sweep: SweepConfig, work: Path, copies: int) -> None:
     start_ray()
-    if not sweep.search:
-        return
     parts, validation = load(folder)
+    parts *= copies
     ages = range(len(parts))
     plan = Plan(1, tuple(ages), 0, 0, ())
     examples = {age: ray.put(part) for age, part in zip(ages, parts, strict=True)}
@@ -189,10 +189,12 @@ class Memory(threading.Thread):
         self.join()
 
 
-def measure(name: str, folder: Path, settings: list[str]) -> tuple[float, float, list[dict[str, Any]], Memory]:
+def measure(
+    name: str, folder: Path, settings: list[str], copies: int = 1
+) -> tuple[float, float, list[dict[str, Any]], Memory]:
     """Run a system: when it began and how long it took, its trials, its memory."""
     began = time.time()
-    command = [sys.executable, __file__, "--child", name, "--work", str(folder)]
+    command = [sys.executable, __file__, "--child", name, "--work", str(folder), "--copies", str(copies)]
     command += [part for setting in settings for part in ("--set", setting)]
     with console.step(name), subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as child:
         memory = Memory(child.pid)
@@ -215,18 +217,26 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="keep raw files and rows here; default: a temporary folder")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--copies", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--memory", action="store_true", help="memory alone")
+    parser.add_argument("--time", action="store_true", help="time alone")
     options = parser.parse_args()
     base = [] if options.quick else list(LARGE)
     config = load_config(None, [*base, "ranker.threads=1", *options.settings])
     if options.child == "grid":
         run_grid(options.work / "rows", config)
     elif options.child:
-        run_sweep(options.work / "rows", config, SweepConfig.model_validate(SWEEPS[options.child]), options.work)
+        sweep = SweepConfig.model_validate(SWEEPS[options.child])
+        run_sweep(options.work / "rows", config, sweep, options.work, options.copies)
     else:
         with tempfile.TemporaryDirectory() as folder:
             work = options.work or Path(folder)
             size = make_rows(work, "synthetic:0.1" if options.quick else options.data, config)
-            rows = compare(work, [*base, *options.settings]) + memories(work, [*base, *options.settings], size)
+            settings = [*base, *options.settings]
+            rows = [] if options.memory else compare(work, settings)
+            rows += (
+                [] if options.time else memories(work, settings, size, 1 if options.quick else -(-LARGE_BYTES // size))
+            )
         console.table(["system", "setting", "metric", "value", "unit"], [list(row.values()) for row in rows])
         if options.json:
             options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
@@ -262,11 +272,11 @@ def compare(work: Path, settings: list[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def memories(work: Path, settings: list[str], size: int) -> list[dict[str, Any]]:
-    rows = [row("examples", "training rows", "size", size / MEGABYTE, "MB")]
+def memories(work: Path, settings: list[str], size: int, copies: int) -> list[dict[str, Any]]:
+    rows = [row("examples", "training rows", "size", copies * size / MEGABYTE, "MB")]
     found = {}
     for name in ("2 trials, one at a time", "16 trials, one at a time", "2 trials, two at a time"):
-        _, _, _, memory = measure(name, work, settings)
+        _, _, _, memory = measure(name, work, settings, copies)
         processes = 2 if name.endswith("two at a time") else 1
         found[name] = memory.trials - processes * memory.idle
         rows.append(row("sweep", name, "trial processes", found[name] / MEGABYTE, "MB"))
