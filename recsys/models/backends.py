@@ -3,10 +3,10 @@
 from types import ModuleType
 from typing import Final
 
-from recsys.models import lightgbm_ranker
+from recsys.models import lightgbm_ranker, xgboost_ranker
 from recsys.models.ranking import Backend, Ranker, RankerConfig, TrainingSet, Watch
 
-MODULES: Final[dict[Backend, ModuleType]] = {"lightgbm": lightgbm_ranker}
+MODULES: Final[dict[Backend, ModuleType]] = {"lightgbm": lightgbm_ranker, "xgboost": xgboost_ranker}
 
 
 def ranker_from_text(text: str, backend: Backend = "lightgbm", threads: int = 1) -> Ranker:

@@ -10,7 +10,7 @@ from pydantic import Field, NonNegativeFloat
 from recsys.errors import ModelError
 from recsys.schema import Config
 
-Backend = Literal["lightgbm"]
+Backend = Literal["lightgbm", "xgboost"]
 Watch = Callable[[int, float, Callable[[], np.ndarray]], None]
 """Called after each tree: their number so far, the validation NDCG@10 (NaN without such data), and a function that
 gives the raw scores of the validation rows."""
@@ -76,8 +76,11 @@ class RankerConfig(Config):
     seed: int = Field(0, ge=0)
     """Of bagging and feature sampling."""
 
+    num_workers: int = Field(1, ge=1)
+    """Processes that share out the rows, each with `threads` CPUs; 1 trains in the process of the run."""
+
     threads: int = Field(2, ge=1)
-    """Threads of training; the trees do not depend on it."""
+    """Threads of training, in each worker; LightGBM's trees do not depend on it, XGBoost's may in the last bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +120,11 @@ class TrainingSet:
         self.parts, self.valid = tuple(parts), valid
         self.feature_names, self.categorical = list(feature_names), list(categorical)
         self._kept: tuple[Any, Any] = (None, None)
+
+    @property
+    def n_rows(self) -> int:
+        """Of the rows to learn from."""
+        return sum(len(part.labels) for part in self.parts)
 
     def kept(self, key: object, make: Callable[[], Any]) -> Any:
         """What `make` gave when it was last asked for with this key; of one key at a time."""

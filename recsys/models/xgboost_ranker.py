@@ -1,0 +1,301 @@
+"""The ranker that XGBoost grows: training in this process, what several processes need for the same, and prediction.
+
+XGBoost's counterparts of `RankerConfig`, whose settings are named as in LightGBM:
+- num_leaves: trees grow leaf by leaf (lossguide) up to max_leaves.
+- min_child_samples: XGBoost bounds a leaf's sum of second derivatives instead, so a leaf must weigh as much as that
+  many average rows do before the first tree, whatever the objective; see `leaf_weight`.
+- label_gain: labels become their gains, which rank:ndcg then takes as they are.
+- truncation_level: the pairs that rank:ndcg looks at have one item above this rank.
+- a query group weighs the mean of its rows' weights; only the binary objective weighs single rows.
+It does not know bagging_freq (rows are drawn anew for each tree) and cat_smooth (a category's statistics are not
+smoothed; lambda_l2 and the least weight of a leaf are what holds rare categories). Trees depend a little on `threads`.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+import xgboost
+from xgboost.callback import TrainingCallback
+
+from recsys.errors import ModelError
+from recsys.models.ranking import METRIC, RankerConfig, RankingData, TrainingSet, Watch
+
+VALID: Final = "valid"
+CATEGORIES: Final = "categories"
+"""Attribute of a booster: the codes it was trained with, by feature."""
+BEST_SCORE, BEST_TREE = "best_score", "best_iteration"
+"""Attributes while it grows, so that they are in its checkpoints; the names are XGBoost's."""
+PROBE_ROWS: Final = 50_000
+
+
+class XGBoostRanker:
+    """A ranker over an XGBoost booster."""
+
+    def __init__(self, booster: xgboost.Booster, threads: int) -> None:
+        """threads: of prediction"""
+        booster.set_param({"nthread": threads})
+        self._booster = booster
+        self.feature_names: list[str] = list(booster.feature_names or [])
+        self.n_trees: int = booster.num_boosted_rounds()
+        codes: dict[str, list[int]] = json.loads(booster.attr(CATEGORIES) or "{}")
+        self._known = {self.feature_names.index(name): _table(known) for name, known in codes.items()}
+
+    def predict(self, features: np.ndarray) -> np.ndarray:
+        if not len(features):
+            return np.zeros(0)
+        known = with_missing(features, self._known)
+        return np.asarray(self._booster.inplace_predict(known, predict_type="margin"), np.float64)
+
+    def importance(self) -> dict[str, float]:
+        used = self._booster.get_score(importance_type="total_gain")
+        gains = {name: float(used.get(name, 0.0)) for name in self.feature_names}  # type: ignore[arg-type]
+        return dict(sorted(gains.items(), key=lambda pair: (-pair[1], pair[0])))
+
+    def to_text(self) -> str:
+        return self._booster.save_raw("json").decode()
+
+
+def from_text(text: str, threads: int) -> XGBoostRanker:
+    """See `backends.ranker_from_text`."""
+    if not text.startswith("{"):  # XGBoost would take it for its old binary format
+        raise ModelError(f"ranker: not an XGBoost model in JSON; starts with {text[:40]!r}")
+    try:
+        return XGBoostRanker(xgboost.Booster(model_file=bytearray(text.encode())), threads)
+    except (xgboost.core.XGBoostError, ValueError) as error:
+        raise ModelError(f"ranker: not an XGBoost model in JSON ({first_line(error)})") from error
+
+
+def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None, watch: Watch | None) -> XGBoostRanker:
+    """See `backends.train`."""
+    data.check_grades(config)
+    try:
+        train_set, valid_set = data.kept(("xgboost", config.max_bin, config.objective), lambda: _matrices(data, config))
+        callbacks: list[TrainingCallback] = [] if watch is None else [_Watched(watch, valid_set)]
+        if valid_set is not None and n_trees is None:
+            callbacks.append(stopping(config))
+        booster = xgboost.train(
+            parameters(config, leaf_weight(data, config)),
+            train_set,
+            n_trees or config.max_trees,
+            evals=[] if valid_set is None else [(valid_set, VALID)],
+            callbacks=callbacks,
+            verbose_eval=False,
+        )
+    except xgboost.core.XGBoostError as error:
+        raise ModelError(f"ranker: XGBoost cannot be trained with these settings: {first_line(error)}") from error
+    return finished(booster, known_categories(data), config)
+
+
+def finished(booster: xgboost.Booster, categories: dict[str, list[int]], config: RankerConfig) -> XGBoostRanker:
+    """The ranker of a booster that has grown, with its best trees where it was stopped by validation rows."""
+    best = booster.attr(BEST_TREE)
+    kept = booster if best is None else booster[: int(best) + 1]
+    kept.set_attr(**{BEST_SCORE: None, BEST_TREE: None, CATEGORIES: json.dumps(categories)})
+    # Through the text: the ranker in use is then to the bit the one that is stored, and lets go of the data.
+    return from_text(kept.save_raw("json").decode(), config.threads)
+
+
+class _Watched(TrainingCallback):
+    def __init__(self, watch: Watch, valid_set: xgboost.DMatrix | None) -> None:
+        self._watch, self._valid_set = watch, valid_set
+
+    def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+        ndcg = evals_log[VALID][METRIC][-1] if self._valid_set is not None else float("nan")
+        self._watch(epoch + 1, float(ndcg), lambda: raw_scores(model, self._valid_set))
+        return False
+
+
+def raw_scores(booster: xgboost.Booster, rows: xgboost.DMatrix | None) -> np.ndarray:
+    """Of rows that it is evaluated on while it grows, which costs no more than a copy; float64."""
+    return np.zeros(0) if rows is None else booster.predict(rows, output_margin=True).astype(np.float64)
+
+
+class _Stopping(TrainingCallback):
+    """Early stopping that remembers in the booster, so that one that goes on from a checkpoint stops where it would."""
+
+    def __init__(self, rounds: int, min_improvement: float) -> None:
+        self._rounds, self._min_improvement = rounds, min_improvement
+
+    def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+        score, last = float(evals_log[VALID][METRIC][-1]), model.num_boosted_rounds() - 1
+        best = model.attr(BEST_SCORE)
+        if best is None or score - self._min_improvement > float(best):
+            model.set_attr(**{BEST_SCORE: repr(score), BEST_TREE: str(last)})
+        return bool(last - int(model.attr(BEST_TREE)) >= self._rounds)
+
+
+def stopping(config: RankerConfig) -> TrainingCallback:
+    """Ends training where further trees do not improve the validation metric."""
+    return _Stopping(config.early_stopping_rounds, config.min_improvement)
+
+
+def parameters(config: RankerConfig, least_weight: float) -> dict[str, Any]:
+    """XGBoost's settings; least_weight: sum of second derivatives that a leaf needs."""
+    return _objective(config) | {
+        "min_child_weight": least_weight,
+        "max_leaves": config.num_leaves,
+        "eta": config.learning_rate,
+        "colsample_bytree": config.feature_fraction,
+        "subsample": config.bagging_fraction,
+        "alpha": config.lambda_l1,
+        "lambda": config.lambda_l2,
+        "max_bin": config.max_bin,
+        "seed": config.seed,
+        "nthread": config.threads,
+        "eval_metric": METRIC,
+    }
+
+
+def _objective(config: RankerConfig) -> dict[str, Any]:
+    ranking = {
+        "objective": "rank:ndcg",
+        "lambdarank_pair_method": "topk",
+        "lambdarank_num_pair_per_sample": config.truncation_level,
+    }
+    chosen = {"objective": "binary:logistic"} if config.objective == "binary" else ranking
+    growing = {"tree_method": "hist", "grow_policy": "lossguide", "max_depth": 0, "verbosity": 0}
+    return chosen | growing | {"ndcg_exp_gain": False}
+
+
+def leaf_weight(data: TrainingSet, config: RankerConfig) -> float:
+    """The sum of second derivatives that min_child_samples average rows have before the first tree.
+
+    Measured on whole query groups, evenly spread, of about PROBE_ROWS rows in all.
+    """
+    parts = [_thinned(part, max(1, data.n_rows // PROBE_ROWS)) for part in data.parts]
+    probe = _matrix(data, parts, config, config.objective == "lambdarank", {})
+    settings = parameters(config, 0.0) | {"max_leaves": 2, "subsample": 1.0, "seed": 0}
+    [root] = xgboost.train(settings, probe, 1).get_dump(with_stats=True, dump_format="json")
+    return config.min_child_samples * float(json.loads(root)["cover"]) / probe.num_row()
+
+
+def _thinned(part: RankingData, step: int) -> RankingData:
+    """Every `step`-th query group."""
+    if step == 1:
+        return part
+    chosen = np.arange(len(part.groups)) % step == 0
+    rows = np.repeat(chosen, part.groups)
+    weights = None if part.weights is None else part.weights[rows]
+    return RankingData(part.features[rows], part.labels[rows], part.groups[chosen], weights)
+
+
+def known_categories(data: TrainingSet) -> dict[str, list[int]]:
+    """Codes in the rows to learn from, by feature, ascending."""
+    columns = {name: data.feature_names.index(name) for name in data.categorical}
+    found = {}
+    for name, column in columns.items():
+        codes = np.unique(np.concatenate([np.unique(part.features[:, column]) for part in data.parts]))
+        found[name] = codes[codes >= 0].astype(int).tolist()
+    return found
+
+
+def category_tables(data: TrainingSet) -> dict[int, np.ndarray]:
+    """By position of a categorical feature, whether each code is known; bool (highest code + 1,)."""
+    return {data.feature_names.index(name): _table(known) for name, known in known_categories(data).items()}
+
+
+def _table(known: Sequence[int]) -> np.ndarray:
+    table = np.zeros(max(known, default=-1) + 1, bool)
+    table[list(known)] = True
+    return table
+
+
+def with_missing(features: np.ndarray, known: dict[int, np.ndarray]) -> np.ndarray:
+    """Features with NaN for category codes that are negative or not known; XGBoost refuses the one, and sends the other
+    any way. A copy where anything changes.
+    """
+    changed = features
+    for column, table in known.items():
+        codes = features[:, column]
+        with np.errstate(invalid="ignore"):
+            places = codes.astype(np.int64)
+        inside = (places >= 0) & (places < len(table))
+        fine = inside & table[np.where(inside, places, 0)] if len(table) else inside
+        if not fine.all():
+            changed = features.copy() if changed is features else changed
+            changed[~fine, column] = np.nan
+    return changed
+
+
+def feature_types(data: TrainingSet) -> list[str]:
+    """c for category codes, q for quantities."""
+    return ["c" if name in data.categorical else "q" for name in data.feature_names]
+
+
+def labels(part: RankingData, config: RankerConfig) -> np.ndarray:
+    """What XGBoost learns, float32 (n_rows,): hits, or the gains of grades."""
+    if config.objective == "binary":
+        return (part.labels > 0).astype(np.float32)
+    return np.asarray(config.label_gain, np.float32)[part.labels]
+
+
+def group_weights(part: RankingData) -> np.ndarray | None:
+    """float32 (n_groups,), or None where all weigh 1."""
+    if part.weights is None or not len(part.groups):
+        return None
+    sums = np.add.reduceat(part.weights.astype(np.float64), np.cumsum(part.groups) - part.groups)
+    return (sums / part.groups).astype(np.float32)
+
+
+def first_line(error: Exception) -> str:
+    """Without XGBoost's stack trace."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _matrices(data: TrainingSet, config: RankerConfig) -> tuple[xgboost.DMatrix, xgboost.DMatrix | None]:
+    """The rows binned: to learn from, and to stop by."""
+    tables = category_tables(data)
+    train_set = _matrix(data, data.parts, config, config.objective == "lambdarank", tables)
+    return train_set, None if data.valid is None else _matrix(data, [data.valid], config, True, tables, train_set)
+
+
+def _matrix(
+    data: TrainingSet,
+    parts: Sequence[RankingData],
+    config: RankerConfig,
+    grouped: bool,
+    tables: dict[int, np.ndarray],
+    reference: xgboost.DMatrix | None = None,
+) -> xgboost.DMatrix:
+    """grouped: with query groups; tables: see `category_tables`, {} to leave category codes out"""
+    types = feature_types(data) if tables else ["q"] * len(data.feature_names)
+    weighted = any(part.weights is not None for part in parts)
+
+    def give(part: RankingData, number: int, take: Callable[..., None]) -> None:
+        first = sum(len(before.groups) for before in parts[:number])
+        if grouped:
+            qid = np.repeat(np.arange(first, first + len(part.groups), dtype=np.uint32), part.groups)
+            weight, ones = group_weights(part), np.ones(len(part.groups), np.float32)
+        else:
+            qid, weight, ones = None, part.weights, np.ones(len(part.labels), np.float32)
+        take(
+            data=with_missing(part.features, tables),
+            label=labels(part, config),
+            qid=qid,
+            weight=(ones if weight is None else weight) if weighted else None,
+            feature_names=data.feature_names,
+            feature_types=types,
+        )
+
+    rows = _Rows([part for part in parts if len(part.labels)], give)
+    return xgboost.QuantileDMatrix(rows, max_bin=config.max_bin, ref=reference, nthread=config.threads)
+
+
+class _Rows(xgboost.DataIter):
+    """Parts one after another, none of which is copied as a whole by XGBoost."""
+
+    def __init__(self, parts: Sequence[RankingData], give: Callable[..., None]) -> None:
+        super().__init__()
+        self._parts, self._give, self._next = parts, give, 0
+
+    def reset(self) -> None:
+        self._next = 0
+
+    def next(self, input_data: Callable[..., None]) -> int:
+        if self._next == len(self._parts):
+            return 0
+        self._give(self._parts[self._next], self._next, input_data)
+        self._next += 1
+        return 1
