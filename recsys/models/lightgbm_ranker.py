@@ -1,14 +1,18 @@
 """The ranker that LightGBM grows: training in this process, and prediction."""
 
-from collections.abc import Callable
-from typing import Any
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
 
 import lightgbm
 import numpy as np
 from scipy.special import logit
 
 from recsys.errors import ModelError
-from recsys.models.ranking import NDCG_AT, RankerConfig, RankingData, TrainingSet, Watch
+from recsys.models.ranking import METRIC, NDCG_AT, RankerConfig, RankingData, TrainingSet, Watch
+
+NETWORK_LINES: Final = re.compile(r"^\[(machines|local_listen_port|num_machines): .*\]\n", re.MULTILINE)
+"""Of a model's text: where the workers were, which differs from one training to the next."""
 
 
 class LightGBMRanker:
@@ -48,9 +52,10 @@ def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None, watch
     data.check_grades(config)
     early = data.valid is not None and n_trees is None
     watcher = _Watcher(watch, config) if watch is not None else None
-    callbacks: list[Callable[..., Any]] = [_early_stopping(config)] if early else []
+    callbacks: list[Callable[..., Any]] = [stopping(config)] if early else []
     try:
-        train_set, valid_set = data.kept((config.max_bin, config.objective), lambda: _datasets(data, config))
+        key = "lightgbm", config.max_bin, config.objective
+        train_set, valid_set = data.kept(key, lambda: _constructed(data, config))
         booster = lightgbm.train(
             _parameters(config),
             train_set,
@@ -61,9 +66,42 @@ def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None, watch
         )
     except lightgbm.basic.LightGBMError as error:
         raise ModelError(f"ranker: LightGBM cannot be trained with these settings: {error}") from error
-    best = booster.best_iteration if booster.best_iteration > 0 else -1
     # Through the text: the ranker in use is then to the bit the one that is stored, and lets go of the data.
-    return from_text(booster.model_to_string(num_iteration=best), config.threads)
+    return from_text(_best_text(booster), config.threads)
+
+
+def train_share(
+    data: TrainingSet,
+    config: RankerConfig,
+    network: Mapping[str, Any],
+    *,
+    n_trees: int | None,
+    callbacks: Sequence[Callable[..., Any]],
+) -> tuple[str, float]:
+    """One worker's part in a training of several, whose rows add up: the text of the ranker, and its validation NDCG.
+
+    network: LightGBM's parameters that say who takes part
+    data: a share of the rows to learn from, but all validation rows, so that all workers stop at the same tree
+    callbacks: `stopping`, unless the number of trees is fixed. Every worker comes to the same text.
+    """
+    curve: dict[str, dict[str, list[float]]] = {}
+    # Rows are binned by lightgbm.train, since the workers have to agree on the bins.
+    train_set, valid_set = _datasets(data, config)
+    booster = lightgbm.train(
+        _parameters(config) | {"tree_learner": "data_parallel", "pre_partition": True, **network},
+        train_set,
+        num_boost_round=n_trees or config.max_trees,
+        valid_sets=[] if valid_set is None else [valid_set],
+        callbacks=[*callbacks, lightgbm.record_evaluation(curve)],
+    )
+    ndcgs = curve.get("valid_0", {}).get(METRIC, [])
+    ndcg = ndcgs[max(booster.best_iteration, 0) - 1] if ndcgs else float("nan")
+    return NETWORK_LINES.sub("", _best_text(booster)), float(ndcg)
+
+
+def _best_text(booster: lightgbm.Booster) -> str:
+    best = booster.best_iteration if booster.best_iteration > 0 else -1
+    return str(booster.model_to_string(num_iteration=best))
 
 
 class _Watcher:
@@ -88,14 +126,14 @@ class _Watcher:
         return np.asarray(logit(scores)) if self._probabilities else scores.copy()
 
 
-def _early_stopping(config: RankerConfig) -> Callable[..., Any]:
+def stopping(config: RankerConfig) -> Callable[..., Any]:
+    """Ends training where further trees do not improve the validation metric."""
     return lightgbm.early_stopping(config.early_stopping_rounds, min_delta=config.min_improvement, verbose=False)
 
 
 def _parameters(config: RankerConfig) -> dict[str, Any]:
-    settings = config.model_dump(
-        exclude={"backend", "max_trees", "early_stopping_rounds", "min_improvement", "truncation_level", "threads"}
-    )
+    own = {"backend", "max_trees", "early_stopping_rounds", "min_improvement", "truncation_level"}
+    settings = config.model_dump(exclude=own | {"num_workers", "threads"})
     settings |= {
         "metric": "ndcg",
         "eval_at": [NDCG_AT],
@@ -113,9 +151,15 @@ def _parameters(config: RankerConfig) -> dict[str, Any]:
 
 
 def _datasets(data: TrainingSet, config: RankerConfig) -> tuple[lightgbm.Dataset, lightgbm.Dataset | None]:
-    """The rows binned: to learn from, and to stop by."""
+    """The rows to learn from, and those to stop by, not binned yet."""
     train_set = _dataset(data, list(data.parts), config)
     return train_set, None if data.valid is None else _dataset(data, [data.valid], config, train_set)
+
+
+def _constructed(data: TrainingSet, config: RankerConfig) -> tuple[lightgbm.Dataset, lightgbm.Dataset | None]:
+    """The rows binned."""
+    train_set, valid_set = _datasets(data, config)
+    return train_set.construct(), valid_set and valid_set.construct()
 
 
 def _dataset(
@@ -136,7 +180,7 @@ def _dataset(
         # One thread: OpenMP's workers have a log level of their own and would warn of sparse category codes on stdout.
         params=_parameters(config) | {"num_threads": 1},
         free_raw_data=True,
-    ).construct()
+    )
 
 
 def _without_negatives(features: np.ndarray, columns: list[int]) -> np.ndarray:

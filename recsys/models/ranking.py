@@ -77,7 +77,8 @@ class RankerConfig(Config):
     """Of bagging and feature sampling."""
 
     num_workers: int = Field(1, ge=1)
-    """Processes that share out the rows, each with `threads` CPUs; 1 trains in the process of the run."""
+    """Processes that share out the rows, each with `threads` CPUs; 1 trains in the process of the run, as the trials
+    of a sweep always do."""
 
     threads: int = Field(2, ge=1)
     """Threads of training, in each worker; LightGBM's trees do not depend on it, XGBoost's may in the last bits."""
@@ -108,15 +109,18 @@ class TrainingSet:
         valid: RankingData | None,
         feature_names: Sequence[str],
         categorical: Sequence[str],
+        *,
+        whole: bool = True,
     ) -> None:
         """parts: used one after another, not copied; categorical: names of features that hold category codes, of which
-        negative ones and NaN count as missing. Raises ModelError where there is nothing to learn, or rows do not fit.
+        negative ones and NaN count as missing; whole: False for a worker's share, which alone may hold nothing to
+        learn. Raises ModelError where there is nothing to learn, or rows do not fit.
         """
         if unknown := set(categorical) - set(feature_names):
             raise ModelError(f"ranker: categorical features {sorted(unknown)} are not among {list(feature_names)}")
-        _check(parts, "training", len(feature_names))
+        _check(parts, "training", len(feature_names), whole)
         if valid is not None:
-            _check([valid], "validation", len(feature_names))
+            _check([valid], "validation", len(feature_names), whole)
         self.parts, self.valid = tuple(parts), valid
         self.feature_names, self.categorical = list(feature_names), list(categorical)
         self._kept: tuple[Any, Any] = (None, None)
@@ -143,7 +147,7 @@ class TrainingSet:
                 )
 
 
-def _check(parts: Sequence[RankingData], role: str, n_features: int) -> None:
+def _check(parts: Sequence[RankingData], role: str, n_features: int, whole: bool) -> None:
     """Raises ModelError where the rows do not fit together or hold nothing to learn."""
     for part in parts:
         n_rows = len(part.labels)
@@ -158,7 +162,7 @@ def _check(parts: Sequence[RankingData], role: str, n_features: int) -> None:
             )
     total = sum(len(part.labels) for part in parts)
     positives = sum(int(np.count_nonzero(part.labels > 0)) for part in parts)
-    if not 0 < positives < total:
+    if whole and not 0 < positives < total:
         raise ModelError(f"ranker {role} data: {positives} positive labels in {total} rows; expected some, not all")
 
 

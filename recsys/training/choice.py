@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import ray
@@ -20,6 +21,7 @@ from recsys.models.tables import Tables
 from recsys.training.judge import labels_of
 from recsys.training.plan import Plan
 from recsys.training.scoring import ScoredCandidates, find_cases, score_users
+from recsys.training.workers import fit_ranker
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,16 +68,19 @@ def find_validation(shop: ShopData, tables: "ray.ObjectRef[Tables]", plan: Plan,
     return Validation(cases, replace(found, features=nothing), rows, fit_calibration(found.mf, labels))
 
 
-def choose(data: TrainingSet, validation: Validation, config: TrainConfig, watch: Watch | None = None) -> Choice:
-    """Fit a ranker that stops by the validation rows, and read off the rest; `data` has these rows as `valid`."""
-    ranker = fit(data, config, watch)
+def choose(data: TrainingSet, validation: Validation, config: TrainConfig, watch: Watch, work: Path) -> Choice:
+    """Fit a ranker that stops by the validation rows, and read off the rest; `data` has these rows as `valid`.
+
+    watch, work: see `fit_ranker`
+    """
+    ranker = fit_ranker(data, config.ranker.model_copy(update={"seed": config.seed}), watch=watch, work=work)
     scores = ranker.predict(validation.rows.features)
     blend, curve = read_blend(validation, scores, config)
     return Choice(ranker.n_trees, blend, curve, scores)
 
 
 def fit(data: TrainingSet, config: TrainConfig, watch: Watch | None = None) -> Ranker:
-    """A ranker with as many trees as the validation rows bear."""
+    """A ranker with as many trees as the validation rows bear, trained in this process as trials do."""
     return train(data, config.ranker.model_copy(update={"seed": config.seed}), watch=watch)
 
 

@@ -11,7 +11,6 @@ from recsys.data.ingest import ingest
 from recsys.data.sources import Source
 from recsys.data.split import cut
 from recsys.errors import ModelError
-from recsys.models.backends import train
 from recsys.models.hybrid import score_drift
 from recsys.models.ranking import Ranker, TrainingSet
 from recsys.registry.store import Store
@@ -24,6 +23,7 @@ from recsys.training.scoring import find_cases, score_users
 from recsys.training.sweep import SweepConfig
 from recsys.training.sweep_report import sweep_files
 from recsys.training.tuning import search
+from recsys.training.workers import fit_ranker
 
 
 def run(
@@ -38,7 +38,8 @@ def run(
 ) -> str:
     """Train, evaluate, refit on everything, publish and promote; returns the version.
 
-    work: folder or s3://bucket/prefix of the quarantine file and of sweeps; now: the run's clock, ms
+    work: folder or s3://bucket/prefix of the quarantine file, of sweeps and of what several workers read; now: the
+    run's clock, ms
     sweep: what to search first, starting from `config`; resume: take up the sweep that was killed
     Raises RecsysError, with nothing published.
     """
@@ -54,19 +55,19 @@ def run(
     plan, validation = prepared.plan, ray.get(prepared.validation)
     with console.step("choose trees, calibrations and alpha on the validation window"):
         data = training_set(prepared.rows(plan.train), validation)
-        choice = choose(data, validation, config, _report_trees)
+        choice = choose(data, validation, config, _report_trees, work)
         best = choice.curve[choice.blend.alpha]
         console.progress(f"{choice.n_trees} trees, alpha {choice.blend.alpha}, validation NDCG {best:.4f}")
     with console.step("evaluate on the test window"):
         data = training_set(prepared.rows((plan.valid, *plan.train)), None)
-        rankers = [refit(data, choice.n_trees, config, config.seed + i) for i in range(config.evaluation.seeds)]
+        rankers = [refit(data, choice.n_trees, config, config.seed + i, work) for i in range(config.evaluation.seeds)]
         cases = find_cases(shop, plan.test, config.evaluation.test_days, config)
         scored = score_users(cases.histories, prepared.tables[plan.test], rankers, cut(shop.end, plan.test), config)
         metrics = evaluate(shop, plan, cases, scored, choice.blend, validation.cases, config)
     show_metrics(metrics, config)
     with console.step("refit on every event"):
         data = training_set(prepared.rows(tuple(prepared.examples)), None)
-        final = refit(data, choice.n_trees, config, config.seed)
+        final = refit(data, choice.n_trees, config, config.seed, work)
         drift = check_drift(final, choice, validation, config)
     metrics |= {
         "model": "metrics are of the model trained up to the test window; the published one is its refit on all events",
@@ -87,9 +88,9 @@ def _report_trees(trees: int, ndcg: float, _: object) -> None:
         console.progress(f"{trees} trees, NDCG@10 of the validation candidates {ndcg:.4f}")
 
 
-def refit(data: TrainingSet, n_trees: int, config: TrainConfig, seed: int) -> Ranker:
+def refit(data: TrainingSet, n_trees: int, config: TrainConfig, seed: int, work: str | Path) -> Ranker:
     """A ranker of a fixed size."""
-    return train(data, config.ranker.model_copy(update={"seed": seed}), n_trees=n_trees)
+    return fit_ranker(data, config.ranker.model_copy(update={"seed": seed}), n_trees=n_trees, work=work)
 
 
 def check_drift(final: Ranker, choice: Choice, validation: Validation, config: TrainConfig) -> float:
