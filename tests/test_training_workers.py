@@ -142,7 +142,7 @@ def test_cpus_that_others_use_are_waited_for_and_then_an_error(tmp_path: Path, m
     busy = ray.remote(Event).options(num_cpus=1).remote()
     ray.get(busy.is_set.remote())
     try:
-        with pytest.raises(ConfigError, match="ask for 2 CPUs.*the cluster has 2 .*of which 1 were free after 1 s"):
+        with pytest.raises(ConfigError, match=r"ask for 2 CPUs.*the cluster has 2 .*of which 1 were free after 1 s"):
             fit_ranker(data(), config(), work=tmp_path)
     finally:
         ray.kill(busy)
@@ -156,7 +156,7 @@ def wait_without_end(_: RankerConfig) -> None:
 def test_workers_whose_nodes_are_lost_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "WAIT_SECONDS", 0.5)
     monkeypatch.setattr(workers, "_node_cpus", lambda: [1.0])
-    with pytest.raises(ConfigError, match="nodes were lost.*the cluster has 1 on 1 nodes"):
+    with pytest.raises(ConfigError, match=r"nodes were lost.*the cluster has 1 on 1 nodes"):
         workers._attend(wait_without_end, config())
 
 
@@ -199,7 +199,7 @@ def test_every_worker_gets_a_query_group() -> None:
     groups = np.array([50, 1, 1, 1])
     part = RankingData(np.zeros((53, 3), np.float32), np.zeros(53, np.int8), groups)
     assert [[part.groups.tolist() for part in share] for share in shares([part], 4)] == [[[50]], [[1]], [[1]], [[1]]]
-    with pytest.raises(ModelError, match="4 query groups cannot be shared out among ranker.num_workers=5"):
+    with pytest.raises(ModelError, match=r"4 query groups cannot be shared out among ranker.num_workers=5"):
         shares([part], 5)
 
 

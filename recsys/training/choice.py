@@ -68,7 +68,9 @@ def find_validation(shop: ShopData, tables: "ray.ObjectRef[Tables]", plan: Plan,
     return Validation(cases, replace(found, features=nothing), rows, fit_calibration(found.mf, labels))
 
 
-def choose(data: TrainingSet, validation: Validation, config: TrainConfig, watch: Watch, work: Path) -> Choice:
+def choose(
+    data: TrainingSet, validation: Validation, config: TrainConfig, watch: Watch | None, work: str | Path
+) -> Choice:
     """Fit a ranker that stops by the validation rows, and read off the rest; `data` has these rows as `valid`.
 
     watch, work: see `fit_ranker`

@@ -6,9 +6,9 @@ minute.
 """
 
 import os
-import tempfile
+import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any, Final
@@ -19,12 +19,15 @@ import pyarrow.parquet as pq
 import ray
 import xgboost_ray
 from ray.exceptions import RayError, RayTaskError
-from ray.train import ControllerError, FailureConfig, LoggingConfig, RunConfig, ScalingConfig
-from ray.train.lightgbm import LightGBMTrainer, get_network_params
+from ray.train.lightgbm import get_network_params
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2.api.config import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+from ray.train.v2.api.exceptions import ControllerError
+from ray.train.v2.lightgbm.lightgbm_trainer import LightGBMTrainer
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from recsys.data.places import File, file_at
 from recsys.errors import ConfigError, ModelError
 from recsys.models import lightgbm_ranker, xgboost_ranker
 from recsys.models.backends import ranker_from_text, train
@@ -41,11 +44,11 @@ LABEL, QID = "label", "qid"
 
 
 def fit_ranker(
-    data: TrainingSet, config: RankerConfig, *, n_trees: int | None = None, watch: Watch | None = None, work: Path
+    data: TrainingSet, config: RankerConfig, *, n_trees: int | None = None, watch: Watch | None = None, work: str | Path
 ) -> Ranker:
     """See `backends.train`; with several workers `watch` is called once, after the last tree, with the ranker's own.
 
-    work: folder for the shards, which all nodes must share
+    work: folder that all nodes share, or s3://bucket/prefix, for the shards; nothing stays there
     Raises ConfigError where the cluster lacks the CPUs, at once, or they are not free within WAIT_SECONDS.
     """
     if config.num_workers == 1:
@@ -54,9 +57,12 @@ def fit_ranker(
     grow = _grow_lightgbm if config.backend == "lightgbm" else _grow_xgboost
     check_cpus(config)
     _wait_for_cpus(config)
-    work.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="ranker-", dir=work) as folder:
-        text, ndcg = grow(data, config, n_trees, Path(folder))
+    folder = file_at(f"{work}/ranker-{uuid.uuid4().hex}")
+    folder.system.create_dir(folder.path)
+    try:
+        text, ndcg = grow(data, config, n_trees, folder)
+    finally:
+        folder.system.delete_dir(folder.path)
     ranker = ranker_from_text(text, config.backend, config.threads)
     if watch is not None:
         valid = data.valid
@@ -177,7 +183,7 @@ class _Job:
     callbacks: list[Callable[..., Any]]
 
 
-def _grow_lightgbm(data: TrainingSet, config: RankerConfig, n_trees: int | None, folder: Path) -> tuple[str, float]:
+def _grow_lightgbm(data: TrainingSet, config: RankerConfig, n_trees: int | None, folder: File) -> tuple[str, float]:
     valid = data.valid if n_trees is None else None
     job = _Job(
         [ray.put(share) for share in shares(data.parts, config.num_workers)],
@@ -201,7 +207,7 @@ class _Trainer(LightGBMTrainer):
         return [callback for callback in given if not isinstance(callback, PlacementGroupCleanerCallback)]
 
 
-def _lead_lightgbm(config: RankerConfig, job: _Job, folder: Path) -> tuple[str, float]:
+def _lead_lightgbm(config: RankerConfig, job: _Job, folder: File) -> tuple[str, float]:
     # Twice, since workers may also die while they start.
     os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(WAIT_SECONDS / 2)
     trainer = _Trainer(
@@ -212,13 +218,14 @@ def _lead_lightgbm(config: RankerConfig, job: _Job, folder: Path) -> tuple[str, 
         ),
         run_config=RunConfig(
             name="ranker",
-            storage_path=str(folder),
+            storage_path=folder.path,
+            storage_filesystem=folder.system,
             failure_config=FailureConfig(max_failures=RESTARTS, controller_failure_limit=1),
             logging_config=LoggingConfig(log_level="WARNING"),
         ),
     )
-    result: tuple[str, float] = trainer.fit().return_value
-    return result
+    result: Any = trainer.fit()
+    return result.return_value
 
 
 def _lightgbm_worker(settings: dict[str, _Job]) -> tuple[str, float]:
@@ -231,20 +238,20 @@ def _lightgbm_worker(settings: dict[str, _Job]) -> tuple[str, float]:
     return lightgbm_ranker.train_share(data, job.config, network, n_trees=job.n_trees, callbacks=job.callbacks)
 
 
-class _Shards(xgboost_ray.RayDMatrix):
+class _Shards(xgboost_ray.RayDMatrix):  # type: ignore[misc]
     """Parquet shards, one for each actor. Of their feature types xgboost_ray itself makes nothing."""
 
     def update_matrix_properties(self, matrix: Any) -> None:
         matrix.feature_types = self.feature_types
 
 
-def _grow_xgboost(data: TrainingSet, config: RankerConfig, n_trees: int | None, folder: Path) -> tuple[str, float]:
+def _grow_xgboost(data: TrainingSet, config: RankerConfig, n_trees: int | None, folder: File) -> tuple[str, float]:
     stops = data.valid is not None and n_trees is None
     tables = xgboost_ranker.category_tables(data)
     rows = {"train": data.parts, **({"valid": [data.valid]} if stops and data.valid is not None else {})}
     shards = {
         name: [
-            _write_shard(folder / f"{name}-{number}.parquet", share, data.feature_names, tables, config)
+            _write_shard(_inside(folder, f"{name}-{number}.parquet"), share, data.feature_names, tables, config)
             for number, share in enumerate(shares([_judged(part) for part in parts], config.num_workers))
         ]
         for name, parts in rows.items()
@@ -252,7 +259,7 @@ def _grow_xgboost(data: TrainingSet, config: RankerConfig, n_trees: int | None, 
     settings = xgboost_ranker.parameters(config, xgboost_ranker.leaf_weight(data, config))
     callbacks = [xgboost_ranker.stopping(config)] if stops else []
     types = xgboost_ranker.feature_types(data)
-    grown, ndcg = _attend(_lead_xgboost, config, settings, shards, types, n_trees, callbacks)
+    grown, ndcg = _attend(_lead_xgboost, config, settings, shards, folder, types, n_trees, callbacks)
     ranker = xgboost_ranker.finished(xgboost_ranker.booster_of(grown), xgboost_ranker.known_categories(data), config)
     return ranker.to_text(), ndcg
 
@@ -261,12 +268,16 @@ def _lead_xgboost(
     config: RankerConfig,
     settings: dict[str, Any],
     shards: dict[str, list[str]],
+    folder: File,
     types: list[str],
     n_trees: int | None,
     callbacks: list[Any],
 ) -> tuple[bytes, float]:
     os.environ["RXGB_PLACEMENT_GROUP_TIMEOUT_S"] = str(int(WAIT_SECONDS))
-    sets = {name: _Shards(files, label=LABEL, qid=QID, feature_types=types) for name, files in shards.items()}
+    sets = {
+        name: _Shards(files, label=LABEL, qid=QID, feature_types=types, filesystem=folder.system)
+        for name, files in shards.items()
+    }
     booster = xgboost_ray.train(
         settings,
         sets["train"],
@@ -297,11 +308,11 @@ def _judged(part: RankingData) -> RankingData:
 
 
 def _write_shard(
-    path: Path, share: Sequence[RankingData], names: Sequence[str], tables: dict[int, np.ndarray], config: RankerConfig
+    file: File, share: Sequence[RankingData], names: Sequence[str], tables: dict[int, np.ndarray], config: RankerConfig
 ) -> str:
-    """One Parquet file, part after part: features, LABEL and QID."""
+    """One Parquet file, part after part: features, LABEL and QID; returns its path in the file's system."""
     fields = [*((name, pa.float32()) for name in names), (LABEL, pa.float32()), (QID, pa.int64())]
-    with pq.ParquetWriter(path, pa.schema(fields), compression="none") as writer:
+    with pq.ParquetWriter(file.path, pa.schema(fields), filesystem=file.system, compression="none") as writer:
         first = 0
         for part in share:
             features = xgboost_ranker.with_missing(part.features, tables)
@@ -309,4 +320,8 @@ def _write_shard(
             columns = [*features.T, xgboost_ranker.labels(part, config), groups]
             writer.write_table(pa.Table.from_arrays([pa.array(column) for column in columns], schema=writer.schema))
             first += len(part.groups)
-    return str(path)
+    return file.path
+
+
+def _inside(folder: File, name: str) -> File:
+    return replace(folder, address=f"{folder.address}/{name}", path=f"{folder.path}/{name}")
