@@ -48,7 +48,7 @@ OWNERS = {
     "cmfrec": ["recsys.models.factorization"],
     "lightgbm": ["recsys.models.lightgbm_ranker"],
     "xgboost": ["recsys.models.xgboost_ranker"],
-    "xgboost_ray": ["recsys.training.workers"],
+    "xgboost_ray": ["recsys.training.xgboost_workers"],
     "pickle": [],
     "cloudpickle": [],
     "joblib": [],

@@ -22,8 +22,9 @@ from recsys.inference.stages import Recommender, read_version
 from recsys.models import lightgbm_ranker, xgboost_ranker
 from recsys.models.ranking import Backend, Ranker, RankerConfig, RankingData, TrainingSet
 from recsys.registry.store import FolderStore
-from recsys.training import workers
-from recsys.training.workers import fit_ranker, shares
+from recsys.training import workers, xgboost_workers
+from recsys.training.shares import shares
+from recsys.training.workers import fit_ranker
 
 TREE = 7
 """The tree after which a worker is killed."""
@@ -148,8 +149,9 @@ def test_cpus_that_others_use_are_waited_for_and_then_an_error(tmp_path: Path, m
         ray.kill(busy)
 
 
-def wait_without_end(_: RankerConfig) -> None:
+def wait_without_end(_: None) -> tuple[str, float]:
     Event().wait(60)
+    raise RuntimeError("nobody ended this")
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -157,17 +159,17 @@ def test_workers_whose_nodes_are_lost_are_not_waited_for(monkeypatch: pytest.Mon
     monkeypatch.setattr(workers, "WAIT_SECONDS", 0.5)
     monkeypatch.setattr(workers, "_node_cpus", lambda: [1.0])
     with pytest.raises(ConfigError, match=r"nodes were lost.*the cluster has 1 on 1 nodes"):
-        workers._attend(wait_without_end, config())
+        workers._attend(wait_without_end, None, config())
 
 
-def fail(_: RankerConfig) -> None:
+def fail(_: None) -> tuple[str, float]:
     raise FileNotFoundError("/somewhere/train-0.parquet")
 
 
 @pytest.mark.usefixtures("ray_session")
 def test_what_went_wrong_in_a_worker_is_told_in_one_line() -> None:
     with pytest.raises(ModelError, match=r"2 workers could not train it: .*train-0\.parquet") as caught:
-        workers._attend(fail, config())
+        workers._attend(fail, None, config())
     assert "\n" not in str(caught.value)
 
 
@@ -207,9 +209,9 @@ def test_weights_that_xgboost_ray_does_not_take_are_an_error() -> None:
     rows = planted(3)
     weights = np.repeat([0, 1, 0.5], 20).astype(np.float32)
     with pytest.raises(ModelError, match="weighs 0 or 1"):
-        workers._judged(RankingData(rows.features, rows.labels, rows.groups, weights))
+        xgboost_workers._judged(RankingData(rows.features, rows.labels, rows.groups, weights))
     weights = np.repeat([0, 1, 0], 20).astype(np.float32)
-    kept = workers._judged(RankingData(rows.features, rows.labels, rows.groups, weights))
+    kept = xgboost_workers._judged(RankingData(rows.features, rows.labels, rows.groups, weights))
     assert kept.groups.tolist() == [20]
     assert (kept.features == rows.features[20:40]).all()
 

@@ -97,11 +97,6 @@ def finished(booster: xgboost.Booster, categories: dict[str, list[int]], config:
     return from_text(kept.save_raw("json").decode(), config.threads)
 
 
-def booster_of(content: bytes) -> xgboost.Booster:
-    """Of what `save_raw` wrote."""
-    return xgboost.Booster(model_file=bytearray(content))
-
-
 class _Watched(TrainingCallback):
     def __init__(self, watch: Watch, valid_set: xgboost.DMatrix | None) -> None:
         self._watch, self._valid_set = watch, valid_set

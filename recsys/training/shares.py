@@ -1,0 +1,42 @@
+"""What several workers of a training share out, and how long they wait."""
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from recsys.errors import ModelError
+from recsys.models.ranking import RankingData
+
+RESTARTS: Final = 3
+"""Deaths of workers that a training outlives."""
+WAIT_SECONDS: Final = 60.0
+"""For CPUs that the cluster has but others use."""
+
+
+def shares(parts: Sequence[RankingData], n: int) -> list[list[RankingData]]:
+    """`n` runs of whole query groups with nearly equal numbers of rows, as views; raises ModelError for fewer groups.
+
+    Equal to within the largest query group.
+    """
+    sizes = np.concatenate([part.groups for part in parts])
+    if len(sizes) < n:
+        raise ModelError(f"{len(sizes)} query groups cannot be shared out among ranker.num_workers={n}")
+    ends = np.cumsum(sizes)
+    even = np.searchsorted(ends, ends[-1] * np.arange(1, n) / n) + 1
+    # at least one group for each worker
+    borders = np.clip(np.maximum.accumulate(even - np.arange(1, n)), 0, len(sizes) - n) + np.arange(1, n)
+    return [_between(parts, start, end) for start, end in zip([0, *borders], [*borders, len(sizes)], strict=True)]
+
+
+def _between(parts: Sequence[RankingData], start: int, end: int) -> list[RankingData]:
+    """The query groups from `start` up to `end`, counted through all parts."""
+    found, before = [], 0
+    for part in parts:
+        first, last = np.clip([start - before, end - before], 0, len(part.groups))
+        before += len(part.groups)
+        if first < last:
+            rows = slice(int(part.groups[:first].sum()), int(part.groups[:last].sum()))
+            weights = None if part.weights is None else part.weights[rows]
+            found.append(RankingData(part.features[rows], part.labels[rows], part.groups[first:last], weights))
+    return found
