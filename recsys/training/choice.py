@@ -96,7 +96,7 @@ def read_blend(
 ) -> tuple[Blend, dict[float, float]]:
     """Calibrate a ranker's raw scores (float64 (n_rows,)) of the validation rows and choose alpha, unless it is fixed.
 
-    metric: one of `protocol.metric_names`, by default NDCG@evaluation.k. Returns the blend and the metric by alpha.
+    metric: one that `protocol.per_user` knows, by default NDCG@evaluation.k. Returns the blend and the metric by alpha.
     """
     found, fixed = validation.candidates, config.hybrid.alpha
     lgb = fit_calibration(scores, validation.rows.labels)
