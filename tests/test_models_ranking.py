@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from recsys.errors import ModelError
+from recsys.models import xgboost_ranker
 from recsys.models.backends import ranker_from_text, train
 from recsys.models.ranking import Backend, RankerConfig, RankingData, TrainingSet
 
@@ -95,11 +96,12 @@ class TestEveryBackend:
             ranker_from_text("tree soup", backend)
 
 
-def test_early_stopping_keeps_the_trees_that_were_best_on_validation():
+@pytest.mark.parametrize("backend", get_args(Backend))
+def test_early_stopping_keeps_the_trees_that_were_best_on_validation(backend):
     seen = []
     ranker = train(
         learn_from(planted(), planted(50, seed=1)),
-        config(early_stopping_rounds=5, max_trees=200),
+        config(backend, early_stopping_rounds=5, max_trees=200, min_improvement=0),
         watch=lambda n_trees, ndcg, _: seen.append((n_trees, ndcg)),
     )
     n_trees, ndcg = zip(*seen, strict=True)
@@ -172,12 +174,13 @@ def test_validation_groups_without_weight_are_not_judged(backend):
     np.testing.assert_allclose(found[0], found[1])
 
 
-def test_a_fixed_number_of_trees_needs_no_validation():
+@pytest.mark.parametrize("backend", get_args(Backend))
+def test_a_fixed_number_of_trees_needs_no_validation(backend):
     reported = []
-    ranker = train(learn_from(planted()), config(), n_trees=7, watch=lambda *row: reported.append(row[:2]))
+    ranker = train(learn_from(planted()), config(backend), n_trees=7, watch=lambda *row: reported.append(row[:2]))
     assert ranker.n_trees == 7
     assert np.isnan([ndcg for _, ndcg in reported]).all()
-    with_validation = train(learn_from(planted(), planted(seed=1)), config(), n_trees=7)
+    with_validation = train(learn_from(planted(), planted(seed=1)), config(backend), n_trees=7)
     assert with_validation.n_trees == 7
 
 
@@ -190,23 +193,25 @@ def test_threads_do_not_change_predictions():
     assert (scores[0] == scores[1]).all()
 
 
-def test_weights_and_grades_are_used():
+@pytest.mark.parametrize("backend", get_args(Backend))
+def test_weights_and_grades_are_used(backend):
     data = planted()
     heavy = np.where(data.features[:, 0] > 1, 10, 1).astype(np.float32)
     grades = data.labels + (data.labels & (data.features[:, 0] > 2))
-    plain = train(learn_from(data), config(), n_trees=5)
+    plain = train(learn_from(data), config(backend), n_trees=5)
     for changed in (
         RankingData(data.features, data.labels, data.groups, heavy),
         RankingData(data.features, grades, data.groups),
     ):
-        other = train(learn_from(changed), config(), n_trees=5)
+        other = train(learn_from(changed), config(backend), n_trees=5)
         assert (other.predict(data.features) != plain.predict(data.features)).any()
 
 
-def test_negative_categories_are_missing_without_a_word(capfd):
+@pytest.mark.parametrize("backend", get_args(Backend))
+def test_negative_categories_are_missing_without_a_word(backend, capfd):
     data = planted(n_groups=2000)
     before = data.features.copy()
-    settings = config().model_copy(update={"threads": 2})
+    settings = config(backend).model_copy(update={"threads": 2})
     ranker = train(learn_from(data, planted(seed=1)), settings, n_trees=3)
     assert "".join(capfd.readouterr()) == ""
     assert (data.features == before).all()
@@ -225,11 +230,12 @@ def test_negative_categories_are_missing_without_a_word(capfd):
         ({"features": np.zeros((3000, 2), np.float32)}, "expected \\(3000, 3\\)"),
     ],
 )
-def test_data_that_cannot_be_learned_from_is_an_error(change, message):
+@pytest.mark.parametrize("backend", get_args(Backend))
+def test_data_that_cannot_be_learned_from_is_an_error(backend, change, message):
     data = planted()
     parts = {"features": data.features, "labels": data.labels, "groups": data.groups} | change
     with pytest.raises(ModelError, match=message):
-        train(learn_from(RankingData(**parts)), config())
+        train(learn_from(RankingData(**parts)), config(backend))
 
 
 def test_no_rows_and_unknown_categorical_names_are_errors():
@@ -240,3 +246,36 @@ def test_no_rows_and_unknown_categorical_names_are_errors():
         learn_from(planted(), nothing)
     with pytest.raises(ModelError, match="colour"):
         learn_from(planted(), categorical=["colour"])
+
+
+class TestXGBoost:
+    """What is particular to it."""
+
+    def test_a_leaf_weighs_as_much_as_the_rows_asked_for(self):
+        """Each weighs p (1 - p) for the binary objective, where p is its start: a Newton step away from 1/2."""
+        data, settings = learn_from(planted()), config("xgboost", objective="binary")
+        start = 1 / (1 + np.exp(-(data.parts[0].labels.mean() - 0.5) / 0.25))
+        assert xgboost_ranker.leaf_weight(data, settings) == pytest.approx(20 * start * (1 - start), rel=1e-4)
+
+    def test_codes_it_did_not_see_and_negative_ones_count_as_missing(self):
+        features = np.float32([[0, 3], [1, -1], [2, 4], [3, np.nan], [4, 9], [5, np.inf]])
+        known = {1: xgboost_ranker._table([3, 5, 9])}
+        found = xgboost_ranker.with_missing(features, known)
+        np.testing.assert_array_equal(found[:, 1], [3, np.nan, np.nan, np.nan, 9, np.nan])
+        assert (found[:, 0] == features[:, 0]).all()
+        assert features[2, 1] == 4
+        assert xgboost_ranker.with_missing(found[:1], known).base is found
+
+    @pytest.mark.parametrize(
+        "text", ["", "tree\nversion=v4\n" + 500 * "x", "{}", '{"learner": 1', '{"version": [2, 0, 3]}']
+    )
+    def test_other_texts_are_errors_of_one_line(self, text):
+        with pytest.raises(ModelError, match="not an XGBoost model in JSON") as caught:
+            ranker_from_text(text, "xgboost")
+        assert "\n" not in str(caught.value)
+
+    def test_gains_of_grades_are_what_it_learns(self):
+        data = planted()
+        settings = config("xgboost", label_gain=(0.0, 5.0))
+        assert set(xgboost_ranker.labels(data, settings)) == {0.0, 5.0}
+        assert set(xgboost_ranker.labels(data, config("xgboost", objective="binary"))) == {0.0, 1.0}

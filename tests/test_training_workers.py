@@ -8,6 +8,8 @@ from time import monotonic
 from typing import Any, get_args
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import ray
 import shops
@@ -17,6 +19,7 @@ from test_training_faults import killer
 from xgboost.callback import TrainingCallback
 
 from recsys import cli
+from recsys.data.places import file_at
 from recsys.errors import ConfigError, ModelError
 from recsys.inference.stages import Recommender, read_version
 from recsys.models import lightgbm_ranker, xgboost_ranker
@@ -138,6 +141,16 @@ def test_what_the_cluster_does_not_have_is_an_error_at_once(
 
 
 @pytest.mark.usefixtures("ray_session")
+def test_a_run_that_asks_too_much_ends_before_it_reads_anything(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shops.write_shop(tmp_path / "data")
+    assert cli.train_main(shops.train_arguments(folder, tmp_path / "registry", "ranker.num_workers=64")) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert "ranker.num_workers=64 and ranker.threads=1 ask for 64 CPUs" in line
+
+
+@pytest.mark.usefixtures("ray_session")
 def test_cpus_that_others_use_are_waited_for_and_then_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "WAIT_SECONDS", 1.0)
     busy = ray.remote(Event).options(num_cpus=1).remote()
@@ -214,6 +227,19 @@ def test_weights_that_xgboost_ray_does_not_take_are_an_error() -> None:
     kept = xgboost_workers._judged(RankingData(rows.features, rows.labels, rows.groups, weights))
     assert kept.groups.tolist() == [20]
     assert (kept.features == rows.features[20:40]).all()
+
+
+def test_shards_may_lie_on_s3(bucket: str) -> None:
+    rows, settings = data(), config("xgboost")
+    folder = file_at(f"{bucket}/work")
+    job = xgboost_workers.prepare(rows, settings, None, folder)
+    shards = [pq.read_table(path, filesystem=job.folder.system) for path in job.shards]
+    assert [len(shard) for shard in shards] == [3000, 3000]
+    assert shards[0].column_names == [*NAMES, "label", "qid"]
+    assert shards[1]["qid"].to_pylist() == np.repeat(np.arange(150), 20).tolist()
+    signal = pa.chunked_array([chunk for shard in shards for chunk in shard["signal"].chunks])
+    assert (signal.to_numpy() == np.concatenate([part.features[:, 0] for part in rows.parts])).all()
+    assert shards[0]["category"].to_numpy().min() != -1
 
 
 @pytest.mark.usefixtures("ray_session")

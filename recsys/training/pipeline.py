@@ -23,7 +23,7 @@ from recsys.training.scoring import find_cases, score_users
 from recsys.training.sweep import SweepConfig
 from recsys.training.sweep_report import sweep_files
 from recsys.training.tuning import search
-from recsys.training.workers import fit_ranker
+from recsys.training.workers import check_cpus, fit_ranker
 
 
 def run(
@@ -43,6 +43,7 @@ def run(
     sweep: what to search first, starting from `config`; resume: take up the sweep that was killed
     Raises RecsysError, with nothing published.
     """
+    check_cpus(config.ranker)
     with console.step("read and check the data"):
         shop = ingest(source, config.data, now, f"{work}/quarantine.parquet")
     show_data(shop)

@@ -55,8 +55,8 @@ def fit_ranker(
 
 
 def check_cpus(config: RankerConfig) -> None:
-    """Raises ConfigError where the cluster has no room for the workers; nothing else runs beside them."""
-    if _room(config) < config.num_workers:
+    """Raises ConfigError where the cluster has no room for several workers; nothing else of the run is beside them."""
+    if config.num_workers > 1 and _room(config) < config.num_workers:
         raise ConfigError(f"{_asked(config)}; {_there()}")
 
 
