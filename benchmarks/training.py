@@ -12,6 +12,8 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,15 +30,19 @@ STEP = re.compile(r"^\d\d:\d\d:\d\d (.*) (?:took) ([0-9.]+) s")
 GIGABYTE = 1e9
 
 
-def proportional_memory(root: psutil.Process) -> int:
-    """Bytes of a process and its descendants."""
-    total = 0
+def memory_of_each(root: psutil.Process) -> Iterator[tuple[str, int]]:
+    """Command and proportional set size in bytes of a process and of its descendants, of which some may end meanwhile.
+
+    Raises psutil.NoSuchProcess where `root` itself has ended.
+    """
     for process in (root, *root.children(recursive=True)):
-        try:
-            total += process.memory_full_info().pss
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return total
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            yield " ".join(process.cmdline()), process.memory_full_info().pss
+
+
+def proportional_memory(root: psutil.Process) -> int:
+    """Bytes of a process and its descendants; raises as `memory_of_each` does."""
+    return sum(size for _, size in memory_of_each(root))
 
 
 def sample(root: psutil.Process, peaks: list[int], done: threading.Event) -> None:

@@ -36,6 +36,8 @@ import ray
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from training import memory_of_each  # noqa: E402
+
 from recsys import console  # noqa: E402
 from recsys.config import TrainConfig, changed, load_config  # noqa: E402
 from recsys.data.ingest import ingest  # noqa: E402
@@ -70,7 +72,7 @@ SWEEPS: Final = {
     "2 trials, two at a time": {"search": RANGES, "trials": 2, "concurrency": 2, "scheduler": "none"},
 }
 SAMPLE_SECONDS: Final = 0.25
-IDLE: Final = "idle"
+IDLE: Final = "ray::IDLE"
 TRIAL: Final = ("ray::ImplicitFunc", "ray::run_trial")
 MEGABYTE: Final = 1e6
 
@@ -171,16 +173,15 @@ class Memory(threading.Thread):
         while not self._over.wait(SAMPLE_SECONDS):
             trials = everything = 0
             idle = []
-            for process in (self._root, *self._root.children(recursive=True)):
-                try:
-                    size, command = process.memory_full_info().pss, " ".join(process.cmdline())
-                except (psutil.NoSuchProcess, psutil.AccessDenied):
-                    continue
-                everything += size
-                if command.startswith(TRIAL):
-                    trials += size
-                elif command.startswith("ray::IDLE"):
-                    idle.append(size)
+            try:
+                for command, size in memory_of_each(self._root):
+                    everything += size
+                    if command.startswith(TRIAL):
+                        trials += size
+                    elif command.startswith(IDLE):
+                        idle.append(size)
+            except psutil.NoSuchProcess:
+                return
             self.trials, self.everything = max(self.trials, trials), max(self.everything, everything)
             self.idle = max(self.idle, *idle, 0)
 

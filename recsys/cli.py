@@ -14,12 +14,10 @@ from recsys.data.tasks import start_ray
 from recsys.errors import ConfigError, RegistryError
 from recsys.inference.batch import recommend
 from recsys.inference.stages import check_version
-from recsys.registry.store import Store, Version, absolute, default_registry, open_store
+from recsys.registry.store import REGISTRY_HELP, Store, Version, absolute, default_registry, open_store
 from recsys.s3 import SCHEME, is_s3, split
 from recsys.training.pipeline import run
 from recsys.training.sweep import load_sweep
-
-REGISTRY_HELP = "a folder or s3://bucket/prefix (default: s3://$S3_BUCKET/registry where that is set, else registry)"
 
 
 def train_main(arguments: Sequence[str] | None = None) -> int:

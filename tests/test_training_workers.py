@@ -170,7 +170,7 @@ def wait_without_end(_: None) -> tuple[str, float]:
 @pytest.mark.usefixtures("ray_session")
 def test_workers_whose_nodes_are_lost_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "WAIT_SECONDS", 0.5)
-    monkeypatch.setattr(workers, "_node_cpus", lambda: [1.0])
+    monkeypatch.setattr(workers, "node_cpus", lambda: [1.0])
     with pytest.raises(ConfigError, match=r"nodes were lost.*the cluster has 1 on 1 nodes"):
         workers._attend(wait_without_end, None, config())
 

@@ -1,6 +1,6 @@
 """Files on disk and on S3 alike: pyarrow reads both, from any node, a range of bytes at a time."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -27,6 +27,10 @@ class File:
     @property
     def name(self) -> str:
         return self.address.rpartition("/")[2]
+
+    def inside(self, name: str) -> "File":
+        """What lies in this folder under a name."""
+        return replace(self, address=f"{self.address}/{name}", path=f"{self.path}/{name}")
 
     def open(self) -> pa.NativeFile:
         """For reading anywhere in it; raises OSError."""

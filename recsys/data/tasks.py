@@ -58,6 +58,17 @@ def run_split_tasks(
     return [list(part) for part in zip(*rows, strict=True)]
 
 
+def node_cpus() -> list[float]:
+    """CPUs of each node that is alive, used or not."""
+    nodes = ray.nodes()  # type: ignore[no-untyped-call]
+    return [node["Resources"].get("CPU", 0) for node in nodes if node["Alive"]]
+
+
+def free_cpus() -> float:
+    """CPUs of the cluster that nobody uses now."""
+    return float(ray.available_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
+
+
 def _check_listener(address: str) -> None:
     """Raises ConfigError where nothing listens at host:port, which Ray finds out after minutes, ending the process."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")

@@ -1,17 +1,13 @@
 """The libraries that grow rankers, by name."""
 
 from types import ModuleType
-from typing import Final
 
-from recsys.models import lightgbm_ranker, xgboost_ranker
 from recsys.models.ranking import Backend, Ranker, RankerConfig, TrainingSet, Watch
-
-MODULES: Final[dict[Backend, ModuleType]] = {"lightgbm": lightgbm_ranker, "xgboost": xgboost_ranker}
 
 
 def ranker_from_text(text: str, backend: Backend = "lightgbm", threads: int = 1) -> Ranker:
     """The ranker that `to_text` wrote; raises ModelError where it cannot be read."""
-    return MODULES[backend].from_text(text, threads)
+    return _module(backend).from_text(text, threads)
 
 
 def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None = None, watch: Watch | None = None) -> Ranker:
@@ -21,4 +17,15 @@ def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None = None
     Without validation rows and `n_trees` it has `max_trees`. Raises ModelError for data that cannot be learned from,
     and for settings that the library refuses. The same data and settings give the same bits.
     """
-    return MODULES[config.backend].train(data, config, n_trees=n_trees, watch=watch)
+    return _module(config.backend).train(data, config, n_trees=n_trees, watch=watch)
+
+
+def _module(backend: Backend) -> ModuleType:
+    """What stands for a library, loaded at its first use: a process that serves one has no use for the other."""
+    if backend == "xgboost":
+        from recsys.models import xgboost_ranker  # noqa: PLC0415
+
+        return xgboost_ranker
+    from recsys.models import lightgbm_ranker  # noqa: PLC0415
+
+    return lightgbm_ranker

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import logit
 
 from recsys.errors import ModelError
-from recsys.models.ranking import METRIC, NDCG_AT, RankerConfig, RankingData, TrainingSet, Watch
+from recsys.models.ranking import METRIC, NDCG_AT, RankerConfig, RankingData, TrainingSet, Watch, by_gain
 
 NETWORK_LINES: Final = re.compile(r"^\[(machines|local_listen_port|num_machines): .*\]\n", re.MULTILINE)
 """Of a model's text: where the workers were, which differs from one training to the next."""
@@ -33,7 +33,7 @@ class LightGBMRanker:
 
     def importance(self) -> dict[str, float]:
         gains = self._booster.feature_importance("gain").tolist()
-        return dict(sorted(zip(self.feature_names, gains, strict=True), key=lambda pair: (-pair[1], pair[0])))
+        return by_gain(dict(zip(self.feature_names, gains, strict=True)))
 
     def to_text(self) -> str:
         return str(self._booster.model_to_string(num_iteration=-1))

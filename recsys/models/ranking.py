@@ -1,6 +1,6 @@
 """Learning to rank: settings, rows to learn from, and what a ranker is, whatever library grows the trees."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -164,6 +164,11 @@ def _check(parts: Sequence[RankingData], role: str, n_features: int, whole: bool
     positives = sum(int(np.count_nonzero(part.labels > 0)) for part in parts)
     if whole and not 0 < positives < total:
         raise ModelError(f"ranker {role} data: {positives} positive labels in {total} rows; expected some, not all")
+
+
+def by_gain(gains: Mapping[str, float]) -> dict[str, float]:
+    """Features by falling gain, equals by name."""
+    return dict(sorted(gains.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 class Ranker(Protocol):

@@ -12,7 +12,7 @@ smoothed; lambda_l2 and the least weight of a leaf are what holds rare categorie
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +20,7 @@ import xgboost
 from xgboost.callback import TrainingCallback
 
 from recsys.errors import ModelError
-from recsys.models.ranking import METRIC, RankerConfig, RankingData, TrainingSet, Watch
+from recsys.models.ranking import METRIC, RankerConfig, RankingData, TrainingSet, Watch, by_gain
 
 VALID: Final = "valid"
 CATEGORIES: Final = "categories"
@@ -39,8 +39,7 @@ class XGBoostRanker:
         self._booster = booster
         self.feature_names: list[str] = list(booster.feature_names or [])
         self.n_trees: int = booster.num_boosted_rounds()
-        codes: dict[str, list[int]] = json.loads(booster.attr(CATEGORIES) or "{}")
-        self._known = {self.feature_names.index(name): _table(known) for name, known in codes.items()}
+        self._known = category_tables(self.feature_names, json.loads(booster.attr(CATEGORIES) or "{}"))
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         if not len(features):
@@ -50,8 +49,7 @@ class XGBoostRanker:
 
     def importance(self) -> dict[str, float]:
         used = self._booster.get_score(importance_type="total_gain")
-        gains = {name: float(used.get(name, 0.0)) for name in self.feature_names}  # type: ignore[arg-type]
-        return dict(sorted(gains.items(), key=lambda pair: (-pair[1], pair[0])))
+        return by_gain({name: float(used.get(name, 0.0)) for name in self.feature_names})  # type: ignore[arg-type]
 
     def to_text(self) -> str:
         return self._booster.save_raw("json").decode()
@@ -71,7 +69,8 @@ def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None, watch
     """See `backends.train`."""
     data.check_grades(config)
     try:
-        train_set, valid_set = data.kept(("xgboost", config.max_bin, config.objective), lambda: _matrices(data, config))
+        key = "xgboost", config.max_bin, config.objective
+        train_set, valid_set, categories = data.kept(key, lambda: _prepared(data, config))
         callbacks: list[TrainingCallback] = [] if watch is None else [_Watched(watch, valid_set)]
         if valid_set is not None and n_trees is None:
             callbacks.append(stopping(config))
@@ -85,7 +84,7 @@ def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None, watch
         )
     except xgboost.core.XGBoostError as error:
         raise ModelError(f"ranker: XGBoost cannot be trained with these settings: {first_line(error)}") from error
-    return finished(booster, known_categories(data), config)
+    return finished(booster, categories, config)
 
 
 def finished(booster: xgboost.Booster, categories: dict[str, list[int]], config: RankerConfig) -> XGBoostRanker:
@@ -191,9 +190,9 @@ def known_categories(data: TrainingSet) -> dict[str, list[int]]:
     return found
 
 
-def category_tables(data: TrainingSet) -> dict[int, np.ndarray]:
+def category_tables(feature_names: list[str], known: Mapping[str, Sequence[int]]) -> dict[int, np.ndarray]:
     """By position of a categorical feature, whether each code is known; bool (highest code + 1,)."""
-    return {data.feature_names.index(name): _table(known) for name, known in known_categories(data).items()}
+    return {feature_names.index(name): _table(codes) for name, codes in known.items()}
 
 
 def _table(known: Sequence[int]) -> np.ndarray:
@@ -244,11 +243,15 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
-def _matrices(data: TrainingSet, config: RankerConfig) -> tuple[xgboost.DMatrix, xgboost.DMatrix | None]:
-    """The rows binned: to learn from, and to stop by."""
-    tables = category_tables(data)
+def _prepared(
+    data: TrainingSet, config: RankerConfig
+) -> tuple[xgboost.DMatrix, xgboost.DMatrix | None, dict[str, list[int]]]:
+    """The rows binned, to learn from and to stop by, and the category codes in the former."""
+    known = known_categories(data)
+    tables = category_tables(data.feature_names, known)
     train_set = _matrix(data, data.parts, config, config.objective == "lambdarank", tables)
-    return train_set, None if data.valid is None else _matrix(data, [data.valid], config, True, tables, train_set)
+    valid_set = None if data.valid is None else _matrix(data, [data.valid], config, True, tables, train_set)
+    return train_set, valid_set, known
 
 
 def _matrix(

@@ -5,20 +5,19 @@ ROOT/versions/REGISTRY/VERSION/          hard links to these, and the manifest
 ROOT/versions/REGISTRY/.draft-…/         a version while its files arrive
 """
 
-import fcntl
 import logging
 import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from recsys.errors import RegistryError
-from recsys.files import remove_abandoned
+from recsys.files import locked, remove_abandoned
 from recsys.registry.artifact import MANIFEST, Artifact, FileEntry, parse_manifest, sha256_of
 
 logger = logging.getLogger(__name__)
@@ -79,7 +78,7 @@ class Cache:
             if not _is_intact(folder, manifest):
                 self._files.mkdir(parents=True, exist_ok=True)
                 folder.parent.mkdir(parents=True, exist_ok=True)
-                with _locked(folder.parent):
+                with locked(folder.parent):
                     if not _is_intact(folder, manifest):
                         self._fill(folder, manifest, files, fetch)
             os.utime(folder)
@@ -161,13 +160,3 @@ def _is_intact(folder: Path, manifest: bytes | None = None) -> bool:
     except (FileNotFoundError, RegistryError):
         return False
     return True
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)  # given up with the descriptor, also when the process dies
-        yield
-    finally:
-        os.close(descriptor)

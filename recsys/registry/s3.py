@@ -76,7 +76,7 @@ class S3Store(PointedStore):
 
     def prepare(self) -> None:
         """See Store. The bucket must exist, and its server must know writes on a condition."""
-        self._names()
+        next(self._bucket.find("versions/"), None)  # raises where it cannot be listed
         self._bucket.write(PROBE, b"")
         if self._bucket.replace(PROBE, b"", None):  # though it is there
             raise RegistryError(f"{self}: the server passes over If-None-Match, so that two publishers could both win")

@@ -6,17 +6,15 @@ ROOT/production           {"version": …, "history": [versions promoted before 
 ROOT/lock                 held while the pointer changes
 """
 
-import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from recsys.errors import RegistryError
-from recsys.files import remove_abandoned, sync
+from recsys.files import locked, remove_abandoned, sync
 from recsys.registry.artifact import Artifact, read_manifest
 from recsys.registry.s3 import S3Store
 from recsys.registry.versions import (
@@ -31,10 +29,24 @@ from recsys.registry.versions import (
 )
 from recsys.s3 import SCHEME, is_s3
 
-__all__ = ["Check", "FolderStore", "Store", "Version", "absolute", "default_registry", "new_version", "open_store"]
+__all__ = [
+    "REGISTRY_HELP",
+    "Check",
+    "FolderStore",
+    "Store",
+    "Version",
+    "absolute",
+    "default_registry",
+    "new_version",
+    "open_store",
+]
 
 FOLDER: Final = "registry"
 """Of a registry where nobody says otherwise."""
+REGISTRY_HELP: Final = (
+    f"a folder or s3://bucket/prefix (default: s3://$S3_BUCKET/{FOLDER} where that is set, else {FOLDER})"
+)
+"""What command lines say of the option."""
 
 
 def default_registry() -> str:
@@ -139,7 +151,9 @@ class FolderStore(PointedStore):
             raise RegistryError(f"{self._pointer} cannot be read: {error.strerror}") from error
 
     def _change(self, step: Step) -> Pointer:
-        with self._locked():
+        if not self.root.is_dir():
+            raise RegistryError(f"no registry at {self.root}")
+        with locked(self.root / "lock"):
             before = self._read()
             pointer = step(before)
             if pointer != before:
@@ -153,14 +167,3 @@ class FolderStore(PointedStore):
         sync(fresh)
         fresh.replace(self._pointer)
         sync(self.root)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        if not self.root.is_dir():
-            raise RegistryError(f"no registry at {self.root}")
-        descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)  # given up with the descriptor, also when the process dies
-            yield
-        finally:
-            os.close(descriptor)

@@ -13,7 +13,7 @@ from recsys import console
 from recsys.config import parse_config, with_settings
 from recsys.data.tasks import start_ray
 from recsys.errors import ConfigError
-from recsys.registry.store import absolute, default_registry, open_store
+from recsys.registry.store import REGISTRY_HELP, absolute, default_registry, open_store
 from recsys.serving.app import QUIET, build_app
 from recsys.serving.settings import FAST, ServeSettings
 
@@ -21,11 +21,7 @@ from recsys.serving.settings import FAST, ServeSettings
 def main(arguments: Sequence[str] | None = None) -> int:
     """See the README for the options."""
     parser = argparse.ArgumentParser(prog="serve_app.py", description="Serve recommendations over HTTP.")
-    parser.add_argument(
-        "--registry",
-        metavar="URI",
-        help="a folder or s3://bucket/prefix (default: s3://$S3_BUCKET/registry where that is set, else registry)",
-    )
+    parser.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument(

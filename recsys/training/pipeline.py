@@ -47,12 +47,12 @@ def run(
     with console.step("read and check the data"):
         shop = ingest(source, config.data, now, f"{work}/quarantine.parquet")
     show_data(shop)
-    prepared, texts = prepare(shop, config), {}
+    prepared, files = prepare(shop, config), {}
     if sweep is not None:
         with console.step(f"search {', '.join(sweep.search)}"):
             swept = search(shop, prepared, config, sweep, work, resume=resume)
         show_sweep(swept)
-        config, prepared, texts = swept.config, swept.prepared, sweep_files(swept)
+        config, prepared, files = swept.config, swept.prepared, sweep_files(swept)
     plan, validation = prepared.plan, ray.get(prepared.validation)
     with console.step("choose trees, calibrations and alpha on the validation window"):
         data = training_set(prepared.rows(plan.train), validation)
@@ -81,7 +81,7 @@ def run(
         "quality": asdict(shop.quality),
     }
     with console.step("publish"):
-        return publish(shop, ray.get(prepared.tables[0]), final, choice.blend, metrics, texts, store, config)
+        return publish(shop, ray.get(prepared.tables[0]), final, choice.blend, metrics, files, store, config)
 
 
 def _report_trees(trees: int, ndcg: float, _: object) -> None:

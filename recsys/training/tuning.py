@@ -5,17 +5,13 @@ import logging
 import math
 import os
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import optuna
-import pyarrow.fs as pafs
 import ray
 from ray import tune
 from ray.tune import TuneError
@@ -28,23 +24,17 @@ from ray.util.metrics import Gauge
 from recsys import console
 from recsys.config import TrainConfig, changed
 from recsys.data.ingest import ShopData
-from recsys.data.places import file_at
+from recsys.data.places import File, file_at
+from recsys.data.tasks import free_cpus, node_cpus
 from recsys.errors import ConfigError, ModelError, RecsysError
-from recsys.models.ranking import RankingData, TrainingSet
-from recsys.training.choice import Validation, fit, read_blend, training_set
-from recsys.training.plan import make_plan
-from recsys.training.preparation import Prepared, TableRefs, prepare
+from recsys.training.preparation import Prepared
 from recsys.training.sweep import SweepConfig, axes, domain, start_point
+from recsys.training.trial import NOTHING, RETRIES, Job, run_trial, start_preparer
 
-KEPT: Final = 2
-"""Prepared data sets that a sweep over their settings holds at a time."""
-RETRIES: Final = 3
-"""Times that a trial starts again after its process or node died."""
 START_SECONDS: Final = 60.0
 """In which the first trial has to start."""
 FOLDER: Final = "trial_"
-NOTHING: Final = -1.0
-"""The metric of a trial whose settings cannot be trained with."""
+"""Of a trial, before its count."""
 REDUCTION: Final = 3
 """Of so many trials asha lets one go on to so many times the trees."""
 
@@ -83,24 +73,6 @@ class Swept:
     prepared: Prepared
 
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """What every trial gets."""
-
-    config: TrainConfig
-    sweep: SweepConfig
-    prepared: Prepared
-    preparer: Any
-    shop: "ray.ObjectRef[ShopData] | None"
-
-    def data(self, config: TrainConfig) -> Prepared:
-        """What the ranker learns from with these settings."""
-        if self.preparer is None:
-            return self.prepared
-        # References, so that an actor that was restarted gets them as well.
-        return ray.get(self.preparer.prepare.remote([self.shop], self.config, self.prepared, config))
-
-
 def search(
     shop: ShopData, prepared: Prepared, config: TrainConfig, sweep: SweepConfig, work: str | Path, *, resume: bool
 ) -> Swept:
@@ -111,16 +83,15 @@ def search(
     Raises ConfigError where the cluster lacks the CPUs, ModelError where no trial came to an end.
     """
     concurrency = _concurrency(config, sweep)
-    folder, name = file_at(f"{work}/sweeps"), _name(shop, config, sweep)
-    preparer, shared = (_preparer(), ray.put(shop)) if sweep.searches_data else (None, None)
-    job = _Job(config, sweep, prepared, preparer, shared)
+    preparer, shared = (start_preparer(), ray.put(shop)) if sweep.searches_data else (None, None)
+    job = Job(config, sweep, prepared, preparer, shared)
     trainable = tune.with_resources(tune.with_parameters(run_trial, job=job), {"cpu": config.ranker.threads})
     _quieten()
-    path = f"{folder.path}/{name}"
-    if resume and tune.Tuner.can_restore(path, folder.system):
-        console.progress(f"taking up the sweep in {folder.address}/{name}")
+    folder = file_at(f"{work}/sweeps").inside(_name(shop, config, sweep))
+    if resume and tune.Tuner.can_restore(folder.path, folder.system):
+        console.progress(f"taking up the sweep in {folder.address}")
         tuner = tune.Tuner.restore(
-            path,
+            folder.path,
             trainable,
             resume_unfinished=True,
             param_space=_space(sweep),
@@ -129,27 +100,9 @@ def search(
     else:
         if resume:
             console.progress("there is no sweep of these settings and data to take up: starting one")
-        _forget(folder.system, path)
-        tuner = tune.Tuner(
-            trainable,
-            param_space=_space(sweep),
-            tune_config=tune.TuneConfig(
-                search_alg=_searcher(sweep, config, concurrency),
-                scheduler=_scheduler(sweep, config),
-                num_samples=1 if sweep.searcher == "grid" else sweep.trials,
-                time_budget_s=None if sweep.minutes is None else sweep.minutes * 60,
-                reuse_actors=True,
-                trial_dirname_creator=_trial_folder,
-            ),
-            run_config=tune.RunConfig(
-                name=name,
-                storage_path=folder.path,
-                storage_filesystem=folder.system,
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=RETRIES),
-                callbacks=[_Progress(sweep, _count(sweep), config.ranker.threads)],
-            ),
-        )
+        with suppress(FileNotFoundError):
+            folder.system.delete_dir(folder.path)
+        tuner = _new_tuner(trainable, config, sweep, folder, concurrency)
     try:
         results = tuner.fit()
     except TuneError as error:
@@ -164,121 +117,34 @@ def search(
     return Swept(sweep, trials, best, chosen, job.data(chosen))
 
 
-def run_trial(point: Mapping[str, Any], job: _Job) -> None:
-    """One trial, in a process that Ray Tune started: reports to it."""
-    metric = job.sweep.metric
-    grown = 0
-
-    def report(scores: Any, trees: int, *, final: bool) -> None:
-        blend, curve = read_blend(validation, scores, config, metric)
-        tune.report(
-            {
-                metric: curve[blend.alpha],
-                "grown": grown,
-                "trees": trees,
-                "alpha": blend.alpha,
-                "curve": {str(alpha): value for alpha, value in curve.items()},
-                "final": final,
-            }
-        )
-
-    def watch(trees: int, _: float, scores: Callable[[], Any]) -> None:
-        nonlocal grown
-        grown = trees
-        if trees % job.sweep.report_every == 0:
-            report(scores(), trees, final=False)
-
-    try:
-        config = changed(job.config, point)
-        prepared = job.data(config)
-        rows = tuple(prepared.examples[age] for age in prepared.plan.train)
-        shared = _opened(rows, prepared.validation)
-        validation = shared.validation
-        key = config.model_copy(update={"hybrid": job.config.hybrid}).model_dump_json()
-        if shared.fitted is None or shared.fitted.key != key:
-            ranker = fit(shared.data, config, watch)
-            shared.fitted = _Fitted(key, ranker.n_trees, ranker.predict(validation.rows.features))
-        report(shared.fitted.scores, shared.fitted.n_trees, final=True)
-    except RecsysError as error:  # of these settings: another try would come to the same
-        tune.report({metric: NOTHING, "grown": grown, "trees": 0, "final": True, "error": str(error)})
-
-
-@dataclass(slots=True)
-class _Fitted:
-    """What the last ranker came to, for trials that differ in alpha alone."""
-
-    key: str
-    n_trees: int
-    scores: np.ndarray
-
-
-@dataclass(slots=True)
-class _Shared:
-    """What the trials of a process share: rows that lie in Ray's object store, binned once."""
-
-    data: TrainingSet
-    validation: Validation
-    fitted: _Fitted | None = None
-
-
-@lru_cache(maxsize=1)
-def _opened(rows: "tuple[ray.ObjectRef[RankingData], ...]", validation: "ray.ObjectRef[Validation]") -> _Shared:
-    found = ray.get(validation)
-    return _Shared(training_set(ray.get(list(rows)), found), found)
-
-
-class _Preparer:
-    """Prepares data for settings of the factorization and the examples, each combination once while it is in use."""
-
-    def __init__(self) -> None:
-        self._prepared: OrderedDict[str, Prepared] = OrderedDict()
-        self._tables: OrderedDict[str, TableRefs] = OrderedDict()
-
-    def prepare(
-        self, shop: "list[ray.ObjectRef[ShopData]]", start: TrainConfig, there: Prepared, config: TrainConfig
-    ) -> Prepared:
-        """For `config`; `there` is what there is for the config `start`. shop: one reference to it"""
-        if _data_key(config) == _data_key(start):
-            return there
-        found, key = ray.get(shop[0]), _data_key(config)
-        if key not in self._prepared:
-            ages = make_plan(found.start, found.end, config).tables
-            tables_key, known = _tables_key(config, ages), _tables_key(start, there.plan.tables)
-            tables = there.tables if tables_key == known else self._tables.get(tables_key)
-            prepared = prepare(found, config, tables)
-            _keep(self._tables, tables_key, prepared.tables)
-            _keep(self._prepared, key, prepared)
-        self._prepared.move_to_end(key)
-        return self._prepared[key]
-
-
-def _keep(kept: OrderedDict[str, Any], key: str, value: Any) -> None:
-    kept[key] = value
-    kept.move_to_end(key)
-    while len(kept) > KEPT:
-        kept.popitem(last=False)
-
-
-def _data_key(config: TrainConfig) -> str:
-    """The settings that the ranker's rows depend on."""
-    defaults = TrainConfig()
-    return config.model_copy(update={"ranker": defaults.ranker, "hybrid": defaults.hybrid}).model_dump_json()
-
-
-def _tables_key(config: TrainConfig, ages: Sequence[int]) -> str:
-    """What the tables depend on."""
-    return f"{_data_key(config.model_copy(update={'examples': TrainConfig().examples}))} {sorted(ages)}"
-
-
-def _preparer() -> Any:
-    actor: Any = ray.remote(_Preparer).options(num_cpus=0, max_restarts=RETRIES, max_task_retries=RETRIES)
-    return actor.remote()
+def _new_tuner(trainable: Any, config: TrainConfig, sweep: SweepConfig, folder: File, concurrency: int) -> tune.Tuner:
+    """folder: where trials and the searcher's state are kept"""
+    return tune.Tuner(
+        trainable,
+        param_space=_space(sweep),
+        tune_config=tune.TuneConfig(
+            search_alg=_searcher(sweep, config, concurrency),
+            scheduler=_scheduler(sweep),
+            num_samples=1 if sweep.searcher == "grid" else sweep.trials,
+            time_budget_s=None if sweep.minutes is None else sweep.minutes * 60,
+            reuse_actors=True,
+            trial_dirname_creator=_trial_folder,
+        ),
+        run_config=tune.RunConfig(
+            name=folder.name,
+            storage_path=folder.path.rpartition("/")[0],
+            storage_filesystem=folder.system,
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            callbacks=[_Progress(sweep, _count(sweep), config.ranker.threads)],
+        ),
+    )
 
 
 def _concurrency(config: TrainConfig, sweep: SweepConfig) -> int:
     """Trials at a time; raises ConfigError where the cluster lacks the CPUs."""
     threads, kept_free = config.ranker.threads, int(sweep.searches_data)
-    nodes = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    nodes = node_cpus()
     if threads > max(nodes, default=0):
         raise ConfigError(f"a trial asks for {threads} CPUs (ranker.threads); the largest node has {max(nodes):g}")
     fitting = int((sum(nodes) - kept_free) // threads)
@@ -305,11 +171,6 @@ def _name(shop: ShopData, config: TrainConfig, sweep: SweepConfig) -> str:
     return f"sweep-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def _forget(system: pafs.FileSystem, path: str) -> None:
-    with suppress(FileNotFoundError):
-        system.delete_dir(path)
-
-
 def _space(sweep: SweepConfig) -> dict[str, Any]:
     if sweep.searcher == "grid":
         return {key: tune.grid_search(values) for key, values in axes(sweep).items()}
@@ -332,7 +193,7 @@ def _searcher(sweep: SweepConfig, config: TrainConfig, concurrency: int) -> Sear
     return ConcurrencyLimiter(proposing, max_concurrent=concurrency)
 
 
-def _scheduler(sweep: SweepConfig, config: TrainConfig) -> TrialScheduler:
+def _scheduler(sweep: SweepConfig) -> TrialScheduler:
     if sweep.scheduler == "none":
         return FIFOScheduler()  # type: ignore[no-untyped-call]
     return AsyncHyperBandScheduler(
@@ -360,10 +221,9 @@ class _Progress(tune.Callback):
         """Raises ConfigError where no trial finds CPUs."""
         waited = time.monotonic() - self._started
         if waited > START_SECONDS and trials and all(trial.status == Trial.PENDING for trial in trials):
-            free = ray.available_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
             raise ConfigError(
                 f"no trial could start within {START_SECONDS:.0f} s: each asks for {self._threads} CPUs, "
-                f"{free:g} of the cluster are free"
+                f"{free_cpus():g} of the cluster are free"
             )
 
     def on_trial_result(
@@ -372,7 +232,7 @@ class _Progress(tune.Callback):
         value = result[self._metric]
         if value > self._best:
             self._best = value
-            _gauge("recsys_sweep_best", "Best validation metric of the sweep under way").set(value)
+            Gauge("recsys_sweep_best", "Best validation metric of the sweep under way").set(value)
 
     def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
         found = trial.last_result or {}
@@ -390,7 +250,7 @@ class _Progress(tune.Callback):
 
     def _say(self, trial: Trial, what: str) -> None:
         self._ended += 1
-        _gauge("recsys_sweep_trials", "Trials of the sweep under way that have ended").set(self._ended)
+        Gauge("recsys_sweep_trials", "Trials of the sweep under way that have ended").set(self._ended)
         settings = ", ".join(f"{key} {_short(value)}" for key, value in trial.config.items())
         console.progress(
             f"trial {_count_of(trial) + self._first} of {self._total}: {what} ({settings}); {self._outlook()}"
@@ -411,10 +271,6 @@ def _count_of(trial: Trial) -> int:
 
 def _trial_folder(trial: Trial) -> str:
     return f"{FOLDER}{_count_of(trial)}"
-
-
-def _gauge(name: str, description: str) -> Gauge:
-    return Gauge(name, description)
 
 
 def _short(value: Any) -> str:

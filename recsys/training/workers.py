@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 from types import ModuleType
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import ray
@@ -18,13 +18,11 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from recsys.data.places import file_at
+from recsys.data.tasks import free_cpus, node_cpus
 from recsys.errors import ConfigError, ModelError
 from recsys.models.backends import ranker_from_text, train
 from recsys.models.ranking import Backend, Ranker, RankerConfig, TrainingSet, Watch
-from recsys.training import lightgbm_workers, xgboost_workers
 from recsys.training.shares import WAIT_SECONDS
-
-MODULES: Final[dict[Backend, ModuleType]] = {"lightgbm": lightgbm_workers, "xgboost": xgboost_workers}
 
 
 def fit_ranker(
@@ -43,7 +41,7 @@ def fit_ranker(
     folder = file_at(f"{work}/ranker-{uuid.uuid4().hex}")
     folder.system.create_dir(folder.path)
     try:
-        module = MODULES[config.backend]
+        module = _module(config.backend)
         text, ndcg = _attend(module.lead, module.prepare(data, config, n_trees, folder), config)
     finally:
         folder.system.delete_dir(folder.path)
@@ -54,6 +52,17 @@ def fit_ranker(
     return ranker
 
 
+def _module(backend: Backend) -> ModuleType:
+    """What stands for a library, loaded at its first use."""
+    if backend == "xgboost":
+        from recsys.training import xgboost_workers  # noqa: PLC0415
+
+        return xgboost_workers
+    from recsys.training import lightgbm_workers  # noqa: PLC0415
+
+    return lightgbm_workers
+
+
 def check_cpus(config: RankerConfig) -> None:
     """Raises ConfigError where the cluster has no room for several workers; nothing else of the run is beside them."""
     if config.num_workers > 1 and _room(config) < config.num_workers:
@@ -62,12 +71,7 @@ def check_cpus(config: RankerConfig) -> None:
 
 def _room(config: RankerConfig) -> int:
     """Workers for which the cluster has CPUs, used or not."""
-    return sum(int(cpus // config.threads) for cpus in _node_cpus())
-
-
-def _node_cpus() -> list[float]:
-    nodes = ray.nodes()  # type: ignore[no-untyped-call]
-    return [node["Resources"].get("CPU", 0) for node in nodes if node["Alive"]]
+    return sum(int(cpus // config.threads) for cpus in node_cpus())
 
 
 def _asked(config: RankerConfig) -> str:
@@ -76,7 +80,7 @@ def _asked(config: RankerConfig) -> str:
 
 
 def _there() -> str:
-    cpus = _node_cpus()
+    cpus = node_cpus()
     return f"the cluster has {sum(cpus):g} on {len(cpus)} nodes, at most {max(cpus, default=0):g} on one"
 
 
@@ -91,8 +95,7 @@ def _wait_for_cpus(config: RankerConfig) -> None:
 
 
 def _busy(config: RankerConfig) -> ConfigError:
-    free = ray.available_resources().get("CPU", 0)  # type: ignore[no-untyped-call]
-    return ConfigError(f"{_asked(config)}; {_there()}, of which {free:g} were free after {WAIT_SECONDS:.0f} s")
+    return ConfigError(f"{_asked(config)}; {_there()}, of which {free_cpus():g} were free after {WAIT_SECONDS:.0f} s")
 
 
 def _attend(lead: Callable[[Any], tuple[str, float]], job: Any, config: RankerConfig) -> tuple[str, float]:

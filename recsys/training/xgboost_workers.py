@@ -5,7 +5,7 @@ A worker that dies starts again, and with it the training, from the last checkpo
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -43,11 +43,12 @@ class Job:
 def prepare(data: TrainingSet, config: RankerConfig, n_trees: int | None, folder: File) -> Job:
     """Write the shards into `folder`. Raises ModelError for weights that workers do not take."""
     valid = [data.valid] if data.valid is not None and n_trees is None else []
-    tables = xgboost_ranker.category_tables(data)
+    known = xgboost_ranker.known_categories(data)
+    tables = xgboost_ranker.category_tables(data.feature_names, known)
 
     def write(name: str, parts: Sequence[RankingData]) -> list[str]:
         dealt = shares([_judged(part) for part in parts], config.num_workers)
-        files = [_inside(folder, f"{name}-{number}.parquet") for number in range(len(dealt))]
+        files = [folder.inside(f"{name}-{number}.parquet") for number in range(len(dealt))]
         for file, share in zip(files, dealt, strict=True):
             _write_shard(file, share, data.feature_names, tables, config)
         return [file.path for file in files]
@@ -57,7 +58,7 @@ def prepare(data: TrainingSet, config: RankerConfig, n_trees: int | None, folder
         write("valid", valid) if valid else [],
         folder,
         xgboost_ranker.feature_types(data),
-        xgboost_ranker.known_categories(data),
+        known,
         xgboost_ranker.parameters(config, xgboost_ranker.leaf_weight(data, config)),
         config,
         n_trees,
@@ -122,7 +123,3 @@ def _write_shard(
             columns = [*features.T, xgboost_ranker.labels(part, config), groups]
             writer.write_table(pa.Table.from_arrays([pa.array(column) for column in columns], schema=writer.schema))
             first += len(part.groups)
-
-
-def _inside(folder: File, name: str) -> File:
-    return replace(folder, address=f"{folder.address}/{name}", path=f"{folder.path}/{name}")
