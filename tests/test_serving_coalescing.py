@@ -165,3 +165,16 @@ async def test_a_cancelled_batch_does_not_cancel_those_who_wait(kitchen: Kitchen
         await one(1)
     kitchen.fault = None
     assert await one(3) == 6
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+async def test_whoever_asks_while_a_worker_ends_is_answered(kitchen: Kitchen, batches: int) -> None:
+    one = coalescer(kitchen, batches=batches)
+    kitchen.door.set()
+    for ticks in range(8):
+        before = await ask(one, *range(batches))
+        await before[-1]
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            assert await one(5) == 10

@@ -40,7 +40,7 @@ class Coalescer(Generic[Question, Answer]):
         self._max_waiting, self._max_batch = max_waiting, max_batch
         self._batches, self._linger = batches, linger
         self._waiting: dict[asyncio.Future[Answer], Question] = {}
-        self._workers: set[asyncio.Task[None]] = set()
+        self._workers: set[asyncio.Task[None] | None] = set()
 
     @property
     def waiting(self) -> int:
@@ -54,33 +54,36 @@ class Coalescer(Generic[Question, Answer]):
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[future] = question
         if len(self._workers) < self._batches:
-            worker = asyncio.create_task(self._work())
-            self._workers.add(worker)
-            worker.add_done_callback(self._workers.discard)
+            self._workers.add(asyncio.create_task(self._work()))
         try:
             return await future
         finally:
             self._waiting.pop(future, None)
 
     async def _work(self) -> None:
-        """Run batches until nobody waits."""
-        while self._waiting:
-            if len(self._workers) > 1 and len(self._waiting) < self._max_batch:
-                await asyncio.sleep(self._linger)
-            futures = list(self._waiting)[: self._max_batch]
-            if not futures:
-                return
-            questions = [self._waiting.pop(future) for future in futures]
-            [answers] = await asyncio.gather(self._run(questions), return_exceptions=True)
-            if isinstance(answers, asyncio.CancelledError):  # of the batch: those who wait are not to end like that
-                answers = Abandoned("the requests were cancelled on their way")
-            if isinstance(answers, BaseException):  # whatever it is, those who wait have to hear of it
-                answers = [answers] * len(futures)
-            for future, answer in zip(futures, answers, strict=True):
-                if future.done():  # its client has gone
-                    continue
-                if isinstance(answer, BaseException):
-                    future.set_exception(answer)
-                else:
-                    future.set_result(answer)
-            await asyncio.sleep(0)  # lets those in who arrived meanwhile
+        """Run batches until nobody waits; whoever asks after that finds this worker gone."""
+        try:
+            while self._waiting:
+                if len(self._workers) > 1 and len(self._waiting) < self._max_batch:
+                    await asyncio.sleep(self._linger)
+                await self._run_batch(list(self._waiting)[: self._max_batch])
+        finally:
+            self._workers.discard(asyncio.current_task())
+
+    async def _run_batch(self, futures: Sequence[asyncio.Future[Answer]]) -> None:
+        if not futures:  # another worker took them meanwhile
+            return
+        questions = [self._waiting.pop(future) for future in futures]
+        [answers] = await asyncio.gather(self._run(questions), return_exceptions=True)
+        if isinstance(answers, asyncio.CancelledError):  # of the batch: those who wait are not to end like that
+            answers = Abandoned("the requests were cancelled on their way")
+        if isinstance(answers, BaseException):  # whatever it is, those who wait have to hear of it
+            answers = [answers] * len(futures)
+        for future, answer in zip(futures, answers, strict=True):
+            if future.done():  # its client has gone
+                continue
+            if isinstance(answer, BaseException):
+                future.set_exception(answer)
+            else:
+                future.set_result(answer)
+        await asyncio.sleep(0)  # lets those in who arrived meanwhile
