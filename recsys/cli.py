@@ -13,7 +13,7 @@ from recsys.data.sources import resolve
 from recsys.data.tasks import start_ray
 from recsys.errors import ConfigError, RegistryError
 from recsys.inference.batch import recommend
-from recsys.inference.stages import check_version
+from recsys.inference.versions import check_version
 from recsys.registry.store import REGISTRY_HELP, Store, Version, absolute, default_registry, open_store
 from recsys.s3 import SCHEME, is_s3, split
 from recsys.training.pipeline import run

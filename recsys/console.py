@@ -154,7 +154,8 @@ def _quoted(value: object) -> str:
 
 def configure_logging(as_json: bool = False, level: int = logging.INFO) -> None:
     """Send this package's log records to stderr, one a line; calling it again replaces the handler."""
-    handler = logging.StreamHandler()
+    # The process's own stderr: Ray Serve puts a logger of its own, which keeps warnings alone, in place of sys.stderr.
+    handler = logging.StreamHandler(sys.__stderr__ if as_json else None)
     handler.setFormatter(_Structured(as_json))
     logger = logging.getLogger("recsys")
     logger.handlers[:] = [handler]

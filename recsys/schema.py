@@ -26,6 +26,8 @@ VIEW, CART, PURCHASE = range(3)
 
 DAY: Final = 86_400_000
 """Milliseconds. Every time is an int64 of milliseconds since 1970, UTC."""
+LATEST: Final = 253_402_300_799_999
+"""The end of the year 9999: no time lies after it."""
 
 SOURCES: Final = ("own", "covisitation", "mf_neighbours", "recent", "popular", "category")
 """The candidate sources; a source's provenance bit is its position."""

@@ -11,6 +11,7 @@ from shops import small_bundle, without_factors
 
 from recsys.histories import Histories
 from recsys.inference.stages import Recommendations
+from recsys.inference.versions import Loaded
 from recsys.registry.bundle import Bundle
 from recsys.registry.store import Store
 from recsys.serving.api import create_api
@@ -19,7 +20,7 @@ from recsys.serving.events import SnapshotEvents
 from recsys.serving.messages import HttpError
 from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
-from recsys.serving.versions import Loaded, Versions
+from recsys.serving.versions import Versions
 
 SELDOM = 1000.0
 """Seconds between two looks at a registry that does not change."""
@@ -37,8 +38,9 @@ def cold_row(bundle: Bundle) -> int:
 
 def service_of(store: Store, engine: Engine | None = None, **settings: Any) -> Service:
     """A service that follows the registry, by default with all stages in this process."""
-    chosen = ServeSettings(**{"registry": str(store), "poll_seconds": SELDOM, "deadline_ms": 60_000} | settings)
-    versions = Versions(store, chosen.alpha)
+    own = {"registry": str(store), "poll_seconds": SELDOM, "deadline_ms": 60_000, "try_apart": False}
+    chosen = ServeSettings(**own | settings)
+    versions = Versions(store, chosen.alpha, chosen.try_apart)
     return Service(versions, engine or LocalEngine(versions), SnapshotEvents(), chosen)
 
 

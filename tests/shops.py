@@ -1,5 +1,6 @@
 """A small shop in the Retailrocket format, the same every time, and a model trained on it once."""
 
+import hashlib
 import json
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -356,6 +357,22 @@ def flip_a_byte(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
+
+
+def reseal(folder: Path) -> None:
+    """Correct a version's manifest to the files that are there now, as whoever damaged them on purpose would."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name, entry in manifest["files"].items():
+        content = (folder / name).read_bytes()
+        entry |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def halve_ranker(folder: Path) -> None:
+    """Leave a version half of its ranker and hashes that are right: LightGBM aborts the process that reads it."""
+    path = folder / "ranker.txt"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    reseal(folder)
 
 
 def train_arguments(data: Path | str, registry: Path | str, *settings: str) -> list[str]:

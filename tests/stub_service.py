@@ -198,4 +198,5 @@ HEALTH = {
         "rank": [[VERSION], [VERSION]],
     },
     "refused": None,
+    "problem": None,
 }

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -70,7 +71,10 @@ def test_logs_as_key_and_value(logger: logging.Logger, capsys: pytest.CaptureFix
     assert rest == 'level=info logger=recsys.test message="switched to v2" seconds=0.5 note=""'
 
 
-def test_logs_as_json(logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
+def test_logs_as_json_reach_the_process_own_stderr(
+    logger: logging.Logger, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", None)  # Serve puts something of its own there
     console.configure_logging(as_json=True)
     console.configure_logging(as_json=True)  # does not log twice
     logger.debug("unheard")
@@ -78,7 +82,7 @@ def test_logs_as_json(logger: logging.Logger, capsys: pytest.CaptureFixture[str]
         raise KeyError("itemid")
     except KeyError:
         logger.exception("request failed", extra={"user": 7})
-    (text,) = capsys.readouterr().err.splitlines()
+    (text,) = capfd.readouterr().err.splitlines()
     fields = json.loads(text)
     assert (fields["level"], fields["message"], fields["user"]) == ("error", "request failed", 7)
     assert "KeyError: 'itemid'" in fields["exception"]

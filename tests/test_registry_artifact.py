@@ -56,6 +56,23 @@ def test_round_trip(folder: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("value", ["NaN", "1e999", '"\\ud800"'])
+def test_a_manifest_that_cannot_be_told_over_http_is_refused(folder: Path, value: str) -> None:
+    manifest = (folder / MANIFEST).read_text(encoding="utf-8")
+    (folder / MANIFEST).write_text(manifest.replace('"ünï"', value), encoding="utf-8")
+    with pytest.raises(RegistryError, match="JSON"):
+        Artifact.open(folder)
+
+
+def test_a_file_that_cannot_be_read_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(path: Path) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("recsys.registry.artifact.sha256_of", fails)  # root may read every file
+    with pytest.raises(RegistryError, match=r"\.npy cannot be read: Permission denied"):
+        Artifact.open(folder)
+
+
 @pytest.mark.parametrize("name", ["ranker.txt", "arrays"])
 def test_links_are_refused(folder: Path, tmp_path: Path, name: str) -> None:
     elsewhere = (folder / name).rename(tmp_path / "elsewhere")

@@ -141,6 +141,20 @@ def test_a_wrong_manifest_entry_is_named(folder: Path, tmp_path: Path, entry: st
         read(edited(folder, tmp_path, **{entry: value}))
 
 
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ("live_watermark", 10**17),
+        ("date_range", {"start": 0, "end": 10**17}),
+        ("counts", {"events": {"view": -1}, "users": 1, "items": 1, "mf_users": 1, "mf_items": 1}),
+        ("headline", {"ndcg": [1]}),
+    ],
+)
+def test_an_entry_that_health_could_not_tell_is_named(folder: Path, tmp_path: Path, entry: str, value: Any) -> None:
+    with pytest.raises(RegistryError, match=entry):
+        read(edited(folder, tmp_path, **{entry: value}))
+
+
 def test_a_broken_ranker_is_a_registry_error(folder: Path, tmp_path: Path) -> None:
     edited(folder, tmp_path)
     (tmp_path / "ranker.txt").write_text("tree")
@@ -152,7 +166,7 @@ def test_a_broken_ranker_is_a_registry_error(folder: Path, tmp_path: Path) -> No
 def test_a_missing_array_is_named(folder: Path, tmp_path: Path, name: str) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     files = {path: entry for path, entry in manifest["files"].items() if path != f"arrays/{name}.npy"}
-    with pytest.raises(RegistryError, match=name.rpartition("_")[2] + "' is missing"):
+    with pytest.raises(RegistryError, match=f"array {name} is missing"):
         read(edited(folder, tmp_path, files=files))
 
 

@@ -22,6 +22,7 @@ from ray import serve
 from shops import USERS, user_id, wait_until
 
 from recsys.inference.stages import Recommender
+from recsys.inference.versions import check_version
 from recsys.registry import bundle
 from recsys.registry.store import FolderStore
 from recsys.serving.app import QUIET, build_app
@@ -106,7 +107,7 @@ def running(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
         about = opened.about.model_copy(update={"blend": opened.about.blend.model_copy(update={"alpha": alpha})})
         changed = replace(opened, version=version, about=about)
         store.publish(lambda folder, changed=changed: bundle.write(changed, folder, {}), version)
-    store.promote("first")
+    store.promote("first", check_version)
     settings = ServeSettings(
         registry=str(store.root), ingress="2", candidates="2", factors="2", rank="2", cpus=0, poll_seconds=0.1
     )
@@ -185,9 +186,9 @@ def test_promotions_and_rollbacks_under_load_fail_no_request_and_mix_no_versions
     with Load(running) as load:
         for turn in range(SWITCHES):
             if turn % 2:
-                running.store.rollback()
+                running.store.rollback(check_version)
             else:
-                running.store.promote("second")
+                running.store.promote("second", check_version)
             version = running.store.production()
             assert version is not None
             wait_until(lambda version=version: running.serves(version), seconds=5)
@@ -210,9 +211,40 @@ def test_a_broken_version_is_refused_and_the_old_one_serves_on(running: Running)
 
     with Load(running) as load:
         wait_until(refused)
-        running.store.rollback()
+        running.store.rollback(check_version)
         wait_until(lambda: running.get("/health")[1]["refused"] is None)
     assert not load.faults
+
+
+def test_a_version_that_would_end_every_replica_is_refused(running: Running) -> None:
+    opened = bundle.read(running.store.path("second"))
+    running.store.publish(lambda folder: bundle.write(replace(opened, version="deadly"), folder, {}), "deadly")
+    shops.halve_ranker(running.store.path("deadly"))
+    serving = running.store.production() or ""
+    running.store.promote("deadly")  # by its hashes alone
+
+    def refused() -> bool:
+        _, health = running.get("/health")
+        return health["model_version"] == serving and "ended a process" in str(health["refused"])
+
+    with Load(running) as load:
+        wait_until(refused)
+        before = replica_pids("Rank")
+        victim = min(before)
+        os.kill(victim, signal.SIGKILL)  # the one that comes instead finds the deadly version in production
+        wait_until(lambda: len(replica_pids("Rank") - {victim}) == 2)
+        wait_until(lambda: running.serves(serving))
+        running.store.rollback(check_version)
+        wait_until(lambda: running.get("/health")[1]["refused"] is None)
+    assert not load.faults
+    logged = [json.loads(line) for line in own_log() if '"version refused"' in line]
+    assert any(record["version"] == "deadly" and "ended a process" in record["reason"] for record in logged)
+
+
+def own_log() -> list[str]:
+    """What this package's code in Ray's processes wrote to stderr."""
+    folder = Path(ray.get_runtime_context().worker.node.get_logs_dir_path())
+    return [line for path in folder.glob("worker-*.err") for line in path.read_text().splitlines() if "recsys." in line]
 
 
 def replica_pids(deployment: str) -> set[int]:

@@ -302,6 +302,41 @@ async def test_a_broken_version_is_refused_and_the_old_one_serves_on(own: Folder
     assert (await service.health())["refused"] is None
 
 
+async def test_a_service_that_starts_while_production_is_broken_takes_the_one_before(
+    own: FolderStore, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own.promote("v2")
+    flip_a_byte(own.path("v2") / "ranker.txt")
+    service = await ready(service_of(own))
+    health = await service.health()
+    assert (health["status"], health["model_version"], health["refused"]["version"]) == ("healthy", "v1", "v2")
+    assert await service.recommend(question(bundle.snapshot.users[0])) == expected(bundle, 0, 5)
+    flip_a_byte(own.path("v2") / "ranker.txt")  # which mends it
+    monkeypatch.setattr("recsys.serving.service.RETRY_REFUSED_SECONDS", 0.0)
+    await service.refresh()
+    health = await service.health()
+    assert (health["model_version"], health["refused"]) == ("v2", None)
+
+
+async def test_a_version_asked_for_by_name_is_not_replaced_by_another(own: FolderStore) -> None:
+    own.promote("v2")
+    flip_a_byte(own.path("v2") / "ranker.txt")
+    service = await ready(service_of(own, version="v2"))
+    assert (await status_of(service.health()))[0] == 503
+
+
+async def test_health_says_that_the_version_in_production_is_not_known(own: FolderStore, bundle: Bundle) -> None:
+    service = await ready(service_of(own))
+    pointer = own.root / "production"
+    whole = pointer.read_bytes()
+    for content, problem in ((b"{", "production is broken"), (whole, None)):
+        pointer.write_bytes(content)
+        await service.look()
+        health = await service.health()
+        assert (health["status"], health["model_version"]) == ("healthy", "v1")
+        assert health["problem"] is None if problem is None else problem in health["problem"]
+
+
 async def test_a_service_whose_only_version_is_broken_says_why(own: FolderStore) -> None:
     flip_a_byte(own.path("v1") / "ranker.txt")
     service = await ready(service_of(own))

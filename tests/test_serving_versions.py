@@ -5,13 +5,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from shops import BLEND, flip_a_byte, publish, small_bundle
+from shops import flip_a_byte, halve_ranker, publish, small_bundle
 
-from recsys.errors import RegistryError
+from recsys.inference.versions import Loaded, open_version
 from recsys.registry import bundle
 from recsys.registry.store import FolderStore
 from recsys.serving import versions
-from recsys.serving.versions import Loaded, Versions, open_version
+from recsys.serving.versions import Versions
 
 pytestmark = pytest.mark.anyio
 
@@ -30,13 +30,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> FolderStore:
     return store
 
 
-def test_an_open_version_has_its_own_alpha_or_the_one_given(store: FolderStore) -> None:
-    for alpha, expected in ((None, BLEND.alpha), (0.0, 0.0), (0.9, 0.9)):
-        loaded = open_version(store, "v1", alpha)
-        assert loaded.bundle.about.blend.alpha == expected
-        assert loaded.recommender.blend.alpha == expected
-
-
 @pytest.mark.parametrize(
     ("version", "reason"),
     [
@@ -49,8 +42,6 @@ def test_an_open_version_has_its_own_alpha_or_the_one_given(store: FolderStore) 
 async def test_a_version_that_cannot_be_opened_is_refused_with_the_reason(
     store: FolderStore, version: str, reason: str
 ) -> None:
-    with pytest.raises(RegistryError, match=reason):
-        open_version(store, version, None)
     held = Versions(store)
     await held.load("v1")
     assert await held.refused("v2") is None
@@ -84,10 +75,10 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The versions that were opened, each in a thread."""
     names: list[str] = []
 
-    def open_slowly(store: FolderStore, version: str, alpha: float | None) -> Loaded:
+    def open_slowly(folder: Path, alpha: float | None) -> Loaded:
         assert threading.current_thread() is not threading.main_thread()
-        names.append(version)
-        return open_version(store, version, alpha)
+        names.append(folder.name)
+        return open_version(folder, alpha)
 
     monkeypatch.setattr(versions, "open_version", open_slowly)
     return names
@@ -110,7 +101,28 @@ def test_the_first_version_is_the_one_in_production_or_given(
     one = Versions(store)
     one.load_first(version)
     assert one.held() == held
-    assert [record.message for record in caplog.records] == ([] if held else ["no version at the start"])
+    assert [record.message for record in caplog.records] == ([] if held else ["version unfit at the start"])
+
+
+def test_a_replica_that_starts_while_production_is_unfit_takes_the_newest_fit_one_before(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    for name in ("v1", "v2", "v3", "v4"):
+        publish(store, small_bundle(), name)
+    flip_a_byte(store.path("v3") / "ranker.txt")
+    halve_ranker(store.path("v4"))  # opened here, it would end the tests
+    one = Versions(store, apart=True)
+    one.load_first(None)
+    assert one.held() == ["v2"]
+
+
+async def test_a_version_that_would_end_the_process_is_refused(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    publish(store, small_bundle(), "v1")
+    halve_ranker(store.path("v1"))
+    one = Versions(store, apart=True)
+    for refused in (one.survived, one.refused):
+        assert "ended a process by SIG" in (await refused("v1") or "")
+    assert one.held() == []
 
 
 def test_an_empty_registry_has_no_first_version(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ from xgboost.callback import TrainingCallback
 from recsys import cli
 from recsys.data.places import file_at
 from recsys.errors import ConfigError, ModelError
-from recsys.inference.stages import Recommender, read_version
+from recsys.inference.stages import Recommender
+from recsys.inference.versions import read_version
 from recsys.models import lightgbm_ranker, xgboost_ranker
 from recsys.models.ranking import Backend, Ranker, RankerConfig, RankingData, TrainingSet
 from recsys.registry.store import FolderStore

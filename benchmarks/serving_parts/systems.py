@@ -15,6 +15,7 @@ from recsys import console
 from recsys.data.tasks import start_ray
 from recsys.errors import RegistryError
 from recsys.histories import Histories
+from recsys.inference.versions import Loaded
 from recsys.registry.store import open_store
 from recsys.retrieval.generator import Candidates
 from recsys.serving.answers import Answer, Question
@@ -26,7 +27,7 @@ from recsys.serving.events import SnapshotEvents
 from recsys.serving.messages import HttpError
 from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
-from recsys.serving.versions import Loaded, Versions
+from recsys.serving.versions import Versions
 from serving_parts.timings import TIMED_STAGES, TimedIngress
 
 UP: Final = "up"

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from recsys import console
 from recsys.histories import Histories
 from recsys.inference.stages import Recommendations
+from recsys.inference.versions import Loaded
 from recsys.registry.store import open_store
 from recsys.serving.answers import Answer, Question
 from recsys.serving.api import create_api
@@ -20,7 +21,7 @@ from recsys.serving.deployments import CandidateReplica, FactorReplica, GraphEng
 from recsys.serving.events import SnapshotEvents
 from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
-from recsys.serving.versions import Loaded, Versions
+from recsys.serving.versions import Versions
 
 Means = dict[str, float]
 """Means by name. Times are in ms, over requests: what a batch of n took counts n times, since n waited for it."""

@@ -5,7 +5,6 @@ The same classes run in batch recommendation, in evaluation and in the service, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from pydantic import ValidationError
@@ -21,7 +20,6 @@ from recsys.models.hybrid import Blend
 from recsys.models.ranking import Ranker
 from recsys.models.snapshot import HistoryConfig
 from recsys.models.tables import Tables
-from recsys.registry import bundle
 from recsys.registry.bundle import Bundle
 from recsys.retrieval.generator import CandidateConfig, Candidates, generate
 from recsys.schema import SOURCES, UNKNOWN, Config
@@ -148,19 +146,6 @@ class Recommender:
         candidates = self.candidates(of)
         mf_raw, warm = self.factors(of.histories, candidates.users, candidates.items)
         return select(candidates, self.rank(of, candidates), mf_raw, warm, self.blend, n)
-
-
-def read_version(directory: Path) -> Bundle:
-    """The version in a registry's folder, hashes checked; raises RegistryError, also where it is another one."""
-    opened = bundle.read(directory)
-    if opened.version != directory.name:
-        raise RegistryError(f"{directory}: its manifest is of version {opened.version!r}, expected the folder's name")
-    return opened
-
-
-def check_version(directory: Path) -> None:
-    """The check of promotions: raises RecsysError unless recommendations can be made from the version in a folder."""
-    Recommender.of(read_version(directory))
 
 
 def select(

@@ -100,7 +100,7 @@ def write(
     sync(*files, directory / "arrays", directory / "tables")
     created = datetime.now(UTC).isoformat(timespec="milliseconds")
     content = {"format": FORMAT, "created": created, **manifest, "files": entries}
-    (directory / MANIFEST).write_text(_dump(content), encoding="utf-8")
+    (directory / MANIFEST).write_bytes(_dump(content))
     sync(directory / MANIFEST, directory)
 
 
@@ -125,9 +125,9 @@ def _check_content(
     _dump(manifest)
 
 
-def _dump(content: Mapping[str, Any]) -> str:
+def _dump(content: Mapping[str, Any]) -> bytes:
     try:
-        return json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+        return f"{json.dumps(content, ensure_ascii=False, allow_nan=False, indent=1)}\n".encode()
     except (TypeError, ValueError) as error:
         raise RegistryError(f"the manifest is not plain JSON: {error}") from error
 
@@ -139,8 +139,12 @@ def sha256_of(path: Path) -> str:
 
 
 def _digests(paths: Sequence[Path]) -> list[str]:
+    """Raises RegistryError where a file cannot be read."""
     with ThreadPoolExecutor(2) as pool:  # hashlib releases the GIL
-        return list(pool.map(sha256_of, paths))
+        try:
+            return list(pool.map(sha256_of, paths))
+        except OSError as error:
+            raise RegistryError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +235,7 @@ def parse_manifest(text: bytes, place: str) -> tuple[dict[str, Any], dict[str, F
     """As `read_manifest`, of a manifest's text; place: where it lies, for the error."""
     try:
         content = json.loads(text)
+        _dump(content)  # Python's reader takes NaN, and texts that cannot be written again
         return content, _Manifest.model_validate(content).files
     except ValidationError as error:
         first = error.errors()[0]

@@ -3,15 +3,16 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 import pyarrow as pa
-from pydantic import ValidationError
+import pyarrow.compute as pc
+from pydantic import Field, ValidationError
 
 from recsys.errors import RegistryError
 from recsys.features.definitions import NAMES
-from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS, Statistics, levels_of
+from recsys.features.statistics import Statistics, levels_of
 from recsys.ids import Ids
 from recsys.models.backends import ranker_from_text
 from recsys.models.factors import ItemFactors
@@ -21,33 +22,37 @@ from recsys.models.snapshot import Snapshot
 from recsys.models.tables import Tables
 from recsys.registry import artifact
 from recsys.registry.artifact import Artifact
+from recsys.registry.shapes import check_arrays
 from recsys.retrieval.generator import RetrievalTables
 from recsys.retrieval.neighbours import Neighbours
 from recsys.retrieval.popularity import PopularityLists
-from recsys.schema import Config
+from recsys.schema import LATEST, Config
 
 RANKER: Final = "ranker.txt"
 METRICS: Final = "metrics.json"
 CONFIG: Final = "config.json"
 
 
+Count = Annotated[int, Field(ge=0)]
+
+
 class Counts(Config):
     """Sizes of the data and of the models."""
 
-    events: dict[str, int]
-    users: int
-    items: int
-    mf_users: int
+    events: dict[str, Count]
+    users: Count
+    items: Count
+    mf_users: Count
     """Users with an event on an item that has a factor."""
-    mf_items: int
+    mf_items: Count
     """Items that have a factor."""
 
 
 class DateRange(Config):
     """First and last event, ms since 1970 UTC."""
 
-    start: int
-    end: int
+    start: int = Field(ge=0, le=LATEST)
+    end: int = Field(ge=0, le=LATEST)
 
 
 class About(Config):
@@ -63,7 +68,7 @@ class About(Config):
     backend: Backend
     blend: Blend
     exclude_purchased: bool
-    live_watermark: int
+    live_watermark: int = Field(ge=0, le=LATEST)
     """ms; events after it are not in the snapshot."""
     inference: dict[str, Any]
     """Settings of the stages, as `InferenceConfig` writes them."""
@@ -106,7 +111,10 @@ def write(bundle: Bundle, directory: Path, texts: Mapping[str, str | bytes]) -> 
 
 
 def read(directory: Path, verify: bool = True) -> Bundle:
-    """Open a version; with `verify` every file's hash is checked. Raises RegistryError."""
+    """Open a version; with `verify` every file's hash is checked, and in any case that its parts fit each other.
+
+    Raises RegistryError.
+    """
     opened = Artifact.open(directory, verify=verify)
     try:
         about = About.model_validate({name: opened.manifest.get(name) for name in About.model_fields})
@@ -116,22 +124,26 @@ def read(directory: Path, verify: bool = True) -> Bundle:
     if about.features != NAMES:
         odd = sorted(set(about.features) ^ set(NAMES))
         raise RegistryError(f"{directory}: made for other features than this code builds: {odd[:5] or 'other order'}")
-    arrays = {name: opened.array(name) for name in _array_names(opened)}
     items, users, categories = (_ids(opened, name) for name in ("items", "users", "categories"))
+    arrays = {name: opened.array(name) for name in _array_names(opened)}
     try:
-        return Bundle(
-            str(opened.manifest["version"]),
-            about,
-            items,
-            categories,
-            arrays["parents"],
-            arrays["ancestors"],
-            _tables(about, arrays),
-            ranker_from_text(opened.text(RANKER), about.backend),
-            Snapshot.from_arrays(users, arrays),
-        )
-    except KeyError as error:
-        raise RegistryError(f"{directory}: {error} is missing; made by other code than this?") from error
+        check_arrays(arrays, {"items": len(items), "users": len(users), "categories": len(categories)})
+    except RegistryError as error:
+        raise RegistryError(f"{directory}: {error}") from error
+    ranker = ranker_from_text(opened.text(RANKER), about.backend)
+    if tuple(ranker.feature_names) != about.features:
+        raise RegistryError(f"{directory}: {RANKER} was trained on other features than the manifest lists")
+    return Bundle(
+        str(opened.manifest["version"]),
+        about,
+        items,
+        categories,
+        arrays["parents"],
+        arrays["ancestors"],
+        _tables(about, arrays),
+        ranker,
+        Snapshot.from_arrays(users, arrays),
+    )
 
 
 def _array_names(opened: Artifact) -> list[str]:
@@ -139,8 +151,15 @@ def _array_names(opened: Artifact) -> list[str]:
 
 
 def _ids(opened: Artifact, name: str) -> Ids:
-    column = opened.table(name)["id"]
-    return Ids(column.chunk(0) if column.num_chunks else pa.array([], column.type))
+    """Raises RegistryError where they are none, since codes are found by binary search."""
+    table = opened.table(name)
+    if table.schema.names != ["id"] or table.schema.types[0] not in (pa.int64(), pa.string()):
+        raise RegistryError(f"{opened.directory}: table {name} has {table.schema}, expected ids: int64 or string")
+    column = table["id"]
+    values = column.chunk(0) if column.num_chunks else pa.array([], column.type)
+    if values.null_count or pc.all(pc.less(values[:-1], values[1:])).as_py() is False:
+        raise RegistryError(f"{opened.directory}: table {name} does not ascend from id to id")
+    return Ids(values)
 
 
 def _arrays(bundle: Bundle) -> dict[str, np.ndarray]:
@@ -170,10 +189,9 @@ def _narrowed(name: str, array: np.ndarray) -> np.ndarray:
 
 def _tables(about: About, arrays: Mapping[str, np.ndarray]) -> Tables:
     category = arrays["category"]
-    items = arrays["item_statistics"].reshape(-1, len(ITEM_COLUMNS))
     statistics = Statistics(
-        items,
-        arrays["category_statistics"].reshape(-1, len(CATEGORY_COLUMNS)),
+        arrays["item_statistics"],
+        arrays["category_statistics"],
         category,
         levels_of(category, arrays["ancestors"]),
         arrays["available"],

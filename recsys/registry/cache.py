@@ -34,6 +34,11 @@ Fetch = Callable[[str, Path, str], None]
 """Writes the file of a name to a path and checks its sha256; raises RegistryError."""
 
 
+def cache_root() -> Path:
+    """Where this machine keeps what it can make or fetch again: the folder RECSYS_CACHE, by default ~/.cache/recsys."""
+    return Path(os.environ.get("RECSYS_CACHE") or os.path.expanduser("~/.cache/recsys")).absolute()
+
+
 class Cache:
     """A bounded folder of versions; those asked for least recently go first.
 
@@ -48,8 +53,7 @@ class Cache:
 
     @classmethod
     def from_environment(cls) -> "Cache":
-        """In the folder RECSYS_CACHE, by default ~/.cache/recsys; raises RegistryError for a bad RECSYS_CACHE_GB."""
-        root = os.environ.get("RECSYS_CACHE") or os.path.expanduser("~/.cache/recsys")
+        """In `cache_root`; raises RegistryError for a bad RECSYS_CACHE_GB."""
         text = os.environ.get("RECSYS_CACHE_GB") or str(BOUND)
         try:
             bound = float(text)
@@ -57,7 +61,7 @@ class Cache:
             bound = 0.0
         if not bound > 0:
             raise RegistryError(f"RECSYS_CACHE_GB is {text!r}; expected a number of gigabytes above 0")
-        return cls(Path(root).absolute(), bound)
+        return cls(cache_root(), bound)
 
     def held(self, registry: str, version: str) -> Path | None:
         """The folder of a version if it is there, every hash checked; registry: a name for the registry."""

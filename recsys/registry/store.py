@@ -2,7 +2,7 @@
 
 ROOT/versions/VERSION/    published artifacts, never changed afterwards
 ROOT/staging/…/VERSION/   a version while its publisher fills it
-ROOT/production           {"version": …, "history": [versions promoted before it, oldest first]}
+ROOT/production           {"version": …, "history": [versions promoted before it, oldest first], "checked": …}
 ROOT/lock                 held while the pointer changes
 """
 
@@ -130,8 +130,11 @@ class FolderStore(PointedStore):
         """See Store. A caller that honours MODEL_VERSION passes it here as `version`."""
         version = self._wanted(version)
         folder = self._versions / version
-        if not folder.is_dir():
-            raise self._unknown(version)
+        try:
+            if not folder.is_dir():
+                raise self._unknown(version)
+        except OSError as error:
+            raise RegistryError(f"{folder} cannot be read: {error.strerror}") from error
         return folder
 
     def _names(self) -> list[str]:

@@ -35,8 +35,44 @@ class Version:
     summary: Mapping[str, Any]
 
 
-Check = Callable[[Path], object]
-"""Raises RecsysError where the version in a folder cannot be used."""
+Check = Callable[[Path], str | None]
+"""Raises RecsysError where the version in a folder cannot be used. A text that it gives is kept beside the version's
+name, for those who come later and would else check the same."""
+
+
+class Pointer(Config):
+    """The version in production.
+
+    history: those promoted before it, oldest first
+    checked: what the check of its promotion vouched for, see Check
+    """
+
+    version: str
+    history: tuple[str, ...] = ()
+    checked: str | None = None
+
+    @property
+    def promoted(self) -> tuple[str, ...]:
+        """The version in production and those before it, the newest first."""
+        return (self.version, *reversed(self.history))
+
+    @classmethod
+    def parse(cls, content: bytes, place: str) -> "Pointer":
+        """Raises RegistryError where it is none; place: where it lies, for the error."""
+        try:
+            return cls.model_validate_json(content)
+        except ValidationError as error:
+            raise RegistryError(
+                f"{place} is broken, expected JSON with a version: {error.errors()[0]['msg']}"
+            ) from error
+
+    def dump(self) -> bytes:
+        return f"{self.model_dump_json()}\n".encode()
+
+
+def check_hashes(directory: Path) -> None:
+    """The least check: raises RegistryError unless the files in a version's folder are whole."""
+    Artifact.open(directory)
 
 
 class Store(Protocol):
@@ -48,14 +84,17 @@ class Store(Protocol):
     def prepare(self) -> None:
         """Make the registry where there is none yet, and find out whether it can be written to."""
 
-    def promote(self, version: str, check: Check = Artifact.open) -> None:
+    def promote(self, version: str, check: Check = check_hashes) -> None:
         """Put a version into production, once `check` finds its folder in order; by default its files' hashes."""
 
-    def rollback(self, check: Check = Artifact.open) -> str:
+    def rollback(self, check: Check = check_hashes) -> str:
         """Put back the version that was in production before, checked as in `promote`; the one now in production."""
 
     def production(self) -> str | None:
         """The version in production, if any."""
+
+    def pointer(self) -> Pointer | None:
+        """The version in production and those before it, None where nothing was promoted yet."""
 
     def versions(self) -> list[Version]:
         """All published versions, oldest first."""
@@ -80,26 +119,6 @@ def checked_name(version: str) -> str:
             f"bad version {version!r}: expected at most 100 of letters, digits, '.', '_', '-', not '.' first"
         )
     return version
-
-
-class Pointer(Config):
-    """The version in production, and those promoted before it, oldest first."""
-
-    version: str
-    history: tuple[str, ...] = ()
-
-    @classmethod
-    def parse(cls, content: bytes, place: str) -> "Pointer":
-        """Raises RegistryError where it is none; place: where it lies, for the error."""
-        try:
-            return cls.model_validate_json(content)
-        except ValidationError as error:
-            raise RegistryError(
-                f"{place} is broken, expected JSON with a version: {error.errors()[0]['msg']}"
-            ) from error
-
-    def dump(self) -> bytes:
-        return f"{self.model_dump_json()}\n".encode()
 
 
 Step = Callable[[Pointer | None], Pointer]
@@ -133,20 +152,19 @@ class PointedStore(ABC):
     def path(self, version: str | None = None) -> Path:
         """See Store."""
 
-    def promote(self, version: str, check: Check = Artifact.open) -> None:
+    def promote(self, version: str, check: Check = check_hashes) -> None:
         """See Store."""
-        check(self.path(version))
+        checked = check(self.path(version))
 
         def step(pointer: Pointer | None) -> Pointer:
-            if pointer is None:
-                return Pointer(version=version)
-            if pointer.version == version:
-                return pointer
-            return Pointer(version=version, history=(*pointer.history, pointer.version))
+            history = () if pointer is None else pointer.history
+            if pointer is not None and pointer.version != version:
+                history = (*history, pointer.version)
+            return Pointer(version=version, history=history, checked=checked)
 
         self._change(step)
 
-    def rollback(self, check: Check = Artifact.open) -> str:
+    def rollback(self, check: Check = check_hashes) -> str:
         """See Store."""
 
         def step(pointer: Pointer | None) -> Pointer:
@@ -156,8 +174,7 @@ class PointedStore(ABC):
                     f"{pointer.version if pointer else 'now'}; {self._listing()}"
                 )
             *history, version = pointer.history
-            check(self.path(version))
-            return Pointer(version=version, history=tuple(history))
+            return Pointer(version=version, history=tuple(history), checked=check(self.path(version)))
 
         return self._change(step).version
 
@@ -165,6 +182,10 @@ class PointedStore(ABC):
         """See Store."""
         pointer = self._read()
         return pointer.version if pointer else None
+
+    def pointer(self) -> Pointer | None:
+        """See Store."""
+        return self._read()
 
     def versions(self) -> list[Version]:
         """See Store."""

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import pathlib
+import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -11,7 +12,8 @@ from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, Response
+from fastapi.responses import Response
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -69,6 +71,9 @@ def create_api(service: Service, log_every: int) -> FastAPI:
     api.add_exception_handler(HTTPException, _refused)
     api.add_exception_handler(Exception, _fault)
     _add_routes(api, service)
+    for route in api.routes:
+        if isinstance(route, APIRoute):  # an id may hold line breaks, and "3\n" is not "3"
+            route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z", re.DOTALL)
     _document(api)
     return api
 
@@ -78,9 +83,11 @@ def _add_routes(api: FastAPI, service: Service) -> None:
         responses: dict[int | str, dict[str, Any]] = {status: PROBLEMS[status] for status in (*problems, 500)}
         return api.get(path, responses=responses | {200: {"model": model}}, response_model=None)
 
+    content = PAGE.read_bytes()
+
     @api.get("/", include_in_schema=False)
-    async def page() -> FileResponse:
-        return FileResponse(PAGE, media_type="text/html", headers={"Cache-Control": "no-cache"})
+    async def page() -> Response:
+        return Response(content, media_type="text/html", headers={"Cache-Control": "no-cache"})
 
     @get("/health", messages.Health, (503,))
     async def health() -> Response:

@@ -16,6 +16,7 @@ from ray.serve.handle import DeploymentHandle
 from recsys import console
 from recsys.histories import Histories
 from recsys.inference.stages import Recommendations, Recommender, select
+from recsys.inference.versions import Loaded
 from recsys.registry.store import open_store
 from recsys.retrieval.generator import Candidates
 from recsys.serving.api import create_api
@@ -23,7 +24,7 @@ from recsys.serving.engine import Engine, Held, LocalEngine, Unavailable
 from recsys.serving.events import SnapshotEvents
 from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
-from recsys.serving.versions import Loaded, Versions
+from recsys.serving.versions import Versions
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ class StageReplica:
 
     def __init__(self, settings: ServeSettings) -> None:
         console.configure_logging(as_json=True)
-        self._versions = Versions(open_store(settings.registry), settings.alpha)
+        self._versions = Versions(open_store(settings.registry), settings.alpha, settings.try_apart)
         self._versions.load_first(settings.version)
         self._computing = 0.0
         self._since = time.perf_counter()
@@ -189,7 +190,7 @@ class Ingress:
     def __init__(self, settings: ServeSettings, *stages: DeploymentHandle[Any]) -> None:
         """stages: handles of candidates, factors and rank; none where everything runs in this replica"""
         console.configure_logging(as_json=True)
-        versions = Versions(open_store(settings.registry), settings.alpha)
+        versions = Versions(open_store(settings.registry), settings.alpha, settings.try_apart)
         engine: Engine = GraphEngine(*stages) if stages else LocalEngine(versions)
         self._settings = settings
         self._service = Service(versions, engine, SnapshotEvents(), settings)

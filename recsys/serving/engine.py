@@ -6,7 +6,8 @@ from typing import Protocol
 from recsys.errors import RecsysError
 from recsys.histories import Histories
 from recsys.inference.stages import Recommendations
-from recsys.serving.versions import Loaded, Versions
+from recsys.inference.versions import Loaded
+from recsys.serving.versions import Versions
 
 Held = Mapping[str, Sequence[Sequence[str]]]
 """For each stage the versions that each of its replicas holds."""

@@ -132,9 +132,11 @@ class Health(Message):
     stats: DataStats
     model: ModelStats
     stages: dict[str, list[list[str]]] = Field(examples=[{"ingress": [["v1", "v2"]], "rank": [["v1", "v2"]]}])
-    """For each stage the versions that each of its replicas holds."""
+    """For each stage the versions that each of its replicas holds; of the ingress only the replica that answers."""
     refused: Refused | None
     """A version that is in production but cannot be served, and why."""
+    problem: str | None = Field(examples=[None])
+    """Why it is not known now which version is in production, or whether the stages hold it."""
 
 
 def spoken_time(time: int) -> str:

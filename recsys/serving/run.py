@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="serve_app.py", description="Serve recommendations over HTTP.")
     parser.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
     parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--port", type=_port, default=8000)
     parser.add_argument(
         "--set",
         dest="settings",
@@ -44,6 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     console.configure_logging()
     return console.guarded(command)
+
+
+def _port(text: str) -> int:
+    port = int(text)
+    if not 1 <= port <= 65535:
+        raise argparse.ArgumentTypeError(f"{text} is no port, expected 1 to 65535")
+    return port
 
 
 def in_fast_environment() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from recsys import __version__
 from recsys.errors import RegistryError
+from recsys.inference.versions import Loaded
 from recsys.registry.bundle import Bundle
 from recsys.schema import EVENT, EVENT_TYPES, ITEM, PURCHASE, TIME
 from recsys.serving.answers import Answer, Question, answers_to, category_of, find_user, user_type
@@ -16,7 +17,7 @@ from recsys.serving.engine import Engine, Held, Unavailable
 from recsys.serving.events import EventSource
 from recsys.serving.messages import HttpError, spoken_time
 from recsys.serving.settings import ServeSettings
-from recsys.serving.versions import Loaded, Versions
+from recsys.serving.versions import Versions
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class Service:
         self._previous: Loaded | None = None
         self._refused: tuple[str, str] | None = None
         self._refused_at = 0.0
+        self._problem: str | None = None
         self._refreshing = asyncio.Lock()
         self._coalescer: Coalescer[Question, Answer] = Coalescer(
             self._answer_all,
@@ -55,42 +57,61 @@ class Service:
     async def look(self) -> None:
         """Refresh once; what fails is logged and what is served stays: nothing may end the following of versions."""
         [failure] = await asyncio.gather(self.refresh(), return_exceptions=True)
+        self._problem = None if failure is None else f"{type(failure).__name__}: {failure}"
         if failure is not None:
             expected = isinstance(failure, RegistryError | Unavailable)
-            extra = {"reason": f"{type(failure).__name__}: {failure}"}
             logger.warning(
-                "the version in production cannot be followed now", extra=extra, exc_info=None if expected else failure
+                "the version in production cannot be followed now",
+                extra={"reason": self._problem},
+                exc_info=None if expected else failure,
             )
 
     async def refresh(self) -> None:
         """Load the version wanted in every replica and then switch; a version that fails anywhere is refused.
 
-        The stages come first, so that this replica never gives up the version it serves for one that they refuse.
+        Where nothing is in service yet, the newest of those in production before it serves meanwhile.
         Raises RegistryError or Unavailable where the registry or a stage cannot be reached.
         """
         async with self._refreshing:
-            wanted = self._settings.version or await asyncio.to_thread(self._versions.store.production)
-            if wanted is None or (self._current and self._current.bundle.version == wanted):
+            names = await asyncio.to_thread(self._versions.wanted, self._settings.version)
+            if not names or (self._current and self._current.bundle.version == names[0]):
                 self._refused = None
                 return
+            wanted, *before = names
             if (
                 self._refused
                 and self._refused[0] == wanted
                 and time.monotonic() < self._refused_at + RETRY_REFUSED_SECONDS
             ):
                 return
-            reason = await self._engine.prepare(wanted) or await self._versions.refused(wanted)
-            if reason is not None:
-                self._refused, self._refused_at = (wanted, reason), time.monotonic()
-                logger.error("version refused", extra={"version": wanted, "reason": reason})
-                return
-            self._previous, self._current, self._refused = self._current, self._versions.get(wanted), None
-            logger.info("version in service", extra={"version": wanted})
+            reason = await self._switch(wanted)
+            self._refused, self._refused_at = None if reason is None else (wanted, reason), time.monotonic()
+            for version in before:
+                if self._current is not None:
+                    return
+                await self._switch(version)
+
+    async def _switch(self, version: str) -> str | None:
+        """Put a version into service, or say why that cannot be.
+
+        The stages come first, so that this replica never gives up the version it serves for one that they refuse.
+        """
+        reason = (
+            await self._versions.survived(version)
+            or await self._engine.prepare(version)
+            or await self._versions.refused(version)
+        )
+        if reason is not None:
+            logger.error("version refused", extra={"version": version, "reason": reason})
+            return reason
+        self._previous, self._current = self._current, self._versions.get(version)
+        logger.info("version in service", extra={"version": version})
+        return None
 
     def _ready(self) -> Loaded:
         if self._current is None:
-            why = f": version {self._refused[0]} was refused: {self._refused[1]}" if self._refused else ""
-            raise HttpError(503, f"the service is not ready, no version is loaded{why}")
+            why = f"version {self._refused[0]} was refused: {self._refused[1]}" if self._refused else self._problem
+            raise HttpError(503, f"the service is not ready, no version is loaded{f': {why}' if why else ''}")
         return self._current
 
     # Recommendations
@@ -243,4 +264,5 @@ class Service:
             },
             "stages": held,
             "refused": refused,
+            "problem": self._problem,
         }

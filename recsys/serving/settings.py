@@ -14,6 +14,8 @@ FAST: Final = {
     # Every route is a GET that changes nothing, so a request whose replica died is safe to send to another.
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
     "RAY_SERVE_HAPROXY_RETRIES": "3",
+    # A replica that is stopped finishes its requests for so long; Serve's 30 seconds outlast any deadline of ours.
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
 }
 """What every node has to have in its environment before Ray starts there."""
 
@@ -65,6 +67,8 @@ class ServeSettings(Config):
     """What a batch waits for company before it leaves while another one is under way."""
     poll_seconds: float = Field(1.0, gt=0, allow_inf_nan=False)
     """Between two looks at the registry for another version in production."""
+    try_apart: bool = True
+    """Open a version in a process of its own first: a library that is given a bad file may end the process."""
     log_every: int = Field(100, ge=1)
     """One of so many requests goes to the access log; failures always do."""
 

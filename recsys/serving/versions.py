@@ -2,59 +2,28 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from typing import Final
 
-import numpy as np
-
-from recsys.errors import RecsysError, RegistryError
-from recsys.inference.stages import Recommender, read_version
-from recsys.registry.bundle import Bundle
+from recsys.errors import RegistryError
+from recsys.inference.versions import Loaded, open_version, try_version
 from recsys.registry.store import Store
-from recsys.schema import UNKNOWN
 
 logger = logging.getLogger(__name__)
 
-KEPT = 2
+KEPT: Final = 2
 """Versions that a replica holds: the one in production and the one before it."""
-
-UNFIT = (RecsysError, ValueError, LookupError, TypeError, ArithmeticError)
-"""What code says of content that it cannot work with."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A version that is ready to answer."""
-
-    bundle: Bundle
-    recommender: Recommender
-
-
-def open_version(store: Store, version: str, alpha: float | None) -> Loaded:
-    """Open a version, check its hashes and answer once, so that the first request finds everything warm.
-
-    alpha: instead of the version's own. Raises RegistryError where the version is missing, broken or does not answer.
-    """
-    try:
-        opened = read_version(store.path(version))
-        if alpha is not None:
-            blend = opened.about.blend.model_copy(update={"alpha": alpha})
-            opened = replace(opened, about=opened.about.model_copy(update={"blend": blend}))
-        loaded = Loaded(opened, Recommender.of(opened))
-        somebody_and_nobody = opened.snapshot.take(np.array([0, UNKNOWN]))
-        loaded.recommender(somebody_and_nobody, opened.about.live_watermark, 1)
-    except RegistryError:
-        raise
-    except UNFIT as error:  # the hashes are right, but files may hold anything
-        raise RegistryError(f"version {version} does not answer: {type(error).__name__}: {error}") from error
-    return loaded
+TRIES: Final = 5
+"""Versions looked at, back from the one in production, where nothing is in service yet."""
 
 
 class Versions:
     """The versions that a replica was asked for last, at most KEPT of them."""
 
-    def __init__(self, store: Store, alpha: float | None = None) -> None:
+    def __init__(self, store: Store, alpha: float | None = None, apart: bool = False) -> None:
+        """alpha: see `open_version`; apart: whether a version is tried in a process of its own first"""
         self.store = store
-        self._alpha = alpha
+        self._alpha, self._apart = alpha, apart
         self._held: dict[str, Loaded] = {}
         self._loading = asyncio.Lock()
 
@@ -70,13 +39,39 @@ class Versions:
         return list(self._held)
 
     def load_first(self, version: str | None) -> None:
-        """Load what is likely to be asked for, by default the version in production; a failure is logged."""
+        """Load what is likely to be asked for: the version given, else the one in production or, where that is
+        unfit, the newest before it that is not. Failures are logged.
+        """
         try:
-            version = version or self.store.production()
-            if version is not None:
-                self._held[version] = open_version(self.store, version, self._alpha)
+            names = self.wanted(version)
         except RegistryError as error:
             logger.error("no version at the start", extra={"reason": str(error)})
+            return
+        for name in names:
+            try:
+                self._held[name] = self._open(name)
+                return
+            except RegistryError as error:
+                logger.error("version unfit at the start", extra={"version": name, "reason": str(error)})
+
+    def wanted(self, version: str | None) -> Sequence[str]:
+        """The version given, else the one in production and then those that may stand in for it; reads the registry."""
+        if version is not None:
+            return [version]
+        pointer = self.store.pointer()
+        return pointer.promoted[:TRIES] if pointer else []
+
+    def _open(self, version: str) -> Loaded:
+        """Raises RegistryError."""
+        self._try(version)
+        return open_version(self.store.path(version), self._alpha)
+
+    def _try(self, version: str) -> None:
+        """Raises RegistryError where the version is not there, or ends processes that open it."""
+        directory = self.store.path(version)
+        if self._apart:
+            pointer = self.store.pointer()
+            try_version(directory, pointer.checked if pointer and pointer.version == version else None)
 
     async def load(self, version: str) -> Loaded:
         """The version, opened in a thread if it is not held; the oldest one goes once its requests have ended.
@@ -86,12 +81,20 @@ class Versions:
         async with self._loading:
             loaded = self._held.pop(version, None)
             if loaded is None:
-                loaded = await asyncio.to_thread(open_version, self.store, version, self._alpha)
+                loaded = await asyncio.to_thread(self._open, version)
                 logger.info("version loaded", extra={"version": version})
             self._held[version] = loaded
             for old in self.held()[:-KEPT]:
                 del self._held[old]
         return loaded
+
+    async def survived(self, version: str) -> str | None:
+        """Try a version without holding it: why it is not fit to be opened by a replica, or None."""
+        try:
+            await asyncio.to_thread(self._try, version)
+        except RegistryError as error:
+            return str(error)
+        return None
 
     async def refused(self, version: str) -> str | None:
         """Load a version: why it cannot be, or None."""

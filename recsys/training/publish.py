@@ -13,7 +13,7 @@ from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
 from recsys.data.tasks import run_tasks
 from recsys.features.definitions import NAMES
-from recsys.inference.stages import check_version
+from recsys.inference.versions import check_version
 from recsys.models.hybrid import Blend
 from recsys.models.ranking import Ranker
 from recsys.models.snapshot import HistoryConfig, Snapshot, SnapshotPart, assemble, snapshot_part
