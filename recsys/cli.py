@@ -13,7 +13,7 @@ from recsys.data.sources import resolve
 from recsys.data.tasks import start_ray
 from recsys.errors import ConfigError, RegistryError
 from recsys.inference.batch import recommend
-from recsys.inference.versions import check_version
+from recsys.inference.versions import check_apart
 from recsys.registry.store import REGISTRY_HELP, Store, Version, absolute, default_registry, open_store
 from recsys.s3 import SCHEME, is_s3, split
 from recsys.training.pipeline import run
@@ -130,9 +130,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _models(store: Store, options: argparse.Namespace) -> None:
     if options.action == "promote":
-        store.promote(options.version, check_version)
+        store.promote(options.version, check_apart)
     elif options.action == "rollback":
-        console.line(f"rolled back to {store.rollback(check_version)}")
+        console.line(f"rolled back to {store.rollback(check_apart)}")
     current = store.production()
     rows = [
         ["*" if version.name == current else "", version.name, version.created, _headline(version)]

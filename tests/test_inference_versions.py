@@ -1,14 +1,18 @@
 """Versions are opened with care: what is wrong with one is an error, and never the end of the process."""
 
+import re
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
-from shops import BLEND, halve_ranker, publish, small_bundle
+from shops import BLEND, halve_ranker, publish, reseal, small_bundle
 
 from recsys.errors import RegistryError
 from recsys.inference import versions
-from recsys.inference.versions import check_version, open_version, try_version
+from recsys.inference.versions import check_apart, check_version, open_version, try_version
 from recsys.registry.store import FolderStore
 
 
@@ -28,7 +32,42 @@ def test_an_open_version_has_its_own_alpha_or_the_one_given(store: FolderStore) 
         assert loaded.recommender.blend.alpha == expected
 
 
-@pytest.mark.parametrize("fault", [IndexError("row 7"), MemoryError(), PermissionError(13, "denied"), KeyError("x")])
+def empty(folder: Path) -> None:
+    (folder / "arrays" / "available.npy").write_bytes(b"")
+
+
+def zipped(folder: Path) -> None:
+    (folder / "arrays" / "available.npy").write_bytes(b"PK\x03\x04" + b"\0" * 100)
+
+
+def open_header(folder: Path) -> None:
+    path = folder / "arrays" / "available.npy"
+    path.write_bytes(path.read_bytes().replace(b"}", b" ", 1))
+
+
+def leaves_without_value(folder: Path) -> None:
+    path = folder / "ranker.txt"
+    text = re.sub(r"(?<=leaf_value=).*", lambda values: re.sub(r"\S+", "nan", values[0]), path.read_text())
+    path.write_text(re.sub(r"tree_sizes=.*\n", "", text))  # which would not be true any more
+
+
+def bytes_that_are_no_text(folder: Path) -> None:
+    path = folder / "tables" / "items.arrow"
+    buffers = [None, pa.py_buffer(np.array([0, 2], np.int32)), pa.py_buffer(b"\xff\xfe")]
+    ids = pa.Array.from_buffers(pa.string(), 1, buffers)
+    with pa.ipc.new_file(path, pa.schema({"id": pa.string()})) as writer:
+        writer.write_table(pa.table({"id": ids}))
+
+
+@pytest.mark.parametrize("damage", [empty, zipped, open_header, leaves_without_value, bytes_that_are_no_text])
+def test_whatever_files_hold_is_an_error_of_the_registry(store: FolderStore, damage: Callable[[Path], None]) -> None:
+    damage(store.path("v1"))
+    reseal(store.path("v1"))
+    with pytest.raises(RegistryError):
+        check_version(store.path("v1"))
+
+
+@pytest.mark.parametrize("fault", [MemoryError(), PermissionError(13, "denied"), RecursionError(), AttributeError("x")])
 def test_whatever_opening_raises_is_an_error_of_the_registry(
     store: FolderStore, monkeypatch: pytest.MonkeyPatch, fault: Exception
 ) -> None:
@@ -40,32 +79,63 @@ def test_whatever_opening_raises_is_an_error_of_the_registry(
         check_version(store.path("v1"))
 
 
-def test_a_version_is_tried_once(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    run, runs = subprocess.run, []
+@pytest.fixture
+def children(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Grows by one with each process that a version is tried in."""
+    run, started = subprocess.run, []
 
     def counted(*arguments: object, **options: object) -> object:
-        runs.append(arguments)
+        started.append(arguments)
         return run(*arguments, **options)  # type: ignore[call-overload]
 
     monkeypatch.setattr(versions.subprocess, "run", counted)
-    try_version(store.path("v1"), check_version(store.path("v1")))  # checked when it was promoted
-    assert not runs
+    return started
+
+
+def test_a_version_is_tried_once_unless_its_promotion_did(store: FolderStore, children: list[object]) -> None:
+    try_version(store.path("v1"), check_version(store.path("v1")))
+    assert not children
     for _ in range(2):
         try_version(store.path("v1"), "checked by other libraries")
-    assert len(runs) == 1
-    store.path("v1").joinpath("manifest.json").write_text("{}")  # others say what is wrong with it
-    try_version(store.path("v1"))
-    assert len(runs) == 2
+    assert len(children) == 1
 
 
-def test_a_version_that_ends_the_process_is_an_error_each_time(store: FolderStore) -> None:
+def test_a_version_that_ends_the_process_is_an_error_for_all_and_tried_again_later(
+    store: FolderStore, children: list[object], monkeypatch: pytest.MonkeyPatch
+) -> None:
     halve_ranker(store.path("v1"))
-    for _ in range(2):
-        with pytest.raises(RegistryError, match=r"v1: opening it ended a process by SIG\w+: .*LightGBM"):
+    for again in (20.0, 20.0, 0.0):
+        monkeypatch.setattr(versions, "AGAIN_SECONDS", again)
+        with pytest.raises(RegistryError, match=r"v1: opening it ended a process by SIG\w+: "):
             try_version(store.path("v1"))
+    assert len(children) == 2
+    with pytest.raises(RegistryError, match=r"v1: opening it ended a process by"):
+        check_apart(store.path("v1"))
+
+
+def test_a_version_that_lacked_a_file_is_not_taken_for_fit(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    halve_ranker(store.path("v1"))
+    ranker = store.path("v1") / "ranker.txt"
+    ranker.rename(ranker.with_suffix(".away"))
+    with pytest.raises(RegistryError, match=r"ranker\.txt is missing"):
+        try_version(store.path("v1"))
+    ranker.with_suffix(".away").rename(ranker)
+    monkeypatch.setattr(versions, "AGAIN_SECONDS", 0.0)
+    with pytest.raises(RegistryError, match="ended a process"):
+        try_version(store.path("v1"))
 
 
 def test_a_version_that_hangs_is_an_error(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions, "TRIAL_SECONDS", 0.01)  # less than Python needs to start
     with pytest.raises(RegistryError, match=r"v1 is not open after 0\.01 s"):
         try_version(store.path("v1"))
+
+
+def test_a_cache_that_cannot_be_written_to_keeps_nothing(
+    store: FolderStore, children: list[object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "file" / "cache"))
+    for _ in range(2):
+        try_version(store.path("v1"))
+    assert len(children) == 2

@@ -148,6 +148,8 @@ def test_a_wrong_manifest_entry_is_named(folder: Path, tmp_path: Path, entry: st
         ("date_range", {"start": 0, "end": 10**17}),
         ("counts", {"events": {"view": -1}, "users": 1, "items": 1, "mf_users": 1, "mf_items": 1}),
         ("headline", {"ndcg": [1]}),
+        ("version", 7),
+        ("version", ...),
     ],
 )
 def test_an_entry_that_health_could_not_tell_is_named(folder: Path, tmp_path: Path, entry: str, value: Any) -> None:

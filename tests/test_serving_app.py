@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,6 +20,7 @@ from ray.serve.config import AutoscalingContext
 from ray.serve.schema import ServeDeploySchema
 from shops import wait_until
 
+from recsys.serving import run
 from recsys.serving.app import build_app
 from recsys.serving.deployments import TARGET_BUSY, by_busy_share
 from recsys.serving.settings import ServeSettings
@@ -110,8 +112,24 @@ def test_what_cannot_be_served_is_one_line(arguments: tuple[str, ...], named: st
 
 
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_service(stop: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in a shell's background job, which starts with SIGINT ignored."""
+    stopped: list[bool] = []
+    monkeypatch.setattr(run.serve, "shutdown", lambda: stopped.append(True))
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), stop))
+    try:
+        timer.start()
+        run.serve_until_interrupted()
+    finally:
+        timer.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert stopped == [True]
+
+
 def test_the_script_serves_until_it_is_told_to_stop(
-    stop: signal.Signals, ray_session: None, tmp_path_factory: pytest.TempPathFactory
+    ray_session: None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     trained, port = shops.trained(tmp_path_factory), free_port()
 
@@ -131,7 +149,7 @@ def test_the_script_serves_until_it_is_told_to_stop(
         try:
             address = process.stdout.readline() if process.stdout else ""
             wait_until(healthy, seconds=60)
-            os.kill(process.pid, stop)
+            os.kill(process.pid, signal.SIGTERM)
             _, err = process.communicate(timeout=80)
         finally:
             process.kill()

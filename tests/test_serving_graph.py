@@ -183,7 +183,7 @@ class Load:
 
 
 def test_promotions_and_rollbacks_under_load_fail_no_request_and_mix_no_versions(running: Running) -> None:
-    with Load(running) as load:
+    with Load(running, clients=4) as load:
         for turn in range(SWITCHES):
             if turn % 2:
                 running.store.rollback(check_version)
@@ -216,7 +216,7 @@ def test_a_broken_version_is_refused_and_the_old_one_serves_on(running: Running)
     assert not load.faults
 
 
-def test_a_version_that_would_end_every_replica_is_refused(running: Running) -> None:
+def test_killed_replicas_come_back_and_a_version_that_would_end_them_all_is_refused(running: Running) -> None:
     opened = bundle.read(running.store.path("second"))
     running.store.publish(lambda folder: bundle.write(replace(opened, version="deadly"), folder, {}), "deadly")
     shops.halve_ranker(running.store.path("deadly"))
@@ -229,11 +229,10 @@ def test_a_version_that_would_end_every_replica_is_refused(running: Running) -> 
 
     with Load(running) as load:
         wait_until(refused)
-        before = replica_pids("Rank")
-        victim = min(before)
-        os.kill(victim, signal.SIGKILL)  # the one that comes instead finds the deadly version in production
-        wait_until(lambda: len(replica_pids("Rank") - {victim}) == 2)
+        kill_one_of_each()  # those that come instead find the deadly version in production
         wait_until(lambda: running.serves(serving))
+        reached = load.answered
+        wait_until(lambda: load.answered > reached + 100)
         running.store.rollback(check_version)
         wait_until(lambda: running.get("/health")[1]["refused"] is None)
     assert not load.faults
@@ -261,19 +260,14 @@ def replica_pids(deployment: str) -> set[int]:
     return found
 
 
-@pytest.mark.parametrize("deployment", ["Ingress", "Candidates", "Factors", "Rank"])
-def test_a_killed_replica_fails_no_request_and_comes_back(running: Running, deployment: str) -> None:
-    before = replica_pids(deployment)
-    assert len(before) == 2
-    with Load(running) as load:
-        wait_until(lambda: load.answered > 100)
-        victim = min(before)
-        os.kill(victim, signal.SIGKILL)
-        wait_until(lambda: len(replica_pids(deployment) - {victim}) == 2)
-        wait_until(lambda: running.serves(running.store.production() or ""))
-        reached = load.answered
-        wait_until(lambda: load.answered > reached + 100)
-    assert not load.faults
+def kill_one_of_each() -> None:
+    """End one of two replicas of every deployment at the same time and wait until there are two again."""
+    before = {name: replica_pids(name) for name in ("Ingress", "Candidates", "Factors", "Rank")}
+    assert {len(pids) for pids in before.values()} == {2}
+    for pids in before.values():
+        os.kill(min(pids), signal.SIGKILL)
+    for name, pids in before.items():
+        wait_until(lambda name=name, pids=pids: len(replica_pids(name) - {min(pids)}) == 2)
 
 
 def test_the_port_is_open_on_this_host_alone(running: Running) -> None:

@@ -16,6 +16,7 @@ from recsys.registry.bundle import Bundle, read
 from recsys.registry.store import FolderStore
 from recsys.schema import EVENT_TYPES, PURCHASE, SOURCES, UNKNOWN
 from recsys.serving.answers import Answer, Question
+from recsys.serving.engine import Unavailable
 from recsys.serving.messages import HttpError
 from recsys.serving.service import Service
 
@@ -316,6 +317,25 @@ async def test_a_service_that_starts_while_production_is_broken_takes_the_one_be
     await service.refresh()
     health = await service.health()
     assert (health["model_version"], health["refused"]) == ("v2", None)
+
+
+async def test_a_stage_that_is_late_does_not_delay_the_one_before(
+    own: FolderStore, stages: FakeStages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def late(version: str) -> str | None:
+        if version == "v1":
+            raise Unavailable("rank is not there yet")
+        return None
+
+    own.promote("v2")
+    flip_a_byte(own.path("v2") / "ranker.txt")
+    service = service_of(own, stages)
+    with monkeypatch.context() as patch:
+        patch.setattr(stages, "prepare", late)
+        await service.look()
+    assert (await status_of(service.health()))[0] == 503
+    await service.look()
+    assert (await service.health())["model_version"] == "v1"
 
 
 async def test_a_version_asked_for_by_name_is_not_replaced_by_another(own: FolderStore) -> None:

@@ -115,6 +115,25 @@ def test_a_replica_that_starts_while_production_is_unfit_takes_the_newest_fit_on
     assert one.held() == ["v2"]
 
 
+async def test_versions_can_be_opened_while_the_pointer_cannot_be_read(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    publish(store, small_bundle(), "v1")
+    (store.root / "production").write_text("{")
+    one = Versions(store, apart=True)
+    assert await one.refused("v1") is None
+    assert one.held() == ["v1"]
+
+
+def test_versions_that_alternated_are_looked_at_once(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    for name in ("v1", "v2", "v3"):
+        publish(store, small_bundle(), name)
+    for _ in range(5):
+        store.promote("v2")
+        store.promote("v3")
+    assert Versions(store).wanted(None) == ["v3", "v2", "v1"]
+
+
 async def test_a_version_that_would_end_the_process_is_refused(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     publish(store, small_bundle(), "v1")

@@ -132,12 +132,6 @@ def test_a_submitted_job_trains_and_publishes(cluster: Cluster, tmp_path: Path) 
     assert metrics_of(registry)["table"]
 
 
-def test_a_job_is_refused_relative_folders(cluster: Cluster, tmp_path: Path) -> None:
-    done = cluster.submit(["--data", str(tmp_path), "--registry", "registry"], cluster.environment)
-    assert done.returncode != 0
-    assert "error: --registry registry: a job's working folder is temporary" in done.stdout + done.stderr
-
-
 def test_without_the_token_nothing_is_accepted(cluster: Cluster, tmp_path: Path) -> None:
     with pytest.raises(urllib.error.HTTPError, match="401"):
         urllib.request.urlopen(f"{cluster.address}/api/jobs/", timeout=10)

@@ -1,16 +1,19 @@
 """Versions of a registry made ready to answer, and found out to be unfit before anybody depends on them."""
 
 import hashlib
+import math
 import os
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, replace
 from importlib.metadata import version as release
 from pathlib import Path
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
 
 import recsys
 from recsys.errors import RecsysError, RegistryError
@@ -22,10 +25,19 @@ from recsys.registry.bundle import Bundle
 from recsys.registry.cache import cache_root
 from recsys.schema import UNKNOWN
 
-UNFIT: Final = (RecsysError, ValueError, LookupError, TypeError, ArithmeticError, OSError, MemoryError)
+UNFIT: Final = (
+    *(RecsysError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError),
+    *(RuntimeError, OSError, EOFError, MemoryError, pa.ArrowException),
+)
 """What code says of content that it cannot work with, or cannot get hold of."""
+UNFIT_CODE: Final = 3
+"""Exit code of a trial that says why a version cannot be opened."""
 TRIAL_SECONDS: Final = 120.0
 """A version that is not open by then hangs."""
+AGAIN_SECONDS: Final = 20.0
+"""For so long a bad verdict counts for all on the machine."""
+ANSWERS: Final = 50
+"""Items asked for to see whether a version answers."""
 LIBRARIES: Final = ("lightgbm", "numpy", "pyarrow", "xgboost")
 """What reads the files of a version."""
 
@@ -58,7 +70,9 @@ def open_version(directory: Path, alpha: float | None = None) -> Loaded:
             opened = replace(opened, about=opened.about.model_copy(update={"blend": blend}))
         loaded = Loaded(opened, Recommender.of(opened))
         somebody_and_nobody = opened.snapshot.take(np.array([0, UNKNOWN]))
-        loaded.recommender(somebody_and_nobody, opened.about.live_watermark, 1)
+        found = loaded.recommender(somebody_and_nobody, opened.about.live_watermark, ANSWERS)
+        if not (np.isfinite(found.scores).all() and np.isfinite(found.lgb_scores).all()):
+            raise RegistryError(f"{directory} answers with scores that are no numbers")
     except RegistryError:
         raise
     except UNFIT as error:  # the hashes are right, but files may hold anything
@@ -72,40 +86,77 @@ def check_version(directory: Path) -> str:
     return _fingerprint(directory)
 
 
+def check_apart(directory: Path) -> str:
+    """As `check_version`, for a version that may end the process that opens it."""
+    try:
+        fingerprint = _fingerprint(directory)
+    except OSError as error:
+        raise RegistryError(f"{directory} cannot be read: {error}") from error
+    if reason := _opened_apart(directory):
+        raise RegistryError(reason)
+    return fingerprint
+
+
 def try_version(directory: Path, checked: str | None = None) -> None:
     """Open a version in a process of its own, once on a machine: a library that is given a bad file may abort.
 
-    checked: what `check_version` gave when the version was promoted; where it is the same here that is enough
-    Raises RegistryError where that process died or hung. What else is wrong is left to `open_version` to say.
+    checked: what the check gave when the version was promoted; where it is the same here that is enough
+    Raises RegistryError where it cannot be opened. Others on the machine that ask within AGAIN_SECONDS hear the same.
     """
     try:
         fingerprint = _fingerprint(directory)
-        if checked == fingerprint:
-            return
-        tried = cache_root() / "tried"
-        tried.mkdir(parents=True, exist_ok=True)
-        with locked(tried):
-            mark = tried / fingerprint
-            if not mark.exists():
-                _survive(directory)
-                mark.touch()
     except OSError as error:
-        raise RegistryError(f"{directory} cannot be tried: {error}") from error
+        raise RegistryError(f"{directory} cannot be read: {error}") from error
+    if checked == fingerprint:
+        return
+    reason = _known_reason(directory, cache_root() / "tried" / fingerprint)
+    if reason:
+        raise RegistryError(reason)
+
+
+def _known_reason(directory: Path, verdict: Path) -> str:
+    """Why a version cannot be opened, "" where it can be; verdict: the file that keeps it."""
+    if (known := _read(verdict)) is not None:
+        return known
+    try:
+        verdict.parent.mkdir(parents=True, exist_ok=True)
+        with locked(verdict.with_suffix(".lock")):
+            if (known := _read(verdict)) is not None:
+                return known
+            reason = _opened_apart(directory)
+            draft = verdict.with_suffix(".new")
+            draft.write_text(reason, encoding="utf-8")
+            draft.replace(verdict)
+            return reason
+    except OSError:  # where nothing can be kept, such as in a container that may only read
+        return _opened_apart(directory)
+
+
+def _read(verdict: Path) -> str | None:
+    """What was found out, None where nobody has yet or where it was bad and long ago: a disk may have been at fault."""
+    try:
+        reason = verdict.read_text(encoding="utf-8")
+        fresh = time.time() - verdict.stat().st_mtime < AGAIN_SECONDS
+    except OSError:
+        return None
+    return reason if fresh or not reason else None
 
 
 def _fingerprint(directory: Path) -> str:
-    """Of a version and the libraries that read it: another release may fail where one did not."""
+    """Of a version and the libraries that read it: another release may fail where one did not. Raises OSError."""
     libraries = [f"{name} {release(name)}" for name in LIBRARIES]
     return hashlib.sha256((directory / MANIFEST).read_bytes() + str(libraries).encode()).hexdigest()
 
 
-def _survive(directory: Path) -> None:
-    """Raises RegistryError where a process does not survive opening a version."""
+def _opened_apart(directory: Path) -> str:
+    """Why a process of its own could not open a version, "" where it could; raises OSError where none can start."""
     root = str(Path(recsys.__file__).parents[1])
+    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     try:
         child = subprocess.run(
-            [sys.executable, "-m", __name__, str(directory)],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])},
+            [sys.executable, "-m", __name__, str(directory), str(math.ceil(TRIAL_SECONDS))],
+            env=os.environ | {"PYTHONPATH": path},
+            stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
@@ -113,21 +164,28 @@ def _survive(directory: Path) -> None:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        raise RegistryError(f"{directory} is not open after {TRIAL_SECONDS:g} s") from None
-    if child.returncode < 0:
-        said = " ".join(child.stderr.split())[-300:]
-        name = signal.Signals(-child.returncode).name
-        raise RegistryError(f"{directory}: opening it ended a process by {name}: {said or 'without a word'}")
+        return f"{directory} is not open after {TRIAL_SECONDS:g} s"
+    if child.returncode == 0:
+        return ""
+    said = (child.stderr.strip().splitlines() or ["without a word"])[-1][-1000:]
+    if child.returncode == UNFIT_CODE:
+        return said
+    code = child.returncode
+    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return f"{directory}: opening it ended a process by {how}: {said}"
 
 
 def main() -> None:
-    """Open the version in the folder that is this program's argument."""
+    """Open the version in the folder that is this program's first argument, within as many seconds as the second."""
+    directory, seconds = sys.argv[1:]
+    signal.alarm(int(seconds))  # also where whoever started this is gone
     # LightGBM imports them where they are there, for training; without them it is up in half of the time.
     sys.modules.update(dict.fromkeys(["dask", "matplotlib", "pandas", "sklearn"]))  # type: ignore[arg-type]
     try:
-        check_version(Path(sys.argv[1]))
+        open_version(Path(directory))
     except RegistryError as error:
-        sys.exit(str(error))
+        sys.stderr.write(f"{' '.join(str(error).split())}\n")
+        sys.exit(UNFIT_CODE)
 
 
 if __name__ == "__main__":

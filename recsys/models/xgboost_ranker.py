@@ -13,10 +13,11 @@ smoothed; lambda_l2 and the least weight of a leaf are what holds rare categorie
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import numpy as np
 import xgboost
+from pydantic import Field, TypeAdapter
 from xgboost.callback import TrainingCallback
 
 from recsys.errors import ModelError
@@ -27,6 +28,8 @@ CATEGORIES: Final = "categories"
 """Attribute of a booster: the codes it was trained with, by feature."""
 BEST_SCORE, BEST_TREE = "best_score", "best_iteration"
 """Attributes while it grows, so that they are in its checkpoints; the names are XGBoost's."""
+KNOWN: Final = TypeAdapter(dict[str, list[Annotated[int, Field(ge=0, le=2**24)]]])
+"""What that attribute holds; higher codes are no whole numbers in the features' float32."""
 PROBE_ROWS: Final = 50_000
 
 
@@ -39,7 +42,7 @@ class XGBoostRanker:
         self._booster = booster
         self.feature_names: list[str] = list(booster.feature_names or [])
         self.n_trees: int = booster.num_boosted_rounds()
-        self._known = category_tables(self.feature_names, json.loads(booster.attr(CATEGORIES) or "{}"))
+        self._known = category_tables(self.feature_names, KNOWN.validate_json(booster.attr(CATEGORIES) or "{}"))
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         if not len(features):

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
+from tokenize import TokenError
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import numpy as np
@@ -187,8 +188,8 @@ class Artifact:
         """A read-only array mapped into memory."""
         path = self._path(f"arrays/{name}.npy")
         try:
-            mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, OSError) as error:
+            mapped = np.lib.format.open_memmap(path, mode="r")
+        except (ValueError, OSError, SyntaxError, TokenError) as error:  # its header is Python code
             raise RegistryError(f"{path} is not a NumPy array: {error}") from error
         # A plain view: np.memmap runs Python code at every slice, which adds up in a request.
         return np.asarray(mapped)
@@ -241,5 +242,5 @@ def parse_manifest(text: bytes, place: str) -> tuple[dict[str, Any], dict[str, F
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "top level"
         raise RegistryError(f"{place}, {where}: {first['msg']}, found {first.get('input')!r:.100}") from error
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, RegistryError) as error:
         raise RegistryError(f"{place} is not JSON: {error}") from error

@@ -121,6 +121,9 @@ def read(directory: Path, verify: bool = True) -> Bundle:
     except ValidationError as error:
         first = error.errors()[0]
         raise RegistryError(f"{directory}: manifest entry {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    version = opened.manifest.get("version")
+    if not isinstance(version, str):
+        raise RegistryError(f"{directory}: manifest entry version is {version!r}, expected a name")
     if about.features != NAMES:
         odd = sorted(set(about.features) ^ set(NAMES))
         raise RegistryError(f"{directory}: made for other features than this code builds: {odd[:5] or 'other order'}")
@@ -134,7 +137,7 @@ def read(directory: Path, verify: bool = True) -> Bundle:
     if tuple(ranker.feature_names) != about.features:
         raise RegistryError(f"{directory}: {RANKER} was trained on other features than the manifest lists")
     return Bundle(
-        str(opened.manifest["version"]),
+        version,
         about,
         items,
         categories,
@@ -157,6 +160,10 @@ def _ids(opened: Artifact, name: str) -> Ids:
         raise RegistryError(f"{opened.directory}: table {name} has {table.schema}, expected ids: int64 or string")
     column = table["id"]
     values = column.chunk(0) if column.num_chunks else pa.array([], column.type)
+    try:
+        values.validate(full=True)
+    except pa.ArrowException as error:
+        raise RegistryError(f"{opened.directory}: table {name}: {error}") from error
     if values.null_count or pc.all(pc.less(values[:-1], values[1:])).as_py() is False:
         raise RegistryError(f"{opened.directory}: table {name} does not ascend from id to id")
     return Ids(values)

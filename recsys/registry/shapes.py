@@ -24,7 +24,7 @@ class Expected:
     shape: sizes, or names of sizes: those of the ids are given, each other one is what the first array with it has
     low, high: bounds of the values where given, both included; high may be the name of a size, then codes are below it
     borders: the array holds the borders of rows in one of this size, for each of the size that `shape` names
-    each: every row has at least so many entries
+    each: every row has at least so many entries, or without borders at least this sum
     """
 
     kinds: str
@@ -69,7 +69,7 @@ EXPECTED: Final[Mapping[str, Expected]] = {
     "history_times": Expected("i8", ("events",), 0, LATEST),
     "history_offsets": Expected(INTEGER, ("users",), borders="events", each=1),
     "totals_rows": Expected("i8", ("cut users",), 0, "users"),
-    "totals_counts": Expected("i8", ("cut users", len(EVENT_TYPES)), 0, LATEST),
+    "totals_counts": Expected("i8", ("cut users", len(EVENT_TYPES)), 0, LATEST, each=1),
     "totals_first": Expected("i8", ("cut users",), 0, LATEST),
     "totals_items": Expected("i8", ("cut users",), 0, LATEST),
     "totals_categories": Expected("i8", ("cut users",), 0, LATEST),
@@ -103,7 +103,8 @@ def _check(name: str, array: np.ndarray, expected: Expected, known: dict[str, in
         raise RegistryError(f"array {name} has shape {array.shape}, expected {shape}: ({spoken})")
     if expected.borders:
         lengths, n_entries = np.diff(array), known[expected.borders]
-        if array[0] != 0 or array[-1] != n_entries or lengths.min(initial=expected.each) < expected.each:
+        inside = array.min() >= 0 and array.max() <= n_entries  # so that no difference overflows
+        if not inside or array[0] != 0 or array[-1] != n_entries or lengths.min(initial=expected.each) < expected.each:
             raise RegistryError(
                 f"array {name} does not ascend from 0 to the number of {expected.borders}, {n_entries}, "
                 f"by {expected.each} or more"
@@ -113,3 +114,5 @@ def _check(name: str, array: np.ndarray, expected: Expected, known: dict[str, in
         least, most = int(array.min()), int(array.max())
         if least < expected.low or most > high:
             raise RegistryError(f"array {name} has values from {least} to {most}, expected {expected.low} to {high}")
+    if expected.each and not expected.borders and array.size and array.sum(axis=1).min() < expected.each:
+        raise RegistryError(f"array {name} has a row that sums up to less than {expected.each}")

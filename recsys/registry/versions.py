@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from pydantic import ValidationError
+from pydantic import ConfigDict, ValidationError
 
 from recsys.errors import RegistryError
 from recsys.registry.artifact import Artifact
@@ -47,6 +47,8 @@ class Pointer(Config):
     checked: what the check of its promotion vouched for, see Check
     """
 
+    model_config = ConfigDict(extra="ignore")  # what a later release adds is not to stop this one
+
     version: str
     history: tuple[str, ...] = ()
     checked: str | None = None
@@ -67,7 +69,7 @@ class Pointer(Config):
             ) from error
 
     def dump(self) -> bytes:
-        return f"{self.model_dump_json()}\n".encode()
+        return f"{self.model_dump_json(exclude_none=True)}\n".encode()
 
 
 def check_hashes(directory: Path) -> None:

@@ -38,7 +38,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     def command() -> None:
         registry = absolute(options.registry or default_registry())
         settings = parse_config(ServeSettings, with_settings({"registry": registry}, options.settings))
-        open_store(settings.registry).path(settings.version)
+        store = open_store(settings.registry)
+        if settings.version or store.pointer() is None:
+            store.path(settings.version)  # says what is missing
         start(settings, options.host, options.port)
         serve_until_interrupted()
 
@@ -47,10 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 1 <= port <= 65535:
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is no port, expected 1 to 65535")
-    return port
+    return int(text)
 
 
 def in_fast_environment() -> None:

@@ -85,11 +85,12 @@ class Service:
             ):
                 return
             reason = await self._switch(wanted)
-            self._refused, self._refused_at = None if reason is None else (wanted, reason), time.monotonic()
+            self._refused = None if reason is None else (wanted, reason)
             for version in before:
-                if self._current is not None:
-                    return
-                await self._switch(version)
+                if self._current is None:
+                    await self._switch(version)
+            # Last, since where a stage was not there all is to be tried again soon.
+            self._refused_at = time.monotonic()
 
     async def _switch(self, version: str) -> str | None:
         """Put a version into service, or say why that cannot be.

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from recsys.errors import RegistryError
@@ -59,19 +60,26 @@ class Versions:
         if version is not None:
             return [version]
         pointer = self.store.pointer()
-        return pointer.promoted[:TRIES] if pointer else []
+        return list(dict.fromkeys(pointer.promoted))[:TRIES] if pointer else []
 
     def _open(self, version: str) -> Loaded:
         """Raises RegistryError."""
-        self._try(version)
-        return open_version(self.store.path(version), self._alpha)
+        return open_version(self._tried(version), self._alpha)
 
-    def _try(self, version: str) -> None:
-        """Raises RegistryError where the version is not there, or ends processes that open it."""
+    def _tried(self, version: str) -> Path:
+        """A version's folder; raises RegistryError where it is not there, or ends processes that open it."""
         directory = self.store.path(version)
         if self._apart:
+            try_version(directory, self._checked(version))
+        return directory
+
+    def _checked(self, version: str) -> str | None:
+        """What the check of its promotion vouched for, None where that is not known."""
+        try:
             pointer = self.store.pointer()
-            try_version(directory, pointer.checked if pointer and pointer.version == version else None)
+        except RegistryError:  # the version can be opened all the same
+            return None
+        return pointer.checked if pointer and pointer.version == version else None
 
     async def load(self, version: str) -> Loaded:
         """The version, opened in a thread if it is not held; the oldest one goes once its requests have ended.
@@ -91,7 +99,7 @@ class Versions:
     async def survived(self, version: str) -> str | None:
         """Try a version without holding it: why it is not fit to be opened by a replica, or None."""
         try:
-            await asyncio.to_thread(self._try, version)
+            await asyncio.to_thread(self._tried, version)
         except RegistryError as error:
             return str(error)
         return None

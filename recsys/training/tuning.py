@@ -110,7 +110,7 @@ def search(
             raise error.__cause__ from error
         raise ModelError(f"the sweep broke off, take it up with --resume: {error}") from error
     found: Any = results
-    in_order = sorted(found, key=lambda ended: int(Path(ended.path).name.removeprefix(FOLDER)))
+    in_order = sorted(found, key=lambda ended: _place(Path(ended.path).name))
     trials = [_result(number, ended, sweep.metric) for number, ended in enumerate(in_order, 1)]
     best = _best(trials)
     chosen = changed(config, best.settings)
@@ -271,6 +271,11 @@ def _count_of(trial: Trial) -> int:
 
 def _trial_folder(trial: Trial) -> str:
     return f"{FOLDER}{_count_of(trial)}"
+
+
+def _place(folder: str) -> int:
+    """A trial's count, from its folder: a name that a killed driver left behind is given out again with an ending."""
+    return int(folder.removeprefix(FOLDER).partition("_")[0])
 
 
 def _short(value: Any) -> str:
