@@ -15,6 +15,9 @@ validation NDCG@10 (for the grid itself: the end of all fits, since the best is 
 
 Memory is proportional set size, which counts a page that n processes share as 1/n in each. `trial processes` is the
 largest sum over the trials' processes less what as many idle ones of Ray take; `all` is everything that runs.
+
+Workers: so many trees on the same rows by one worker in this process and by two through Ray, each with one thread, from
+the call to the ranker, so that starting the workers and handing them the rows counts.
 """
 
 import argparse
@@ -27,7 +30,7 @@ import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 import psutil
@@ -45,12 +48,13 @@ from recsys.data.sources import resolve  # noqa: E402
 from recsys.data.tasks import start_ray  # noqa: E402
 from recsys.evaluation.metrics import Truth  # noqa: E402
 from recsys.models.hybrid import Calibration  # noqa: E402
-from recsys.models.ranking import RankingData  # noqa: E402
+from recsys.models.ranking import Backend, RankingData  # noqa: E402
 from recsys.training.choice import Validation, choose, training_set  # noqa: E402
 from recsys.training.plan import Plan  # noqa: E402
 from recsys.training.preparation import Prepared, prepare  # noqa: E402
 from recsys.training.sweep import SweepConfig  # noqa: E402
 from recsys.training.tuning import search  # noqa: E402
+from recsys.training.workers import fit_ranker  # noqa: E402
 
 RATES: Final = (0.03, 0.06, 0.12, 0.24)
 LEAVES: Final = (7, 15, 31, 63)
@@ -71,6 +75,10 @@ SWEEPS: Final = {
     "16 trials, one at a time": {"search": RANGES, "trials": 16, "concurrency": 1, "scheduler": "none"},
     "2 trials, two at a time": {"search": RANGES, "trials": 2, "concurrency": 2, "scheduler": "none"},
 }
+WORKERS: Final[dict[str, tuple[Backend, int]]] = {
+    f"{backend}, workers: {n}": (backend, n) for backend in get_args(Backend) for n in (1, 2)
+}
+WORKER_TREES: Final = 100
 SAMPLE_SECONDS: Final = 0.25
 IDLE: Final = "ray::IDLE"
 TRIAL: Final = ("ray::ImplicitFunc", "ray::run_trial")
@@ -157,6 +165,15 @@ def run_sweep(folder: Path, config: TrainConfig, sweep: SweepConfig, work: Path,
         say(metric=trial.metric, at=trial.ended, trees=trial.trees, point=dict(trial.settings), status=trial.status)
 
 
+def run_workers(folder: Path, config: TrainConfig, backend: Backend, n_workers: int) -> None:
+    start_ray()
+    data = training_set(*load(folder))
+    ranker = config.ranker.model_copy(update={"backend": backend, "num_workers": n_workers, "threads": 1})
+    began = time.time()
+    fit_ranker(data, ranker, n_trees=WORKER_TREES, work=folder)
+    say(rows=data.n_rows * WORKER_TREES, seconds=time.time() - began)
+
+
 def say(**fields: Any) -> None:
     console.line(json.dumps(fields))
 
@@ -219,13 +236,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--copies", type=int, default=1, help=argparse.SUPPRESS)
-    parser.add_argument("--memory", action="store_true", help="memory alone")
-    parser.add_argument("--time", action="store_true", help="time alone")
+    parser.add_argument("--part", choices=["time", "memory", "workers"], help="of the benchmark; default: all")
     options = parser.parse_args()
     base = [] if options.quick else list(LARGE)
     config = load_config(None, [*base, "ranker.threads=1", *options.settings])
     if options.child == "grid":
         run_grid(options.work / "rows", config)
+    elif options.child in WORKERS:
+        run_workers(options.work / "rows", config, *WORKERS[options.child])
     elif options.child:
         sweep = SweepConfig.model_validate(SWEEPS[options.child])
         run_sweep(options.work / "rows", config, sweep, options.work, options.copies)
@@ -234,10 +252,14 @@ def main() -> None:
             work = options.work or Path(folder)
             size = make_rows(work, "synthetic:0.1" if options.quick else options.data, config)
             settings = [*base, *options.settings]
-            rows = [] if options.memory else compare(work, settings)
-            rows += (
-                [] if options.time else memories(work, settings, size, 1 if options.quick else -(-LARGE_BYTES // size))
-            )
+            copies = 1 if options.quick else -(-LARGE_BYTES // size)
+            rows = []
+            if options.part in (None, "time"):
+                rows += compare(work, settings)
+            if options.part in (None, "memory"):
+                rows += memories(work, settings, size, copies)
+            if options.part in (None, "workers"):
+                rows += workers(work, settings)
         console.table(["system", "setting", "metric", "value", "unit"], [list(row.values()) for row in rows])
         if options.json:
             options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
@@ -288,6 +310,16 @@ def memories(work: Path, settings: list[str], size: int, copies: int) -> list[di
     added = found["2 trials, two at a time"] - found["2 trials, one at a time"]
     rows.append(row("sweep", "second trial at a time", "trial processes added", added / MEGABYTE, "MB"))
     rows.append(row("sweep", "second trial at a time", "all added", (found[both] - found[two]) / MEGABYTE, "MB"))
+    return rows
+
+
+def workers(work: Path, settings: list[str]) -> list[dict[str, Any]]:
+    rows = []
+    for name in WORKERS:
+        _, _, [found], _ = measure(name, work, settings)
+        rate = found["rows"] / found["seconds"] / 1e6
+        rows.append(row(name, f"{WORKER_TREES} trees", "time", found["seconds"], "s"))
+        rows.append(row(name, f"{WORKER_TREES} trees", "rows by trees", rate, "million/s"))
     return rows
 
 

@@ -1,0 +1,109 @@
+"""What a sweep is worth on the test window, which it never saw: tuned against default settings, user by user.
+
+    python benchmarks/tuned.py [--data SOURCE] [--tune FILE] [--json FILE]
+
+- default: the settings as they are;
+- tuned: the best of the sweep, which starts from them;
+- bad start: trees, rate and alpha that are wrong on purpose;
+- bad start, tuned: the best of the same sweep from there, with alpha searched as well.
+
+Each is judged as a training run judges (validation chooses trees and alpha, `evaluation.seeds` rankers, trained up to
+the test window): mean NDCG@10 over the users, and the paired difference to the default with its bootstrap interval.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import ray
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from recsys import console  # noqa: E402
+from recsys.config import TrainConfig, changed  # noqa: E402
+from recsys.data.ingest import ShopData, ingest  # noqa: E402
+from recsys.data.sources import resolve  # noqa: E402
+from recsys.data.split import cut  # noqa: E402
+from recsys.data.tasks import start_ray  # noqa: E402
+from recsys.evaluation import metrics, protocol  # noqa: E402
+from recsys.inference.stages import ranked_lists  # noqa: E402
+from recsys.training.choice import choose, training_set  # noqa: E402
+from recsys.training.pipeline import refit  # noqa: E402
+from recsys.training.preparation import Prepared, prepare  # noqa: E402
+from recsys.training.scoring import find_cases, score_users  # noqa: E402
+from recsys.training.sweep import SweepConfig, load_sweep  # noqa: E402
+from recsys.training.tuning import search  # noqa: E402
+
+BAD: Final = {"ranker.num_leaves": 2, "ranker.learning_rate": 0.001, "hybrid.alpha": 1.0}
+ALPHA: Final = {"hybrid.alpha": {"low": 0.0, "high": 1.0}}
+
+
+def judged(shop: ShopData, prepared: Prepared, config: TrainConfig, work: Path) -> tuple[float, np.ndarray]:
+    """Validation NDCG, and on the test window NDCG of each user, the mean over the seeds; float64 (n_users,)."""
+    plan, validation = prepared.plan, ray.get(prepared.validation)
+    choice = choose(training_set(prepared.rows(plan.train), validation), validation, config, None, work)
+    data = training_set(prepared.rows((plan.valid, *plan.train)), None)
+    rankers = [refit(data, choice.n_trees, config, config.seed + i, work) for i in range(config.evaluation.seeds)]
+    cases = find_cases(shop, plan.test, config.evaluation.test_days, config)
+    scored = score_users(cases.histories, prepared.tables[plan.test], rankers, cut(shop.end, plan.test), config)
+    k, found = config.evaluation.k, []
+    for lgb in scored.lgb:
+        scores, _, _ = choice.blend(lgb, scored.mf)
+        lists = ranked_lists(scored.users, scored.items, scores, len(cases), k)
+        found.append(metrics.ndcg(metrics.hits(lists, cases.truth), cases.truth.sizes, k))
+    return choice.curve[choice.blend.alpha], np.mean(found, axis=0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", default="completejourney")
+    parser.add_argument("--tune", type=Path, default=ROOT / "tune_configs" / "quick.yaml")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        rows = compare(options.data, *load_sweep(options.tune, None, []), Path(folder))
+    columns = ["settings", "validation", "test", "minus default", "low", "high", "of default"]
+    console.table(columns, [list(row.values()) for row in rows])
+    if options.json:
+        options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+
+def compare(data: str, sweep: SweepConfig, default: TrainConfig, work: Path) -> list[dict[str, Any]]:
+    start_ray()
+    with console.step("read the data"):
+        shop = ingest(resolve(data, work), default.data, int(time.time() * 1000), work / "quarantine.parquet")
+    with console.step("make the ranker's rows"):
+        prepared = prepare(shop, default)
+    bad = changed(default, BAD)
+    wider = sweep.model_copy(update={"search": SweepConfig.model_validate({"search": sweep.search | ALPHA}).search})
+    from_default = search(shop, prepared, default, sweep, work, resume=False)
+    from_bad = search(shop, prepared, bad, wider, work, resume=False)
+    rows: list[dict[str, Any]] = []
+    reference = np.zeros(0)
+    for name, config, there in (
+        ("default", default, prepared),
+        ("tuned", from_default.config, from_default.prepared),
+        ("bad start", bad, prepared),
+        ("bad start, tuned", from_bad.config, from_bad.prepared),
+    ):
+        with console.step(f"judge {name}"):
+            validation, values = judged(shop, there, config, work)
+        reference = reference if len(reference) else values
+        settings = config.evaluation
+        gap = metrics.paired_difference(
+            values, reference, protocol.BOOTSTRAP_SEED, settings.bootstrap_samples, settings.confidence
+        )
+        share = float(values.mean() / reference.mean())
+        rows.append({"settings": name, "validation": validation, "test": float(values.mean())} | gap._asdict())
+        rows[-1]["share"] = share
+    return rows
+
+
+if __name__ == "__main__":
+    main()
