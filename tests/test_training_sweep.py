@@ -63,6 +63,8 @@ def test_a_grid_has_every_step(tmp_path: Path) -> None:
         ({"search": {"ranker.learning_rat": [0.1]}}, r"ranker\.learning_rat is no setting .*ranker\.learning_rate"),
         ({"search": {"evaluation.k": [5]}}, r"evaluation\.k is no setting that can be searched; .*ranker\.\*"),
         ({"search": {"examples.horizon_days": [7]}}, "no setting that can be searched"),
+        ({"search": {"ranker.threads": [1, 2]}}, "no setting that can be searched"),
+        ({"search": {"ranker.num_workers": [1, 2]}}, "no setting that can be searched"),
         ({"search": {}}, "search: .*at least 1"),
         ({}, "search: Field required"),
         ({"search": {RATE: []}}, "at least 1 item"),

@@ -16,8 +16,10 @@ from recsys.schema import Config
 SECTIONS: Final = ("ranker", "factorization", "examples")
 """Sections whose settings can be searched; of the blend it is alpha alone."""
 ALPHA: Final = "hybrid.alpha"
-FIXED: Final = ("examples.horizon_days", "ranker.backend")
-"""Settings of these sections that a sweep cannot compare: another window, a ranker that other settings belong to."""
+FIXED: Final = ("examples.horizon_days", "ranker.backend", "ranker.threads", "ranker.num_workers")
+"""Settings of these sections that a sweep cannot compare: another window, a ranker that other settings belong to, what
+a trial occupies and who trains the published model.
+"""
 MAX_GRID: Final = 10_000
 
 
