@@ -68,6 +68,8 @@ LARGE: Final = ("examples.cuts=8", "examples.step_days=7", "examples.negatives=1
 """More rows than a model needs, so that copies of them would be seen."""
 LARGE_BYTES: Final = 500_000_000
 """For memory the rows are repeated until they are so large."""
+FEW_TREES: Final = "ranker.max_trees=20"
+"""For memory, which does not grow with the trees."""
 SWEEPS: Final = {
     "sweep grid": {"search": GRID, "searcher": "grid", "concurrency": 2},
     "sweep optuna": {"search": RANGES, "trials": 16, "concurrency": 2},
@@ -299,7 +301,7 @@ def memories(work: Path, settings: list[str], size: int, copies: int) -> list[di
     rows = [row("examples", "training rows", "size", copies * size / MEGABYTE, "MB")]
     found = {}
     for name in ("2 trials, one at a time", "16 trials, one at a time", "2 trials, two at a time"):
-        _, _, _, memory = measure(name, work, settings, copies)
+        _, _, _, memory = measure(name, work, [*settings, FEW_TREES], copies)
         processes = 2 if name.endswith("two at a time") else 1
         found[name] = memory.trials - processes * memory.idle
         rows.append(row("sweep", name, "trial processes", found[name] / MEGABYTE, "MB"))

@@ -105,10 +105,10 @@ def search(
         tuner = _new_tuner(trainable, config, sweep, folder, concurrency)
     try:
         results = tuner.fit()
-    except TuneError as error:
+    except (TuneError, RuntimeError) as error:  # the latter where Ray's memory monitor ended a trial
         if isinstance(error.__cause__, RecsysError):
             raise error.__cause__ from error
-        raise ModelError(f"the sweep broke off, take it up with --resume: {error}") from error
+        raise ModelError(f"the sweep broke off, take it up with --resume: {_first_line(error)}") from error
     found: Any = results
     in_order = sorted(found, key=lambda ended: _place(Path(ended.path).name))
     trials = [_result(number, ended, sweep.metric) for number, ended in enumerate(in_order, 1)]
@@ -280,6 +280,10 @@ def _place(folder: str) -> int:
 
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _first_line(problem: object) -> str:
+    return (str(problem).strip().splitlines() or [type(problem).__name__])[0]
 
 
 def _last_line(problem: object) -> str:
