@@ -9,13 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import shops
-from shops import Trained, user_id
+from shops import Trained, halve_ranker, publish, small_bundle, user_id
 
 from recsys.errors import DataError, RegistryError
 from recsys.inference import batch
 from recsys.inference.batch import read_users, recommend, recommend_to
 from recsys.inference.stages import Recommender
 from recsys.registry import bundle
+from recsys.registry.store import FolderStore
 
 UNKNOWN_USERS = [-3, 10**15]
 
@@ -105,6 +106,14 @@ def test_a_broken_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "versions" / "v1").mkdir(parents=True)
     with pytest.raises(RegistryError, match="no artifact"):
         recommend(str(tmp_path), "v1", users_file(tmp_path, [1]), 5, tmp_path / "out.parquet")
+
+
+def test_a_version_that_would_end_the_process_is_refused(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    publish(store, small_bundle(), "v1")
+    halve_ranker(store.path("v1"))
+    with pytest.raises(RegistryError, match="opening it ended a process"):
+        recommend(str(tmp_path), None, users_file(tmp_path, [1]), 5, tmp_path / "out.parquet")
 
 
 @pytest.mark.parametrize("n", [0, 1001])

@@ -85,6 +85,7 @@ def test_a_grid_has_every_step(tmp_path: Path) -> None:
         ({"search": {RATE: [0.1]}, "searcher": "bohb"}, "searcher: .*'optuna', 'random' or 'grid'"),
         ({"search": {RATE: {"low": 0.1, "high": 0.2}}, "searcher": "grid"}, "a grid needs a step"),
         ({"search": {RATE: {"low": 0.1, "high": 1.0, "step": 1e-6}}, "searcher": "grid"}, r"grid has \d+ points"),
+        ({"search": {RATE: {"low": 0.1, "high": 1.0, "step": 1e-300}}, "searcher": "grid"}, r"grid has \d+ points"),
         ({"search": {RATE: [0.1]}, "settings": {"ranker.nothing": 1}}, r"ranker\.nothing is unknown; there are"),
         ({"search": {RATE: [0.1]}, "settings": {"seed.x.y": 1, "seed": 2}}, "seed"),
         ("- a list", "expected sections of settings, found list"),

@@ -14,6 +14,7 @@ from recsys.data.validate import integers
 from recsys.errors import DataError
 from recsys.ids import IdKind
 from recsys.inference.stages import Recommender
+from recsys.inference.versions import tried
 from recsys.registry import bundle
 from recsys.registry.bundle import Bundle
 from recsys.registry.store import open_store
@@ -39,7 +40,7 @@ def recommend(registry: str, version: str | None, users: Path, n: int, out: Path
     if not 1 <= n <= MAX_N:
         raise DataError(f"n is {n}; expected 1 to {MAX_N}")
     _check_out(out)
-    folder = open_store(registry).path(version)
+    folder = tried(open_store(registry), version)
     name, checked = folder.name, bundle.read(folder)
     schema = _schema(checked.snapshot.users.kind, checked.items.kind)
     ids = read_users(users, checked.snapshot.users.kind)

@@ -1,6 +1,7 @@
 """Versions of a registry made ready to answer, and found out to be unfit before anybody depends on them."""
 
 import hashlib
+import json
 import math
 import os
 import signal
@@ -20,9 +21,10 @@ from recsys.errors import RecsysError, RegistryError
 from recsys.files import locked
 from recsys.inference.stages import Recommender
 from recsys.registry import bundle
-from recsys.registry.artifact import MANIFEST
+from recsys.registry.artifact import read_manifest
 from recsys.registry.bundle import Bundle
 from recsys.registry.cache import cache_root
+from recsys.registry.store import Store
 from recsys.schema import UNKNOWN
 
 UNFIT: Final = (
@@ -88,10 +90,7 @@ def check_version(directory: Path) -> str:
 
 def check_apart(directory: Path) -> str:
     """As `check_version`, for a version that may end the process that opens it."""
-    try:
-        fingerprint = _fingerprint(directory)
-    except OSError as error:
-        raise RegistryError(f"{directory} cannot be read: {error}") from error
+    fingerprint = _fingerprint(directory)
     if reason := _opened_apart(directory):
         raise RegistryError(reason)
     return fingerprint
@@ -103,15 +102,23 @@ def try_version(directory: Path, checked: str | None = None) -> None:
     checked: what the check gave when the version was promoted; where it is the same here that is enough
     Raises RegistryError where it cannot be opened. Others on the machine that ask within AGAIN_SECONDS hear the same.
     """
-    try:
-        fingerprint = _fingerprint(directory)
-    except OSError as error:
-        raise RegistryError(f"{directory} cannot be read: {error}") from error
+    fingerprint = _fingerprint(directory)
     if checked == fingerprint:
         return
     reason = _known_reason(directory, cache_root() / "tried" / fingerprint)
     if reason:
         raise RegistryError(reason)
+
+
+def tried(store: Store, version: str | None = None) -> Path:
+    """The folder of a version, by default the one in production; raises RegistryError where it cannot be opened."""
+    directory = store.path(version)
+    try:
+        pointer = store.pointer()
+    except RegistryError:  # a version that was named can be opened all the same
+        pointer = None
+    try_version(directory, pointer.checked if pointer and pointer.version == directory.name else None)
+    return directory
 
 
 def _known_reason(directory: Path, verdict: Path) -> str:
@@ -143,9 +150,13 @@ def _read(verdict: Path) -> str | None:
 
 
 def _fingerprint(directory: Path) -> str:
-    """Of a version and the libraries that read it: another release may fail where one did not. Raises OSError."""
-    libraries = [f"{name} {release(name)}" for name in LIBRARIES]
-    return hashlib.sha256((directory / MANIFEST).read_bytes() + str(libraries).encode()).hexdigest()
+    """Of a version and the libraries that read it: another release may fail where one did not.
+
+    Raises RegistryError where it has no manifest.
+    """
+    manifest, _ = read_manifest(directory)
+    text = json.dumps([manifest, [(name, release(name)) for name in LIBRARIES]])
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _opened_apart(directory: Path) -> str:

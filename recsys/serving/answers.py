@@ -23,8 +23,8 @@ class Question:
     explain: bool
 
 
-def find_user(opened: Bundle, text: str, cold_start: bool = False) -> int:
-    """A user's row in the snapshot; UNKNOWN with `cold_start` where the user has no event.
+def find_user(opened: Bundle, text: str, cold_start: bool | None = None) -> int:
+    """A user's row in the snapshot; UNKNOWN with `cold_start` where the user has no event, None where it is no option.
 
     Raises HttpError: 400 where the id does not fit the data's ids, 404 where there is no such user.
     """
@@ -34,7 +34,8 @@ def find_user(opened: Bundle, text: str, cold_start: bool = False) -> int:
         raise HttpError(400, f"user_id {text[:80]!r} does not fit; the ids of this shop are of type {users.kind}")
     row = users.code(user)
     if row == UNKNOWN and not cold_start:
-        raise HttpError(404, f"user {text[:80]} not found; ask with cold_start=true for popular items")
+        hint = "" if cold_start is None else "; ask with cold_start=true for popular items"
+        raise HttpError(404, f"user {text[:80]} not found{hint}")
     return row
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from recsys.errors import RegistryError
-from recsys.inference.versions import Loaded, open_version, try_version
+from recsys.inference.versions import Loaded, open_version, tried
 from recsys.registry.store import Store
 
 logger = logging.getLogger(__name__)
@@ -68,18 +68,7 @@ class Versions:
 
     def _tried(self, version: str) -> Path:
         """A version's folder; raises RegistryError where it is not there, or ends processes that open it."""
-        directory = self.store.path(version)
-        if self._apart:
-            try_version(directory, self._checked(version))
-        return directory
-
-    def _checked(self, version: str) -> str | None:
-        """What the check of its promotion vouched for, None where that is not known."""
-        try:
-            pointer = self.store.pointer()
-        except RegistryError:  # the version can be opened all the same
-            return None
-        return pointer.checked if pointer and pointer.version == version else None
+        return tried(self.store, version) if self._apart else self.store.path(version)
 
     async def load(self, version: str) -> Loaded:
         """The version, opened in a thread if it is not held; the oldest one goes once its requests have ended.

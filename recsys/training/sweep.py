@@ -46,7 +46,13 @@ class Range(Config):
     def points(self) -> list[float]:
         """All numbers of a range with a step."""
         step = self.step or (self.high - self.low)
-        return [self.low + step * i for i in range(int((self.high - self.low) / step + 1e-9) + 1)]
+        return [self.low + step * i for i in range(self.n_points)]
+
+    @property
+    def n_points(self) -> int:
+        """How many these are, without making them."""
+        steps = (self.high - self.low) / (self.step or (self.high - self.low))
+        return int(min(steps, 1e15) + 1e-9) + 1
 
 
 Space = Annotated[
@@ -107,7 +113,7 @@ def load_sweep(path: Path, config: Path | None, settings: list[str]) -> tuple[Sw
         base = load_config(config, settings, between=sweep.settings)
         for key, space in sweep.search.items():
             _check(key, space, base, sweep)
-        if sweep.searcher == "grid" and (points := math.prod(map(len, axes(sweep).values()))) > MAX_GRID:
+        if sweep.searcher == "grid" and (points := n_points(sweep)) > MAX_GRID:
             raise ConfigError(f"the grid has {points} points, at most {MAX_GRID} are tried")
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
@@ -186,6 +192,11 @@ def axes(sweep: SweepConfig) -> dict[str, list[Any]]:
         key: [_cast(key, number) for number in space.points()] if isinstance(space, Range) else list(space)
         for key, space in sweep.search.items()
     }
+
+
+def n_points(sweep: SweepConfig) -> int:
+    """Points of a grid."""
+    return math.prod(space.n_points if isinstance(space, Range) else len(space) for space in sweep.search.values())
 
 
 def start_point(sweep: SweepConfig, base: TrainConfig) -> dict[str, Any] | None:

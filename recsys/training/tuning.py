@@ -28,7 +28,7 @@ from recsys.data.places import File, file_at
 from recsys.data.tasks import free_cpus, node_cpus
 from recsys.errors import ConfigError, ModelError, RecsysError
 from recsys.training.preparation import Prepared
-from recsys.training.sweep import SweepConfig, axes, domain, start_point
+from recsys.training.sweep import SweepConfig, axes, domain, n_points, start_point
 from recsys.training.trial import NOTHING, RETRIES, Job, run_trial, start_preparer
 
 START_SECONDS: Final = 60.0
@@ -178,7 +178,7 @@ def _space(sweep: SweepConfig) -> dict[str, Any]:
 
 
 def _count(sweep: SweepConfig) -> int:
-    return math.prod(map(len, axes(sweep).values())) if sweep.searcher == "grid" else sweep.trials
+    return n_points(sweep) if sweep.searcher == "grid" else sweep.trials
 
 
 def _searcher(sweep: SweepConfig, config: TrainConfig, concurrency: int) -> Searcher | SearchAlgorithm:
