@@ -29,14 +29,12 @@ from recsys import console  # noqa: E402
 from recsys.config import TrainConfig, changed  # noqa: E402
 from recsys.data.ingest import ShopData, ingest  # noqa: E402
 from recsys.data.sources import resolve  # noqa: E402
-from recsys.data.split import cut  # noqa: E402
 from recsys.data.tasks import start_ray  # noqa: E402
 from recsys.evaluation import metrics, protocol  # noqa: E402
 from recsys.inference.stages import ranked_lists  # noqa: E402
 from recsys.training.choice import choose, training_set  # noqa: E402
-from recsys.training.pipeline import refit  # noqa: E402
+from recsys.training.pipeline import score_test_window  # noqa: E402
 from recsys.training.preparation import Prepared, prepare  # noqa: E402
-from recsys.training.scoring import find_cases, score_users  # noqa: E402
 from recsys.training.sweep import SweepConfig, load_sweep  # noqa: E402
 from recsys.training.tuning import search  # noqa: E402
 
@@ -46,12 +44,9 @@ ALPHA: Final = {"hybrid.alpha": {"low": 0.0, "high": 1.0}}
 
 def judged(shop: ShopData, prepared: Prepared, config: TrainConfig, work: Path) -> tuple[float, np.ndarray]:
     """Validation NDCG, and on the test window NDCG of each user, the mean over the seeds; float64 (n_users,)."""
-    plan, validation = prepared.plan, ray.get(prepared.validation)
-    choice = choose(training_set(prepared.rows(plan.train), validation), validation, config, None, work)
-    data = training_set(prepared.rows((plan.valid, *plan.train)), None)
-    rankers = [refit(data, choice.n_trees, config, config.seed + i, work) for i in range(config.evaluation.seeds)]
-    cases = find_cases(shop, plan.test, config.evaluation.test_days, config)
-    scored = score_users(cases.histories, prepared.tables[plan.test], rankers, cut(shop.end, plan.test), config)
+    validation = ray.get(prepared.validation)
+    choice = choose(training_set(prepared.rows(prepared.plan.train), validation), validation, config, None, work)
+    cases, scored = score_test_window(shop, prepared, choice.n_trees, config, work)
     k, found = config.evaluation.k, []
     for lgb in scored.lgb:
         scores, _, _ = choice.blend(lgb, scored.mf)

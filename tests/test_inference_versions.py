@@ -1,5 +1,6 @@
 """Versions are opened with care: what is wrong with one is an error, and never the end of the process."""
 
+import errno
 import re
 import subprocess
 from collections.abc import Callable
@@ -139,3 +140,14 @@ def test_a_cache_that_cannot_be_written_to_keeps_nothing(
     for _ in range(2):
         try_version(store.path("v1"))
     assert len(children) == 2
+
+
+def test_a_machine_that_can_start_no_process_is_an_error_of_the_registry(
+    store: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(versions.subprocess, "run", fails)
+    with pytest.raises(RegistryError, match=r"v1: no process can be started to open it: .*temporarily unavailable"):
+        try_version(store.path("v1"))

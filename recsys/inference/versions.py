@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version as release
 from pathlib import Path
@@ -123,20 +124,19 @@ def tried(store: Store, version: str | None = None) -> Path:
 
 def _known_reason(directory: Path, verdict: Path) -> str:
     """Why a version cannot be opened, "" where it can be; verdict: the file that keeps it."""
-    if (known := _read(verdict)) is not None:
-        return known
-    try:
+    reason = _read(verdict)
+    if reason is not None:
+        return reason
+    with suppress(OSError):  # where nothing can be kept, such as in a container that may only read
         verdict.parent.mkdir(parents=True, exist_ok=True)
         with locked(verdict.with_suffix(".lock")):
-            if (known := _read(verdict)) is not None:
-                return known
-            reason = _opened_apart(directory)
-            draft = verdict.with_suffix(".new")
-            draft.write_text(reason, encoding="utf-8")
-            draft.replace(verdict)
-            return reason
-    except OSError:  # where nothing can be kept, such as in a container that may only read
-        return _opened_apart(directory)
+            reason = _read(verdict)
+            if reason is None:
+                reason = _opened_apart(directory)
+                draft = verdict.with_suffix(".new")
+                draft.write_text(reason, encoding="utf-8")
+                draft.replace(verdict)
+    return _opened_apart(directory) if reason is None else reason
 
 
 def _read(verdict: Path) -> str | None:
@@ -160,7 +160,7 @@ def _fingerprint(directory: Path) -> str:
 
 
 def _opened_apart(directory: Path) -> str:
-    """Why a process of its own could not open a version, "" where it could; raises OSError where none can start."""
+    """Why a process of its own could not open a version, "" where it could."""
     root = str(Path(recsys.__file__).parents[1])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     try:
@@ -176,6 +176,8 @@ def _opened_apart(directory: Path) -> str:
         )
     except subprocess.TimeoutExpired:
         return f"{directory} is not open after {TRIAL_SECONDS:g} s"
+    except OSError as error:
+        return f"{directory}: no process can be started to open it: {error}"
     if child.returncode == 0:
         return ""
     said = (child.stderr.strip().splitlines() or ["without a word"])[-1][-1000:]

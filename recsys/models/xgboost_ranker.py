@@ -20,7 +20,7 @@ import xgboost
 from pydantic import Field, TypeAdapter
 from xgboost.callback import TrainingCallback
 
-from recsys.errors import ModelError
+from recsys.errors import ModelError, first_line
 from recsys.models.ranking import METRIC, RankerConfig, RankingData, TrainingSet, Watch, by_gain
 
 VALID: Final = "valid"
@@ -239,11 +239,6 @@ def group_weights(part: RankingData) -> np.ndarray | None:
         return None
     sums = np.add.reduceat(part.weights.astype(np.float64), np.cumsum(part.groups) - part.groups)
     return (sums / part.groups).astype(np.float32)
-
-
-def first_line(error: Exception) -> str:
-    """Without XGBoost's stack trace."""
-    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _prepared(

@@ -129,7 +129,8 @@ class S3Store(PointedStore):
             except RegistryError as error:
                 logger.warning("an unfinished version stays", extra={"version": version, "reason": str(error)})
 
-    def _read(self) -> Pointer | None:
+    def pointer(self) -> Pointer | None:
+        """See Store."""
         return self._pointer()[0]
 
     def _pointer(self) -> tuple[Pointer | None, str | None]:

@@ -24,7 +24,8 @@ class Expected:
     shape: sizes, or names of sizes: those of the ids are given, each other one is what the first array with it has
     low, high: bounds of the values where given, both included; high may be the name of a size, then codes are below it
     borders: the array holds the borders of rows in one of this size, for each of the size that `shape` names
-    each: every row has at least so many entries, or without borders at least this sum
+    each: every row has at least so many entries
+    row_sum: every row of numbers has at least this sum
     """
 
     kinds: str
@@ -33,6 +34,7 @@ class Expected:
     high: int | str = 0
     borders: str = ""
     each: int = 0
+    row_sum: int = 0
 
 
 def _codes(size: str, *shape: int | str, low: int = UNKNOWN) -> Expected:
@@ -69,7 +71,7 @@ EXPECTED: Final[Mapping[str, Expected]] = {
     "history_times": Expected("i8", ("events",), 0, LATEST),
     "history_offsets": Expected(INTEGER, ("users",), borders="events", each=1),
     "totals_rows": Expected("i8", ("cut users",), 0, "users"),
-    "totals_counts": Expected("i8", ("cut users", len(EVENT_TYPES)), 0, LATEST, each=1),
+    "totals_counts": Expected("i8", ("cut users", len(EVENT_TYPES)), 0, LATEST, row_sum=1),
     "totals_first": Expected("i8", ("cut users",), 0, LATEST),
     "totals_items": Expected("i8", ("cut users",), 0, LATEST),
     "totals_categories": Expected("i8", ("cut users",), 0, LATEST),
@@ -92,6 +94,13 @@ def _check(name: str, array: np.ndarray, expected: Expected, known: dict[str, in
     """Compare one array; sizes first met here are added to those known."""
     if array.dtype.str[1:] not in expected.kinds.split() or not array.dtype.isnative:
         raise RegistryError(f"array {name} is of type {array.dtype}, expected one of: {expected.kinds}")
+    _check_shape(name, array, expected, known)
+    if expected.borders:
+        _check_borders(name, array, expected, known[expected.borders])
+    _check_values(name, array, expected, known)
+
+
+def _check_shape(name: str, array: np.ndarray, expected: Expected, known: dict[str, int]) -> None:
     more = 1 if expected.borders else 0
     if array.ndim == len(expected.shape):
         for size, found in zip(expected.shape, array.shape, strict=True):
@@ -101,18 +110,23 @@ def _check(name: str, array: np.ndarray, expected: Expected, known: dict[str, in
     if array.shape != shape:
         spoken = ", ".join(str(size) for size in expected.shape)
         raise RegistryError(f"array {name} has shape {array.shape}, expected {shape}: ({spoken})")
-    if expected.borders:
-        lengths, n_entries = np.diff(array), known[expected.borders]
-        inside = array.min() >= 0 and array.max() <= n_entries  # so that no difference overflows
-        if not inside or array[0] != 0 or array[-1] != n_entries or lengths.min(initial=expected.each) < expected.each:
-            raise RegistryError(
-                f"array {name} does not ascend from 0 to the number of {expected.borders}, {n_entries}, "
-                f"by {expected.each} or more"
-            )
+
+
+def _check_borders(name: str, array: np.ndarray, expected: Expected, n_entries: int) -> None:
+    inside = array.min() >= 0 and array.max() <= n_entries  # so that no difference overflows
+    least = np.diff(array).min(initial=expected.each)
+    if not inside or array[0] != 0 or array[-1] != n_entries or least < expected.each:
+        raise RegistryError(
+            f"array {name} does not ascend from 0 to the number of {expected.borders}, {n_entries}, "
+            f"by {expected.each} or more"
+        )
+
+
+def _check_values(name: str, array: np.ndarray, expected: Expected, known: Mapping[str, int]) -> None:
     if expected.low is not None and array.size:
         high = known[expected.high] - 1 if isinstance(expected.high, str) else expected.high
         least, most = int(array.min()), int(array.max())
         if least < expected.low or most > high:
             raise RegistryError(f"array {name} has values from {least} to {most}, expected {expected.low} to {high}")
-    if expected.each and not expected.borders and array.size and array.sum(axis=1).min() < expected.each:
-        raise RegistryError(f"array {name} has a row that sums up to less than {expected.each}")
+    if expected.row_sum and array.size and array.sum(axis=1).min() < expected.row_sum:
+        raise RegistryError(f"array {name} has a row that sums up to less than {expected.row_sum}")

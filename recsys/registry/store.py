@@ -145,7 +145,8 @@ class FolderStore(PointedStore):
     def _manifest(self, version: str) -> Mapping[str, Any]:
         return read_manifest(self._versions / version)[0]
 
-    def _read(self) -> Pointer | None:
+    def pointer(self) -> Pointer | None:
+        """See Store."""
         try:
             return Pointer.parse(self._pointer.read_bytes(), str(self._pointer))
         except FileNotFoundError:
@@ -157,7 +158,7 @@ class FolderStore(PointedStore):
         if not self.root.is_dir():
             raise RegistryError(f"no registry at {self.root}")
         with locked(self.root / "lock"):
-            before = self._read()
+            before = self.pointer()
             pointer = step(before)
             if pointer != before:
                 self._write(pointer)

@@ -135,8 +135,8 @@ class PointedStore(ABC):
         """Where the registry lies."""
 
     @abstractmethod
-    def _read(self) -> Pointer | None:
-        """The pointer, None where nothing was promoted yet."""
+    def pointer(self) -> Pointer | None:
+        """See Store."""
 
     @abstractmethod
     def _change(self, step: Step) -> Pointer:
@@ -182,12 +182,8 @@ class PointedStore(ABC):
 
     def production(self) -> str | None:
         """See Store."""
-        pointer = self._read()
+        pointer = self.pointer()
         return pointer.version if pointer else None
-
-    def pointer(self) -> Pointer | None:
-        """See Store."""
-        return self._read()
 
     def versions(self) -> list[Version]:
         """See Store."""

@@ -7,19 +7,20 @@ import ray
 
 from recsys import console
 from recsys.config import TrainConfig
-from recsys.data.ingest import ingest
+from recsys.data.ingest import ShopData, ingest
 from recsys.data.sources import Source
 from recsys.data.split import cut
 from recsys.errors import ModelError
+from recsys.evaluation.protocol import TestCases
 from recsys.models.hybrid import score_drift
 from recsys.models.ranking import Ranker, TrainingSet
 from recsys.registry.store import Store
 from recsys.training.choice import Choice, Validation, choose, training_set
 from recsys.training.judge import evaluate
-from recsys.training.preparation import prepare
+from recsys.training.preparation import Prepared, prepare
 from recsys.training.printing import show_data, show_metrics, show_sweep
 from recsys.training.publish import publish
-from recsys.training.scoring import find_cases, score_users
+from recsys.training.scoring import ScoredCandidates, find_cases, score_users
 from recsys.training.sweep import SweepConfig
 from recsys.training.sweep_report import sweep_files
 from recsys.training.tuning import search
@@ -60,10 +61,7 @@ def run(
         best = choice.curve[choice.blend.alpha]
         console.progress(f"{choice.n_trees} trees, alpha {choice.blend.alpha}, validation NDCG {best:.4f}")
     with console.step("evaluate on the test window"):
-        data = training_set(prepared.rows((plan.valid, *plan.train)), None)
-        rankers = [refit(data, choice.n_trees, config, config.seed + i, work) for i in range(config.evaluation.seeds)]
-        cases = find_cases(shop, plan.test, config.evaluation.test_days, config)
-        scored = score_users(cases.histories, prepared.tables[plan.test], rankers, cut(shop.end, plan.test), config)
+        cases, scored = score_test_window(shop, prepared, choice.n_trees, config, work)
         metrics = evaluate(shop, plan, cases, scored, choice.blend, validation.cases, config)
     show_metrics(metrics, config)
     with console.step("refit on every event"):
@@ -87,6 +85,18 @@ def run(
 def _report_trees(trees: int, ndcg: float, _: object) -> None:
     if trees % 25 == 0:
         console.progress(f"{trees} trees, NDCG@10 of the validation candidates {ndcg:.4f}")
+
+
+def score_test_window(
+    shop: ShopData, prepared: Prepared, n_trees: int, config: TrainConfig, work: str | Path
+) -> tuple[TestCases, ScoredCandidates]:
+    """Users of the test window and their candidates, scored by a ranker for each seed, trained up to the window."""
+    plan = prepared.plan
+    data = training_set(prepared.rows((plan.valid, *plan.train)), None)
+    rankers = [refit(data, n_trees, config, config.seed + i, work) for i in range(config.evaluation.seeds)]
+    cases = find_cases(shop, plan.test, config.evaluation.test_days, config)
+    now = cut(shop.end, plan.test)
+    return cases, score_users(cases.histories, prepared.tables[plan.test], rankers, now, config)
 
 
 def refit(data: TrainingSet, n_trees: int, config: TrainConfig, seed: int, work: str | Path) -> Ranker:

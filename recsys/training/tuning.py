@@ -26,7 +26,7 @@ from recsys.config import TrainConfig, changed
 from recsys.data.ingest import ShopData
 from recsys.data.places import File, file_at
 from recsys.data.tasks import free_cpus, node_cpus
-from recsys.errors import ConfigError, ModelError, RecsysError
+from recsys.errors import ConfigError, ModelError, RecsysError, first_line, last_line
 from recsys.training.preparation import Prepared
 from recsys.training.sweep import SweepConfig, axes, domain, n_points, start_point
 from recsys.training.trial import NOTHING, RETRIES, Job, run_trial, start_preparer
@@ -108,7 +108,7 @@ def search(
     except (TuneError, RuntimeError) as error:  # the latter where Ray's memory monitor ended a trial
         if isinstance(error.__cause__, RecsysError):
             raise error.__cause__ from error
-        raise ModelError(f"the sweep broke off, take it up with --resume: {_first_line(error)}") from error
+        raise ModelError(f"the sweep broke off, take it up with --resume: {first_line(error)}") from error
     found: Any = results
     in_order = sorted(found, key=lambda ended: _place(Path(ended.path).name))
     trials = [_result(number, ended, sweep.metric) for number, ended in enumerate(in_order, 1)]
@@ -246,7 +246,7 @@ class _Progress(tune.Callback):
             )
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        self._say(trial, f"failed: {_last_line(trial.get_pickled_error())}")
+        self._say(trial, f"failed: {last_line(trial.get_pickled_error())}")
 
     def _say(self, trial: Trial, what: str) -> None:
         self._ended += 1
@@ -282,17 +282,9 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _first_line(problem: object) -> str:
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[0]
-
-
-def _last_line(problem: object) -> str:
-    return (str(problem).strip().splitlines() or [type(problem).__name__])[-1]
-
-
 def _result(number: int, found: Any, metric: str) -> TrialResult:
     last, reports = found.metrics or {}, found.metrics_dataframe
-    error = last.get("error") or (_last_line(found.error) if found.error else None)
+    error = last.get("error") or (last_line(found.error) if found.error else None)
     settings = dict(found.config or {})
     seconds = float(last.get("time_total_s", 0))
     if error or metric not in last:

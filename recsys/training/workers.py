@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from recsys.data.places import file_at
 from recsys.data.tasks import free_cpus, node_cpus
-from recsys.errors import ConfigError, ModelError
+from recsys.errors import ConfigError, ModelError, last_line
 from recsys.models.backends import ranker_from_text, train
 from recsys.models.ranking import Backend, Ranker, RankerConfig, TrainingSet, Watch
 from recsys.training.shares import WAIT_SECONDS
@@ -118,12 +118,6 @@ def _attend(lead: Callable[[Any], tuple[str, float]], job: Any, config: RankerCo
     except RayTaskError as error:
         if isinstance(error.cause, ControllerError | TimeoutError):
             raise _busy(config) from error
-        raise ModelError(f"ranker: {config.num_workers} workers could not train it: {_root(error)}") from error
+        raise ModelError(f"ranker: {config.num_workers} workers could not train it: {last_line(error)}") from error
     except RayError as error:
         raise ModelError(f"ranker: the process that leads its {config.num_workers} workers died: {error}") from error
-
-
-def _root(error: BaseException) -> str:
-    """The last line of what is at the bottom of an error."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__
