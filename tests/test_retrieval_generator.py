@@ -133,8 +133,8 @@ def test_size_keeps_the_best_by_turns(
 
 def test_ties_go_to_the_smaller_code(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
     equal = SourceShares(**dict.fromkeys(SOURCES, 1.0))
-    found = found_by(of, tables, statistics, CandidateConfig(size=2, shares=equal))
-    assert listed(found) == [[0, 1], [3, 4]]
+    found = found_by(of, tables, statistics, CandidateConfig(size=3, shares=equal))
+    assert listed(found) == [[0, 2, 3], [3, 4]]  # 0, 1 and 4 are worth the same
 
 
 def test_a_source_without_a_share_proposes_nothing(
