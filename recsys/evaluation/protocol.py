@@ -214,7 +214,7 @@ def with_classification(
         figures: dict[str, float | None] = {"roc_auc": None, "average_precision": None}
         if row["system"] in scores:
             at = members[str(row["group"])]
-            found = _ranks_below(scores[str(row["system"])][at])
+            found = ranks_below(scores[str(row["system"])][at])
             figures = {
                 "roc_auc": _defined(metrics.roc_auc(labels[at], found)),
                 "average_precision": _defined(metrics.average_precision(labels[at], found)),
@@ -223,7 +223,7 @@ def with_classification(
     return completed
 
 
-def _ranks_below(scores: np.ndarray) -> np.ndarray:
+def ranks_below(scores: np.ndarray) -> np.ndarray:
     """The scores, with one below all of them where there is none."""
     missing = np.isnan(scores)
     lowest = float(np.min(scores, initial=0.0, where=~missing))

@@ -46,12 +46,14 @@ class Choice:
 
     curve: the validation metric by alpha
     scores: what the chosen ranker gave the validation rows, to measure drift against
+    ranker: the chosen one, which has seen nothing of the validation window
     """
 
     n_trees: int
     blend: Blend
     curve: dict[float, float]
     scores: np.ndarray
+    ranker: Ranker
 
 
 def find_validation(shop: ShopData, tables: "ray.ObjectRef[Tables]", plan: Plan, config: TrainConfig) -> Validation:
@@ -78,7 +80,7 @@ def choose(
     ranker = fit_ranker(data, config.ranker.model_copy(update={"seed": config.seed}), watch=watch, work=work)
     scores = ranker.predict(validation.rows.features)
     blend, curve = read_blend(validation, scores, config)
-    return Choice(ranker.n_trees, blend, curve, scores)
+    return Choice(ranker.n_trees, blend, curve, scores, ranker)
 
 
 def fit(data: TrainingSet, config: TrainConfig, watch: Watch | None = None) -> Ranker:

@@ -16,6 +16,7 @@ from recsys.models.hybrid import score_drift
 from recsys.models.ranking import Ranker, TrainingSet
 from recsys.registry.store import Store
 from recsys.training.choice import Choice, Validation, choose, training_set
+from recsys.training.findings import find, report_files
 from recsys.training.judge import evaluate
 from recsys.training.preparation import Prepared, prepare
 from recsys.training.printing import show_data, show_metrics, show_sweep
@@ -78,6 +79,9 @@ def run(
         "plan": asdict(plan),
         "quality": asdict(shop.quality),
     }
+    with console.step("write the report"):
+        found = find(shop, prepared, choice, cases, scored, metrics, files, config, now)
+        files = {**files, **report_files(found)}
     with console.step("publish"):
         return publish(shop, ray.get(prepared.tables[0]), final, choice.blend, metrics, files, store, config)
 
