@@ -19,6 +19,7 @@ from recsys.evaluation.report.drawing import (
     percent,
     plain_axes,
     rows_of,
+    ticked,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def events_per_day(figure: "Figure", daily: Daily, windows: tuple[Window, ...]) 
     for axes, (name, values) in zip(panels, daily.events.items(), strict=True):
         axes.fill_between(times, values, color=TYPE_COLOURS[name], alpha=0.25, linewidth=0)
         axes.plot(times, values, color=TYPE_COLOURS[name], linewidth=1.5, marker="" if len(times) > 2 else "o")
-        axes.set_ylim(0, max(values) * 1.12 or 1)
+        axes.set_ylim(0, max(values) * 1.25 or 1)
         axes.set_title(f"{TYPE_NAMES[name].capitalize()} per day")
         plain_axes(axes, y=counted)
         for window, shade in zip(windows, ("#0000000d", "#0000001f"), strict=True):
@@ -45,7 +46,7 @@ def events_per_day(figure: "Figure", daily: Daily, windows: tuple[Window, ...]) 
     for window in windows:
         middle = _date((window.start + window.end) // 2)
         place = panels[0].get_xaxis_transform()
-        panels[0].text(middle, 0.97, window.name, transform=place, ha="center", va="top", fontsize=8, color=SOFT)
+        panels[0].text(middle, 0.98, window.name, transform=place, ha="center", va="top", fontsize=8, color=SOFT)
     library: Any = dates  # has no types
     locator = library.AutoDateLocator(minticks=3, maxticks=7)
     panels[-1].xaxis.set_major_locator(locator)
@@ -68,9 +69,10 @@ def funnel(figure: "Figure", users: Funnel, pairs: Funnel) -> None:
             text = counted(have) if have == through else f"{counted(have)}, of which {counted(through)} step by step"
             axes.text(have + 0.01 * max(part.have), place, text, va="center", fontsize=9)
         axes.set_title(what)
-        axes.set_xlim(0, max(part.have) * 1.42)
+        axes.set_xlim(0, max(part.have) * (1.12 if part.have == part.through else 1.45))
         plain_axes(axes, x=counted)
-    legend_below(panels[0], 2)
+    if (users.have, pairs.have) != (users.through, pairs.through):
+        legend_below(panels[0], 2)
 
 
 def activity(figure: "Figure", users: Spread, items: Spread) -> None:
@@ -81,7 +83,7 @@ def activity(figure: "Figure", users: Spread, items: Spread) -> None:
         axes.plot(line.x, line.y, color=colour, linestyle=dashes, label=name, marker=marker)
     axes.set(xscale="log", yscale="log", xlabel="events", ylabel="share with so many or more")
     axes.set_title("Activity of users, popularity of items")
-    plain_axes(axes, counted, percent)
+    plain_axes(axes, counted, ticked)
     axes.legend()
 
 
@@ -93,7 +95,7 @@ def concentration(figure: "Figure", users: Spread, items: Spread) -> None:
     axes.set(xlabel="share of users or items, the busiest first", ylabel="share of the events", xlim=(0, 1))
     axes.set_ylim(0, 1.02)
     axes.set_title("How much the busiest make up")
-    plain_axes(axes, percent, percent)
+    plain_axes(axes, ticked, ticked)
     axes.legend(loc="lower right")
 
 
@@ -111,7 +113,7 @@ def categories(figure: "Figure", found: tuple[CategoryShare, ...]) -> None:
     axes.set_xlim(left=0)
     axes.set(xlabel="share of all events of the type")
     axes.set_title("Categories with the most events")
-    plain_axes(axes, percent)
+    plain_axes(axes, ticked)
     if len(found[0].shares) > 1:
         legend_below(axes)
 
@@ -129,5 +131,5 @@ def coverage(figure: "Figure", found: tuple[Coverage, ...], n_items: int) -> Non
     axes.set_xlim(0, 1.1)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
     axes.set_title("What is known of the items")
-    plain_axes(axes, percent)
+    plain_axes(axes, ticked)
     legend_below(axes, 2)

@@ -16,6 +16,7 @@ from recsys.evaluation.report.drawing import (
     look_of,
     percent,
     plain_axes,
+    ticked,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +28,10 @@ SCORE_LOOKS: Final = {
     "lgb_score": LOOKS["ranker alone"],
     "mf_score": LOOKS["factorization alone"],
 }
+
+
+BEHIND: Final[Any] = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
+"""Of a text that lies on a line."""
 
 
 def shown(rows: Sequence[Row], metric: str, group: str = "all") -> list[Row]:
@@ -57,14 +62,14 @@ def differences(figure: "Figure", quality: Quality) -> None:
         sure = low > 0 or high < 0
         axes.plot([low, high], [place, place], color=BLUE if sure else GREY, linewidth=3, solid_capstyle="round")
         axes.plot(mean, place, "o", color=BLUE if sure else GREY, markersize=8, markeredgecolor="white")
-        axes.text(mean, place + 0.24, f"{mean:+.3f}", ha="center", fontsize=9)
+        axes.text(mean, place + 0.25, f"{mean:+.3f}", ha="center", fontsize=9, bbox=BEHIND)
     axes.axvline(0, color=INK, linewidth=1)
     axes.set_yticks(range(len(rows)), names[::-1])
     axes.set_ylim(-0.6, len(rows) - 0.3)
     axes.margins(x=0.1)
     axes.grid(visible=False, axis="y")
     axes.set(xlabel=f"NDCG@{quality.k} of the {quality.ours} minus that of …")
-    axes.set_title("Paired differences: right of zero the hybrid is ahead")
+    axes.set_title("Ahead of the others, paired by user")
 
 
 def by_warmth(figure: "Figure", quality: Quality, names: Sequence[str]) -> None:
@@ -140,7 +145,7 @@ def repeat_and_new(figure: "Figure", found: Sequence[Found], k: int, repeat_shar
     axes.grid(visible=False, axis="x")
     axes.set(ylabel=f"share found in the first {k}")
     axes.set_title("What users went on to choose")
-    plain_axes(axes, y=percent)
+    plain_axes(axes, y=ticked)
     axes.margins(y=0.1)
     legend_below(axes, 2)
 
@@ -168,7 +173,7 @@ def roc(figure: "Figure", quality: Quality) -> None:
     axes.set(xlabel="share of the misses let through", ylabel="share of the hits let through", xlim=(0, 1))
     axes.set_ylim(0, 1.02)
     axes.set_title("ROC, with the area under it")
-    plain_axes(axes, percent, percent)
+    plain_axes(axes, ticked, ticked)
     axes.legend(loc="lower right")
 
 
@@ -191,7 +196,7 @@ def precision_recall(figure: "Figure", quality: Quality) -> None:
     axes.set(xlabel="recall: share of the hits let through", ylabel="precision", xlim=(0, 1))
     axes.set_ylim(0, min(highest * 1.15, 1.02) or 1)
     axes.set_title("Precision and recall, with the average precision")
-    plain_axes(axes, percent, percent)
+    plain_axes(axes, ticked, ticked)
     axes.legend(loc="upper right")
 
 
@@ -247,7 +252,7 @@ def calibration(figure: "Figure", found: dict[str, Calibrated]) -> None:
         axes.plot(ends, ends, color=GREY, linewidth=1, linestyle=":", label="as predicted")
     axes.set(xscale="log", yscale="log", xlabel="predicted: mean score of a bin", ylabel="observed: share of hits")
     axes.set_title("Calibration")
-    plain_axes(axes, percent, percent)
+    plain_axes(axes, ticked, ticked)
     axes.legend(loc="upper left")
 
 
@@ -261,5 +266,5 @@ def distribution(figure: "Figure", found: Distribution, threshold: float | None)
     axes.set(xscale="log", xlabel="score", ylabel="share of the hits, of the misses")
     axes.set_ylim(bottom=0)
     axes.set_title("Scores of hits and of misses")
-    plain_axes(axes, lambda value, _: f"{value:.3g}", percent)
+    plain_axes(axes, lambda value, _: f"{value:.3g}", ticked)
     axes.legend()

@@ -19,6 +19,7 @@ from recsys.evaluation.report.drawing import (
     percent,
     plain_axes,
     rows_of,
+    ticked,
 )
 
 if TYPE_CHECKING:
@@ -38,11 +39,11 @@ def importance(figure: "Figure", found: Sequence[Importance]) -> None:
     places = rows_of(axes, [row.name for row in best])
     axes.barh(places, [row.gain for row in best], color=BLUE, height=0.66)
     for place, row in zip(places, best, strict=True):
-        axes.text(row.gain, place, f" {percent(row.gain)} {row.group}", va="center", fontsize=8, color=SOFT)
+        axes.text(row.gain, place, f" {percent(row.gain)}, {row.group}", va="center", fontsize=8, color=SOFT)
     axes.set_xlim(0, max((row.gain for row in best), default=1) * 1.3)
     axes.set(xlabel="share of the gain of all splits")
     axes.set_title("Features by importance, with their group")
-    plain_axes(axes, percent)
+    plain_axes(axes, ticked)
 
 
 def contributions(figure: "Figure", found: Sequence[Contributions]) -> None:
@@ -51,7 +52,7 @@ def contributions(figure: "Figure", found: Sequence[Contributions]) -> None:
     from matplotlib.colors import LinearSegmentedColormap, Normalize  # noqa: PLC0415
 
     axes = figure.subplots()
-    tints = LinearSegmentedColormap.from_list("low to high", [BLUE, "#c9b8c4", ORANGE])
+    tints = LinearSegmentedColormap.from_list("low to high", [BLUE, "#c79ac2", ORANGE])
     places = rows_of(axes, [row.name for row in found])
     reach = max((abs(value) for row in found for value in row.values), default=1.0) or 1.0
     for place, row in zip(places, found, strict=True):
@@ -59,7 +60,7 @@ def contributions(figure: "Figure", found: Sequence[Contributions]) -> None:
         heights = place + _swarm(np.array(row.values), reach)
         colours = np.array([at or 0 for at in row.places])
         for chosen, settings in (
-            (~known, {"color": "#b4b8bf"}),
+            (~known, {"color": "#c6c9ce"}),
             (known, {"c": colours[known], "cmap": tints, "vmin": 0, "vmax": 100}),
         ):
             axes.scatter(np.array(row.values)[chosen], heights[chosen], s=7, linewidths=0, rasterized=True, **settings)
@@ -111,7 +112,7 @@ def sources(figure: "Figure", found: Sequence[Source]) -> None:
             axes.text(value, height, f" {percent(value)}", va="center", fontsize=8)
     axes.set_xlim(0, (max(max(row.share, row.recall) for row in found) or 1) * 1.14)
     axes.set_title("Where candidates come from")
-    plain_axes(axes, percent)
+    plain_axes(axes, ticked)
     legend_below(axes, 2)
 
 
@@ -167,4 +168,4 @@ def settings(axes: "Axes", importance: dict[str, float]) -> None:
     axes.set_xlim(0, (max(importance.values()) or 1) * 1.15)
     axes.set(xlabel="share of the variance between trials")
     axes.set_title("Settings that mattered")
-    plain_axes(axes, percent)
+    plain_axes(axes, ticked)

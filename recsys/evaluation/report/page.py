@@ -19,10 +19,10 @@ TEMPLATE: Final = Path(__file__).with_name("page.html")
 def parts(report: Report) -> list[Part]:
     """What there is to say and to show, in order."""
     return [
+        part_data.part(report.data),
         part_quality.part(report.quality),
         part_reasons.part(report.reasons, report.quality.k, report.quality.recall),
         part_people.part(report.people),
-        part_data.part(report.data),
     ]
 
 

@@ -40,7 +40,7 @@ def _against(quality: Quality) -> Section:
     level = f"{quality.confidence * 100:.4g}%"
     says = (
         f"On the {quality.test_days} days held out, {quality.users:,} users, the {quality.ours} reaches "
-        f"NDCG@{quality.k} {number(row, metric):.3f}. It is {verdict} the best baseline, {quality.baseline}: by "
+        f"NDCG@{quality.k} {number(row, metric):.3f}. It is {verdict} the best baseline, {quality.baseline}: "
         f"{number(gap, 'mean'):+.4f} ({level} interval {low:+.4f} to {high:+.4f}, paired by user)."
     )
     pictures = [
@@ -53,7 +53,7 @@ def _against(quality: Quality) -> Section:
         Picture(
             "differences",
             f"NDCG@{quality.k} of the {quality.ours} minus that of each other system, with {level} intervals.",
-            "Paired by user, so that the interval is narrower than the two above suggest; grey may be chance.",
+            "Paired by user, so narrower than the whiskers of the two suggest; grey where zero is within the interval.",
             lambda figure: figures.differences(figure, quality),
         ),
     ]

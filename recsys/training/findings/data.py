@@ -111,15 +111,17 @@ def daily_events(shop: ShopData, types: Sequence[str]) -> content.Daily:
     bins = -(-days // step)
     place = bins - 1 - daily.age // step
     width = np.full(bins, float(step))
-    width[0] = days - (bins - 1) * step
+    width[0] = max((shop.end - shop.start) / DAY - (bins - 1) * step, 0)
+    # A share of a day says little of a day.
+    first = int(width[0] < 1 and bins > 2)
     by_type = {}
     for name in types:
         chosen = daily.event == EVENT_TYPES.index(name)
         sums = np.bincount(place[chosen], daily.count[chosen], bins)
-        by_type[name] = short(sums / width)
+        by_type[name] = short((sums / np.maximum(width, 1))[first:])
     starts = shop.end - (np.arange(bins)[::-1] * step + step) * DAY
-    starts[0] = shop.end - days * DAY
-    return content.Daily(step=step, starts=tuple(starts.tolist()), events=by_type)
+    starts[0] = shop.start
+    return content.Daily(step=step, starts=tuple(starts[first:].tolist()), events=by_type)
 
 
 def funnel(by_set: np.ndarray) -> content.Funnel:

@@ -222,7 +222,7 @@ def distribution(scores: np.ndarray, labels: np.ndarray) -> content.Distribution
     """Scores on a logarithmic scale; None unless hits and misses are there and their scores differ."""
     if not labels.any() or labels.all() or scores.max() <= scores.min():
         return None
-    low = max(float(np.quantile(scores, 0.001)), 1e-9)
+    low = max(float(np.quantile(scores, 0.01)), 1e-9)
     edges = np.geomspace(min(low, float(scores.max()) / 2), float(scores.max()), BINS + 1)
     within = np.clip(scores, edges[0], edges[-1])
     hits, misses = (np.histogram(within[which], edges)[0] / which.sum() for which in (labels, ~labels))
