@@ -37,6 +37,7 @@ class EvaluationConfig(Config):
     bootstrap_samples: int = Field(1000, ge=100, description="Resamples of users behind an interval.")
     confidence: float = Field(0.95, gt=0, lt=1, description="Confidence level of the intervals.")
     seeds: int = Field(3, ge=1, description="Training runs with different seeds whose spread is reported.")
+    page: bool = Field(True, description="Draw the report's page; its numbers are written in any case.")
 
     @property
     def cutoffs(self) -> tuple[int, ...]:

@@ -81,7 +81,7 @@ def run(
     }
     with console.step("write the report"):
         found = find(shop, prepared, choice, cases, scored, metrics, files, config, now)
-        files = {**files, **report_files(found)}
+        files = {**files, **report_files(found, config)}
     with console.step("publish"):
         return publish(shop, ray.get(prepared.tables[0]), final, choice.blend, metrics, files, store, config)
 

@@ -127,6 +127,11 @@ def ticked(value: float, _: object = None) -> str:
     return f"{100 * value:.3g}%"
 
 
+def several(count: int, noun: str) -> str:
+    """One thing, or so many things."""
+    return f"{counted(count)} {noun}{'' if count == 1 else 's'}"
+
+
 def percent(value: float, _: object = None) -> str:
     """A share in few letters: 12%, 0.3%."""
     return f"{100 * value:.0f}%" if abs(value) >= 0.0995 or value == 0 else f"{100 * value:.2g}%"

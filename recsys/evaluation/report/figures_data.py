@@ -41,7 +41,7 @@ def events_per_day(figure: "Figure", daily: Daily, windows: tuple[Window, ...]) 
         axes.set_ylim(0, max(values) * 1.25 or 1)
         axes.set_title(f"{TYPE_NAMES[name].capitalize()} per day")
         plain_axes(axes, y=counted)
-        for window, shade in zip(windows, ("#0000000d", "#0000001f"), strict=True):
+        for window, shade in zip(windows, ("#00000016", "#0000002b"), strict=True):
             axes.axvspan(_date(window.start), _date(window.end), color=shade, linewidth=0)
     for window in windows:
         middle = _date((window.start + window.end) // 2)

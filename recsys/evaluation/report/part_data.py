@@ -2,7 +2,7 @@
 
 from recsys.evaluation.report import figures_data as figures
 from recsys.evaluation.report.content import Data, Funnel
-from recsys.evaluation.report.drawing import TYPE_NAMES, Picture, counted, percent
+from recsys.evaluation.report.drawing import TYPE_NAMES, Picture, counted, percent, several
 from recsys.evaluation.report.sections import Cell, Part, Section, Table
 from recsys.schema import DAY
 
@@ -142,10 +142,10 @@ def _items(data: Data) -> Section:
 def _input(data: Data) -> Section:
     aside = sum(rows for name, rows in data.quality.items() if "set aside" in name)
     repeated = data.quality.get("repeated event rows dropped", 0)
-    says = (
-        f"{counted(aside)} rows could not be used and were set aside; {counted(repeated)} event rows said the same as "
-        "another one and were dropped."
+    unusable = (
+        f"{several(aside, 'row')} could not be used and went into quarantine" if aside else "Every row could be used"
     )
+    says = f"{unusable}; {several(repeated, 'event row')} repeated another one to the letter and counted once."
     rows = [(name, rows) for name, rows in data.quality.items()]
     return Section(
         "input", "Quality of the input", says, (), [Table("Rows by what became of them", ("rows", "how many"), rows)]

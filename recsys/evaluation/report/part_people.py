@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 
 from recsys.evaluation.report.content import Person
+from recsys.evaluation.report.drawing import several
 from recsys.evaluation.report.sections import Part, Section
 
 
 def part(people: Sequence[Person]) -> Part:
     hits = sum(person.found > 0 for person in people)
     says = (
-        f"{len(people)} users drawn by a hash of their ids, from few events to many"
+        f"{several(len(people), 'user')} drawn by a hash of the ids, from few events to many"
         f"{', the last one cold' if people and not people[-1].warm else ''}; {hits} of them went on to choose one of "
         f"the items below. Score is the blend of lgb and mf."
     )

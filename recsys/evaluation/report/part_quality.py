@@ -81,14 +81,19 @@ def _metrics(caption: str, quality: Quality, rows: Sequence[Row], groups: Sequen
 def _groups(quality: Quality) -> Section:
     metric = f"ndcg@{quality.k}"
     names = [quality.ours, *dict.fromkeys((quality.baseline, "popularity")), "factorization alone"]
+    names = [name for name in names if number(headline(quality, name), metric) > 0 or name == quality.ours]
     cold = next(row for row in quality.table if row["system"] == quality.ours and row["group"] == "cold")
     worst, best = (pick(quality.activity, key=lambda group: group.systems[quality.ours].mean) for pick in (min, max))
     says = (
         f"{percent(number(cold, 'users') / quality.users)} of the test users are cold: they have no event on an item "
-        f"that the factorization knows. The {quality.ours} is best for users with {_events(best.low, best.high)} of "
-        f"history ({best.systems[quality.ours].mean:.3f}) and weakest for those with {_events(worst.low, worst.high)} "
-        f"({worst.systems[quality.ours].mean:.3f})."
+        "that the factorization knows."
     )
+    if len(quality.activity) > 1:
+        says += (
+            f" The {quality.ours} is best for users with {_events(best.low, best.high)} of history "
+            f"({best.systems[quality.ours].mean:.3f}) and weakest for those with {_events(worst.low, worst.high)} "
+            f"({worst.systems[quality.ours].mean:.3f})."
+        )
     pictures = [
         Picture(
             "warm-and-cold",

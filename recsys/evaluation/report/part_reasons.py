@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 from recsys.evaluation.report import figures_reasons as figures
 from recsys.evaluation.report.content import Loss, Reasons, Sweep
-from recsys.evaluation.report.drawing import Picture, percent
+from recsys.evaluation.report.drawing import Picture, percent, several
 from recsys.evaluation.report.sections import Cell, Part, Section, Table
 
 if TYPE_CHECKING:
@@ -142,8 +142,9 @@ def _blend(reasons: Reasons, k: int) -> Section:
 def _sweep(sweep: Sweep) -> Section:
     judged = [trial for trial in sweep.trials if trial.metric is not None]
     best = next(trial for trial in sweep.trials if trial.number == sweep.best)
+    tried = several(len(sweep.trials) + sweep.more, "trial")
     says = (
-        f"Of {len(sweep.trials) + sweep.more} trials, number {sweep.best} was the best by {sweep.metric} on the "
+        f"Of {tried}, number {sweep.best} was the best by {sweep.metric} on the "
         f"validation window{'' if best.metric is None else f' ({best.metric:.4f})'}; its settings are published."
     )
     pictures = [

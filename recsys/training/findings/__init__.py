@@ -23,9 +23,10 @@ from recsys.training.sweep_report import TABLE
 __all__ = ["find", "report_files"]
 
 
-def report_files(report: Report) -> dict[str, str | bytes]:
-    """The report as files of a bundle: its numbers and its page."""
-    return {REPORT: report.model_dump_json(), PAGE: render_page(report)}
+def report_files(report: Report, config: TrainConfig) -> dict[str, str | bytes]:
+    """The report as files of a bundle: its numbers and, unless it is not wanted, its page."""
+    numbers: dict[str, str | bytes] = {REPORT: report.model_dump_json()}
+    return numbers | ({PAGE: render_page(report)} if config.evaluation.page else {})
 
 
 def find(
