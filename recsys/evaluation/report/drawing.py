@@ -1,6 +1,7 @@
 """How figures look: one width, quiet axes, colours that colour-blind readers tell apart, and what text may be drawn."""
 
 import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -133,7 +134,9 @@ def several(count: int, noun: str) -> str:
 
 
 def percent(value: float, _: object = None) -> str:
-    """A share in few letters: 12%, 0.3%."""
+    """A share in few letters: 12%, 0.3%, and 99.9% for what is nearly all."""
+    if 0.995 <= value < 1:
+        return f"{math.floor(1000 * value) / 10:g}%"
     return f"{100 * value:.0f}%" if abs(value) >= 0.0995 or value == 0 else f"{100 * value:.2g}%"
 
 

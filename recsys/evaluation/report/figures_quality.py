@@ -69,7 +69,7 @@ def differences(figure: "Figure", quality: Quality) -> None:
     axes.margins(x=0.1)
     axes.grid(visible=False, axis="y")
     axes.set(xlabel=f"NDCG@{quality.k} of the {quality.ours} minus that of …")
-    axes.set_title("Ahead of the others, paired by user")
+    axes.set_title(f"{quality.ours.capitalize()} minus the others")
 
 
 def by_warmth(figure: "Figure", quality: Quality, names: Sequence[str]) -> None:
@@ -185,7 +185,7 @@ def precision_recall(figure: "Figure", quality: Quality) -> None:
         axes.plot(line.x, line.y, color=look.colour, linestyle=look.dashes,
                   label=f"{name}: {found.average_precision:.3f}")  # fmt: skip
         # The first few candidates leap between 0 and 1.
-        highest = max(highest, *(y for x, y in zip(line.x, line.y, strict=True) if x >= 0.02), 0.0)
+        highest = max(highest, *(y for x, y in zip(line.x, line.y, strict=True) if x >= 0.05), 0.0)
     matrix = quality.confusion
     if matrix is not None:
         chosen, hits = _sums(matrix)
@@ -218,7 +218,7 @@ def confusion(figure: "Figure", matrix: Confusion) -> None:
     ]
     names = [["true positives", "false negatives"], ["false positives", "true negatives"]]
     shares = [[cell / max(sum(row), 1) for cell in row] for row in cells]
-    tints: Any = LinearSegmentedColormap.from_list("tints", ["#f3f4fb", BLUE])
+    tints: Any = LinearSegmentedColormap.from_list("tints", ["#dde2f7", BLUE])
     axes.imshow(shares, cmap=tints, vmin=0, vmax=1, aspect="auto")
     for row in range(2):
         for column in range(2):

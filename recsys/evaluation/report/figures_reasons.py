@@ -40,7 +40,7 @@ def importance(figure: "Figure", found: Sequence[Importance]) -> None:
     axes.barh(places, [row.gain for row in best], color=BLUE, height=0.66)
     for place, row in zip(places, best, strict=True):
         axes.text(row.gain, place, f" {percent(row.gain)}, {row.group}", va="center", fontsize=8, color=SOFT)
-    axes.set_xlim(0, max((row.gain for row in best), default=1) * 1.3)
+    axes.set_xlim(0, max((row.gain for row in best), default=1) * 1.45)
     axes.set(xlabel="share of the gain of all splits")
     axes.set_title("Features by importance, with their group")
     plain_axes(axes, ticked)

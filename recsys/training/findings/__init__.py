@@ -8,9 +8,11 @@ import ray
 
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
+from recsys.data.tasks import run_tasks
 from recsys.evaluation.protocol import TestCases
 from recsys.evaluation.report.content import PAGE, REPORT, Report
-from recsys.evaluation.report.page import render_page
+from recsys.evaluation.report.drawing import png
+from recsys.evaluation.report.page import pictures, render_page
 from recsys.training.choice import Choice, Validation
 from recsys.training.findings.data import find_data
 from recsys.training.findings.people import find_people
@@ -26,7 +28,12 @@ __all__ = ["find", "report_files"]
 def report_files(report: Report, config: TrainConfig) -> dict[str, str | bytes]:
     """The report as files of a bundle: its numbers and, unless it is not wanted, its page."""
     numbers: dict[str, str | bytes] = {REPORT: report.model_dump_json()}
-    return numbers | ({PAGE: render_page(report)} if config.evaluation.page else {})
+    if not config.evaluation.page:
+        return numbers
+    wanted = pictures(report)
+    drawn = ray.get(run_tasks(png, "draw figures of the report", [(picture,) for picture in wanted]))
+    images = {picture.name: image for picture, image in zip(wanted, drawn, strict=True)}
+    return numbers | {PAGE: render_page(report, drawn=images)}
 
 
 def find(
