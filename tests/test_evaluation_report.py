@@ -31,7 +31,7 @@ FIGURES = {
     *("precision-recall", "confusion", "score-distribution", "calibration", "importance", "contributions"),
     *("without-features", "without-source", "sources", "alpha"),
 }
-SWEEP_FIGURES = {"sweep-trials", "sweep-growth", "sweep-settings", "sweep-alpha"}
+SWEEP_FIGURES = {"sizes", "sweep-trials", "sweep-growth", "sweep-settings", "sweep-alpha"}
 
 
 @pytest.fixture(scope="module")

@@ -256,6 +256,14 @@ class Point(Config):
     metric: float
 
 
+class Size(Config):
+    """A ranker's size and the metric on the validation window"""
+
+    trees: int
+    leaves: int
+    metric: float
+
+
 class Trial(Config):
     """A trial of a sweep; history: trees and metric of each report"""
 
@@ -289,6 +297,7 @@ class Reasons(Config):
 
     backend: str
     trees: int
+    leaves: int
     alpha: float
     drift: float
     importance: tuple[Importance, ...]
@@ -300,6 +309,8 @@ class Reasons(Config):
     without: tuple[Loss, ...]
     sources: tuple[Source, ...]
     curve: tuple[Point, ...]
+    sizes: tuple[Size, ...] = ()
+    """Rankers of other sizes that were tried, and the one of `trees` and `leaves`; none where the size was given."""
     sweep: Sweep | None
 
 

@@ -5,14 +5,17 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from recsys.evaluation.report.content import Contributions, Importance, Loss, Point, Source, Sweep
+from recsys.evaluation.report.content import Contributions, Importance, Loss, Point, Size, Source, Sweep
 from recsys.evaluation.report.drawing import (
     BLUE,
+    GREEN,
     GREY,
     INK,
     ORANGE,
+    PLUM,
     SKY,
     SOFT,
+    counted,
     drawable,
     intervals,
     legend_below,
@@ -124,6 +127,23 @@ def alpha(axes: "Axes", curve: Sequence[Point], chosen: float | None, metric: st
     axes.set(xlabel="alpha, the weight of the factorization", ylabel=f"{metric} on the validation window")
     axes.set_title("The blend")
     axes.margins(y=0.15)
+
+
+def sizes(axes: "Axes", found: Sequence[Size], trees: int, leaves: int, k: int) -> None:
+    colours = [SKY, BLUE, ORANGE, GREEN, PLUM]
+    by_leaves = sorted({size.leaves for size in found})
+    for at, number in enumerate(by_leaves):
+        line = sorted((size.trees * size.leaves, size.metric) for size in found if size.leaves == number)
+        colour, marker = colours[at % len(colours)], "os^vDP"[at % 6]
+        axes.plot(*zip(*line, strict=True), color=colour, marker=marker, markersize=5, label=f"{number} leaves")
+    for size in found:
+        if (size.trees, size.leaves) == (trees, leaves):
+            axes.plot(trees * leaves, size.metric, "*", color=INK, markersize=14, markeredgecolor="white",
+                      label=f"published: {trees} trees")  # fmt: skip
+    axes.set(xscale="log", xlabel="trees times leaves", ylabel=f"NDCG@{k} on the validation window")
+    axes.set_title("Size of the ranker")
+    plain_axes(axes, counted)
+    axes.legend()
 
 
 def trials(axes: "Axes", sweep: Sweep) -> None:

@@ -9,7 +9,7 @@ from typing import Final
 
 from recsys.evaluation.report import part_data, part_people, part_quality, part_reasons
 from recsys.evaluation.report.content import Report
-from recsys.evaluation.report.drawing import Picture, counted, percent, png
+from recsys.evaluation.report.drawing import Picture, counted, percent, png, several
 from recsys.evaluation.report.part_quality import difference, headline, number
 from recsys.evaluation.report.sections import Cell, Part
 
@@ -66,7 +66,7 @@ def render_page(report: Report, version: str | None = None, drawn: Mapping[str, 
 
     images = {name: base64.b64encode(image).decode() for name, image in (drawn or draw(report)).items()}
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"cell": cell, "day": day, "moment": moment, "numeric": numeric}
+    environment.filters |= {"cell": cell, "day": day, "moment": moment, "numeric": numeric, "several": several}
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(version=version, report=report, tiles=tiles(report), parts=parts(report), images=images)
 

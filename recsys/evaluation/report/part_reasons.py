@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 
 def part(reasons: Reasons, k: int, recall: float) -> Part:
-    swept = [] if reasons.sweep is None else [_sweep(reasons.sweep)]
+    swept = [_sizes(reasons, k)] if reasons.sizes else []
+    swept += [] if reasons.sweep is None else [_sweep(reasons.sweep)]
     return Part(
         "Why", (_features(reasons), _ablation(reasons, k), _candidates(reasons, recall), _blend(reasons, k), *swept)
     )
@@ -137,6 +138,24 @@ def _blend(reasons: Reasons, k: int) -> Section:
         ]
     rows = [(point.alpha, point.metric) for point in reasons.curve]
     return Section("blend", "The blend", says, pictures, [Table("By alpha", ("alpha", f"NDCG@{k}"), rows)])
+
+
+def _sizes(reasons: Reasons, k: int) -> Section:
+    best = max(reasons.sizes, key=lambda size: size.metric)
+    says = (
+        f"A request pays for every tree. Of {len(reasons.sizes)} sizes {best.trees} trees of {best.leaves} leaves were "
+        f"the best on the validation window ({best.metric:.4f}); {reasons.trees} trees of {reasons.leaves} leaves are "
+        "published."
+    )
+    picture = Picture(
+        "sizes",
+        f"NDCG@{k} on the validation window by trees times leaves, a line for each number of leaves.",
+        "The smallest ranker that is as good as the best is enough.",
+        lambda figure: figures.sizes(figure.subplots(), reasons.sizes, reasons.trees, reasons.leaves, k),
+    )
+    rows = [(size.trees, size.leaves, size.metric) for size in reasons.sizes]
+    table = Table("By size", ("trees", "leaves", f"NDCG@{k}"), rows)
+    return Section("sizes", "Size of the ranker", says, [picture], [table])
 
 
 def _sweep(sweep: Sweep) -> Section:

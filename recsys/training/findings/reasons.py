@@ -45,6 +45,7 @@ def find_reasons(
     return content.Reasons(
         backend=config.ranker.backend,
         trees=metrics["trees"],
+        leaves=config.ranker.num_leaves,
         alpha=choice.blend.alpha,
         drift=metrics["score_drift"],
         importance=gains,
@@ -59,6 +60,7 @@ def find_reasons(
             for row in metrics["candidates"]["sources"]
         ),
         curve=tuple(content.Point(alpha=row["alpha"], metric=row["ndcg"]) for row in metrics["alpha_curve"]),
+        sizes=tuple(content.Size(**row) for row in metrics.get("sizes", ())),
         sweep=None if sweep is None else sweep_of(sweep),
     )
 
