@@ -67,7 +67,7 @@ def test_a_long_log_is_summed_over_several_days() -> None:
 
 
 def test_groups_of_activity() -> None:
-    assert activity_groups(np.array([0, 1, 1, 2, 3, 4, 5, 6, 90])).tolist() == [0, 1, 1, 1, 2, 2, 3, 3, 4]
+    assert activity_groups(np.array([0, 1, 1, 2, 3, 4, 5, 6, 90])).tolist() == [0, 1, 1, 2, 2, 3, 3, 4, 4]
     assert activity_groups(np.array([0, 0])).tolist() == [0, 0]
     assert activity_groups(np.array([7, 7, 7])).tolist() == [1, 1, 1]
 

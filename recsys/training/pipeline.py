@@ -16,7 +16,7 @@ from recsys.models.hybrid import score_drift
 from recsys.models.ranking import Ranker, TrainingSet
 from recsys.registry.store import Store
 from recsys.training.choice import Choice, Validation, choose, training_set
-from recsys.training.findings import find, report_files
+from recsys.training.findings.collect import find, report_files
 from recsys.training.judge import evaluate
 from recsys.training.preparation import Prepared, prepare
 from recsys.training.printing import show_data, show_metrics, show_sweep

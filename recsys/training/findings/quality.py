@@ -40,7 +40,7 @@ def find_quality(
     metrics: Mapping[str, Any],
     config: TrainConfig,
 ) -> content.Quality:
-    """The report's part on quality; see `findings.find`."""
+    """The report's part on quality; see `collect.find`."""
     settings, labels, n_truth = config.evaluation, labels_of(scored, cases), int(cases.truth.sizes.sum())
     ndcg = {row["system"]: row[f"ndcg@{settings.k}"] for row in metrics["table"] if row["group"] == "all"}
     best = max(metrics["half_lives"], key=ndcg.__getitem__)
