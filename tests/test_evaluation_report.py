@@ -132,7 +132,7 @@ def test_names_and_numbers_in_figures() -> None:
     assert [counted(value) for value in (0, 7, 999, 1000, 12_345, 999_999, 2_756_101)] == [
         "0", "7", "999", "1k", "12.3k", "1M", "2.76M",
     ]  # fmt: skip
-    shares = {0: "0%", 0.0012: "0.12%", 0.034: "3.4%", 0.125: "12%", 0.9996: "99.9%", 1: "100%"}
+    shares = {0: "0%", 0.0004: "<0.1%", 0.0012: "0.12%", 0.034: "3.4%", 0.125: "12%", 0.9996: "99.9%", 1: "100%"}
     assert {value: percent(value) for value in shares} == shares
 
 

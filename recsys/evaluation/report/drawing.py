@@ -134,7 +134,9 @@ def several(count: int, noun: str) -> str:
 
 
 def percent(value: float, _: object = None) -> str:
-    """A share in few letters: 12%, 0.3%, and 99.9% for what is nearly all."""
+    """A share in few letters: 12%, 0.34%, <0.1% for next to nothing, and 99.9% for nearly all."""
+    if 0 < value < 0.001:
+        return "<0.1%"
     if 0.995 <= value < 1:
         return f"{math.floor(1000 * value) / 10:g}%"
     return f"{100 * value:.0f}%" if abs(value) >= 0.0995 or value == 0 else f"{100 * value:.2g}%"

@@ -43,10 +43,9 @@ def events_per_day(figure: "Figure", daily: Daily, windows: tuple[Window, ...]) 
         plain_axes(axes, y=counted)
         for window, shade in zip(windows, ("#00000016", "#0000002b"), strict=True):
             axes.axvspan(_date(window.start), _date(window.end), color=shade, linewidth=0)
-    for window in windows:
-        middle = _date((window.start + window.end) // 2)
-        place = panels[0].get_xaxis_transform()
-        panels[0].text(middle, 0.98, window.name, transform=place, ha="center", va="top", fontsize=8, color=SOFT)
+    names = ", ".join(window.name for window in windows)
+    place = panels[0].get_xaxis_transform()
+    panels[0].text(_date(windows[-1].end), 0.98, names, transform=place, ha="right", va="top", fontsize=8, color=SOFT)
     library: Any = dates  # has no types
     locator = library.AutoDateLocator(minticks=3, maxticks=7)
     panels[-1].xaxis.set_major_locator(locator)

@@ -94,7 +94,7 @@ def losses(figure: "Figure", found: Sequence[Loss], k: int, title: str) -> None:
     axes = figure.subplots()
     ordered = sorted(found, key=lambda row: -row.loss.mean)
     estimates = [(row.loss.mean, row.loss.low, row.loss.high) for row in ordered]
-    intervals(axes, [row.name for row in ordered], estimates, [BLUE] * len(ordered), "{:+.3f}")
+    intervals(axes, [row.name for row in ordered], estimates, [BLUE] * len(ordered), "{:+.4f}")
     axes.set(xlabel=f"NDCG@{k} lost on the validation window")
     axes.set_title(title)
 

@@ -19,8 +19,8 @@ from recsys.schema import DAY, EVENT_TYPES, PURCHASE, UNKNOWN
 from recsys.training.findings.numbers import line, short
 from recsys.training.plan import Plan
 
-MOST_DAYS: Final = 180
-"""Points of the figure of events per day; a longer log is summed over several days each."""
+MOST_DAYS: Final = 400
+"""Points of the figure of events per day; a longer log is summed over weeks, whose days differ."""
 TOP_CATEGORIES: Final = 12
 RECENT_DAYS: Final = 30
 KINDS: Final = 1 << len(EVENT_TYPES)
@@ -107,7 +107,7 @@ def items_by_type(shop: ShopData) -> np.ndarray:
 def daily_events(shop: ShopData, types: Sequence[str]) -> content.Daily:
     daily = shop.daily
     days = int(daily.age.max(initial=0)) + 1
-    step = -(-days // MOST_DAYS)
+    step = 1 if days <= MOST_DAYS else 7 * -(-days // (7 * MOST_DAYS))
     bins = -(-days // step)
     place = bins - 1 - daily.age // step
     width = np.full(bins, float(step))

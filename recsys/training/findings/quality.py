@@ -12,8 +12,9 @@ from recsys.evaluation import protocol
 from recsys.evaluation.curves import Ranking, Reliability, reliability
 from recsys.evaluation.protocol import TestCases
 from recsys.evaluation.report import content
+from recsys.ids import find
 from recsys.inference.stages import ranked_lists
-from recsys.schema import LGB_SCORE, MF_SCORE, SCORE
+from recsys.schema import LGB_SCORE, MF_SCORE, SCORE, UNKNOWN
 from recsys.training.choice import Choice, Validation
 from recsys.training.findings.numbers import estimate, line, short
 from recsys.training.judge import HYBRID, baseline_scores, baselines, labels_of, our_scores
@@ -51,7 +52,8 @@ def find_quality(
     lists = {name: _lists(scored, values, len(cases), depth) for name, values in ours.items()}
     lists |= {name: ranked[:, :depth] for name, ranked in baselines(shop, plan, cases, half_lives, config).items()}
     baseline = max(("popularity", best), key=ndcg.__getitem__)
-    seen = _seen(cases)
+    met = Met(cases)
+    seen = met(np.repeat(np.arange(len(cases)), cases.truth.sizes), cases.truth.items)
     calibrated = {SCORE: HYBRID, LGB_SCORE: "ranker alone", MF_SCORE: "factorization alone"}
     return content.Quality(
         k=settings.k,
@@ -69,7 +71,7 @@ def find_quality(
         differences=tuple(metrics["differences"]),
         activity=activity(lists, (HYBRID, *dict.fromkeys((best, "popularity"))), cases, config),
         repeat_share=float(seen.mean()),
-        found=found(lists, cases, scored, labels, seen, settings.k),
+        found=found(lists, cases, scored, labels, met, seen, settings.k),
         at_k={name: at_k(ranked, cases) for name, ranked in lists.items()},
         classified=classified(scores, labels),
         confusion=confusion(scores[HYBRID], labels, validation, choice, n_truth),
@@ -112,11 +114,17 @@ def activity(
     )
 
 
-def _seen(cases: TestCases) -> np.ndarray:
-    """Whether each item of the truth is in its user's history, bool (n_truth,)."""
-    owners = np.repeat(np.arange(len(cases)), cases.truth.sizes)
-    history = cases.histories
-    return measures.belongs(owners, cases.truth.items, history.offsets, history.items)
+class Met:
+    """Which items are in the histories of their users; asked many times, so their pairs are put in order once."""
+
+    def __init__(self, cases: TestCases) -> None:
+        history = cases.histories
+        self._width = 1 + max(int(items.max(initial=0)) for items in (history.items, cases.truth.items))
+        self._pairs = np.unique(history.rows * self._width + history.items)
+
+    def __call__(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        """bool (n_pairs,); users: int64, positions in the cases; items: codes that are in a history or in the truth"""
+        return np.asarray(find(self._pairs, users * self._width + items) != UNKNOWN)
 
 
 def found(
@@ -124,23 +132,19 @@ def found(
     cases: TestCases,
     scored: ScoredCandidates,
     labels: np.ndarray,
+    met: Met,
     seen: np.ndarray,
     k: int,
 ) -> tuple[content.Found, ...]:
     """Pooled recall at k of items that users had and had not had; first of all candidates, the most that is possible.
 
-    seen: see `_seen`
+    seen: bool (n_truth,), items of the truth that were in the history
     """
     totals = int(seen.sum()), int((~seen).sum())
-    history = cases.histories
-    rows = []
-    of_candidates = measures.belongs(scored.users[labels], scored.items[labels], history.offsets, history.items)
-    rows.append(("all candidates", of_candidates))
-    users = np.arange(len(cases), dtype=np.int64)[:, None]
+    rows = [("all candidates", met(scored.users[labels], scored.items[labels]))]
     for name, ranked in lists.items():
-        hits = measures.hits(ranked[:, :k], cases.truth)
-        own = measures.belongs(users, ranked[:, :k], history.offsets, history.items)
-        rows.append((name, own[hits]))
+        users, place = np.nonzero(measures.hits(ranked[:, :k], cases.truth))
+        rows.append((name, met(users, ranked[users, place])))
     return tuple(
         content.Found(
             system=name,
