@@ -116,9 +116,10 @@ def _items(data: Data) -> Section:
                     [(row.name, row.items, row.events) for row in data.coverage])]  # fmt: skip
     if data.categories:
         top = data.categories[0]
+        kind = max(top.shares, key=top.shares.__getitem__)
         says = (
             f"{percent(share)} of the {counted(data.items)} items have one of {counted(data.n_categories)} categories. "
-            f"{top.name} has the most events: {percent(max(top.shares.values()))} of a type."
+            f"{top.name} has the most events, {percent(top.shares[kind])} of all {TYPE_NAMES[kind]}."
         )
         picture = Picture(
             "categories",
@@ -145,7 +146,10 @@ def _input(data: Data) -> Section:
     unusable = (
         f"{several(aside, 'row')} could not be used and went into quarantine" if aside else "Every row could be used"
     )
-    says = f"{unusable}; {several(repeated, 'event row')} repeated another one to the letter and counted once."
+    twice = (
+        f"{several(repeated, 'event row')} repeated another one and did not count" if repeated else "none came twice"
+    )
+    says = f"{unusable}; {twice}."
     rows = [(name, rows) for name, rows in data.quality.items()]
     return Section(
         "input", "Quality of the input", says, (), [Table("Rows by what became of them", ("rows", "how many"), rows)]

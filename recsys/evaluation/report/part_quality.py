@@ -244,7 +244,7 @@ def _classifier(quality: Quality) -> Section:
         Table("Areas over the pooled candidates", ("system", "ROC-AUC", "average precision"), rows),
         Table(
             f"Candidates at the threshold {matrix.threshold:.4g}",
-            ("", "at or above", "below"),
+            ("items", "at or above", "below"),
             [
                 ("chosen", matrix.true_positives, matrix.false_negatives),
                 ("not chosen", matrix.false_positives, matrix.true_negatives),
