@@ -6,9 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from reports import SWEEP, bare_run, small_run
-from shops import DAYS, END, START, USERS, events
+from shops import DAYS, END, START, USERS, events, small_config
 
 from recsys.data.shop import UserPartition
+from recsys.evaluation.report import page
 from recsys.evaluation.report.content import Report
 from recsys.features.definitions import FEATURES
 from recsys.histories import Histories
@@ -140,6 +141,13 @@ def test_little_of_everything_is_a_report_too() -> None:
     assert [(group.low, group.high) for group in report.quality.activity] == [(0, 0)]
     assert [person.newest for person in report.people] == [()]
     assert report.quality.repeat_share == 0
+
+
+def test_curves_reach_further_than_the_metrics() -> None:
+    run = replace(small_run(), config=small_config("evaluation.ks=[1]", "evaluation.k=5"))
+    quality = run.report().quality
+    assert {len(found.recall) for found in quality.at_k.values()} == {20}
+    assert page.parts(run.report())
 
 
 def test_a_sweep_of_many_trials_is_cut_to_the_best() -> None:

@@ -49,8 +49,9 @@ def find_quality(
     ours = our_scores(scored, 0, choice.blend)
     scores = ours | baseline_scores(shop, plan, cases, scored, half_lives, config)
     depth = max(DEPTH, settings.cutoffs[-1])
+    deep = config.model_copy(update={"evaluation": settings.model_copy(update={"ks": (depth,)})})
     lists = {name: _lists(scored, values, len(cases), depth) for name, values in ours.items()}
-    lists |= {name: ranked[:, :depth] for name, ranked in baselines(shop, plan, cases, half_lives, config).items()}
+    lists |= baselines(shop, plan, cases, half_lives, deep)
     baseline = max(("popularity", best), key=ndcg.__getitem__)
     met = Met(cases)
     seen = met(np.repeat(np.arange(len(cases)), cases.truth.sizes), cases.truth.items)
