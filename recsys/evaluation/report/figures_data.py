@@ -25,6 +25,8 @@ from recsys.evaluation.report.drawing import (
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+LETTER = 0.016
+"""Width of a letter, as a share of an axis."""
 MARKERS = {"view": "o", "addtocart": "s", "transaction": "D"}
 
 
@@ -64,11 +66,14 @@ def funnel(figure: "Figure", users: Funnel, pairs: Funnel) -> None:
         places = rows_of(axes, names)
         axes.barh(places, part.have, color=SKY, height=0.62, label="with such an event")
         axes.barh(places, part.through, color=BLUE, height=0.62, label="and one of each step before")
-        for place, have, through in zip(places, part.have, part.through, strict=True):
-            text = counted(have) if have == through else f"{counted(have)}, of which {counted(through)} step by step"
+        texts = [
+            counted(have) if have == through else f"{counted(have)}, of which {counted(through)} step by step"
+            for have, through in zip(part.have, part.through, strict=True)
+        ]
+        for place, have, text in zip(places, part.have, texts, strict=True):
             axes.text(have + 0.01 * max(part.have), place, text, va="center", fontsize=9)
         axes.set_title(what)
-        axes.set_xlim(0, max(part.have) * (1.12 if part.have == part.through else 1.45))
+        axes.set_xlim(0, max(have / (0.98 - LETTER * len(text)) for have, text in zip(part.have, texts, strict=True)))
         plain_axes(axes, x=counted)
     if (users.have, pairs.have) != (users.through, pairs.through):
         legend_below(panels[0], 2)
