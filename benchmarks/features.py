@@ -100,7 +100,7 @@ def features_of_partition(partition: "UserPartition", stats: "Statistics", cut: 
     import pyarrow as pa
 
     from recsys.features.build import build
-    from recsys.features.definitions import FEATURES
+    from recsys.features.definitions import FACTS, FEATURES
     from recsys.features.interactions import InteractionConfig
     from recsys.features.profiles import profiles
     from recsys.schema import SOURCES
@@ -110,7 +110,8 @@ def features_of_partition(partition: "UserPartition", stats: "Statistics", cut: 
     chosen = np.flatnonzero(returned & (past.lengths > 0))
     of = profiles(past.take(chosen).latest(MAX_EVENTS), stats, cut, InteractionConfig())
     users, items = of.by_item.users, of.by_item.things.astype(np.int32)
-    matrix = build(of, stats, users, items, np.full((len(users), len(SOURCES)), np.nan, np.float32))
+    unknown = np.full((len(users), len(SOURCES) + len(FACTS)), np.nan, np.float32)
+    matrix = build(of, stats, users, items, unknown[:, : len(SOURCES)], unknown[:, len(SOURCES) :])
     columns = {f.name: matrix[:, i] for i, f in enumerate(FEATURES) if f.group != "candidate"}
     return pa.table({USER_ID: partition.users.take(pa.array(chosen[users])), ITEM_CODE: items, **columns})
 
@@ -275,7 +276,6 @@ def polars_statistics(
         item_popularity=(fading * weight).sum(),
         item_purchase_popularity=fading.filter(event == 2).sum(),
         item_days_known=age.max(),
-        item_days_idle=age.min(),
     )
     days = ((cut - pl.col("time")) // DAY).n_unique()
     bought = past.filter(event == 2).group_by("user", "item").agg(days=days)
@@ -289,7 +289,6 @@ def polars_statistics(
         .agg(
             category_views=pl.col("item_views").sum(),
             category_purchases=pl.col("item_purchases").sum(),
-            category_recent_purchases=pl.col("item_recent_purchases").sum(),
             category_popularity=pl.col("item_popularity").sum(),
             events=pl.sum_horizontal(pl.col(f"item_{name}").sum() for name in names),
             category_items=pl.col("item_views").is_not_null().sum(),
@@ -304,10 +303,9 @@ def polars_statistics(
     items = items.join(popularity, "category", "left", maintain_order="left").select(
         "item",
         pl.col(r"^item_(recent_)?(views|carts|purchases)$"),
-        pl.col(r"^item_(popularity|purchase_popularity|days_known|days_idle)$"),
+        pl.col(r"^item_(popularity|purchase_popularity|days_known)$"),
         item_cart_rate=rate("item_carts", "item_views"),
         item_purchase_rate=rate("item_purchases", "item_views"),
-        item_recent_purchase_rate=rate("item_recent_purchases", "item_recent_views"),
         item_trend=recent / (total * RECENT_DAYS / (pl.col("item_days_known") + 1).clip(RECENT_DAYS)),
         item_repeat_share=pl.when(pl.col("item_views").is_not_null()).then(rate("repeaters", "buyers")),
         item_category_share=pl.col("item_popularity") / pl.col("in_category").clip(1e-9),
@@ -340,18 +338,17 @@ def polars_features(
         *(time_.filter(event == kind).max().alias(f"last_{kind}") for kind in range(3)),
         pl.col("level_0", "level_1", "level_2", "category").first(),
         pair_bought=pl.col("kept").filter(bought).sum(),
-        first=time_.min(),
         first_purchase=time_.filter(bought).min(),
         newest=time_.max(),
         pair_purchase_days=((cut - time_) // DAY).filter(bought).n_unique(),
     )
     users = polars_users(mine, pairs, cut)
     features = pairs.join(users, "user")
-    for name, level in (("category", "level_2"), ("parent", "level_1"), ("root", "level_0")):
+    for name, level in (("category", "level_2"), ("parent", "level_1")):
         table = mine.drop_nulls(level).group_by("user", level).agg(
             *(pl.col(speed).sum().alias(f"{name}_{speed}") for speed in SPEEDS),
-            *([bought.sum().alias("category_user_purchases"), (event == 0).sum().alias("category_user_views"),
-               time_.max().alias("category_newest")] if name == "category" else []),
+            *([bought.sum().alias("category_user_purchases"), time_.max().alias("category_newest")]
+              if name == "category" else []),
         )  # fmt: skip
         features = features.join(table, ["user", level], "left")
     features = features.join(item_stats, "item").join(category_stats, "category", "left")
@@ -363,25 +360,23 @@ def polars_features(
     }
     since = {f"pair_days_since_{name}": (cut - pl.col(f"last_{kind}")) / DAY for kind, name in enumerate(EVENT_TYPES)}
     shares = {f"{n}_share_{s}": pl.col(f"{n}_{s}").fill_null(0) / pl.col(f"total_{s}")
-              for n in ("category", "parent", "root") for s in SPEEDS}  # fmt: skip
+              for n in ("category", "parent") for s in SPEEDS}  # fmt: skip
     features = features.with_columns(
-        pl.col("category_user_purchases", "category_user_views").fill_null(0),
+        pl.col("category_user_purchases").fill_null(0),
         **{f"pair_share_{speed}": pl.col(f"pair_weight_{speed}") / pl.col(f"total_{speed}") for speed in SPEEDS},
         **ranks,
         **since,
         **shares,
         item_category=pl.col("category"),
         item_root=pl.col("level_0"),
-        pair_days_known=(cut - pl.col("first")) / DAY,
-        pair_repeat_interval=interval,
         pair_due=since["pair_days_since_transaction"] / interval.clip(1e-3),
         pair_cart_open=pl.col("last_1").is_not_null() & (pl.col("last_1") > pl.col("last_2")).fill_null(True),
         pair_in_session=newest >= pl.col("session_start"),
         category_days_idle=(cut - pl.col("category_newest")) / DAY,
         pair_category_share=weights / pl.col("category_slow"),
     )
-    helpers = r"^(last_\d|level_\d|(total|category|parent|root)_(fast|medium|slow)|category|category_newest)$"
-    features = features.drop(pl.selectors.matches(helpers), "first", "first_purchase", "newest", "session_start")
+    helpers = r"^(last_\d|level_\d|(total|category|parent)_(fast|medium|slow)|category|category_newest)$"
+    features = features.drop(pl.selectors.matches(helpers), "first_purchase", "newest", "session_start")
     return as_floats(features, "user", "item")
 
 
@@ -392,8 +387,6 @@ def polars_users(mine: pl.DataFrame, pairs: pl.DataFrame, cut: int) -> pl.DataFr
     users = mine.group_by("user").agg(
         *(pl.col(speed).sum().alias(f"total_{speed}") for speed in SPEEDS),
         user_events=pl.len(),
-        user_views=(event == 0).sum(),
-        user_carts=(event == 1).sum(),
         user_purchases=(event == 2).sum(),
         user_purchase_rate=(event == 2).mean(),
         user_items=pl.col("item").n_unique(),

@@ -157,7 +157,7 @@ def run_sweep(folder: Path, config: TrainConfig, sweep: SweepConfig, work: Path,
     parts, validation = load(folder)
     parts *= copies
     ages = range(len(parts))
-    plan = Plan(1, tuple(ages), 0, 0, ())
+    plan = Plan(1, tuple(ages), None, 0, 0, ())
     examples = {age: ray.put(part) for age, part in zip(ages, parts, strict=True)}
     del parts
     prepared = Prepared(plan, {}, examples, ray.put(validation))

@@ -18,6 +18,7 @@ from recsys.inference.batch import recommend
 from recsys.inference.versions import check_apart
 from recsys.registry.store import REGISTRY_HELP, Store, Version, absolute, default_registry, open_store
 from recsys.s3 import SCHEME, is_s3, split
+from recsys.schema import OBJECTIVES
 from recsys.training.pipeline import run
 from recsys.training.sweep import load_sweep
 
@@ -103,6 +104,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     batch.add_argument("--version", default=os.environ.get("MODEL_VERSION"), help=VERSION_HELP)
     batch.add_argument("--users", type=Path, required=True, metavar="FILE.csv", help="with a column visitorid")
     batch.add_argument("--n", type=int, default=10)
+    batch.add_argument(
+        "--objective",
+        choices=OBJECTIVES,
+        default="all",
+        help="all items (default), only those new to the user, or only those the user had before",
+    )
     batch.add_argument("--out", type=Path, required=True, metavar="FILE.parquet")
     report = commands.add_parser("report", help="write a version's report again, and its figures as PNG files")
     report.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
@@ -128,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return
         start_ray()
         with console.step(f"recommend to the users of {options.users}"):
-            users = recommend(registry, options.version, options.users, options.n, options.out)
+            users = recommend(registry, options.version, options.users, options.n, options.out, options.objective)
         console.line(f"{users:,} users, recommendations in {options.out}")
 
     console.configure_logging()

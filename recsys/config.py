@@ -28,8 +28,8 @@ NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
 class ExampleConfig(Config):
     """How label windows become the ranker's rows."""
 
-    cuts: int = Field(4, ge=1)
-    """Training cuts at most; fewer where the log is short."""
+    cuts: int = Field(3, ge=1)
+    """Training cuts at most; fewer where the log is short. One more is for the selection of candidates."""
     horizon_days: int | None = Field(None, ge=1)
     """Length of a label window; None takes evaluation.test_days."""
     step_days: int | None = Field(None, ge=1)
@@ -38,6 +38,8 @@ class ExampleConfig(Config):
     """Days of history that a cut needs."""
     max_users: int = Field(4000, ge=1)
     """Users of a training cut: those with a history and a target event in the label window."""
+    discover: bool = True
+    """Whether a ranker of its own is trained for items that are new to the user."""
     negatives: int = Field(40, ge=1)
     """Candidates without a label that a user keeps."""
 

@@ -32,6 +32,11 @@ LATEST: Final = 253_402_300_799_999
 SOURCES: Final = ("own", "covisitation", "mf_neighbours", "recent", "popular", "category")
 """The candidate sources; a source's provenance bit is its position."""
 
+Objective = Literal["all", "discover", "repeat"]
+OBJECTIVES: Final[tuple[Objective, ...]] = ("all", "discover", "repeat")
+"""Whether a user is shown all items, only those new to them, or only those they had; a code is a position here."""
+ALL, DISCOVER, REPEAT = range(3)
+
 UNKNOWN: Final = -1
 """The code of an id or category that is not known."""
 

@@ -26,6 +26,7 @@ from recsys.training.findings.people import find_people
 from recsys.training.findings.quality import find_quality
 from recsys.training.findings.reasons import find_reasons
 from recsys.training.plan import Plan, make_plan
+from recsys.training.preparation import NOTHING_LEARNED
 from recsys.training.scoring import ScoredCandidates, partition_cases, score_chunk
 
 SWEEP: dict[str, Any] = {
@@ -59,7 +60,7 @@ class Run:
 
     def metrics(self) -> dict[str, Any]:
         found = judge.evaluate(
-            self.shop, self.plan, self.cases, self.scored, self.choice.blend, self.validation.cases, self.config
+            self.shop, self.plan, self.cases, self.scored, self.choice.blend, self.validation.cases, None, self.config
         )
         curve = [{"alpha": alpha, "ndcg": value} for alpha, value in self.choice.curve.items()]
         ranker = self.choice.ranker
@@ -97,17 +98,21 @@ def small_run() -> Run:
     """Of the small shop; needs Ray. Its ranker learned nothing of use."""
     config, world, shop = small_config(), small_world(), world_shop(2)
     plan, ranker = make_plan(shop.start, shop.end, config), small_ranker()
-    text = [ranker.to_text()]
+    text, nothing = [ranker.to_text()], (NOTHING_LEARNED, "all")
     earlier = _cases(world, plan.valid, config)
     earlier = earlier.take(np.flatnonzero(earlier.warm))
-    found = score_chunk(earlier.histories, tables_of(world, plan.valid), text, cut(END, plan.valid), config, True)
+    found = score_chunk(
+        earlier.histories, tables_of(world, plan.valid), text, cut(END, plan.valid), *nothing, config, True
+    )
     labels = judge.labels_of(found, earlier)
     rows = RankingData(found.features, labels.astype(np.int8), np.bincount(found.users))
     validation = Validation(earlier, found, rows, fit_calibration(found.mf, labels))
     blend, curve = read_blend(validation, found.lgb[0], config)
-    choice = Choice(ranker.n_trees, blend, curve, found.lgb[0], ranker)
+    choice = Choice(ranker, blend, curve, found.lgb[0])
     cases = _cases(world, plan.test, config)
-    scored = score_chunk(cases.histories, tables_of(world, plan.test), text * 2, cut(END, plan.test), config, False)
+    scored = score_chunk(
+        cases.histories, tables_of(world, plan.test), text * 2, cut(END, plan.test), *nothing, config, False
+    )
     return Run(shop, plan, config, validation, choice, cases, scored)
 
 

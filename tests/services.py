@@ -105,7 +105,9 @@ class FakeStages:
         self.calls: list[Call] = []
         self.hanging = 0
 
-    async def __call__(self, loaded: Loaded, histories: Histories, now: int, n: int) -> Recommendations | None:
+    async def __call__(
+        self, loaded: Loaded, histories: Histories, now: int, n: int, objectives: np.ndarray
+    ) -> Recommendations | None:
         version = loaded.bundle.version
         self.calls.append(Call(version, len(histories), now, n))
         self.hanging += 1
@@ -115,7 +117,7 @@ class FakeStages:
             self.hanging -= 1
         if self.fault is not None:
             raise self.fault
-        return None if version in self.lacks else loaded.recommender(histories, now, n)
+        return None if version in self.lacks else loaded.recommender(histories, now, n, objectives)
 
     async def prepare(self, version: str) -> str | None:
         return self.refuses

@@ -35,6 +35,7 @@ from recsys.models.tables import Tables
 from recsys.registry.bundle import About, Bundle, Counts, DateRange, write
 from recsys.registry.store import FolderStore
 from recsys.schema import DAY, EVENT_TYPES, UNKNOWN
+from recsys.training.preparation import NOTHING_LEARNED
 from recsys.training.tables import Cut, count_partition, fit_cut, sample_users
 
 START = 1_430_438_400_000
@@ -286,10 +287,10 @@ def _catalog(items: Ids) -> Catalog:
 def small_ranker(*settings: str) -> Ranker:
     """Trained on the candidates of `small_world`; what it learned means nothing."""
     tables, config = small_world().tables, small_config(*settings)
-    stage = CandidateStage(tables, config.inference)
+    stage = CandidateStage(tables, NOTHING_LEARNED, config.inference)
     of = stage.profile(small_world().partition.histories, END)
     candidates = stage(of)
-    features = candidate_features(of, candidates, tables.statistics)
+    features = candidate_features(of, candidates, tables)
     labels = (of.by_item.find(candidates.users, candidates.items) >= 0).astype(np.int8)
     rows = RankingData(features, labels, np.diff(candidates.offsets))
     return train(TrainingSet([rows], None, NAMES, CATEGORICAL), config.ranker)
@@ -308,6 +309,7 @@ def small_bundle() -> Bundle:
         features=NAMES,
         backend="lightgbm",
         blend=BLEND,
+        selectors=NOTHING_LEARNED,
         exclude_purchased=world.tables.retrieval.exclude_purchased,
         live_watermark=END,
         inference=config.inference.model_dump(mode="json"),
@@ -315,7 +317,7 @@ def small_bundle() -> Bundle:
     )
     catalog = world.catalog
     tree = catalog.categories, catalog.parent, catalog.ancestors(config.category_levels)
-    return Bundle("v1", about, world.items, *tree, world.tables, small_ranker(), assemble([part], "int64"))
+    return Bundle("v1", about, world.items, *tree, world.tables, small_ranker(), None, assemble([part], "int64"))
 
 
 def odd_bundle() -> Bundle:

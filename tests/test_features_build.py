@@ -3,7 +3,7 @@ import pytest
 from shops import END, small_config, small_world
 
 from recsys.features.build import build, days_since
-from recsys.features.definitions import CATEGORICAL, FEATURES, NAMES
+from recsys.features.definitions import CATEGORICAL, FACTS, FEATURES, NAMES
 from recsys.features.interactions import NEVER, InteractionConfig
 from recsys.features.profiles import Profiles, profiles
 from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS, Statistics
@@ -41,7 +41,7 @@ def table(of: Profiles, statistics: Statistics, *pairs: tuple[int, int]) -> dict
     users, items = np.array(pairs).T
     scores = np.full((len(pairs), len(SOURCES)), np.nan, np.float32)
     scores[:, 0] = 0.5
-    matrix = build(of, statistics, users, items.astype(np.int32), scores)
+    matrix = build(of, statistics, users, items.astype(np.int32), scores, np.zeros((len(pairs), len(FACTS))))
     assert matrix.shape == (len(pairs), len(NAMES))
     assert matrix.dtype == np.float32
     assert matrix.flags["C_CONTIGUOUS"]
@@ -69,8 +69,6 @@ def test_users_known_answer(statistics: Statistics) -> None:
         table(of, statistics, (0, 0), (1, 0)),
         {
             "user_events": [5, 0],
-            "user_views": [1, 0],
-            "user_carts": [1, 0],
             "user_purchases": [3, 0],
             "user_purchase_rate": [3 / 5, np.nan],
             "user_items": [3, 0],
@@ -115,9 +113,7 @@ def test_pairs_known_answer(statistics: Statistics) -> None:
             "pair_days_since_view": [np.nan, 2, np.nan, np.nan],
             "pair_days_since_addtocart": [3, np.nan, np.nan, np.nan],
             "pair_days_since_transaction": [4, np.nan, np.nan, np.nan],
-            "pair_days_known": [8, 2, np.nan, np.nan],
             "pair_purchase_days": [2, 0, 0, 0],
-            "pair_repeat_interval": [4, np.nan, np.nan, np.nan],
             "pair_due": [1, np.nan, np.nan, np.nan],
             "pair_cart_open": [1, 0, np.nan, np.nan],
             "pair_in_session": [0, 1, 0, 0],
@@ -135,8 +131,6 @@ def test_affinities_known_answer(statistics: Statistics) -> None:
         {
             "category_share_slow": [0.5 / total, 2.5 / total, 1 / total, 0, np.nan],
             "parent_share_slow": [3 / total, 3 / total, 1 / total, 0, np.nan],
-            "root_share_slow": [3 / total, 3 / total, 1 / total, 0, np.nan],
-            "category_user_views": [1, 0, 1, 0, 0],
             "category_user_purchases": [0, 1, 0, 0, 0],
             "category_days_idle": [4, 4, 0, np.nan, np.nan],
             "pair_category_share": [1, 1, 1, np.nan, np.nan],
@@ -153,9 +147,6 @@ def test_items_categories_and_sources(statistics: Statistics) -> None:
             "category_views": [len(CATEGORY_COLUMNS) + 0.5, np.nan],
             "item_category": [1, np.nan],
             "item_root": [0, np.nan],
-            "from_own": [1, 1],
-            "from_popular": [0, 0],
-            "score_own": [0.5, 0.5],
             "score_popular": [np.nan, np.nan],
             "n_sources": [1, 1],
         },
@@ -179,7 +170,14 @@ def test_every_feature_is_filled() -> None:
     n_users, n_items = len(of), world.tables.statistics.n_items
     users, items = np.divmod(np.arange(n_users * n_items), n_items)
     scores = np.where((users + items)[:, None] % np.arange(2, 2 + len(SOURCES)) == 0, 1.0, np.nan)
-    matrix = build(of, world.tables.statistics, users, items.astype(np.int32), scores.astype(np.float32))
+    matrix = build(
+        of,
+        world.tables.statistics,
+        users,
+        items.astype(np.int32),
+        scores.astype(np.float32),
+        np.zeros((len(users), len(FACTS))),
+    )
     for position, feature in enumerate(FEATURES):
         column = matrix[:, position]
         known = column[~np.isnan(column)]
@@ -193,7 +191,10 @@ def test_every_feature_is_filled() -> None:
 def test_no_pairs(statistics: Statistics) -> None:
     none = np.zeros(0, np.int64)
     empty = np.zeros((0, len(SOURCES)), np.float32)
-    assert build(rows_of(statistics), statistics, none, none.astype(np.int32), empty).shape == (0, len(NAMES))
+    assert build(rows_of(statistics), statistics, none, none.astype(np.int32), empty, empty[:, : len(FACTS)]).shape == (
+        0,
+        len(NAMES),
+    )
 
 
 def test_a_shop_without_categories(statistics: Statistics) -> None:

@@ -26,14 +26,14 @@ def test_names_are_in_the_order_of_the_table() -> None:
 
 def test_the_first_and_the_last_feature_stay_in_place() -> None:
     """Bundles record the order; a change of it must be meant."""
-    assert NAMES[:3] == ("user_events", "user_views", "user_carts")
+    assert NAMES[:3] == ("user_events", "user_purchases", "user_purchase_rate")
     assert NAMES[-1] == "n_sources"
     assert NAMES.index("item_category") + 1 == NAMES.index("item_root")
 
 
 def test_statistics_and_sources_are_all_features() -> None:
     assert {*ITEM_COLUMNS, *CATEGORY_COLUMNS} <= set(NAMES)
-    assert {f"{kind}_{source}" for kind in ("from", "score") for source in SOURCES} <= set(NAMES)
+    assert {f"score_{source}" for source in SOURCES[1:]} <= set(NAMES)
 
 
 def test_category_ids_are_no_numbers() -> None:

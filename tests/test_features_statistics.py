@@ -52,9 +52,7 @@ def test_items_known_answer() -> None:
         # overall 2 carts and 1 purchase in 12 views; 1 recent purchase in 6 recent views
         "item_cart_rate": [(2 + 2 / 6) / 6, np.nan, (2 / 6) / 8, (2 / 6) / 4],
         "item_purchase_rate": [(1 + 2 / 12) / 6, np.nan, (2 / 12) / 8, (2 / 12) / 4],
-        "item_recent_purchase_rate": [(1 + 2 / 6) / 6, np.nan, (2 / 6) / 2, (2 / 6) / 4],
         "item_days_known": [10, np.nan, 20, 5],
-        "item_days_idle": [0, np.nan, 20, 5],
         "item_trend": [(5 / 7) / (10 / 11), np.nan, 0, 1],
         # overall a quarter of the buyers
         "item_repeat_share": [(1 + 2 / 4) / 6, np.nan, (2 / 4) / 2, (2 / 4) / 2],
@@ -69,7 +67,6 @@ def test_categories_known_answer() -> None:
     expected = {
         "category_views": [0, 10, 0],
         "category_purchases": [0, 1, 0],
-        "category_recent_purchases": [0, 1, 0],
         "category_popularity": [0, 8.875, 0],
         # 1 purchase in 13 events of items with a category
         "category_purchase_rate": [1 / 13, (1 + 2 / 13) / 15, 1 / 13],

@@ -18,6 +18,7 @@ from recsys.inference.stages import (
 from recsys.models.hybrid import Blend, Calibration
 from recsys.retrieval.generator import Candidates
 from recsys.schema import DAY, SOURCES, UNKNOWN
+from recsys.training.preparation import NOTHING_LEARNED
 
 NONE = np.zeros(0, np.int64)
 NOBODY_DID_ANYTHING = Histories.build(NONE, NONE, NONE, NONE, 1)
@@ -31,16 +32,22 @@ def histories() -> Histories:
 
 @pytest.fixture
 def recommender() -> Recommender:
-    return Recommender(small_world().tables, small_ranker(), BLEND, small_config().inference)
+    return Recommender(
+        small_world().tables,
+        NOTHING_LEARNED,
+        (small_ranker(), small_ranker()),
+        (BLEND, BLEND),
+        small_config().inference,
+    )
 
 
 def stages_of(histories: Histories) -> dict[str, list[np.ndarray]]:
     """What each stage says, as lists with one array for each user."""
     tables, config = small_world().tables, small_config().inference
-    stage = CandidateStage(tables, config)
+    stage = CandidateStage(tables, NOTHING_LEARNED, config)
     of = stage.profile(histories, END)
     candidates = stage(of)
-    features = candidate_features(of, candidates, tables.statistics)
+    features = candidate_features(of, candidates, tables)
     mf, warm = FactorStage(tables.factors)(of.histories, candidates.users, candidates.items)
     user_factors, _ = tables.factors.fold_in(histories)
     by_pair = {
@@ -122,10 +129,10 @@ def test_a_newcomer_gets_recent_popularity_first_and_then_the_rest_of_all_time(r
 
 def test_newcomers_do_not_change_the_scores_of_others(histories: Histories) -> None:
     tables, config = small_world().tables, small_config().inference
-    stage = CandidateStage(tables, config)
+    stage = CandidateStage(tables, NOTHING_LEARNED, config)
     of = stage.profile(histories, END)
     candidates = stage(of)
-    raw = small_ranker().predict(candidate_features(of, candidates, tables.statistics))
+    raw = small_ranker().predict(candidate_features(of, candidates, tables))
     known = histories.lengths[candidates.users] > 0
     assert not known.all()
     np.testing.assert_array_equal(with_newcomers(raw, of, candidates, config)[known], raw[known])
@@ -143,21 +150,21 @@ def test_sold_out_items_are_not_recommended(recommender: Recommender, histories:
 
 def test_the_newest_events_count_up_to_the_cap(histories: Histories) -> None:
     config = small_config("inference.history.max_events=4").inference
-    stage = CandidateStage(small_world().tables, config)
+    stage = CandidateStage(small_world().tables, NOTHING_LEARNED, config)
     of = stage.profile(histories, END)
     assert of.histories.lengths.max() == 4
     assert of.histories.times.tolist() == histories.latest(4).times.tolist()
 
 
 def test_the_clock_ages_what_happened(histories: Histories) -> None:
-    stage = CandidateStage(small_world().tables, small_config().inference)
+    stage = CandidateStage(small_world().tables, NOTHING_LEARNED, small_config().inference)
     today, later = (stage.profile(histories, END + days * DAY) for days in (0, 3))
     column = NAMES.index("user_days_idle")
-    statistics = small_world().tables.statistics
+    tables = small_world().tables
     candidates = stage(today)
     gap = (
-        candidate_features(later, candidates, statistics)[:, column]
-        - candidate_features(today, candidates, statistics)[:, column]
+        candidate_features(later, candidates, tables)[:, column]
+        - candidate_features(today, candidates, tables)[:, column]
     )
     np.testing.assert_allclose(gap[~np.isnan(gap)], 3, atol=1e-4)
 
@@ -166,13 +173,14 @@ def test_the_clock_ages_what_happened(histories: Histories) -> None:
 def three_items() -> Candidates:
     scores = np.full((3, len(SOURCES)), np.nan, np.float32)
     scores[:, 0] = 1
-    return Candidates(2, np.array([1, 1, 1]), np.array([4, 6, 8], np.int32), scores)
+    nothing = np.zeros(3, np.float32), np.zeros(2, np.int8)
+    return Candidates(2, np.array([1, 1, 1]), np.array([4, 6, 8], np.int32), scores, *nothing)
 
 
 def selected(candidates: Candidates, lgb: list[float], mf: list[float], n: int) -> Recommendations:
     same = Calibration(slope=1.0, intercept=0.0)
     blend = Blend(alpha=0.5, lgb=same, mf=same)
-    return select(candidates, np.array(lgb), np.float32(mf), np.array([False, True]), blend, n)
+    return select(candidates, np.array(lgb), np.float32(mf), np.array([False, True]), (blend, blend), n)
 
 
 def test_select_ties_go_to_the_smaller_code(three_items: Candidates) -> None:

@@ -8,11 +8,13 @@ from recsys.features.interactions import InteractionConfig
 from recsys.features.profiles import Profiles, profiles
 from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS, Statistics
 from recsys.histories import Histories
-from recsys.inference.stages import CandidateStage
+from recsys.inference.stages import CandidateStage, objectives
 from recsys.retrieval.generator import CandidateConfig, Candidates, RetrievalTables, SourceShares, generate
 from recsys.retrieval.neighbours import Neighbours
 from recsys.retrieval.popularity import PopularityLists
-from recsys.schema import DAY, PURCHASE, SOURCES, VIEW
+from recsys.retrieval.selection import KNOTS, Selection, Selectors, weighted_turns
+from recsys.schema import DAY, PURCHASE, SOURCES, VIEW, Objective
+from recsys.training.preparation import NOTHING_LEARNED
 
 NOW = 50 * DAY
 OWN, COVISITED, MF, RECENT, POPULAR, CATEGORY = (1 << bit for bit in range(len(SOURCES)))
@@ -50,12 +52,24 @@ def of(statistics: Statistics) -> Profiles:
     return profiles(histories, statistics, NOW, InteractionConfig())
 
 
+def found_by(
+    of: Profiles,
+    tables: RetrievalTables,
+    statistics: Statistics,
+    config: CandidateConfig,
+    selectors: Selectors = NOTHING_LEARNED,
+    objective: Objective = "all",
+) -> Candidates:
+    selection = Selection.of(selectors, config.shares.by_source(), statistics)
+    return generate(of, tables, statistics, config, selection, objectives(objective, len(of)))
+
+
 def listed(found: Candidates) -> list[list[int]]:
     return [part.tolist() for part in np.split(found.items, found.offsets[1:-1])]
 
 
 def test_union_with_provenance(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
-    found = generate(of, tables, statistics, CandidateConfig())
+    found = found_by(of, tables, statistics, CandidateConfig())
     assert listed(found) == [[0, 1, 2, 3, 4], [3, 4]]
     assert found.sources.tolist() == [
         OWN,
@@ -89,58 +103,85 @@ def test_scores_of_several_seeds_add_up(tables: RetrievalTables, statistics: Sta
     histories = Histories.build(np.zeros(2, int), np.array([0, 5]), np.full(2, VIEW), np.full(2, NOW), 1)
     of = profiles(histories, statistics, NOW, InteractionConfig())
     both = RetrievalTables(near, tables.mf_neighbours, tables.lists, exclude_purchased=False)
-    found = generate(of, both, statistics, CandidateConfig())
+    found = found_by(of, both, statistics, CandidateConfig())
     assert found.scores[found.items == 1, SOURCES.index("covisitation")].tolist() == [0.5 * 0.5 + 0.5 * 0.25]
 
 
 def test_unavailable_items_are_never_proposed(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
     statistics.available[[0, 1, 2, 3]] = False
-    assert listed(generate(of, tables, statistics, CandidateConfig())) == [[4], [4]]
+    assert listed(found_by(of, tables, statistics, CandidateConfig())) == [[4], [4]]
 
 
 def test_purchased_items_are_left_out_on_request(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
     without = RetrievalTables(tables.covisitation, tables.mf_neighbours, tables.lists, exclude_purchased=True)
-    assert listed(generate(of, without, statistics, CandidateConfig())) == [[1, 2, 3, 4], [3, 4]]
+    assert listed(found_by(of, without, statistics, CandidateConfig())) == [[1, 2, 3, 4], [3, 4]]
 
 
 def test_viewed_items_stay(tables: RetrievalTables, statistics: Statistics) -> None:
     viewed = Histories.build(np.array([0]), np.array([0]), np.array([VIEW]), np.array([NOW]), 1)
     of = profiles(viewed, statistics, NOW, InteractionConfig())
     without = RetrievalTables(tables.covisitation, tables.mf_neighbours, tables.lists, exclude_purchased=True)
-    assert 0 in generate(of, without, statistics, CandidateConfig()).items
+    assert 0 in found_by(of, without, statistics, CandidateConfig()).items
 
 
-@pytest.mark.parametrize(("size", "expected"), [(1, [[0], [3]]), (2, [[0, 1], [3, 4]]), (4, [[0, 1, 2, 3], [3, 4]])])
+@pytest.mark.parametrize(("size", "expected"), [(1, [[0], [3]]), (2, [[0, 2], [3, 4]]), (4, [[0, 1, 2, 3], [3, 4]])])
 def test_size_keeps_the_best_by_turns(
     of: Profiles, tables: RetrievalTables, statistics: Statistics, size: int, expected: list[list[int]]
 ) -> None:
-    assert listed(generate(of, tables, statistics, CandidateConfig(size=size))) == expected
+    assert listed(found_by(of, tables, statistics, CandidateConfig(size=size))) == expected
 
 
 def test_ties_go_to_the_smaller_code(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
     equal = SourceShares(**dict.fromkeys(SOURCES, 1.0))
-    found = generate(of, tables, statistics, CandidateConfig(size=2, shares=equal))
+    found = found_by(of, tables, statistics, CandidateConfig(size=2, shares=equal))
     assert listed(found) == [[0, 1], [3, 4]]
 
 
-def test_a_source_without_a_share_only_adds_its_score(
+def test_a_source_without_a_share_proposes_nothing(
     of: Profiles, tables: RetrievalTables, statistics: Statistics
 ) -> None:
     shares = SourceShares(**(dict.fromkeys(SOURCES, 0.0) | {"popular": 1.0}))
-    found = generate(of, tables, statistics, CandidateConfig(shares=shares))
+    found = found_by(of, tables, statistics, CandidateConfig(shares=shares))
     assert listed(found) == [[3, 4], [3, 4]]
-    assert found.sources.tolist() == [RECENT | POPULAR, POPULAR] * 2
+    assert found.sources.tolist() == [POPULAR] * 4
+
+
+def test_objectives(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
+    """User 0 had item 0 alone, user 1 nothing."""
+    assert listed(found_by(of, tables, statistics, CandidateConfig(), objective="discover")) == [[1, 2, 3, 4], [3, 4]]
+    assert listed(found_by(of, tables, statistics, CandidateConfig(), objective="repeat")) == [[0], []]
+
+
+def test_what_was_bought_comes_back_when_asked_for(
+    of: Profiles, tables: RetrievalTables, statistics: Statistics
+) -> None:
+    without = RetrievalTables(tables.covisitation, tables.mf_neighbours, tables.lists, exclude_purchased=True)
+    assert listed(found_by(of, without, statistics, CandidateConfig(), objective="repeat")) == [[0], []]
+
+
+def test_a_learned_selection_decides(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
+    """Of all items those of the factorization's neighbours, of new ones what is popular."""
+    nothing = weighted_turns([0.0] * len(SOURCES))
+    rows = [(0.0,) * len(KNOTS)] * len(SOURCES)
+    learned = {}
+    for name, source in (("all", "mf_neighbours"), ("discover", "popular")):
+        one = list(rows)
+        one[SOURCES.index(source)] = (1.0,) * len(KNOTS)
+        learned[name] = nothing.model_copy(update={"turns": tuple(one)})
+    one = CandidateConfig(size=1)
+    assert listed(found_by(of, tables, statistics, one, Selectors(**learned)))[0] == [2]
+    assert listed(found_by(of, tables, statistics, one, Selectors(**learned), "discover"))[0] == [3]
 
 
 def test_nobody(tables: RetrievalTables, statistics: Statistics, of: Profiles) -> None:
     nobody = profiles(of.histories.take(np.zeros(0, int)), statistics, NOW, InteractionConfig())
-    found = generate(nobody, tables, statistics, CandidateConfig())
+    found = found_by(nobody, tables, statistics, CandidateConfig())
     assert found.n_users == len(found.items) == 0
     assert found.offsets.tolist() == [0]
 
 
 def test_take_keeps_users(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
-    found = generate(of, tables, statistics, CandidateConfig()).take(np.array([1, 5]))
+    found = found_by(of, tables, statistics, CandidateConfig()).take(np.array([1, 5]))
     assert listed(found) == [[1], [3]]
 
 
@@ -150,7 +191,7 @@ class TestSmallShop:
     def found(self, **settings: Any) -> tuple[Profiles, Candidates]:
         world = small_world()
         config = small_config().inference
-        stage = CandidateStage(world.tables, config.model_copy(update=settings))
+        stage = CandidateStage(world.tables, NOTHING_LEARNED, config.model_copy(update=settings))
         of = stage.profile(world.partition.histories, END)
         return of, stage(of)
 

@@ -14,7 +14,7 @@ from shops import END, flip_a_byte, publish, retrained, small_world, without_fac
 from recsys.inference.stages import Recommender
 from recsys.registry.bundle import Bundle, read
 from recsys.registry.store import FolderStore
-from recsys.schema import EVENT_TYPES, PURCHASE, SOURCES, UNKNOWN
+from recsys.schema import EVENT_TYPES, PURCHASE, SOURCES, UNKNOWN, Objective
 from recsys.serving.answers import Answer, Question
 from recsys.serving.engine import Unavailable
 from recsys.serving.messages import HttpError
@@ -53,8 +53,10 @@ async def stages() -> FakeStages:
     return FakeStages()
 
 
-def question(user: Any, n: int = 5, cold_start: bool = False, explain: bool = False) -> Question:
-    return Question(str(user), n, cold_start, explain)
+def question(
+    user: Any, n: int = 5, cold_start: bool = False, explain: bool = False, objective: Objective = "all"
+) -> Question:
+    return Question(str(user), n, cold_start, explain, objective)
 
 
 async def ready(service: Service) -> Service:

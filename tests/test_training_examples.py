@@ -27,6 +27,7 @@ from recsys.training.examples import (
     make_examples,
     survey,
 )
+from recsys.training.preparation import NOTHING_LEARNED
 from recsys.training.windows import NOBODY, LabelWindow, chosen_users
 
 AGE = 42
@@ -40,7 +41,7 @@ def tables() -> Tables:
 
 def examples_of(tables: Tables, window: LabelWindow = EVERYONE, **examples: Any) -> pa.Table:
     config = small_config(*(f"examples.{name}={value}" for name, value in examples.items()))
-    return make_examples(small_world().partition, window, tables, config)
+    return make_examples(small_world().partition, window, tables, NOTHING_LEARNED, "all", config)
 
 
 def matrix_of(table: pa.Table) -> np.ndarray:
@@ -83,7 +84,7 @@ def test_a_hit_is_an_event_of_the_window_and_nothing_else(tables: Tables) -> Non
     """Labels say what happened in (cut, cut + 14 days]; the rows are candidates as of the cut."""
     world, config = small_world(), small_config("examples.negatives=1000")
     table = examples_of(tables, negatives=1000)
-    stage = CandidateStage(tables, config.inference)
+    stage = CandidateStage(tables, NOTHING_LEARNED, config.inference)
     of = stage.profile(world.partition.histories.until(EVERYONE.start), EVERYONE.start)
     candidates = stage(of)
     chosen = np.isin(candidates.users, table[GROUP].to_numpy())
@@ -103,7 +104,10 @@ def test_a_hit_is_an_event_of_the_window_and_nothing_else(tables: Tables) -> Non
 def test_what_comes_after_the_window_is_not_seen(tables: Tables) -> None:
     world = small_world()
     past = replace(world.partition, histories=world.partition.histories.until(EVERYONE.end))
-    one, other = (make_examples(part, EVERYONE, tables, small_config()) for part in (past, world.partition))
+    one, other = (
+        make_examples(part, EVERYONE, tables, NOTHING_LEARNED, "all", small_config())
+        for part in (past, world.partition)
+    )
     assert one[GROUP].equals(other[GROUP])
     assert one[LABEL].equals(other[LABEL])
     np.testing.assert_array_equal(matrix_of(one), matrix_of(other))
@@ -127,7 +131,7 @@ def test_partitions_do_not_matter(tables: Tables) -> None:
     config: TrainConfig = small_config("examples.max_users=60")
     ages = (AGE, 28)
     refs = {AGE: ray.put(tables), 28: ray.put(tables_of(small_world(), 28))}
-    found = [build_examples(world_shop(n), refs, ages, config) for n in (1, 5)]
+    found = [build_examples(world_shop(n), refs, ages, NOTHING_LEARNED, "all", config) for n in (1, 5)]
     for one, other in zip(*found, strict=True):
         assert len(one.groups) > 10
         assert groups_of(one) == groups_of(other)
@@ -151,7 +155,7 @@ def test_a_window_without_a_hit_is_explained(found: Survey, cause: str) -> None:
 
 def test_a_survey_counts_the_window(tables: Tables) -> None:
     partition, config = small_world().partition, small_config()
-    found = Survey(*survey(partition, EVERYONE, tables, config).tolist())
+    found = Survey(*survey(partition, EVERYONE, tables, NOTHING_LEARNED, config).tolist())
     after = partition.histories.between(EVERYONE.start, EVERYONE.end)
     assert (found.events, found.targets) == (len(after.events), int((after.events == PURCHASE).sum()))
     chosen = chosen_users(partition, EVERYONE, config)
@@ -166,6 +170,8 @@ def test_windows_without_a_hit_stop_the_run(age: int, tables: Tables, capsys: py
     nothing = small_config(*(f"inference.candidates.shares.{name}=0" for name in names))
     refs = {at: ray.put(tables_of(small_world(), at)) for at in (age, 14)}
     with pytest.raises(ModelError, match="0 candidates for them, 0 labels; nothing is proposed"):
-        build_examples(shop, refs, [age], nothing)
-    build_examples(shop, refs, [14], nothing)  # neither learned from before the choice nor chosen on
+        build_examples(shop, refs, [age], NOTHING_LEARNED, "all", nothing)
+    build_examples(
+        shop, refs, [14], NOTHING_LEARNED, "all", nothing
+    )  # neither learned from before the choice nor chosen on
     assert "nothing is proposed" in capsys.readouterr().err

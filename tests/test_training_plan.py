@@ -14,30 +14,34 @@ def plan(days: float, *settings: str) -> Plan:
 
 def test_a_season() -> None:
     found = plan(138)
-    assert found == Plan(horizon=14, train=(42, 56, 70, 84), valid=28, test=14, refit=(14,))
+    assert found == Plan(horizon=14, train=(42, 56, 70), select=84, valid=28, test=14, refit=(14,))
     assert found.tables == (0, 14, 28, 42, 56, 70, 84)
 
 
 def test_a_year_of_four_week_windows() -> None:
     found = plan(364, "evaluation.test_days=28", "examples.cuts=2")
-    assert found == Plan(horizon=28, train=(84, 112), valid=56, test=28, refit=(28,))
+    assert found == Plan(horizon=28, train=(84, 112), select=140, valid=56, test=28, refit=(28,))
 
 
 def test_a_short_log_has_fewer_cuts() -> None:
-    assert plan(49).train == (42,)
-    assert plan(62.9).train == (42,)
-    assert plan(63).train == (42, 56)
+    assert (plan(49).train, plan(49).select) == ((42,), None)
+    assert (plan(62.9).train, plan(62.9).select) == ((42,), None)
+    assert (plan(63).train, plan(63).select) == ((42,), 56)
+    assert (plan(77).train, plan(77).select) == ((42, 56), 70)
 
 
 def test_steps_shorter_than_the_horizon_overlap() -> None:
-    assert plan(138, "examples.step_days=7").train == (42, 49, 56, 63)
+    found = plan(138, "examples.step_days=7")
+    assert (found.train, found.select) == ((42, 49, 56), 70)
+    short = plan(65, "examples.step_days=7")
+    assert (short.train, short.select) == ((42,), 56)
 
 
 def test_a_horizon_of_its_own() -> None:
     found = plan(138, "examples.horizon_days=7", "examples.cuts=1")
-    assert found == Plan(horizon=7, train=(28,), valid=21, test=14, refit=(7, 14))
+    assert found == Plan(horizon=7, train=(28,), select=35, valid=21, test=14, refit=(7, 14))
     longer = plan(138, "examples.horizon_days=28", "examples.cuts=1")
-    assert longer == Plan(horizon=28, train=(70,), valid=42, test=14, refit=(28,))
+    assert longer == Plan(horizon=28, train=(70,), select=98, valid=42, test=14, refit=(28,))
 
 
 @pytest.mark.parametrize("horizon", [None, 3, 7, 14, 20, 30])
@@ -48,7 +52,9 @@ def test_no_label_window_reaches_into_what_it_must_not_see(horizon: int | None, 
     assert found.valid - found.horizon >= found.test
     assert all(age - found.horizon >= found.valid for age in found.train)
     assert all(age - found.horizon >= 0 for age in found.refit)
-    ages = (*found.refit, found.valid, *found.train)
+    assert found.select is not None
+    assert all(age <= found.select - found.horizon for age in found.train)
+    ages = (*found.refit, found.valid, *found.train, found.select)
     assert len(set(ages)) == len(ages)
     assert {0, found.test, *ages} == set(found.tables)
 

@@ -36,6 +36,7 @@ from recsys.inference.stages import CandidateStage, FactorStage, candidate_featu
 from recsys.models.tables import Tables
 from recsys.retrieval.neighbours import Neighbours
 from recsys.schema import DAY, UNKNOWN
+from recsys.training.preparation import NOTHING_LEARNED
 from recsys.training.tables import fit_tables
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -113,7 +114,7 @@ class Seen:
     def recommended(self) -> dict[Any, Any]:
         """Candidates, their source scores, features and scores of the factorization by (user, item)."""
         users, histories = self.past()
-        stage = CandidateStage(self.tables, small_config().inference)
+        stage = CandidateStage(self.tables, NOTHING_LEARNED, small_config().inference)
         of = stage.profile(histories, T)
         candidates = stage(of)
         matrix = candidate_features(of, candidates, self.tables.statistics)

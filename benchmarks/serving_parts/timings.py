@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
+import numpy as np
 from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -88,9 +89,11 @@ class TimedEngine(GraphEngine):
         super().__init__(*stages)
         self._timings = timings
 
-    async def __call__(self, loaded: Loaded, histories: Histories, now: int, n: int) -> Recommendations | None:
+    async def __call__(
+        self, loaded: Loaded, histories: Histories, now: int, n: int, objectives: np.ndarray
+    ) -> Recommendations | None:
         with self._timings.of("stages", len(histories)):
-            return await super().__call__(loaded, histories, now, n)
+            return await super().__call__(loaded, histories, now, n, objectives)
 
     async def _call(self, stage: str, *arguments: Any) -> Any:
         with self._timings.of(stage, len(arguments[1])):

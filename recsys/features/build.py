@@ -9,26 +9,31 @@ from recsys.features.definitions import NAMES, SPEEDS, names_of
 from recsys.features.interactions import NEVER, rank_within, sums_within
 from recsys.features.profiles import Profiles
 from recsys.features.statistics import CATEGORY_COLUMNS, Statistics
-from recsys.schema import CART, DAY, EVENT_TYPES, PURCHASE, UNKNOWN, VIEW
+from recsys.schema import CART, DAY, EVENT_TYPES, PURCHASE, UNKNOWN
 
 USER: Final = names_of("user", "time")
 PAIR: Final = names_of("user-item")
 NAN_UNLESS_MET: Final = (
     *(f"pair_days_since_{name}" for name in EVENT_TYPES),
-    *("pair_rank", "pair_last_rank", "pair_days_known", "pair_repeat_interval", "pair_due", "pair_cart_open"),
+    *("pair_rank", "pair_last_rank", "pair_due", "pair_cart_open"),
 )
 NEVER_MET: Final = np.array([np.nan if name in NAN_UNLESS_MET else 0 for name in PAIR], np.float32)
 """The features of a user and an item that never met."""
-NO_AFFINITY: Final = np.array([[0, 0, 0, 0, 0, np.nan, 0]])
+NO_AFFINITY: Final = np.array([[0, 0, 0, 0, np.nan, 0]])
 """What `_affinities` looks up for a category without an event of the user."""
 SHARES: Final = np.array(
-    [[NAMES.index(f"{of}_share_{speed}") for of in ("pair", "category", "parent", "root")] for speed in SPEEDS]
+    [[NAMES.index(f"{of}_share_{speed}") for of in ("pair", "category", "parent")] for speed in SPEEDS]
 )
 """Columns with a share of the user's total, for each speed."""
 
 
 def build(
-    of: Profiles, statistics: Statistics, users: np.ndarray, items: np.ndarray, source_scores: np.ndarray
+    of: Profiles,
+    statistics: Statistics,
+    users: np.ndarray,
+    items: np.ndarray,
+    source_scores: np.ndarray,
+    facts: np.ndarray,
 ) -> np.ndarray:
     """Feature matrix of (user, item) pairs; float32 (n_pairs, len(FEATURES)), C order.
 
@@ -37,6 +42,7 @@ def build(
 
     users: int64 (n_pairs,), positions in `of`; items: int32 (n_pairs,)
     source_scores: float32 (n_pairs, len(SOURCES)), NaN where a source did not propose the item
+    facts: float (n_pairs, len(FACTS)), what the stages know of the pair besides
     """
     met = of.by_item.find(users, items)
     blocks = (
@@ -46,6 +52,7 @@ def build(
         _pairs(of).take(met, axis=0),
         *_affinities(of, statistics, met, users, items),
         *_sources(source_scores),
+        facts,
     )
     matrix = np.concatenate(blocks, axis=1, dtype=np.float32, casting="same_kind")
     for columns, silent in zip(SHARES, (of.totals == 0).T, strict=True):
@@ -65,11 +72,9 @@ def _users(of: Profiles) -> np.ndarray:
     day = np.floor(newest / DAY)
     weekday = day % 7
     kinds = (by_item.counts, by_item.counts[:, PURCHASE] > 0, by_item.purchase_days > 1, np.ones(len(by_item.users)))
-    views, carts, purchases, buyers, repeaters, items = sums_within(by_item.users, np.column_stack(kinds), n_users).T
+    _, _, purchases, buyers, repeaters, items = sums_within(by_item.users, np.column_stack(kinds), n_users).T
     columns = {
         "user_events": events,
-        "user_views": views,
-        "user_carts": carts,
         "user_purchases": purchases,
         "user_purchase_rate": _ratio(purchases, events),
         "user_items": items,
@@ -116,9 +121,7 @@ def _pairs(of: Profiles) -> np.ndarray:
         "pair_rank": rank_within(rows.users, rows.decayed[:, SPEEDS.index("slow")]),
         "pair_last_rank": of.recency,
         **{f"pair_days_since_{name}": since[:, kind] for kind, name in enumerate(EVENT_TYPES)},
-        "pair_days_known": days_since(now, rows.oldest),
         "pair_purchase_days": days,
-        "pair_repeat_interval": interval,
         "pair_due": since[:, PURCHASE] / np.maximum(interval, 1e-3),
         "pair_cart_open": rows.last[:, CART] > bought,
         "pair_in_session": rows.newest >= of.session_start[rows.users],
@@ -129,23 +132,23 @@ def _pairs(of: Profiles) -> np.ndarray:
 def _affinities(
     of: Profiles, statistics: Statistics, met: np.ndarray, users: np.ndarray, items: np.ndarray
 ) -> list[np.ndarray]:
-    """The user's interest in the item's category, its parent and its root; blocks of (n_pairs, n_columns)."""
+    """The user's interest in the item's category and its parent; blocks of (n_pairs, n_columns)."""
     depth, n_users = statistics.levels.shape[1], len(of)
-    levels = np.array([depth - 1, max(depth - 2, 0), 0])[:, None]
+    levels = np.array([depth - 1, max(depth - 2, 0)])[:, None]
     near = of.by_level.find((levels * n_users + users).ravel(), statistics.levels[items, levels].ravel())
     rows, slow = of.by_level, SPEEDS.index("slow")
     shares = _ratio(rows.decayed, of.totals[rows.users % max(n_users, 1)])
-    purchases, views = rows.counts[:, PURCHASE], rows.counts[:, VIEW]
-    table = np.column_stack((shares, purchases, views, days_since(of.now, rows.newest), rows.decayed[:, slow]))
-    category, parent, root = np.append(table, NO_AFFINITY, axis=0).take(near.reshape(len(levels), -1), axis=0)
+    purchases = rows.counts[:, PURCHASE]
+    table = np.column_stack((shares, purchases, days_since(of.now, rows.newest), rows.decayed[:, slow]))
+    category, parent = np.append(table, NO_AFFINITY, axis=0).take(near.reshape(len(levels), -1), axis=0)
     item_weight = np.append(of.by_item.decayed[:, slow], 0)[met]
     item_share = _ratio(item_weight, category[:, -1])
-    return [*(level[:, : len(SPEEDS)] for level in (category, parent, root)), category[:, 3:-1], item_share[:, None]]
+    return [*(level[:, : len(SPEEDS)] for level in (category, parent)), category[:, 3:-1], item_share[:, None]]
 
 
 def _sources(scores: np.ndarray) -> list[np.ndarray]:
-    proposed = ~np.isnan(scores)
-    return [proposed, scores, proposed.sum(axis=1, keepdims=True)]
+    # The source of the user's own items scores them as `pair_weight_slow`.
+    return [scores[:, 1:], (~np.isnan(scores)).sum(axis=1, keepdims=True)]
 
 
 def _table(n_rows: int, names: Sequence[str], columns: Mapping[str, np.ndarray]) -> np.ndarray:

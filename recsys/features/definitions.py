@@ -27,8 +27,6 @@ SPEEDS: Final = ("fast", "medium", "slow")
 
 _USER = {
     "user_events": "events so far",
-    "user_views": "views so far",
-    "user_carts": "add-to-carts so far",
     "user_purchases": "purchases so far",
     "user_purchase_rate": "purchases per event",
     "user_items": "distinct items",
@@ -55,9 +53,7 @@ _ITEM = {
     "item_purchase_popularity": "purchases, decayed",
     "item_cart_rate": "add-to-carts per view, smoothed",
     "item_purchase_rate": "purchases per view, smoothed",
-    "item_recent_purchase_rate": "purchases per view in the recent window, smoothed",
     "item_days_known": "days since the first event",
-    "item_days_idle": "days since the last event",
     "item_trend": "recent share of the events over the share expected of a steady item",
     "item_repeat_share": "share of the buyers who bought again, smoothed",
     "item_category_share": "share of the category's decayed events",
@@ -65,7 +61,6 @@ _ITEM = {
 _CATEGORY = {
     "category_views": "views of the item's category",
     "category_purchases": "purchases in the item's category",
-    "category_recent_purchases": "purchases in the item's category in the recent window",
     "category_popularity": "weighted events of the category, decayed",
     "category_purchase_rate": "purchases per event of the category, smoothed",
     "category_items": "items of the category with events",
@@ -78,25 +73,28 @@ _PAIR = {
     "pair_rank": "position of the item in the user's history by slow decayed weight",
     "pair_last_rank": "position of the item in the user's history by last event",
     **{f"pair_days_since_{name}": f"days since the user's last {name} of the item" for name in EVENT_TYPES},
-    "pair_days_known": "days since the user's first event on the item",
     "pair_purchase_days": "distinct days on which the user bought the item",
-    "pair_repeat_interval": "mean days between those days",
-    "pair_due": "days since the last purchase over that interval",
+    "pair_due": "days since the last purchase over the mean interval of those days",
     "pair_cart_open": "1 where the item was put into the cart after its last purchase",
     "pair_in_session": "1 where the item occurs in the newest session",
 }
 _AFFINITY = {
     **{f"{level}_share_{speed}": f"share of the user's decayed events in the item's {level}, {speed} decay"
-       for level in ("category", "parent", "root") for speed in SPEEDS},
+       for level in ("category", "parent") for speed in SPEEDS},
     "category_user_purchases": "the user's purchases in the item's category",
-    "category_user_views": "the user's views in the item's category",
     "category_days_idle": "days since the user's last event in the item's category",
     "pair_category_share": "share of the item in the user's events of its category, slow decay",
 }  # fmt: skip
+FACTS: Final = {
+    "selection": "what the selection of candidates thinks of the item",
+    "mf_score": "score of the factorization",
+    "mf_rank": "place of the item among the user's candidates by that score",
+}
+"""Features that come with a candidate."""
 _CANDIDATE = {
-    **{f"from_{source}": f"1 where the {source} source proposed the item" for source in SOURCES},
-    **{f"score_{source}": f"score of the {source} source" for source in SOURCES},
+    **{f"score_{source}": f"score of the {source} source" for source in SOURCES[1:]},
     "n_sources": "number of sources that proposed the item",
+    **FACTS,
 }
 
 FEATURES: Final[tuple[Feature, ...]] = (

@@ -20,9 +20,7 @@ ITEM_COLUMNS = (
     "item_purchase_popularity",
     "item_cart_rate",
     "item_purchase_rate",
-    "item_recent_purchase_rate",
     "item_days_known",
-    "item_days_idle",
     "item_trend",
     "item_repeat_share",
     "item_category_share",
@@ -30,7 +28,6 @@ ITEM_COLUMNS = (
 CATEGORY_COLUMNS = (
     "category_views",
     "category_purchases",
-    "category_recent_purchases",
     "category_popularity",
     "category_purchase_rate",
     "category_items",
@@ -120,8 +117,6 @@ def statistics(
     popularity = fading @ np.array(config.weights.by_code())
     oldest = np.zeros(n_items, np.int64)
     np.maximum.at(oldest, item, age)
-    newest = np.full(n_items, np.iinfo(np.int32).max, np.int64)
-    np.minimum.at(newest, item, age)
     seen = total.sum(1) > 0
     share = config.recent_days / np.maximum(oldest + 1, config.recent_days)
 
@@ -134,7 +129,6 @@ def statistics(
     category_columns = {
         "category_views": category_total[:, VIEW],
         "category_purchases": category_total[:, PURCHASE],
-        "category_recent_purchases": by_category(recent[:, PURCHASE]),
         "category_popularity": by_category(popularity),
         "category_purchase_rate": _rate(category_total[:, PURCHASE], category_total.sum(1), config.prior),
         "category_items": by_category(seen.astype(np.float64)),
@@ -152,9 +146,7 @@ def statistics(
         "item_purchase_popularity": fading[:, PURCHASE],
         "item_cart_rate": _rate(total[:, CART], total[:, VIEW], config.prior),
         "item_purchase_rate": _rate(total[:, PURCHASE], total[:, VIEW], config.prior),
-        "item_recent_purchase_rate": _rate(recent[:, PURCHASE], recent[:, VIEW], config.prior),
         "item_days_known": oldest,
-        "item_days_idle": newest,
         "item_trend": recent.sum(1) / np.maximum(total.sum(1) * share, 1e-9),
         "item_repeat_share": _rate(repeats.repeaters, repeats.buyers, config.prior),
         "item_category_share": popularity / np.maximum(in_category, 1e-9),

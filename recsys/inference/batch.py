@@ -13,12 +13,12 @@ import ray
 from recsys.data.validate import integers
 from recsys.errors import DataError
 from recsys.ids import IdKind
-from recsys.inference.stages import Recommender
+from recsys.inference.stages import Recommender, objectives
 from recsys.inference.versions import tried
 from recsys.registry import bundle
 from recsys.registry.bundle import Bundle
 from recsys.registry.store import open_store
-from recsys.schema import ITEM, LGB_SCORE, MF_SCORE, RANK, SCORE, USER
+from recsys.schema import ITEM, LGB_SCORE, MF_SCORE, RANK, SCORE, USER, Objective
 
 MAX_N = 1000
 """Recommendations to a user at most; there are no more candidates."""
@@ -26,11 +26,12 @@ BLOCK = 500
 """Users that one call of the stages handles."""
 
 
-def recommend(registry: str, version: str | None, users: Path, n: int, out: Path) -> int:
+def recommend(registry: str, version: str | None, users: Path, n: int, out: Path, objective: Objective = "all") -> int:
     """Write the `n` best items of each user in `users` (CSV with a column visitorid) to a Parquet file.
 
     registry: a URI that means the same on every node: each opens the version for itself
     version: None for the one in production
+    objective: whether all items are shown, only those new to a user, or only those they had
 
     Columns: visitorid, rank (1 = best), itemid, score, lgb_score, mf_score (null where there is none). Users are
     in the order of the file; those without events get the cold-start list, repeated ones appear once. Returns the
@@ -50,7 +51,7 @@ def recommend(registry: str, version: str | None, users: Path, n: int, out: Path
         opened, recommender = _open(registry, name)
         column = batch[USER].combine_chunks()
         for start in range(0, len(column), BLOCK):
-            yield recommend_to(column.slice(start, BLOCK), opened, recommender, n)
+            yield recommend_to(column.slice(start, BLOCK), opened, recommender, n, objective)
 
     dataset = dataset.map_batches(recommend_block, batch_size=None, batch_format="pyarrow")
     dataset.set_name("recommendations")
@@ -77,10 +78,12 @@ def _check_out(out: Path) -> None:
         raise DataError(f"{out} cannot be written: {odd} is not a folder")
 
 
-def recommend_to(users: pa.Array, opened: Bundle, recommender: Recommender, n: int) -> pa.Table:
+def recommend_to(
+    users: pa.Array, opened: Bundle, recommender: Recommender, n: int, objective: Objective = "all"
+) -> pa.Table:
     """Recommendations to some users, rows by user and rank."""
     histories = opened.snapshot.take(opened.snapshot.rows(users))
-    found = recommender(histories, opened.about.live_watermark, n)
+    found = recommender(histories, opened.about.live_watermark, n, objectives(objective, len(users)))
     lengths = np.diff(found.offsets)
     rank = np.arange(len(found.items)) - np.repeat(found.offsets[:-1], lengths) + 1
     return pa.table(

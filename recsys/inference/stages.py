@@ -13,7 +13,6 @@ from recsys.errors import RegistryError
 from recsys.features.build import build
 from recsys.features.interactions import InteractionConfig, order_within, rank_within
 from recsys.features.profiles import Profiles, profiles
-from recsys.features.statistics import Statistics
 from recsys.histories import Histories, offsets_of, ragged_indices
 from recsys.models.factors import ItemFactors
 from recsys.models.hybrid import Blend
@@ -22,7 +21,8 @@ from recsys.models.snapshot import HistoryConfig
 from recsys.models.tables import Tables
 from recsys.registry.bundle import Bundle
 from recsys.retrieval.generator import CandidateConfig, Candidates, generate
-from recsys.schema import SOURCES, UNKNOWN, Config
+from recsys.retrieval.selection import Selection, Selectors
+from recsys.schema import DISCOVER, OBJECTIVES, SOURCES, UNKNOWN, Config, Objective
 
 
 class InferenceConfig(Config):
@@ -33,20 +33,29 @@ class InferenceConfig(Config):
     candidates: CandidateConfig = CandidateConfig()
 
 
+def objectives(objective: Objective, n_users: int) -> np.ndarray:
+    """The same objective for all users, int8 (n_users,): positions in OBJECTIVES."""
+    return np.full(n_users, OBJECTIVES.index(objective), np.int8)
+
+
 class CandidateStage:
     """Proposes items."""
 
-    def __init__(self, tables: Tables, config: InferenceConfig) -> None:
+    def __init__(self, tables: Tables, selectors: Selectors, config: InferenceConfig) -> None:
         self._tables = tables
         self._config = config
+        self._selection = Selection.of(selectors, config.candidates.shares.by_source(), tables.statistics)
 
     def profile(self, histories: Histories, now: int) -> Profiles:
         """What the users look like at `now` (ms); histories end at or before it."""
         recent = histories.latest(self._config.history.max_events)
         return profiles(recent, self._tables.statistics, now, self._config.interactions)
 
-    def __call__(self, of: Profiles) -> Candidates:
-        return generate(of, self._tables.retrieval, self._tables.statistics, self._config.candidates)
+    def __call__(self, of: Profiles, objectives: np.ndarray | None = None) -> Candidates:
+        """objectives: int8 (n_users,), positions in OBJECTIVES; None is ALL for everyone"""
+        tables = self._tables
+        objectives = np.zeros(len(of), np.int8) if objectives is None else objectives
+        return generate(of, tables.retrieval, tables.statistics, self._config.candidates, self._selection, objectives)
 
 
 class FactorStage:
@@ -65,17 +74,30 @@ class FactorStage:
 
 
 class RankStage:
-    """Scores candidates by the ranker."""
+    """Scores candidates by the ranker of the objective that they are for."""
 
-    def __init__(self, tables: Tables, ranker: Ranker, config: InferenceConfig) -> None:
-        self._statistics = tables.statistics
+    def __init__(self, tables: Tables, rankers: Sequence[Ranker], config: InferenceConfig) -> None:
+        """rankers: of all items, and of those new to the user"""
+        self._tables = tables
         self._config = config
-        self.ranker = ranker
+        self.rankers = rankers
 
     def __call__(self, of: Profiles, candidates: Candidates) -> np.ndarray:
         """Raw scores, float64 (n_pairs,)."""
-        raw = self.ranker.predict(candidate_features(of, candidates, self._statistics))
+        features = candidate_features(of, candidates, self._tables)
+        raw = np.empty(len(features))
+        for at, rows in by_objective(candidates):
+            raw[rows] = self.rankers[at].predict(features[rows])
         return with_newcomers(raw, of, candidates, self._config)
+
+
+def by_objective(candidates: Candidates) -> list[tuple[int, slice | np.ndarray]]:
+    """Which rows are for the model of all items, 0, and which for the one of items new to the user, 1."""
+    fresh = candidates.objectives == DISCOVER
+    if fresh.all() or not fresh.any():
+        return [(int(fresh.any()), slice(None))]
+    rows = fresh[candidates.users]
+    return [(0, (~rows).nonzero()[0]), (1, rows.nonzero()[0])]
 
 
 def with_newcomers(raw: np.ndarray, of: Profiles, candidates: Candidates, config: InferenceConfig) -> np.ndarray:
@@ -96,9 +118,21 @@ def with_newcomers(raw: np.ndarray, of: Profiles, candidates: Candidates, config
     return scores
 
 
-def candidate_features(of: Profiles, candidates: Candidates, statistics: Statistics) -> np.ndarray:
-    """The ranker's rows, float32 (n_pairs, n_features)."""
-    return build(of, statistics, candidates.users, candidates.items, candidates.scores)
+def candidate_features(
+    of: Profiles, candidates: Candidates, tables: Tables, rows: np.ndarray | None = None
+) -> np.ndarray:
+    """The ranker's rows, float32 (n_pairs, n_features).
+
+    rows: int64 (n,), positions of the candidates that are wanted, None for all
+    """
+    user_factors, _ = tables.factors.fold_in(of.histories)
+    mf = tables.factors.score(user_factors, candidates.users, candidates.items)
+    # Among all candidates of the user, wanted or not.
+    place = rank_within(candidates.users, np.nan_to_num(mf, nan=-np.inf, neginf=-np.inf))
+    facts = np.column_stack((candidates.selection, mf, place))
+    if rows is not None:
+        candidates, facts = candidates.take(rows), facts[rows]
+    return build(of, tables.statistics, candidates.users, candidates.items, candidates.scores, facts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +157,19 @@ class Recommendations:
 class Recommender:
     """All stages in one process."""
 
-    def __init__(self, tables: Tables, ranker: Ranker, blend: Blend, config: InferenceConfig) -> None:
-        self.candidates = CandidateStage(tables, config)
+    def __init__(
+        self,
+        tables: Tables,
+        selectors: Selectors,
+        rankers: Sequence[Ranker],
+        blends: Sequence[Blend],
+        config: InferenceConfig,
+    ) -> None:
+        """rankers, blends: of all items, and of those new to the user"""
+        self.candidates = CandidateStage(tables, selectors, config)
         self.factors = FactorStage(tables.factors)
-        self.rank = RankStage(tables, ranker, config)
-        self.blend = blend
+        self.rank = RankStage(tables, rankers, config)
+        self.blends = blends
 
     @classmethod
     def of(cls, opened: Bundle) -> "Recommender":
@@ -138,21 +180,29 @@ class Recommender:
             first = error.errors()[0]
             where = ".".join(map(str, ("inference", *first["loc"])))
             raise RegistryError(f"version {opened.version}: manifest entry {where}: {first['msg']}") from error
-        return cls(opened.tables, opened.ranker, opened.about.blend, config)
+        return cls(opened.tables, opened.about.selectors, opened.rankers, opened.about.blends, config)
 
-    def __call__(self, histories: Histories, now: int, n: int) -> Recommendations:
-        """The `n` best items of each user, fewer where fewer are known; ties go to the smaller item code."""
+    def __call__(self, histories: Histories, now: int, n: int, objectives: np.ndarray | None = None) -> Recommendations:
+        """The `n` best items of each user, fewer where fewer are known; ties go to the smaller item code.
+
+        objectives: int8 (n_users,), positions in OBJECTIVES; None is ALL for everyone
+        """
         of = self.candidates.profile(histories, now)
-        candidates = self.candidates(of)
+        candidates = self.candidates(of, objectives)
         mf_raw, warm = self.factors(of.histories, candidates.users, candidates.items)
-        return select(candidates, self.rank(of, candidates), mf_raw, warm, self.blend, n)
+        return select(candidates, self.rank(of, candidates), mf_raw, warm, self.blends, n)
 
 
 def select(
-    candidates: Candidates, lgb_raw: np.ndarray, mf_raw: np.ndarray, warm: np.ndarray, blend: Blend, n: int
+    candidates: Candidates, lgb_raw: np.ndarray, mf_raw: np.ndarray, warm: np.ndarray, blends: Sequence[Blend], n: int
 ) -> Recommendations:
-    """Blend the stages' raw scores and keep the `n` best items of each user."""
-    scores, lgb_scores, mf_scores = blend(lgb_raw, mf_raw)
+    """Blend the stages' raw scores and keep the `n` best items of each user.
+
+    blends: of all items, and of those new to the user
+    """
+    scores, lgb_scores, mf_scores = np.empty((3, len(lgb_raw)))
+    for at, rows in by_objective(candidates):
+        scores[rows], lgb_scores[rows], mf_scores[rows] = blends[at](lgb_raw[rows], mf_raw[rows])
     counts = np.bincount(candidates.users, minlength=candidates.n_users)
     kept = np.minimum(counts, n)
     order = order_within(candidates.users, scores, candidates.items)

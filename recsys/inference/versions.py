@@ -26,7 +26,7 @@ from recsys.registry.artifact import read_manifest
 from recsys.registry.bundle import Bundle
 from recsys.registry.cache import cache_root
 from recsys.registry.store import Store
-from recsys.schema import UNKNOWN
+from recsys.schema import OBJECTIVES, UNKNOWN
 
 UNFIT: Final = (
     *(RecsysError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError),
@@ -69,11 +69,13 @@ def open_version(directory: Path, alpha: float | None = None) -> Loaded:
     try:
         opened = read_version(directory)
         if alpha is not None:
-            blend = opened.about.blend.model_copy(update={"alpha": alpha})
-            opened = replace(opened, about=opened.about.model_copy(update={"blend": blend}))
+            blends = [blend.model_copy(update={"alpha": alpha}) for blend in opened.about.blends]
+            changed = dict(zip(("blend", "discover") if opened.discover else ("blend",), blends, strict=False))
+            opened = replace(opened, about=opened.about.model_copy(update=changed))
         loaded = Loaded(opened, Recommender.of(opened))
-        somebody_and_nobody = opened.snapshot.take(np.array([0, UNKNOWN]))
-        found = loaded.recommender(somebody_and_nobody, opened.about.live_watermark, ANSWERS)
+        rows = np.repeat([0, UNKNOWN], len(OBJECTIVES))  # somebody and nobody
+        objectives = np.tile(np.arange(len(OBJECTIVES), dtype=np.int8), 2)
+        found = loaded.recommender(opened.snapshot.take(rows), opened.about.live_watermark, ANSWERS, objectives)
         if not (np.isfinite(found.scores).all() and np.isfinite(found.lgb_scores).all()):
             raise RegistryError(f"{directory} answers with scores that are no numbers")
     except RegistryError:

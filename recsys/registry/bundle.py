@@ -26,9 +26,11 @@ from recsys.registry.shapes import check_arrays
 from recsys.retrieval.generator import RetrievalTables
 from recsys.retrieval.neighbours import Neighbours
 from recsys.retrieval.popularity import PopularityLists
+from recsys.retrieval.selection import Selectors
 from recsys.schema import LATEST, Config
 
 RANKER: Final = "ranker.txt"
+DISCOVER: Final = "ranker_discover.txt"
 METRICS: Final = "metrics.json"
 CONFIG: Final = "config.json"
 
@@ -67,6 +69,9 @@ class About(Config):
     features: tuple[str, ...]
     backend: Backend
     blend: Blend
+    discover: Blend | None = None
+    """The blend for items that are new to the user, where there is a ranker of its own for them."""
+    selectors: Selectors
     exclude_purchased: bool
     live_watermark: int = Field(ge=0, le=LATEST)
     """ms; events after it are not in the snapshot."""
@@ -75,11 +80,17 @@ class About(Config):
     headline: dict[str, float | None]
     """A few metrics of the evaluated model; all of them are in metrics.json."""
 
+    @property
+    def blends(self) -> tuple[Blend, Blend]:
+        """Of all items, and of those new to the user."""
+        return self.blend, self.discover or self.blend
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """A version in memory; arrays of one that was opened are memory-mapped.
 
+    discover: the ranker of items that are new to the user, where it is another one than of all
     parents: int32 (n_categories,), code of each category's parent, UNKNOWN for roots
     ancestors: int32 (n_categories, n_levels), from the root down, see Catalog.ancestors
     """
@@ -92,11 +103,18 @@ class Bundle:
     ancestors: np.ndarray
     tables: Tables
     ranker: Ranker
+    discover: Ranker | None
     snapshot: Snapshot
+
+    @property
+    def rankers(self) -> tuple[Ranker, Ranker]:
+        """Of all items, and of those new to the user."""
+        return self.ranker, self.discover or self.ranker
 
 
 def write(bundle: Bundle, directory: Path, texts: Mapping[str, str | bytes]) -> None:
     """Write a version into an empty folder; texts: further files such as metrics.json."""
+    discover = {} if bundle.discover is None else {DISCOVER: bundle.discover.to_text()}
     artifact.write(
         directory,
         _arrays(bundle),
@@ -105,7 +123,7 @@ def write(bundle: Bundle, directory: Path, texts: Mapping[str, str | bytes]) -> 
             "users": pa.table({"id": bundle.snapshot.users.values}),
             "categories": pa.table({"id": bundle.categories.values}),
         },
-        {RANKER: bundle.ranker.to_text(), **texts},
+        {RANKER: bundle.ranker.to_text(), **discover, **texts},
         {"version": bundle.version, **bundle.about.model_dump(mode="json", exclude={"created"})},
     )
 
@@ -133,9 +151,8 @@ def read(directory: Path, verify: bool = True) -> Bundle:
         check_arrays(arrays, {"items": len(items), "users": len(users), "categories": len(categories)})
     except RegistryError as error:
         raise RegistryError(f"{directory}: {error}") from error
-    ranker = ranker_from_text(opened.text(RANKER), about.backend)
-    if tuple(ranker.feature_names) != about.features:
-        raise RegistryError(f"{directory}: {RANKER} was trained on other features than the manifest lists")
+    ranker = _ranker(opened, RANKER, about)
+    discover = _ranker(opened, DISCOVER, about) if about.discover else None
     return Bundle(
         version,
         about,
@@ -145,8 +162,16 @@ def read(directory: Path, verify: bool = True) -> Bundle:
         arrays["ancestors"],
         _tables(about, arrays),
         ranker,
+        discover,
         Snapshot.from_arrays(users, arrays),
     )
+
+
+def _ranker(opened: Artifact, name: str, about: About) -> Ranker:
+    ranker = ranker_from_text(opened.text(name), about.backend)
+    if tuple(ranker.feature_names) != about.features:
+        raise RegistryError(f"{opened.directory}: {name} was trained on other features than the manifest lists")
+    return ranker
 
 
 def _array_names(opened: Artifact) -> list[str]:

@@ -1,4 +1,4 @@
-"""Candidate generation: the union of the sources, filtered, cut to size, with provenance."""
+"""Candidate generation: the union of the sources, filtered, cut to size by a selection, with provenance."""
 
 from dataclasses import dataclass
 
@@ -13,12 +13,16 @@ from recsys.retrieval.covisitation import CovisitationConfig
 from recsys.retrieval.history import neighbours_of, own_items, seeds
 from recsys.retrieval.neighbours import Neighbours, NeighboursConfig
 from recsys.retrieval.popularity import PopularityConfig, PopularityLists, everywhere, in_categories
+from recsys.retrieval.selection import MAX_TURN, Proposals, Selection
 from recsys.retrieval.sources import Scored
-from recsys.schema import PURCHASE, SOURCES, Config
+from recsys.schema import DISCOVER, PURCHASE, REPEAT, SOURCES, UNKNOWN, Config
 
 
 class SourceShares(Config):
-    """How many candidates a source contributes, relative to the others, before overlap."""
+    """What a place in a source's list is worth, relative to the others, while nothing is learned of it.
+
+    A source without a share proposes nothing.
+    """
 
     own: float = Field(8.0, ge=0)
     covisitation: float = Field(4.0, ge=0)
@@ -26,6 +30,9 @@ class SourceShares(Config):
     recent: float = Field(2.0, ge=0)
     popular: float = Field(1.0, ge=0)
     category: float = Field(3.0, ge=0)
+
+    def by_source(self) -> tuple[float, ...]:
+        return tuple(getattr(self, name) for name in SOURCES)
 
 
 class CandidateConfig(Config):
@@ -36,7 +43,6 @@ class CandidateConfig(Config):
     seeds: int = Field(30, ge=1)
     """Newest items of a user whose neighbours are proposed."""
     shares: SourceShares = SourceShares()
-    """Relative sizes of the sources."""
     exclude_purchased: bool | None = None
     """Leave out what the user has bought; None decides from the repeat rate of the data."""
     repeat_rate_threshold: float = Field(0.02, ge=0, le=1)
@@ -62,12 +68,16 @@ class Candidates:
 
     users: int64 (n,), positions in the batch; items: int32 (n,)
     scores: float32 (n, len(SOURCES)), each source's score, NaN where it did not propose the item
+    selection: float32 (n,), log-odds of the selection but for a constant
+    objectives: int8 (n_users,), positions in OBJECTIVES
     """
 
     n_users: int
     users: np.ndarray
     items: np.ndarray
     scores: np.ndarray
+    selection: np.ndarray
+    objectives: np.ndarray
 
     @property
     def offsets(self) -> np.ndarray:
@@ -81,39 +91,38 @@ class Candidates:
         return ((~np.isnan(self.scores)) @ bits).astype(np.uint8)
 
     def take(self, rows: np.ndarray) -> "Candidates":
-        return Candidates(self.n_users, self.users[rows], self.items[rows], self.scores[rows])
+        users, items = self.users[rows], self.items[rows]
+        return Candidates(self.n_users, users, items, self.scores[rows], self.selection[rows], self.objectives)
 
 
-def generate(of: Profiles, tables: RetrievalTables, statistics: Statistics, config: CandidateConfig) -> Candidates:
-    """At most `config.size` candidates for each user, by weighted turns of the sources.
+def generate(
+    of: Profiles,
+    tables: RetrievalTables,
+    statistics: Statistics,
+    config: CandidateConfig,
+    selection: Selection,
+    objectives: np.ndarray,
+) -> Candidates:
+    """The at most `config.size` proposals of each user that the selection thinks most of, ties to the smaller item.
 
-    A source's r-th best item has priority (r + 1) / share; an item takes its best one; ties go to the
-    smaller item code.
+    objectives: int8 (n_users,), positions in OBJECTIVES
     """
-    source, users, items, scores = _proposals(of, tables, statistics, config)
-    turn = positions(source * len(of) + users) + 1.0
-    with np.errstate(divide="ignore"):  # a source without a share never has its turn
-        priority = turn / np.array([getattr(config.shares, name) for name in SOURCES])[source]
-    keys = users * statistics.n_items + items
-    order = keys.argsort()
-    starts, row = runs(keys[order])
-    by_source = np.full((len(starts), len(SOURCES)), np.nan, np.float32)
-    by_source[row, source[order]] = scores[order]
-    first = np.minimum.reduceat(priority[order], starts)
-    one = order[starts]
-    users, items = users[one], items[one]
-    best = ((rank_within(users, -first) < config.size) & (first < np.inf)).nonzero()[0]
-    return Candidates(len(of), users[best], items[best], by_source.take(best, axis=0))
+    found = propose(of, tables, statistics, config, objectives)
+    scores = selection(of, statistics, found, objectives)
+    best = (rank_within(found.users, scores) < config.size).nonzero()[0]
+    users, items = found.users[best], found.items[best]
+    return Candidates(len(of), users, items, found.scores.take(best, axis=0), scores[best], objectives)
 
 
-def _proposals(
-    of: Profiles, tables: RetrievalTables, statistics: Statistics, config: CandidateConfig
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """What the sources propose that is allowed, source after source: position in SOURCES, user, item, score."""
+def propose(
+    of: Profiles, tables: RetrievalTables, statistics: Statistics, config: CandidateConfig, objectives: np.ndarray
+) -> Proposals:
+    """What the sources propose that is allowed and suits the users' objectives."""
     by_item, n_users = of.by_item, len(of)
     near = seeds(by_item, of.recency, config.seeds)
+    own, own_rows = own_items(by_item)
     parts = (
-        own_items(by_item),
+        own,
         neighbours_of(near, tables.covisitation, n_users),
         neighbours_of(near, tables.mf_neighbours, n_users),
         everywhere(tables.lists.recent, n_users),
@@ -122,10 +131,37 @@ def _proposals(
     )
     source = np.arange(len(parts)).repeat([len(part.users) for part in parts])
     users, items, scores = (np.concatenate([getattr(part, name) for part in parts]) for name in Scored.__slots__)
+    keys = users * max(statistics.n_items, 1) + items
+    mine = np.full(len(keys), UNKNOWN)
+    mine[: len(own_rows)] = own_rows
     allowed = statistics.available[items]
-    if tables.exclude_purchased:
+    if silent := [at for at, share in enumerate(config.shares.by_source()) if not share]:
+        allowed &= ~np.isin(source, silent)
+    wanted = objectives[users]
+    if tables.exclude_purchased or wanted.any():
+        mine = by_item.find(users, items)
         bought = np.append(by_item.counts[:, PURCHASE] > 0, False)  # the last one is found where they never met
-        allowed &= ~bought[by_item.find(users, items)]
-    if allowed.all():
-        return source, users, items, scores
-    return source[allowed], users[allowed], items[allowed], scores[allowed]
+        allowed &= ~(bought[mine] & tables.exclude_purchased) | (wanted == REPEAT)
+        allowed &= ((wanted != DISCOVER) | (mine == UNKNOWN)) & ((wanted != REPEAT) | (mine != UNKNOWN))
+    if not allowed.all():
+        source, keys, scores, mine = source[allowed], keys[allowed], scores[allowed], mine[allowed]
+    return _merged(source, keys, scores, mine, n_users, max(statistics.n_items, 1))
+
+
+def _merged(
+    source: np.ndarray, keys: np.ndarray, scores: np.ndarray, mine: np.ndarray, n_users: int, n_items: int
+) -> Proposals:
+    """One row for each (user, item) of lists that are given source after source, user after user, best first."""
+    turn = positions(source * n_users + keys // n_items)
+    order = keys.argsort()
+    starts, row = runs(keys[order])
+    by_source = np.full((len(starts), len(SOURCES)), np.nan, np.float32)
+    turns = np.full((len(starts), len(SOURCES)), MAX_TURN)
+    own = np.full(len(starts), UNKNOWN)
+    cells = row, source[order]
+    by_source[cells] = scores[order]
+    turns[cells] = np.minimum(turn[order], MAX_TURN - 1)
+    mine = mine[order]
+    own[row[mine != UNKNOWN]] = mine[mine != UNKNOWN]
+    users, items = np.divmod(keys[order[starts]], n_items)
+    return Proposals(users, items.astype(np.int32), by_source, turns, own)

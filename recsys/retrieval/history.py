@@ -2,15 +2,17 @@
 
 import numpy as np
 
-from recsys.features.interactions import Interactions
+from recsys.features.interactions import Interactions, order_within
 from recsys.histories import rows_of
 from recsys.retrieval.neighbours import Neighbours
-from recsys.retrieval.sources import Scored, best_first, summed
+from recsys.retrieval.sources import Scored, summed
 
 
-def own_items(by_item: Interactions) -> Scored:
-    """Every item the user touched, by its slowest decayed weight."""
-    return best_first(by_item.users, by_item.things.astype(np.int32), by_item.decayed[:, -1])
+def own_items(by_item: Interactions) -> tuple[Scored, np.ndarray]:
+    """Every item the user touched, by its slowest decayed weight; and the row in `by_item` of each, int64 (n,)."""
+    order = order_within(by_item.users, by_item.decayed[:, -1])  # rows ascend by item, so do equals
+    items = by_item.things[order].astype(np.int32)
+    return Scored(by_item.users[order], items, by_item.decayed[order, -1]), order
 
 
 def seeds(by_item: Interactions, recency: np.ndarray, limit: int) -> Scored:

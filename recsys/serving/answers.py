@@ -7,7 +7,7 @@ from typing import Any
 
 from recsys.inference.stages import Recommendations
 from recsys.registry.bundle import Bundle
-from recsys.schema import ITEM, LGB_SCORE, MF_SCORE, SCORE, SOURCES, UNKNOWN
+from recsys.schema import ITEM, LGB_SCORE, MF_SCORE, SCORE, SOURCES, UNKNOWN, Objective
 from recsys.serving.messages import HttpError
 
 Answer = dict[str, Any]
@@ -21,6 +21,7 @@ class Question:
     n: int
     cold_start: bool
     explain: bool
+    objective: Objective
 
 
 def find_user(opened: Bundle, text: str, cold_start: bool | None = None) -> int:

@@ -17,7 +17,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from recsys import __version__
+from recsys import __version__, schema
 from recsys.serving import messages
 from recsys.serving.answers import Question
 from recsys.serving.messages import HttpError
@@ -39,6 +39,9 @@ Route = TypeVar("Route", bound=Callable[..., Awaitable[Response]])
 UserId = Annotated[str, Path(description="As in the data: an integer or a text", examples=["3"])]
 Limit = Annotated[int, Query(ge=1, le=50, description="How many at most", examples=[5])]
 ColdStart = Annotated[bool, Query(description="Popular items for a user without events", examples=[True])]
+Objective = Annotated[
+    schema.Objective, Query(description="All items, only those new to the user, or only those the user had before")
+]
 Explain = Annotated[bool, Query(description="Name candidate sources and categories", examples=[True])]
 UserType = Annotated[messages.UserType, Query(description="With an event on an item of the factorization, or none")]
 
@@ -97,10 +100,14 @@ def _add_routes(api: FastAPI, service: Service) -> None:
 
     @get("/recommend/{user_id:path}", messages.Recommendations, (400, 404, 503))
     async def recommend(
-        user_id: UserId, n: Limit = 5, cold_start: ColdStart = False, explain: Explain = False
+        user_id: UserId,
+        n: Limit = 5,
+        cold_start: ColdStart = False,
+        explain: Explain = False,
+        objective: Objective = "all",
     ) -> Response:
         """The items a user is most likely to want, with both models' scores."""
-        return _json(await service.recommend(Question(user_id, n, cold_start, explain)))
+        return _json(await service.recommend(Question(user_id, n, cold_start, explain, objective)))
 
     @get("/user/{user_id:path}/stats", messages.UserStats, (400, 404, 503))
     async def stats(user_id: UserId) -> Response:
@@ -146,12 +153,12 @@ async def _fault(_: Request, error: Exception) -> Response:
 
 def _document(api: FastAPI) -> None:
     """The OpenAPI schema without FastAPI's own 422, which this API never sends."""
-    schema = api.openapi()
-    for path in schema["paths"].values():
+    document = api.openapi()
+    for path in document["paths"].values():
         for operation in path.values():
             operation["responses"].pop("422", None)
     for name in ("HTTPValidationError", "ValidationError"):
-        schema["components"]["schemas"].pop(name, None)
+        document["components"]["schemas"].pop(name, None)
 
 
 class AccessLog:

@@ -96,9 +96,9 @@ class StageReplica:
 class CandidateReplica(StageReplica):
     """Proposes items."""
 
-    async def __call__(self, version: str, histories: Histories, now: int) -> Candidates | None:
+    async def __call__(self, version: str, histories: Histories, now: int, objectives: np.ndarray) -> Candidates | None:
         def propose(recommender: Recommender) -> Candidates:
-            return recommender.candidates(recommender.candidates.profile(histories, now))
+            return recommender.candidates(recommender.candidates.profile(histories, now), objectives)
 
         return self._compute(version, propose)
 
@@ -135,9 +135,11 @@ class GraphEngine:
             for name, handle in stages.items()
         }
 
-    async def __call__(self, loaded: Loaded, histories: Histories, now: int, n: int) -> Recommendations | None:
+    async def __call__(
+        self, loaded: Loaded, histories: Histories, now: int, n: int, objectives: np.ndarray
+    ) -> Recommendations | None:
         version = loaded.bundle.version
-        candidates: Candidates | None = await self._call("candidates", version, histories, now)
+        candidates: Candidates | None = await self._call("candidates", version, histories, now, objectives)
         if candidates is None:
             return None
         # The ranker first: it takes longer, and each call takes time to leave.
@@ -148,7 +150,7 @@ class GraphEngine:
         if scored is None or lgb_raw is None:
             return None
         mf_raw, warm = scored
-        return select(candidates, lgb_raw, mf_raw, warm, loaded.bundle.about.blend, n)
+        return select(candidates, lgb_raw, mf_raw, warm, loaded.bundle.about.blends, n)
 
     async def _call(self, stage: str, *arguments: Any) -> Any:
         """A stage's answer; asked once more where its replica died, since a stage changes nothing."""

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import numpy as np
+
 from recsys.errors import RecsysError
 from recsys.histories import Histories
 from recsys.inference.stages import Recommendations
@@ -20,8 +22,13 @@ class Unavailable(RecsysError):
 class Engine(Protocol):
     """Runs the stages of one version over a batch of users. Every method may raise Unavailable."""
 
-    async def __call__(self, loaded: Loaded, histories: Histories, now: int, n: int) -> Recommendations | None:
-        """The `n` best items of each user, or None where a stage does not hold the version."""
+    async def __call__(
+        self, loaded: Loaded, histories: Histories, now: int, n: int, objectives: np.ndarray
+    ) -> Recommendations | None:
+        """The `n` best items of each user, or None where a stage does not hold the version.
+
+        objectives: int8 (n_users,), positions in OBJECTIVES
+        """
 
     async def prepare(self, version: str) -> str | None:
         """Have every replica of every stage load a version; the reason why one cannot, or None."""
@@ -35,8 +42,10 @@ class LocalEngine:
     def __init__(self, versions: Versions) -> None:
         self._versions = versions
 
-    async def __call__(self, loaded: Loaded, histories: Histories, now: int, n: int) -> Recommendations | None:
-        return loaded.recommender(histories, now, n)
+    async def __call__(
+        self, loaded: Loaded, histories: Histories, now: int, n: int, objectives: np.ndarray
+    ) -> Recommendations | None:
+        return loaded.recommender(histories, now, n, objectives)
 
     async def prepare(self, version: str) -> str | None:
         return None  # the service has loaded it

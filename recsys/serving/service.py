@@ -6,11 +6,13 @@ import random
 import time
 from collections.abc import Sequence
 
+import numpy as np
+
 from recsys import __version__
 from recsys.errors import RegistryError
 from recsys.inference.versions import Loaded
 from recsys.registry.bundle import Bundle
-from recsys.schema import EVENT, EVENT_TYPES, ITEM, PURCHASE, TIME
+from recsys.schema import EVENT, EVENT_TYPES, ITEM, OBJECTIVES, PURCHASE, TIME
 from recsys.serving.answers import Answer, Question, answers_to, category_of, find_user, user_type
 from recsys.serving.coalescing import Abandoned, Coalescer, Overloaded
 from recsys.serving.engine import Engine, Held, Unavailable
@@ -160,7 +162,8 @@ class Service:
             return answers
         histories = self._events.histories(opened, rows)
         n = max(questions[at].n for at in asked)
-        found = await self._engine(loaded, histories, self._now(opened), n)
+        objectives = np.array([OBJECTIVES.index(questions[at].objective) for at in asked], np.int8)
+        found = await self._engine(loaded, histories, self._now(opened), n, objectives)
         if found is None:
             return None
         for place, answer in zip(asked, answers_to(opened, found, [questions[at] for at in asked]), strict=True):

@@ -18,6 +18,8 @@ from recsys.models.backends import train
 from recsys.models.hybrid import Blend, Calibration, choose_alpha, fit_calibration
 from recsys.models.ranking import Ranker, RankingData, TrainingSet, Watch
 from recsys.models.tables import Tables
+from recsys.retrieval.selection import Selectors
+from recsys.schema import Objective
 from recsys.training.judge import labels_of
 from recsys.training.plan import Plan
 from recsys.training.scoring import ScoredCandidates, find_cases, score_users
@@ -44,23 +46,41 @@ class Validation:
 class Choice:
     """What every refit carries over.
 
+    ranker: the one chosen, trained up to the validation window
     curve: the validation metric by alpha
     scores: what the chosen ranker gave the validation rows, to measure drift against
-    ranker: the chosen one, which has seen nothing of the validation window
     """
 
-    n_trees: int
+    ranker: Ranker
     blend: Blend
     curve: dict[float, float]
     scores: np.ndarray
-    ranker: Ranker
+
+    @property
+    def n_trees(self) -> int:
+        return self.ranker.n_trees
+
+    @property
+    def metric(self) -> float:
+        """Of the blend on the validation window."""
+        return self.curve[self.blend.alpha]
 
 
-def find_validation(shop: ShopData, tables: "ray.ObjectRef[Tables]", plan: Plan, config: TrainConfig) -> Validation:
+def find_validation(
+    shop: ShopData,
+    tables: "ray.ObjectRef[Tables]",
+    plan: Plan,
+    selectors: Selectors,
+    objective: Objective,
+    config: TrainConfig,
+) -> Validation:
     """The window's users and the rows of their candidates; raises DataError where there are none."""
     cases = find_cases(shop, plan.valid, plan.horizon, config)
     cases = cases.take(np.flatnonzero(cases.warm))
-    found = score_users(cases.histories, tables, [], cut(shop.end, plan.valid), config, keep_features=True)
+    if objective == "discover":
+        cases, _ = protocol.new_items_only(cases)
+    now = cut(shop.end, plan.valid)
+    found = score_users(cases.histories, tables, [], now, selectors, objective, config, keep_features=True)
     labels = labels_of(found, cases)
     groups = np.bincount(found.users, minlength=len(cases))
     judged = np.bincount(found.users[labels], minlength=len(cases)) > 0
@@ -80,7 +100,7 @@ def choose(
     ranker = fit_ranker(data, config.ranker.model_copy(update={"seed": config.seed}), watch=watch, work=work)
     scores = ranker.predict(validation.rows.features)
     blend, curve = read_blend(validation, scores, config)
-    return Choice(ranker.n_trees, blend, curve, scores, ranker)
+    return Choice(ranker, blend, curve, scores)
 
 
 def fit(data: TrainingSet, config: TrainConfig, watch: Watch | None = None) -> Ranker:

@@ -18,9 +18,11 @@ from recsys.evaluation.metrics import belongs
 from recsys.features.definitions import NAMES
 from recsys.histories import Histories, ragged_indices
 from recsys.ids import hashes
-from recsys.inference.stages import CandidateStage, candidate_features, chunks
+from recsys.inference.stages import CandidateStage, candidate_features, chunks, objectives
 from recsys.models.ranking import RankingData
 from recsys.models.tables import Tables
+from recsys.retrieval.selection import Selectors
+from recsys.schema import Objective
 from recsys.training.plan import validation_age
 from recsys.training.windows import LabelWindow, chosen_users, label_windows
 
@@ -35,11 +37,14 @@ def build_examples(
     shop: ShopData,
     tables: "Mapping[int, ray.ObjectRef[Tables]]",
     ages: Sequence[int],
+    selectors: Selectors,
+    objective: Objective,
     config: TrainConfig,
 ) -> list[RankingData]:
     """The ranker's rows of the cuts at `ages`, in that order.
 
-    Raises ModelError where nothing can be learned: no training window, or not the validation window, has a hit.
+    Raises ModelError where nothing can be learned of all items: no training window, or not the validation window, has
+    a hit.
     """
     windows = label_windows(shop, ages, config)
     table_refs, partition_refs = [tables[age] for age in ages], list(shop.partitions)
@@ -49,7 +54,7 @@ def build_examples(
         # The closure carries references, of which a task fetches the two it needs.
         window, number = batch[WINDOW][0].as_py(), batch[PARTITION][0].as_py()
         fitted, partition = ray.get([table_refs[window], partition_refs[number]])
-        rows = make_examples(partition, windows[window], fitted, config)
+        rows = make_examples(partition, windows[window], fitted, selectors, objective, config)
         for name, value in ((PARTITION, number), (WINDOW, window)):
             rows = rows.add_column(0, name, pa.array(np.full(len(rows), value, np.int32)))
         return rows
@@ -61,7 +66,8 @@ def build_examples(
     blocks = [block for block in ray.get(dataset.to_arrow_refs()) if len(block)]
     blocks.sort(key=lambda block: [block[name][0].as_py() for name in (WINDOW, PARTITION, GROUP)])
     examples = [_collect([b for b in blocks if b[WINDOW][0].as_py() == at]) for at in range(len(windows))]
-    _check(examples, windows, shop, tables, config)
+    if objective == "all":
+        _check(examples, windows, shop, tables, selectors, config)
     return examples
 
 
@@ -70,6 +76,7 @@ def _check(
     windows: Sequence[LabelWindow],
     shop: ShopData,
     tables: "Mapping[int, ray.ObjectRef[Tables]]",
+    selectors: Selectors,
     config: TrainConfig,
 ) -> None:
     """Name what windows without a hit lack: as an error where the run needs one of them, else as progress."""
@@ -78,7 +85,7 @@ def _check(
     to_learn = [w for w in windows if w.age > validation_age(config)]
     fatal = next((needed for needed in (to_learn, to_choose) if needed and all(w in without for w in needed)), [])
     for window in fatal or without:
-        calls = [(partition, window, tables[window.age], config) for partition in shop.partitions]
+        calls = [(partition, window, tables[window.age], selectors, config) for partition in shop.partitions]
         found = sum(ray.get(run_tasks(survey, "survey a window without a hit", calls)))
         message = explain(window, Survey(*np.asarray(found).tolist()), shop.end, config)
         if fatal:
@@ -103,12 +110,19 @@ def _collect(blocks: Sequence[pa.Table]) -> RankingData:
     return RankingData(features, labels, sizes)
 
 
-def make_examples(partition: UserPartition, window: LabelWindow, tables: Tables, config: TrainConfig) -> pa.Table:
+def make_examples(
+    partition: UserPartition,
+    window: LabelWindow,
+    tables: Tables,
+    selectors: Selectors,
+    objective: Objective,
+    config: TrainConfig,
+) -> pa.Table:
     """One row for each candidate kept: columns GROUP (the user's position), LABEL and the features."""
     chosen = chosen_users(partition, window, config)
     user_hashes = hashes(partition.users.take(pa.array(chosen)), 2 * config.seed + SALT)
     histories = partition.histories.take(chosen)
-    stage = CandidateStage(tables, config.inference)
+    stage = CandidateStage(tables, selectors, config.inference)
     groups, labels, matrices = (
         [np.zeros(0, np.int64)],
         [np.zeros(0, np.int8)],
@@ -117,13 +131,13 @@ def make_examples(partition: UserPartition, window: LabelWindow, tables: Tables,
     for users in chunks(histories, CHUNK):
         chunk = histories.take(users)
         of = stage.profile(chunk.until(window.start), window.start)
-        candidates = stage(of)
+        candidates = stage(of, objectives(objective, len(users)))
         label = hits(chunk.between(window.start, window.end), candidates.users, candidates.items, config)
-        rows = _sample(candidates.users, candidates.items, label, user_hashes[users], config)
-        kept = candidates.take(rows)
-        groups.append(chosen[users[kept.users]])
+        negatives = config.examples.negatives
+        rows = sample_rows(candidates.users, candidates.items, label, user_hashes[users], negatives)
+        groups.append(chosen[users[candidates.users[rows]]])
         labels.append(label[rows])
-        matrices.append(candidate_features(of, kept, tables.statistics))
+        matrices.append(candidate_features(of, candidates, tables, rows))
     matrix = np.concatenate(matrices)
     columns = {name: matrix[:, i] for i, name in enumerate(NAMES)}
     return pa.table({GROUP: np.concatenate(groups), LABEL: np.concatenate(labels), **columns})
@@ -139,19 +153,19 @@ def hits(after: Histories, users: np.ndarray, items: np.ndarray, config: TrainCo
     return belongs(users, items, targets.offsets, targets.items).astype(np.int8)
 
 
-def _sample(
-    users: np.ndarray,
-    items: np.ndarray,
-    label: np.ndarray,
-    user_hashes: np.ndarray,
-    config: TrainConfig,
+def mixed(user_hashes: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """A hash of each pair, uint64 (n,); user_hashes: uint64 (n,); items: int32 (n,)"""
+    return hashes(pa.array((user_hashes ^ items.astype(np.uint64)).view(np.int64)))
+
+
+def sample_rows(
+    users: np.ndarray, items: np.ndarray, label: np.ndarray, user_hashes: np.ndarray, negatives: int
 ) -> np.ndarray:
     """Rows to keep, int64 ascending: of users with a label all labelled ones, and negatives chosen by hash."""
     labelled = np.bincount(users[label > 0], minlength=len(user_hashes))
-    mixed = hashes(pa.array((user_hashes[users] ^ items.astype(np.uint64)).view(np.int64)))
-    order = np.lexsort((mixed, label == 0, users))
+    order = np.lexsort((mixed(user_hashes[users], items), label == 0, users))
     counts = np.bincount(users, minlength=len(user_hashes))
-    quota = np.where(labelled > 0, np.minimum(counts, labelled + config.examples.negatives), 0)
+    quota = np.where(labelled > 0, np.minimum(counts, labelled + negatives), 0)
     return np.sort(order[ragged_indices(np.cumsum(counts) - counts, quota)])
 
 
@@ -167,13 +181,18 @@ class Survey(NamedTuple):
     candidates: int
 
 
-def survey(partition: UserPartition, window: LabelWindow, tables: Tables, config: TrainConfig) -> np.ndarray:
+def survey(
+    partition: UserPartition, window: LabelWindow, tables: Tables, selectors: Selectors, config: TrainConfig
+) -> np.ndarray:
     """The Survey of a partition, int64 (4,), so that partitions add up."""
     after = partition.histories.between(window.start, window.end)
     chosen = chosen_users(partition, window, config)
     histories = partition.histories.take(chosen).until(window.start)
-    stage = CandidateStage(tables, config.inference)
-    found = (len(stage(stage.profile(histories.take(users), window.start)).users) for users in chunks(histories, CHUNK))
+    stage = CandidateStage(tables, selectors, config.inference)
+    found = (
+        len(stage(stage.profile(histories.take(users), window.start), objectives("all", len(users))).users)
+        for users in chunks(histories, CHUNK)
+    )
     targets = np.isin(after.events, config.target_codes)
     return np.array([len(after.events), targets.sum(), len(chosen), sum(found)], np.int64)
 

@@ -43,12 +43,14 @@ def evaluate(
     scored: ScoredCandidates,
     blend: Blend,
     earlier: TestCases,
+    new: tuple[TestCases, ScoredCandidates, Blend] | None,
     config: TrainConfig,
 ) -> dict[str, Any]:
     """Everything the test window says, as JSON.
 
     scored: candidates of `cases` with one row of lgb scores for each seed; earlier: cases of the validation window,
     where the personal baseline's half-life is tuned
+    new: cases, candidates and blend of items that are new to the user, where these have a ranker of their own
     """
     settings, n_items = config.evaluation, len(shop.items)
     everything = np.ones(len(scored.users), bool)
@@ -62,7 +64,7 @@ def evaluate(
     table = protocol.with_seed_spread(runs, settings.k)
     return {
         "table": protocol.with_classification(table, scores, labels, scored.users, scored.warm),
-        "new_items": _new_items(shop, plan, cases, scored, blend, half_lives, config),
+        "new_items": _new_items(shop, plan, cases, scored, blend, half_lives, config) + _discovered(shop, new, config),
         "differences": _differences(ours[0] | others, cases, config),
         "half_lives": half_lives,
         "candidates": {
@@ -186,6 +188,18 @@ def _new_items(
     left, stay = protocol.new_items_only(cases)
     fresh = {name: ranked[stay] for name, ranked in lists.items()}
     return _summaries(fresh, left, scored.warm[stay], len(shop.items), config)
+
+
+def _discovered(
+    shop: ShopData, new: tuple[TestCases, ScoredCandidates, Blend] | None, config: TrainConfig
+) -> list[Row]:
+    """Rows of the model of new items, by itself and in its parts."""
+    if new is None:
+        return []
+    cases, scored, blend = new
+    lists = _ours(scored, 0, blend, cases, np.ones(len(scored.users), bool), config)
+    named = {name.replace(HYBRID, "hybrid") + ", objective discover": ranked for name, ranked in lists.items()}
+    return _summaries(named, cases, scored.warm, len(shop.items), config)
 
 
 def _differences(lists: Lists, cases: TestCases, config: TrainConfig) -> list[Row]:

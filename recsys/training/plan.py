@@ -17,12 +17,15 @@ class Plan:
     """Ages of the cuts.
 
     train: cuts whose label windows end at or before the validation cut, newest first
+    select: the cut before those, whose label window the selection of candidates is learned from; None where the log is
+    too short for one
     valid: the cut whose label window ends at the test cut; choices are made there
     test: the cut of the test window; refit: cuts that the final refit adds
     """
 
     horizon: int
     train: tuple[int, ...]
+    select: int | None
     valid: int
     test: int
     refit: tuple[int, ...]
@@ -30,7 +33,8 @@ class Plan:
     @property
     def tables(self) -> tuple[int, ...]:
         """Every age at which tables are fitted, 0 (all events) for the published ones."""
-        return tuple(sorted({0, self.test, self.valid, *self.train, *self.refit}))
+        select = () if self.select is None else (self.select,)
+        return tuple(sorted({0, self.test, self.valid, *self.train, *select, *self.refit}))
 
 
 def validation_age(config: TrainConfig) -> int:
@@ -44,16 +48,23 @@ def make_plan(start: int, end: int, config: TrainConfig) -> Plan:
     step = config.examples.step_days or horizon
     span = (end - start) / DAY
     first = valid + horizon
-    wanted = (first + step * i for i in range(config.examples.cuts))
-    train = tuple(age for age in wanted if span - age >= config.examples.min_history_days)
-    if not train:
+    oldest = span - config.examples.min_history_days
+    usable = tuple(age for age in (first + step * i for i in range(config.examples.cuts)) if age <= oldest)
+    if not usable:
         raise ModelError(
             f"the log spans {span:.1f} days; {test} test days, a validation and a training window of {horizon} days "
             f"and {config.examples.min_history_days} of history need {first + config.examples.min_history_days}: "
             f"lower evaluation.test_days, examples.horizon_days or examples.min_history_days{_hint(start, end)}"
         )
     refit = tuple(age for age in sorted({horizon, test}) if age >= horizon)
-    return Plan(horizon, train, valid, test, refit)
+    return Plan(horizon, *_apart(usable, horizon, oldest), valid, test, refit)
+
+
+def _apart(usable: tuple[int, ...], horizon: int, oldest: float) -> tuple[tuple[int, ...], int | None]:
+    """Cuts to train at, and one whose label window ends before all of them, if the log is long enough."""
+    select = usable[-1] + horizon if usable[-1] + horizon <= oldest else usable[-1]
+    train = tuple(age for age in usable if age <= select - horizon)
+    return (train, select) if train else (usable, None)
 
 
 def _hint(start: int, end: int) -> str:

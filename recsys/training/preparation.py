@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
+import numpy as np
 import ray
 
 from recsys import console
@@ -11,11 +13,14 @@ from recsys.data.ingest import ShopData
 from recsys.data.tasks import run_tasks
 from recsys.models.ranking import RankingData
 from recsys.models.tables import Tables
+from recsys.retrieval.selection import Selectors
 from recsys.training.choice import Validation, find_validation
 from recsys.training.examples import build_examples
 from recsys.training.plan import Plan, make_plan
+from recsys.training.selecting import learn_selectors
 from recsys.training.tables import fit_tables
 
+NOTHING_LEARNED: Final = Selectors()
 TableRefs = Mapping[int, "ray.ObjectRef[Tables]"]
 """Tables by the age of their cut."""
 
@@ -25,12 +30,15 @@ class Prepared:
     """What every choice of settings of the ranker and the blend shares, in Ray's object store.
 
     tables, examples: by the age of their cut
+    discover: the same for items that are new to the user, None where nothing can be learned of them
     """
 
     plan: Plan
     tables: TableRefs
     examples: "Mapping[int, ray.ObjectRef[RankingData]]"
     validation: "ray.ObjectRef[Validation]"
+    selectors: Selectors = NOTHING_LEARNED
+    discover: "Prepared | None" = None
 
     def rows(self, ages: Sequence[int]) -> list[RankingData]:
         """The training rows of the cuts at `ages`, whose arrays stay where they are."""
@@ -48,11 +56,40 @@ def prepare(shop: ShopData, config: TrainConfig, tables: TableRefs | None = None
             tables = fit_tables(shop, plan.tables, config)
             # Through tasks: they end with the error of the table they wait for, and fetch none to this process.
             ray.get(run_tasks(_wait_for, "wait for tables", [[table] for table in tables.values()]))
+    with console.step("learn the selection of candidates"):
+        selectors = learn_selectors(shop, tables, plan, config)
+    ages = (*plan.refit, plan.valid, *plan.train)
     with console.step("build the ranking examples"):
-        ages = (*plan.refit, plan.valid, *plan.train)
-        examples = dict(zip(ages, map(ray.put, build_examples(shop, tables, ages, config)), strict=True))
-        validation = ray.put(find_validation(shop, tables[plan.valid], plan, config))
-    return Prepared(plan, tables, examples, validation)
+        examples = build_examples(shop, tables, ages, selectors, "all", config)
+        validation = find_validation(shop, tables[plan.valid], plan, selectors, "all", config)
+    discover = None
+    if config.examples.discover:
+        with console.step("build the ranking examples of new items"):
+            discover = _of_new_items(shop, tables, plan, selectors, config)
+    return Prepared(plan, tables, _put(ages, examples), ray.put(validation), selectors, discover)
+
+
+def _of_new_items(
+    shop: ShopData, tables: TableRefs, plan: Plan, selectors: Selectors, config: TrainConfig
+) -> Prepared | None:
+    """None where nobody chose a candidate that was new to them, in training or in the validation window."""
+    ages = (*plan.refit, plan.valid, *plan.train)
+    examples = build_examples(shop, tables, ages, selectors, "discover", config)
+    validation = find_validation(shop, tables[plan.valid], plan, selectors, "discover", config)
+    learned = any(_has_both(data) for data, age in zip(examples, ages, strict=True) if age in plan.train)
+    if not learned or not _has_both(validation.rows):
+        console.progress("nobody chose a new item among the candidates: there is no ranker of its own for these")
+        return None
+    return Prepared(plan, tables, _put(ages, examples), ray.put(validation), selectors)
+
+
+def _has_both(data: RankingData) -> bool:
+    """Whether there are hits and misses."""
+    return bool(0 < np.count_nonzero(data.labels > 0) < len(data.labels))
+
+
+def _put(ages: Sequence[int], examples: Sequence[RankingData]) -> "dict[int, ray.ObjectRef[RankingData]]":
+    return dict(zip(ages, map(ray.put, examples), strict=True))
 
 
 def _wait_for(_: Tables) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,25 @@ from recsys.models.snapshot import HistoryConfig, Snapshot, SnapshotPart, assemb
 from recsys.models.tables import Tables
 from recsys.registry.bundle import CONFIG, METRICS, About, Bundle, Counts, DateRange, write
 from recsys.registry.store import Store
+from recsys.retrieval.selection import Selectors
 from recsys.training.judge import HYBRID
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a training run came to; of_new, blend_of_new: for items new to the user, where these have their own."""
+
+    tables: Tables
+    selectors: Selectors
+    ranker: Ranker
+    of_new: Ranker | None
+    blend: Blend
+    blend_of_new: Blend | None
 
 
 def publish(
     shop: ShopData,
-    tables: Tables,
-    ranker: Ranker,
-    blend: Blend,
+    model: Model,
     metrics: dict[str, Any],
     files: Mapping[str, str | bytes],
     store: Store,
@@ -37,17 +49,17 @@ def publish(
 
     files: further ones by name, beside metrics and config
     """
-    category = ray.put(tables.statistics.category)
+    category = ray.put(model.tables.statistics.category)
     calls = [(partition, category, config.inference.history) for partition in shop.partitions]
     parts: list[SnapshotPart] = ray.get(run_tasks(partition_snapshot, "cut histories to size", calls))
     snapshot = assemble(parts, shop.user_kind)
-    about = _about(shop, tables, snapshot, blend, metrics, config)
+    about = _about(shop, model, snapshot, metrics, config)
     catalog = shop.catalog
     ancestors = catalog.ancestors(config.category_levels)
 
     def fill(folder: Path) -> None:
         tree = catalog.categories, catalog.parent, ancestors
-        bundle = Bundle(folder.name, about, shop.items, *tree, tables, ranker, snapshot)
+        bundle = Bundle(folder.name, about, shop.items, *tree, model.tables, model.ranker, model.of_new, snapshot)
         texts: dict[str, str | bytes] = {
             METRICS: json.dumps(metrics, indent=1),
             CONFIG: config.model_dump_json(indent=1),
@@ -59,9 +71,8 @@ def publish(
     return version
 
 
-def _about(
-    shop: ShopData, tables: Tables, snapshot: Snapshot, blend: Blend, metrics: dict[str, Any], config: TrainConfig
-) -> About:
+def _about(shop: ShopData, model: Model, snapshot: Snapshot, metrics: dict[str, Any], config: TrainConfig) -> About:
+    factors = model.tables.factors
     name = f"ndcg@{config.evaluation.k}"
     return About(
         fingerprint=shop.fingerprint,
@@ -70,14 +81,16 @@ def _about(
             events=shop.event_counts,
             users=shop.n_users,
             items=len(shop.items),
-            mf_users=int(tables.factors.warm(snapshot.histories).sum()),
-            mf_items=int(tables.factors.known.sum()),
+            mf_users=int(factors.warm(snapshot.histories).sum()),
+            mf_items=int(factors.known.sum()),
         ),
         targets=config.targets,
         features=NAMES,
         backend=config.ranker.backend,
-        blend=blend,
-        exclude_purchased=tables.retrieval.exclude_purchased,
+        blend=model.blend,
+        discover=model.blend_of_new,
+        selectors=model.selectors,
+        exclude_purchased=model.tables.retrieval.exclude_purchased,
         live_watermark=shop.end,
         inference=config.inference.model_dump(mode="json"),
         headline={f"{name} {row['group']}": row[name] for row in metrics["table"] if row["system"] == HYBRID},

@@ -14,10 +14,19 @@ from recsys.data.tasks import run_tasks
 from recsys.evaluation import protocol
 from recsys.evaluation.protocol import TestCases
 from recsys.histories import Histories
-from recsys.inference.stages import CandidateStage, FactorStage, candidate_features, chunks, with_newcomers
+from recsys.inference.stages import (
+    CandidateStage,
+    FactorStage,
+    candidate_features,
+    chunks,
+    objectives,
+    with_newcomers,
+)
 from recsys.models.backends import ranker_from_text
 from recsys.models.ranking import Ranker
 from recsys.models.tables import Tables
+from recsys.retrieval.selection import Selectors
+from recsys.schema import Objective
 
 CHUNK = 500
 """Users of one task."""
@@ -62,13 +71,16 @@ def score_users(
     tables: "ray.ObjectRef[Tables]",
     rankers: Sequence[Ranker],
     now: int,
+    selectors: Selectors,
+    objective: Objective,
     config: TrainConfig,
     *,
     keep_features: bool = False,
 ) -> ScoredCandidates:
     """Candidates of all users with the raw scores of each ranker; histories end at or before `now` (ms)."""
     texts = ray.put([ranker.to_text() for ranker in rankers])
-    calls = [(histories.take(users), tables, texts, now, config, keep_features) for users in chunks(histories, CHUNK)]
+    settings = selectors, objective, config, keep_features
+    calls = [(histories.take(users), tables, texts, now, *settings) for users in chunks(histories, CHUNK)]
     parts: list[ScoredCandidates] = ray.get(run_tasks(score_chunk, "score test users", calls))
     starts = np.cumsum([0, *(len(part.warm) for part in parts)])[:-1]
     return ScoredCandidates(
@@ -83,12 +95,19 @@ def score_users(
 
 
 def score_chunk(
-    histories: Histories, tables: Tables, rankers: Sequence[str], now: int, config: TrainConfig, keep_features: bool
+    histories: Histories,
+    tables: Tables,
+    rankers: Sequence[str],
+    now: int,
+    selectors: Selectors,
+    objective: Objective,
+    config: TrainConfig,
+    keep_features: bool,
 ) -> ScoredCandidates:
-    stage = CandidateStage(tables, config.inference)
+    stage = CandidateStage(tables, selectors, config.inference)
     of = stage.profile(histories, now)
-    candidates = stage(of)
-    features = candidate_features(of, candidates, tables.statistics)
+    candidates = stage(of, objectives(objective, len(histories)))
+    features = candidate_features(of, candidates, tables)
     lgb = np.empty((len(rankers), len(candidates.items)))
     for scores, text in zip(lgb, rankers, strict=True):
         raw = ranker_from_text(text, config.ranker.backend).predict(features)

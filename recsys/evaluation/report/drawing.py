@@ -112,7 +112,8 @@ OTHER: Final = Look(PLUM, "solid", "P")
 
 
 def look_of(system: str) -> Look:
-    return LOOKS.get(system) or (FREQUENCY if system.startswith("personal frequency") else OTHER)
+    name = system.partition(",")[0]
+    return LOOKS.get(name) or (FREQUENCY if name == "personal frequency" else OTHER)
 
 
 def counted(value: float, _: object = None) -> str:

@@ -144,8 +144,8 @@ class Sample:
         at = SOURCES.index(source)
         kept = self._proposed.sum(axis=1) > self._proposed[:, at]
         features = self.features[kept]
-        features[:, NAMES.index(f"from_{source}")] = 0
-        features[:, NAMES.index(f"score_{source}")] = np.nan
+        if (score := f"score_{source}") in NAMES:
+            features[:, NAMES.index(score)] = np.nan
         features[:, NAMES.index("n_sources")] -= self._proposed[kept, at]
         lgb = np.zeros(len(kept))
         lgb[kept] = self._choice.ranker.predict(features)
