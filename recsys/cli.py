@@ -6,12 +6,14 @@ import reprlib
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from recsys import console
 from recsys.config import load_config
 from recsys.data.sources import resolve
 from recsys.data.tasks import start_ray
 from recsys.errors import ConfigError, RegistryError
+from recsys.evaluation.report.files import write_report
 from recsys.inference.batch import recommend
 from recsys.inference.versions import check_apart
 from recsys.registry.store import REGISTRY_HELP, Store, Version, absolute, default_registry, open_store
@@ -19,6 +21,8 @@ from recsys.s3 import SCHEME, is_s3, split
 from recsys.schema import OBJECTIVES
 from recsys.training.pipeline import run
 from recsys.training.sweep import load_sweep
+
+VERSION_HELP: Final = "default: MODEL_VERSION, else the one in production"
 
 
 def train_main(arguments: Sequence[str] | None = None) -> int:
@@ -92,16 +96,12 @@ def _lasting_source(source: str, in_job: bool) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m recsys`: recommend, models."""
+    """`python -m recsys`: recommend, report, models."""
     parser = argparse.ArgumentParser(prog="recsys", description="Recommendations and models.")
     commands = parser.add_subparsers(dest="command", required=True)
     batch = commands.add_parser("recommend", help="recommend to a file of users")
     batch.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
-    batch.add_argument(
-        "--version",
-        default=os.environ.get("MODEL_VERSION"),
-        help="default: MODEL_VERSION, else the one in production",
-    )
+    batch.add_argument("--version", default=os.environ.get("MODEL_VERSION"), help=VERSION_HELP)
     batch.add_argument("--users", type=Path, required=True, metavar="FILE.csv", help="with a column visitorid")
     batch.add_argument("--n", type=int, default=10)
     batch.add_argument(
@@ -111,6 +111,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="all items (default), only those new to the user, or only those the user had before",
     )
     batch.add_argument("--out", type=Path, required=True, metavar="FILE.parquet")
+    report = commands.add_parser("report", help="write a version's report again, and its figures as PNG files")
+    report.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
+    report.add_argument("--version", default=os.environ.get("MODEL_VERSION"), help=VERSION_HELP)
+    report.add_argument("--out", type=Path, default=Path("report"), metavar="FOLDER", help="default: report")
     models = commands.add_parser("models", help="list, promote or roll back versions")
     actions = models.add_subparsers(dest="action", required=True)
     for name in ("list", "promote", "rollback"):
@@ -125,6 +129,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         store = open_store(registry)
         if options.command == "models":
             _models(store, options)
+            return
+        if options.command == "report":
+            console.line(f"report in {write_report(store.path(options.version), options.out)}")
             return
         start_ray()
         with console.step(f"recommend to the users of {options.users}"):

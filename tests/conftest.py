@@ -10,13 +10,27 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import buckets
 import pytest
 
 from recsys.serving.settings import FAST
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
 ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = Path("/usr/bin/chromium")
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+)
+"""Of Chromium."""
 
 
 def free_port() -> int:
@@ -86,6 +100,22 @@ def ray_session() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    """Debian's Chromium; without it the test is skipped, or fails where RECSYS_REQUIRE_SHARED=1."""
+    from playwright.sync_api import sync_playwright  # here, so that tests without a browser do not pay for its import
+
+    if not CHROMIUM.exists():
+        reason = f"no browser at {CHROMIUM}; Debian's package is called chromium"
+        if os.environ.get("RECSYS_REQUIRE_SHARED") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture(scope="session")

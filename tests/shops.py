@@ -58,6 +58,7 @@ SETTINGS = (
     "examples.negatives=10",
     "evaluation.bootstrap_samples=100",
     "evaluation.seeds=2",
+    "evaluation.page=false",
     "hybrid.max_drift=1",
     "data.partitions=3",
 )

@@ -83,6 +83,15 @@ class TestEveryBackend:
         assert list(importance)[-1] == "noise"
         assert list(importance.values()) == sorted(importance.values(), reverse=True)
 
+    def test_contributions_add_up_to_the_score(self, trained):
+        rows = planted(seed=3).features[:200]
+        shares = trained.contributions(rows)
+        assert shares.shape == (200, len(NAMES) + 1)
+        assert shares.sum(axis=1) == pytest.approx(trained.predict(rows), abs=1e-4)
+        assert np.abs(shares[:, 0]).mean() > 2 * np.abs(shares[:, 2]).mean()  # the signal against the noise
+        assert np.ptp(shares[:, -1]) == 0
+        assert trained.contributions(rows[:0]).shape == (0, len(NAMES) + 1)
+
     def test_training_again_gives_the_same_model(self, trained, backend, objective):
         settings = config(backend, objective=objective, max_trees=30)
         again = train(learn_from(planted()), settings)

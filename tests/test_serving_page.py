@@ -1,26 +1,15 @@
 """The page in a real browser: what a person sees, with mouse, keyboard, phone and dark mode."""
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
 import stub_service
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
 
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = (
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-)
 STATUS_LOGGED = "Failed to load resource: the server responded with a status of"
 """Chromium itself logs each answer of 400 and above; no page can prevent it."""
 
@@ -42,19 +31,6 @@ def service() -> Iterator[Service]:
     """The only fixture that knows which service is tested."""
     with stub_service.running() as url:
         yield Service(url, str(stub_service.WARM), str(stub_service.COLD), stub_service.ODD, "424242")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if not CHROMIUM.exists():
-        reason = f"no browser at {CHROMIUM}; Debian's package is called chromium"
-        if os.environ.get("RECSYS_REQUIRE_SHARED") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield chromium
-        chromium.close()
 
 
 class Tab:

@@ -139,7 +139,7 @@ def test_a_refit_that_scores_otherwise_is_refused() -> None:
     rows = np.random.default_rng(0).random((50, len(NAMES))).astype(np.float32)
     data = RankingData(rows, np.zeros(50, np.int8), np.array([50]))
     validation = Validation(None, None, data, BLEND.mf)  # type: ignore[arg-type]
-    same = Choice(3, BLEND, {}, ranker.predict(rows))
+    same = Choice(ranker, BLEND, {}, ranker.predict(rows))
     config = small_config("hybrid.max_drift=0.1")
     assert check_drift(ranker, same, validation, config) == 0
     with pytest.raises(ModelError, match=r"moved by 0\.\d+, more than hybrid.max_drift = 0.1"):

@@ -37,6 +37,7 @@ class EvaluationConfig(Config):
     bootstrap_samples: int = Field(1000, ge=100, description="Resamples of users behind an interval.")
     confidence: float = Field(0.95, gt=0, lt=1, description="Confidence level of the intervals.")
     seeds: int = Field(3, ge=1, description="Training runs with different seeds whose spread is reported.")
+    page: bool = Field(True, description="Draw the report's page; its numbers are written in any case.")
 
     @property
     def cutoffs(self) -> tuple[int, ...]:
@@ -214,7 +215,7 @@ def with_classification(
         figures: dict[str, float | None] = {"roc_auc": None, "average_precision": None}
         if row["system"] in scores:
             at = members[str(row["group"])]
-            found = _ranks_below(scores[str(row["system"])][at])
+            found = ranks_below(scores[str(row["system"])][at])
             figures = {
                 "roc_auc": _defined(metrics.roc_auc(labels[at], found)),
                 "average_precision": _defined(metrics.average_precision(labels[at], found)),
@@ -223,7 +224,7 @@ def with_classification(
     return completed
 
 
-def _ranks_below(scores: np.ndarray) -> np.ndarray:
+def ranks_below(scores: np.ndarray) -> np.ndarray:
     """The scores, with one below all of them where there is none."""
     missing = np.isnan(scores)
     lowest = float(np.min(scores, initial=0.0, where=~missing))

@@ -31,6 +31,12 @@ class LightGBMRanker:
         scores = self._booster.predict(features, raw_score=True, num_threads=self._threads)
         return np.asarray(scores, np.float64)
 
+    def contributions(self, features: np.ndarray) -> np.ndarray:
+        if not len(features):
+            return np.zeros((0, len(self.feature_names) + 1))
+        shares = self._booster.predict(features, pred_contrib=True, num_threads=self._threads)
+        return np.asarray(shares, np.float64)
+
     def importance(self) -> dict[str, float]:
         gains = self._booster.feature_importance("gain").tolist()
         return by_gain(dict(zip(self.feature_names, gains, strict=True)))

@@ -184,6 +184,12 @@ class Ranker(Protocol):
         """Raw scores float64 (n_rows,), higher is better; features: float32 (n_rows, n_features)."""
         ...
 
+    def contributions(self, features: np.ndarray) -> np.ndarray:
+        """What each feature adds to each raw score, float64 (n_rows, n_features + 1); the last column is the expected
+        score, and a row adds up to its score (TreeSHAP; Lundberg et al. 2020).
+        """
+        ...
+
     def importance(self) -> dict[str, float]:
         """Total gain of each feature's splits, best first."""
         ...

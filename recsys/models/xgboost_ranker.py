@@ -50,6 +50,17 @@ class XGBoostRanker:
         known = with_missing(features, self._known)
         return np.asarray(self._booster.inplace_predict(known, predict_type="margin"), np.float64)
 
+    def contributions(self, features: np.ndarray) -> np.ndarray:
+        if not len(features):
+            return np.zeros((0, len(self.feature_names) + 1))
+        rows = xgboost.DMatrix(
+            with_missing(features, self._known),
+            feature_names=self.feature_names,
+            feature_types=self._booster.feature_types,
+            enable_categorical=True,
+        )
+        return np.asarray(self._booster.predict(rows, pred_contribs=True), np.float64)
+
     def importance(self) -> dict[str, float]:
         used = self._booster.get_score(importance_type="total_gain")
         return by_gain({name: float(used.get(name, 0.0)) for name in self.feature_names})  # type: ignore[arg-type]

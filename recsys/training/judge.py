@@ -55,17 +55,18 @@ def evaluate(
     settings, n_items = config.evaluation, len(shop.items)
     everything = np.ones(len(scored.users), bool)
     half_lives = _half_lives(shop, plan, earlier, config)
-    others = _baselines(shop, plan, cases, half_lives, config) | _sources(scored, cases, everything, config)
+    others = baselines(shop, plan, cases, half_lives, config) | _sources(scored, cases, everything, config)
     ours = [_ours(scored, seed, blend, cases, everything, config) for seed in range(len(scored.lgb))]
     same = _summaries(others, cases, scored.warm, n_items, config)
     runs = [_summaries(lists, cases, scored.warm, n_items, config) + same for lists in ours]
     labels = labels_of(scored, cases)
-    scores = _our_scores(scored, 0, blend) | _baseline_scores(shop, plan, cases, scored, half_lives, config)
+    scores = our_scores(scored, 0, blend) | baseline_scores(shop, plan, cases, scored, half_lives, config)
     table = protocol.with_seed_spread(runs, settings.k)
     return {
         "table": protocol.with_classification(table, scores, labels, scored.users, scored.warm),
         "new_items": _new_items(shop, plan, cases, scored, blend, half_lives, config) + _discovered(shop, new, config),
         "differences": _differences(ours[0] | others, cases, config),
+        "half_lives": half_lives,
         "candidates": {
             "recall": float(labels.sum() / cases.truth.sizes.sum()),
             "per_user": len(labels) / len(cases),
@@ -104,11 +105,12 @@ def _ours(
     config: TrainConfig,
 ) -> dict[str, np.ndarray]:
     """Lists of the hybrid and its two parts."""
-    systems = _our_scores(scored, seed, blend)
+    systems = our_scores(scored, seed, blend)
     return {name: _ranked(scored, values, cases, among, config) for name, values in systems.items()}
 
 
-def _our_scores(scored: ScoredCandidates, seed: int, blend: Blend) -> dict[str, np.ndarray]:
+def our_scores(scored: ScoredCandidates, seed: int, blend: Blend) -> dict[str, np.ndarray]:
+    """Calibrated scores of the hybrid and its two parts, float64 (n,)."""
     scores, lgb, mf = blend(scored.lgb[seed], scored.mf)
     return {HYBRID: scores, "ranker alone": lgb, "factorization alone": mf}
 
@@ -130,9 +132,10 @@ def _half_lives(shop: ShopData, plan: Plan, earlier: TestCases, config: TrainCon
     return {f"personal frequency, {days:.0f} days": days for days in (HALF_LIFE_DAYS, tuned)}
 
 
-def _baselines(
+def baselines(
     shop: ShopData, plan: Plan, cases: TestCases, half_lives: Mapping[str, float], config: TrainConfig
 ) -> dict[str, np.ndarray]:
+    """Lists of popularity and of personal frequency; half_lives: its days, by the name of the system"""
     depth, now = config.evaluation.cutoffs[-1], cut(shop.end, plan.test)
     popular = popular_items(shop, plan.test, depth, config)
     lists = {"popularity": np.broadcast_to(popular, (len(cases), depth))}
@@ -141,7 +144,7 @@ def _baselines(
     return lists
 
 
-def _baseline_scores(
+def baseline_scores(
     shop: ShopData,
     plan: Plan,
     cases: TestCases,

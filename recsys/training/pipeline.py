@@ -18,6 +18,7 @@ from recsys.models.ranking import Ranker, TrainingSet
 from recsys.registry.store import Store
 from recsys.schema import Objective
 from recsys.training.choice import Choice, Validation, choose, read_blend, training_set
+from recsys.training.findings.collect import find, report_files
 from recsys.training.judge import evaluate
 from recsys.training.preparation import Prepared, prepare
 from recsys.training.printing import show_data, show_metrics, show_sweep
@@ -83,6 +84,9 @@ def run(
         "plan": asdict(plan),
         "quality": asdict(shop.quality),
     }
+    with console.step("write the report"):
+        found = find(shop, prepared, choice, cases, scored, metrics, files, config, now)
+        files = {**files, **report_files(found, config)}
     with console.step("publish"):
         blends = choice.blend, discover.blend if discover else None
         model = Model(ray.get(prepared.tables[0]), prepared.selectors, final, of_new, *blends)

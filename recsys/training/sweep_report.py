@@ -1,14 +1,15 @@
 """A sweep for people: its table, what mattered, and a picture, as files of the bundle."""
 
-import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
-import numpy as np
 import optuna
 
+from recsys.evaluation.report import content
+from recsys.evaluation.report.drawing import Picture, png
+from recsys.evaluation.report.part_reasons import sweep_panels
 from recsys.training.sweep import Range, is_whole
 from recsys.training.tuning import Swept
 
@@ -16,19 +17,22 @@ TABLE: Final = "sweep.json"
 PICTURE: Final = "sweep.png"
 FEW: Final = 4
 """Trials below which the importance of a setting is not estimated."""
-COLOURS: Final = {"finished": "tab:blue", "stopped": "tab:orange", "failed": "tab:red"}
+MOST_TRIALS: Final = 200
+"""In a report."""
 
 
 def sweep_files(swept: Swept) -> dict[str, str | bytes]:
     """The sweep as files of a bundle: settings, trials and importance as JSON, and the picture."""
     importance = setting_importance(swept)
-    content = {
+    found = {
         "config": swept.sweep.model_dump(mode="json"),
         "best": asdict(swept.best),
         "importance": importance,
         "trials": [asdict(trial) for trial in swept.trials],
     }
-    return {TABLE: json.dumps(content, indent=1, allow_nan=False), PICTURE: _picture(swept, importance)}
+    drawn = sweep_of(found)
+    picture = Picture("sweep", "", "", lambda figure: sweep_panels(figure, drawn), 8, 12)
+    return {TABLE: json.dumps(found, indent=1, allow_nan=False), PICTURE: png(picture)}
 
 
 def setting_importance(swept: Swept) -> dict[str, float]:
@@ -62,35 +66,18 @@ def _written(value: Any, distribution: optuna.distributions.BaseDistribution) ->
     return json.dumps(value) if isinstance(distribution, optuna.distributions.CategoricalDistribution) else value
 
 
-def _picture(swept: Swept, importance: Mapping[str, float]) -> bytes:
-    """PNG: the metric over the trials, its growth with the trees, what mattered, and the alpha curve of the best."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - importing it makes folders in the home folder
-
-    figure = Figure(figsize=(12, 8), layout="constrained")
-    (over_trials, over_trees), (bars, over_alpha) = figure.subplots(2, 2)
-    metric, best = swept.sweep.metric, swept.best
-    for status, colour in COLOURS.items():
-        points = [(t.number, t.metric) for t in swept.trials if t.status == status and t.metric is not None]
-        if points:
-            over_trials.scatter(*zip(*points, strict=True), color=colour, label=status)
-    numbers = [trial.number for trial in swept.trials]
-    so_far = np.maximum.accumulate([-1.0 if trial.metric is None else trial.metric for trial in swept.trials])
-    shown = so_far >= 0
-    over_trials.step(np.array(numbers)[shown], so_far[shown], where="post", color="grey", label="best so far")
-    over_trials.set(title="Trials", xlabel="trial", ylabel=f"validation {metric}")
-    over_trials.legend()
-    for trial in swept.trials:
-        if trial.history:
-            width, colour = (2.5, "black") if trial is best else (0.8, COLOURS[trial.status])
-            over_trees.plot(*zip(*trial.history, strict=True), color=colour, linewidth=width)
-    over_trees.set(title="Reports while boosting (the best in black)", xlabel="trees", ylabel=f"validation {metric}")
-    names = list(importance)[::-1]
-    bars.barh(names, [importance[name] for name in names])
-    bars.set(title="Importance of the settings" if names else "Importance: too few trials", xlabel="share of variance")
-    alphas = sorted((best.curve or {}).items(), key=lambda point: float(point[0]))
-    over_alpha.plot([float(alpha) for alpha, _ in alphas], [value for _, value in alphas], marker="o")
-    over_alpha.axvline(best.alpha or 0.0, color="grey", linestyle=":")
-    over_alpha.set(title=f"Alpha of the best trial: {best.alpha}", xlabel="alpha", ylabel=f"validation {metric}")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+def sweep_of(found: Mapping[str, Any]) -> content.Sweep:
+    """What a report holds of a sweep; found: as in sweep.json"""
+    trials, best = found["trials"], found["best"]
+    judged = sorted(trials, key=lambda trial: -1.0 if trial["metric"] is None else trial["metric"], reverse=True)
+    kept = sorted(judged[:MOST_TRIALS], key=lambda trial: trial["number"])
+    curve = sorted((float(alpha), value) for alpha, value in (best["curve"] or {}).items())
+    names = ("number", "status", "metric", "trees", "alpha", "settings", "history")
+    return content.Sweep(
+        metric=found["config"]["metric"],
+        best=best["number"],
+        importance=found["importance"],
+        curve=tuple(content.Point(alpha=alpha, metric=value) for alpha, value in curve),
+        trials=tuple(content.Trial(**{name: trial[name] for name in names}) for trial in kept),
+        more=len(trials) - len(kept),
+    )
