@@ -75,17 +75,19 @@ class RankStage:
     def __call__(self, of: Profiles, candidates: Candidates) -> np.ndarray:
         """Raw scores, float64 (n_pairs,)."""
         raw = self.ranker.predict(candidate_features(of, candidates, self._statistics))
-        return with_newcomers(raw, of, candidates, self._config)
+        return with_newcomers(raw, of.histories, candidates, self._config)
 
 
-def with_newcomers(raw: np.ndarray, of: Profiles, candidates: Candidates, config: InferenceConfig) -> np.ndarray:
+def with_newcomers(
+    raw: np.ndarray, histories: Histories, candidates: Candidates, config: InferenceConfig
+) -> np.ndarray:
     """The ranker's raw scores, but -ln(position among the popular items) for users without events; float64 (n_pairs,).
 
     Of them a ranker knows nothing that popularity does not; where data are few it ranked worse. Recent popularity
     goes first, then all-time popularity. The logarithm, since hits fall about as 1 / position: log-odds like raw
     scores.
     """
-    without = of.histories.lengths == 0
+    without = histories.lengths == 0
     if not without.any():
         return raw
     new = without[candidates.users]

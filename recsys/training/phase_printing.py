@@ -1,0 +1,127 @@
+"""The phases' tables as people read them."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from recsys import console
+from recsys.config import TrainConfig
+from recsys.training.event_phases import event_columns
+from recsys.training.phase_table import BETTER, Table, headline
+
+
+def show_ranking(found: Mapping[str, Any], config: TrainConfig) -> None:
+    """Print what `rank_phases` found."""
+    settings, table = config.evaluation, found["table"]
+    k, level = settings.k, f"{settings.confidence * 100:.4g}%"
+    ndcg = f"ndcg@{k}"
+    rows = [
+        [*_cells(row, headline(k), {ndcg: f" ({row[f'{ndcg}_low']:.4f} to {row[f'{ndcg}_high']:.4f})"}), _gap(row)]
+        for row in table
+    ]
+    columns = ["phase", *headline(k), f"{ndcg} against the row above"]
+    title = (
+        f"the five phases, ranking protocol: test window of {settings.test_days} days, {found['users']:,} users, "
+        f"{found['candidates']:,} candidates, the same for all rows; below each figure its relative improvement over "
+        f"the row above and over the first row; intervals {level}"
+    )
+    console.table(columns, rows, title)
+    show_verdicts(table, ndcg)
+    show_choices(table)
+    _show_cutoffs(table, settings.cutoffs, f"diversity@{k}")
+    show_decisions(table)
+    _show_folds(found["cross_validation"], ndcg)
+
+
+def _cells(row: Mapping[str, Any], names: Sequence[str], suffixes: Mapping[str, str]) -> list[str]:
+    """The phase and, for each metric, its value over what it improved."""
+    cells = [row["phase"]]
+    for name in names:
+        value = "-" if row[name] is None else f"{row[name]:.4f}{suffixes.get(name, '')}"
+        changes = [row[over].get(name) for over in ("over_above", "over_first")] if row["over_above"] else []
+        cells.append("\n".join([value, " / ".join("-" if c is None else f"{c:+.1%}" for c in changes)]))
+    return cells
+
+
+def _gap(row: Mapping[str, Any]) -> str:
+    gap = row["difference"]
+    return "" if gap is None else f"{gap['mean']:+.4f} ({gap['low']:+.4f} to {gap['high']:+.4f})\n{row['verdict']}"
+
+
+def show_verdicts(table: Table, metric: str) -> None:
+    """Say which phases do not improve on the row above."""
+    for above, row in pairwise(table):
+        if row["verdict"] != BETTER:
+            gap = row["difference"]
+            console.line(
+                f"phase {row['phase']} does not improve {metric} on this data: {row['verdict']} from phase "
+                f"{above['phase']} ({gap['mean']:+.4f}, {gap['low']:+.4f} to {gap['high']:+.4f})"
+            )
+
+
+def show_choices(table: Table) -> None:
+    """Say what the validation window chose."""
+    for row in table:
+        about = row["about"]
+        if "normalization" in about:
+            chosen = (
+                f"{len(about['features'])} features, {about['normalization']}, C {about['C']:g}, {about['missing']}"
+            )
+        else:
+            further = [f"{name} {about[name]}" for name in ("search", "trials", "settings") if name in about]
+            chosen = ", ".join([f"{about['trees']} trees, alpha {about['alpha']:g}", *further])
+        console.line(f"chosen on the validation window for {row['phase']}: {chosen} (metric {row['validation']:.4f})")
+
+
+def _show_cutoffs(table: Table, cutoffs: Sequence[int], *further: str) -> None:
+    names = [*(f"{name}@{at}" for name in ("precision", "recall") for at in cutoffs), *further]
+    rows = [[row["phase"], *(row[name] for name in names)] for row in table]
+    title = "precision and recall by length of the list" + (
+        "; diversity: share of the pairs in a list that are of different categories" if further else ""
+    )
+    console.table(["phase", *names], rows, title)
+
+
+def show_decisions(table: Table) -> None:
+    """Print precision and recall at the thresholds."""
+    rows = [[row["phase"], *row["decision"].values()] for row in table]
+    title = "deciding by a threshold, chosen for F1 on the validation window, judged on the test window"
+    console.table(["phase", *table[0]["decision"]], rows, title)
+
+
+def _show_folds(folds: Mapping[str, Mapping[int, float]], ndcg: str) -> None:
+    ages = sorted({age for found in folds.values() for age in found})
+    if not ages:
+        console.line("cross-validation: the log holds too few training cuts for one to be judged on")
+        return
+    rows = []
+    for phase, found in folds.items():
+        values = np.array(list(found.values()))
+        spread = float(values.std(ddof=1)) if len(values) > 1 else None
+        rows.append([phase, float(values.mean()), spread, *(found[age] for age in ages)])
+    title = (
+        f"cross-validation over rolling cuts: {ndcg} on the window after a cut, learned from older cuts; among hits "
+        "and sampled other candidates, so above the figures over all candidates"
+    )
+    console.table(["phase", "mean", "spread", *(f"{age} days back" for age in ages)], rows, title)
+
+
+def show_events(found: Mapping[str, Any], config: TrainConfig) -> None:
+    """Print what `classify_phases` found."""
+    settings, table, test = config.evaluation, found["table"], found["events"]["test"]
+    columns = event_columns(settings.k)
+    rows = [[*_cells(row, columns, {}), _gap(row)] for row in table]
+    title = (
+        f"the five phases, event protocol: {test['events']:,} events of the last {settings.test_days} days, of which "
+        f"{test['hits']:,} are {' or '.join(config.targets)}, told from what was known strictly before each; below "
+        "each figure its relative improvement over the row above and over the first row; lists are each user's own "
+        f"events (users with a hit); intervals {settings.confidence * 100:.4g}%. Not comparable with the ranking "
+        "protocol, nor with figures of event protocols whose features hold the event itself or later ones"
+    )
+    console.table(["phase", *columns, "roc_auc against the row above"], rows, title)
+    show_verdicts(table, "roc_auc")
+    show_choices(table)
+    _show_cutoffs(table, settings.cutoffs)
+    show_decisions(table)
