@@ -29,7 +29,7 @@ def show_ranking(found: Mapping[str, Any], config: TrainConfig) -> None:
     )
     console.table(columns, rows, title)
     show_verdicts(table, ndcg)
-    show_choices(table)
+    show_choices(table, ndcg)
     _show_cutoffs(table, settings.cutoffs, f"diversity@{k}")
     show_decisions(table)
     _show_folds(found["cross_validation"], ndcg)
@@ -61,7 +61,7 @@ def show_verdicts(table: Table, metric: str) -> None:
             )
 
 
-def show_choices(table: Table) -> None:
+def show_choices(table: Table, metric: str) -> None:
     """Say what the validation window chose."""
     for row in table:
         about = row["about"]
@@ -72,7 +72,9 @@ def show_choices(table: Table) -> None:
         else:
             further = [f"{name} {about[name]}" for name in ("search", "trials", "settings") if name in about]
             chosen = ", ".join([f"{about['trees']} trees, alpha {about['alpha']:g}", *further])
-        console.line(f"chosen on the validation window for {row['phase']}: {chosen} (metric {row['validation']:.4f})")
+        console.line(
+            f"chosen on the validation window for {row['phase']}: {chosen}; {metric} there {row['validation']:.4f}"
+        )
 
 
 def _show_cutoffs(table: Table, cutoffs: Sequence[int], *further: str) -> None:
@@ -114,14 +116,14 @@ def show_events(found: Mapping[str, Any], config: TrainConfig) -> None:
     columns = event_columns(settings.k)
     rows = [[*_cells(row, columns, {}), _gap(row)] for row in table]
     title = (
-        f"the five phases, event protocol: {test['events']:,} events of the last {settings.test_days} days, of which "
-        f"{test['hits']:,} are {' or '.join(config.targets)}, told from what was known strictly before each; below "
-        "each figure its relative improvement over the row above and over the first row; lists are each user's own "
-        f"events (users with a hit); intervals {settings.confidence * 100:.4g}%. Not comparable with the ranking "
+        f"the five phases, event protocol: {test['events']:,} events of the last {settings.test_days} days, "
+        f"{test['hits']:,} of them {' or '.join(config.targets)}, each classified from what was known strictly before "
+        "it; below each figure its relative improvement over the row above and over the first row; lists are each "
+        f"user's own events (users with a hit); intervals {settings.confidence * 100:.4g}%. Not comparable with the ranking "
         "protocol, nor with figures of event protocols whose features hold the event itself or later ones"
     )
     console.table(["phase", *columns, "roc_auc against the row above"], rows, title)
     show_verdicts(table, "roc_auc")
-    show_choices(table)
+    show_choices(table, "roc_auc")
     _show_cutoffs(table, settings.cutoffs)
     show_decisions(table)
