@@ -119,8 +119,8 @@ def show_events(found: Mapping[str, Any], config: TrainConfig) -> None:
         f"the five phases, event protocol: {test['events']:,} events of the last {settings.test_days} days, "
         f"{test['hits']:,} of them {' or '.join(config.targets)}, each classified from what was known strictly before "
         "it; below each figure its relative improvement over the row above and over the first row; lists are each "
-        f"user's own events (users with a hit); intervals {settings.confidence * 100:.4g}%. Not comparable with the ranking "
-        "protocol, nor with figures of event protocols whose features hold the event itself or later ones"
+        f"user's own events (users with a hit); intervals {settings.confidence * 100:.4g}%. Not comparable with the "
+        "ranking protocol, nor with figures of event protocols whose features hold the event itself or later ones"
     )
     console.table(["phase", *columns, "roc_auc against the row above"], rows, title)
     show_verdicts(table, "roc_auc")
