@@ -39,17 +39,25 @@ class LogisticConfig(Config):
 class LogisticModel:
     """A fitted regression.
 
-    columns: int64 (n,), the features it reads; pipeline: scikit-learn's normalization, imputation and regression
+    columns: int64 (n,), the features it reads
+    steps, regression: scikit-learn's normalization and imputation, and what follows them
     """
 
     columns: np.ndarray
-    pipeline: Any
+    steps: Any
+    regression: Any
 
     def predict(self, features: np.ndarray) -> np.ndarray:
         """Log-odds, float64 (n_rows,); features: float32 (n_rows, n_features)."""
-        if not len(features):
-            return np.zeros(0)
-        return np.asarray(self.pipeline.decision_function(features[:, self.columns]), np.float64)
+        return self.score(self.normalized(features)) if len(features) else np.zeros(0)
+
+    def normalized(self, features: np.ndarray) -> np.ndarray:
+        """What the regression reads, float64 (n_rows, n_columns); the same for all models of a path."""
+        return np.asarray(self.steps.transform(features[:, self.columns].astype(np.float64)))
+
+    def score(self, matrix: np.ndarray) -> np.ndarray:
+        """Log-odds of normalized rows, float64 (n_rows,)."""
+        return np.asarray(self.regression.decision_function(matrix), np.float64)
 
 
 def fit_path(
@@ -78,7 +86,7 @@ def fit_path(
     matrix = steps.fit_transform(features[:, varies])
     # Newton's method: rows are many more than columns.
     fitted = [LogisticRegression(C=c, solver="newton-cholesky").fit(matrix, hit) for c in strengths]
-    return [LogisticModel(columns[varies], make_pipeline(steps, model)) for model in fitted]
+    return [LogisticModel(columns[varies], steps, model) for model in fitted]
 
 
 def _rows(parts: Sequence[RankingData], columns: np.ndarray, max_rows: int) -> tuple[np.ndarray, np.ndarray]:

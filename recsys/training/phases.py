@@ -10,7 +10,7 @@ from recsys import console
 from recsys.config import TrainConfig
 from recsys.features.definitions import FEATURES, names_of
 from recsys.models.hybrid import Blend, choose_alpha, fit_calibration
-from recsys.models.logistic import MISSING, Normalization, fit_path
+from recsys.models.logistic import MISSING, LogisticModel, Normalization, fit_path
 from recsys.models.ranking import RankingData
 
 ALPHA: Final = 0.3
@@ -135,29 +135,28 @@ def linear_phase(name: str, features: Sequence[str], windows: Windows, config: T
 
     def path(
         parts: Sequence[RankingData], normalization: Normalization, strengths: Sequence[float]
-    ) -> Sequence[Predictor]:
+    ) -> Sequence[LogisticModel]:
         return fit_path(parts, columns, normalization, strengths, settings.max_rows)
 
     with console.step(f"phase {name}"):
-        scores = {
-            (normalization, strength): model.predict(windows.valid.features)
-            for normalization in settings.normalizations
-            for strength, model in zip(
-                settings.strengths, path(windows.train, normalization, settings.strengths), strict=True
-            )
-        }
+        scores: dict[tuple[Normalization, float], np.ndarray] = {}
+        for normalization in settings.normalizations:
+            models = path(windows.train, normalization, settings.strengths)
+            matrix = models[0].normalized(windows.valid.features)
+            for strength, model in zip(settings.strengths, models, strict=True):
+                scores[normalization, strength] = model.score(matrix)
         curve = {point: windows.measure(found) for point, found in scores.items()}
-        normalization, strength = best = max(curve, key=curve.__getitem__)
+        best = max(curve, key=curve.__getitem__)
 
         def fit(parts: Sequence[RankingData]) -> Predictor:
-            return path(parts, normalization, [strength])[0]
+            return path(parts, best[0], best[1:])[0]
 
         calibrate = fit_calibration(scores[best], windows.valid.labels)
         test = windows.finish(fit(windows.refit).predict(windows.test))
     about = {
         "features": list(features),
-        "normalization": normalization,
-        "C": strength,
+        "normalization": best[0],
+        "C": best[1],
         "missing": MISSING,
         "curve": [{"normalization": n, "C": c, "metric": value} for (n, c), value in curve.items()],
     }
