@@ -94,7 +94,7 @@ def test_the_ranking_protocol(trained: Trained, tmp_path: Path, capsys: pytest.C
         assert row["warm"]["users"] + row["cold"]["users"] == row["users"]
         assert row["phase"] in out
     chosen = {(point["normalization"], point["C"]): point["metric"] for point in table[1]["about"]["curve"]}
-    assert len(chosen) == 9
+    assert len(chosen) == 12
     assert table[1]["validation"] == max(chosen.values())
     folds = found["cross_validation"]
     assert [name[0] for name in folds] == list("123")

@@ -28,7 +28,7 @@ class LogisticConfig(Config):
     normalizations: tuple[Normalization, ...] = Field(NORMALIZATIONS, min_length=1)
     """Ways to normalize the features."""
 
-    strengths: tuple[PositiveFloat, ...] = Field((1e-4, 1e-2, 1.0), min_length=1)
+    strengths: tuple[PositiveFloat, ...] = Field((1e-6, 1e-4, 1e-2, 1.0), min_length=1)
     """Values of C, the inverse of the L2 penalty."""
 
     max_rows: int = Field(300_000, ge=1)

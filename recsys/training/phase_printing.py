@@ -17,15 +17,12 @@ def show_ranking(found: Mapping[str, Any], config: TrainConfig) -> None:
     settings, table = config.evaluation, found["table"]
     k, level = settings.k, f"{settings.confidence * 100:.4g}%"
     ndcg = f"ndcg@{k}"
-    rows = [
-        [*_cells(row, headline(k), {ndcg: f" ({row[f'{ndcg}_low']:.4f} to {row[f'{ndcg}_high']:.4f})"}), _gap(row)]
-        for row in table
-    ]
-    columns = ["phase", *headline(k), f"{ndcg} against the row above"]
+    rows = [[*_cells(row, headline(k)), _gap(row)] for row in table]
+    columns = ["phase", *headline(k), "against the row above"]
     title = (
         f"the five phases, ranking protocol: test window of {settings.test_days} days, {found['users']:,} users, "
         f"{found['candidates']:,} candidates, the same for all rows; below each figure its relative improvement over "
-        f"the row above and over the first row; intervals {level}"
+        f"the row above / over the first row; the last column is the difference of {ndcg}; intervals {level}"
     )
     console.table(columns, rows, title)
     show_verdicts(table, ndcg)
@@ -35,19 +32,29 @@ def show_ranking(found: Mapping[str, Any], config: TrainConfig) -> None:
     _show_folds(found["cross_validation"], ndcg)
 
 
-def _cells(row: Mapping[str, Any], names: Sequence[str], suffixes: Mapping[str, str]) -> list[str]:
-    """The phase and, for each metric, its value over what it improved."""
+def _cells(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """The phase and, for each metric, its value, its interval where there is one, and what it improved."""
     cells = [row["phase"]]
     for name in names:
-        value = "-" if row[name] is None else f"{row[name]:.4f}{suffixes.get(name, '')}"
-        changes = [row[over].get(name) for over in ("over_above", "over_first")] if row["over_above"] else []
-        cells.append("\n".join([value, " / ".join("-" if c is None else f"{c:+.1%}" for c in changes)]))
+        lines = ["-" if row[name] is None else f"{row[name]:.4f}"]
+        if f"{name}_low" in row:
+            lines.append(f"{row[f'{name}_low']:.4f} to {row[f'{name}_high']:.4f}")
+        if row["over_above"]:
+            lines.append(" / ".join(_change(row[over][name]) for over in ("over_above", "over_first")))
+        cells.append("\n".join(lines))
     return cells
+
+
+def _change(value: float | None) -> str:
+    """A relative change, as a factor where it is tenfold."""
+    if value is None:
+        return "-"
+    return f"{value:+.1%}" if value < 9 else f"{1 + value:.0f}-fold"
 
 
 def _gap(row: Mapping[str, Any]) -> str:
     gap = row["difference"]
-    return "" if gap is None else f"{gap['mean']:+.4f} ({gap['low']:+.4f} to {gap['high']:+.4f})\n{row['verdict']}"
+    return "" if gap is None else f"{gap['mean']:+.4f}\n{gap['low']:+.4f} to {gap['high']:+.4f}\n{row['verdict']}"
 
 
 def show_verdicts(table: Table, metric: str) -> None:
@@ -114,15 +121,15 @@ def show_events(found: Mapping[str, Any], config: TrainConfig) -> None:
     """Print what `classify_phases` found."""
     settings, table, test = config.evaluation, found["table"], found["events"]["test"]
     columns = event_columns(settings.k)
-    rows = [[*_cells(row, columns, {}), _gap(row)] for row in table]
+    rows = [[*_cells(row, columns), _gap(row)] for row in table]
     title = (
         f"the five phases, event protocol: {test['events']:,} events of the last {settings.test_days} days, "
         f"{test['hits']:,} of them {' or '.join(config.targets)}, each classified from what was known strictly before "
-        "it; below each figure its relative improvement over the row above and over the first row; lists are each "
-        f"user's own events (users with a hit); intervals {settings.confidence * 100:.4g}%. Not comparable with the "
-        "ranking protocol, nor with figures of event protocols whose features hold the event itself or later ones"
+        "it; below each figure its relative improvement over the row above / over the first row; the last column is "
+        "the difference of ROC-AUC; lists are each user's own events (users with a hit); intervals "
+        f"{settings.confidence * 100:.4g}%. Not comparable with the ranking protocol, nor with figures of event protocols whose features hold the event itself or later ones"
     )
-    console.table(["phase", *columns, "roc_auc against the row above"], rows, title)
+    console.table(["phase", *columns, "against the row above"], rows, title)
     show_verdicts(table, "roc_auc")
     show_choices(table, "roc_auc")
     _show_cutoffs(table, settings.cutoffs)
