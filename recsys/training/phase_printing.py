@@ -127,7 +127,8 @@ def show_events(found: Mapping[str, Any], config: TrainConfig) -> None:
         f"{test['hits']:,} of them {' or '.join(config.targets)}, each classified from what was known strictly before "
         "it; below each figure its relative improvement over the row above / over the first row; the last column is "
         "the difference of ROC-AUC; lists are each user's own events (users with a hit); intervals "
-        f"{settings.confidence * 100:.4g}%. Not comparable with the ranking protocol, nor with figures of event protocols whose features hold the event itself or later ones"
+        f"{settings.confidence * 100:.4g}%. Not comparable with the ranking protocol, nor with figures of event "
+        "protocols whose features hold the event itself or later ones"
     )
     console.table(["phase", *columns, "against the row above"], rows, title)
     show_verdicts(table, "roc_auc")
