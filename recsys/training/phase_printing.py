@@ -63,8 +63,8 @@ def show_verdicts(table: Table, metric: str) -> None:
         if row["verdict"] != BETTER:
             gap = row["difference"]
             console.line(
-                f"phase {row['phase']} does not improve {metric} on this data: {row['verdict']} from phase "
-                f"{above['phase']} ({gap['mean']:+.4f}, {gap['low']:+.4f} to {gap['high']:+.4f})"
+                f"phase {row['phase']} does not improve {metric} on this data: {row['verdict']} "
+                f"against phase {above['phase']} ({gap['mean']:+.4f}, {gap['low']:+.4f} to {gap['high']:+.4f})"
             )
 
 
