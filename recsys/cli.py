@@ -1,6 +1,7 @@
 """`python -m recsys …` and the parts that the entry points share."""
 
 import argparse
+import json
 import os
 import reprlib
 import time
@@ -19,22 +20,54 @@ from recsys.inference.versions import check_apart
 from recsys.registry.store import REGISTRY_HELP, Store, Version, absolute, default_registry, open_store
 from recsys.s3 import SCHEME, is_s3, split
 from recsys.schema import OBJECTIVES
+from recsys.training.comparison import compare
 from recsys.training.pipeline import run
 from recsys.training.sweep import load_sweep
 
 VERSION_HELP: Final = "default: MODEL_VERSION, else the one in production"
+JOB_VARIABLE: Final = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Set inside a submitted job."""
+QUICK: Final = Path(__file__).parent.parent / "tune_configs" / "quick.yaml"
 
 
 def train_main(arguments: Sequence[str] | None = None) -> int:
     """`train_job.py`: see the README for the options."""
     parser = argparse.ArgumentParser(prog="train_job.py", description="Train, evaluate and publish a recommender.")
+    _add_data_options(parser)
+    parser.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
+    parser.add_argument("--tune", type=Path, metavar="FILE", help="search settings first, see tune_configs/")
+    parser.add_argument("--resume", action="store_true", help="with --tune: take up the sweep where it was killed")
+    options = parser.parse_args(arguments)
+
+    def command() -> None:
+        if options.resume and not options.tune:
+            raise ConfigError("--resume takes up a sweep: give its file with --tune")
+        if options.tune:
+            sweep, config = load_sweep(options.tune, options.config, options.settings)
+        else:
+            sweep, config = None, load_config(options.config, options.settings)
+        in_job = JOB_VARIABLE in os.environ
+        registry = _lasting(options.registry or default_registry(), "--registry", in_job)
+        store = open_store(registry)
+        work = _lasting(options.work or _beside(registry), "--work", in_job)
+        source = resolve(_lasting_source(options.data, in_job), work)
+        store.prepare()
+        start_ray()
+        version = run(source, store, config, work, int(time.time() * 1000), sweep, resume=options.resume)
+        console.line(f"published {version}")
+
+    console.configure_logging()
+    return console.guarded(command)
+
+
+def _add_data_options(parser: argparse.ArgumentParser) -> None:
+    """What to learn from, with which settings."""
     parser.add_argument(
         "--data",
         default="completejourney",
         metavar="SOURCE",
         help="a folder, s3://bucket/prefix, completejourney (default) or synthetic[:SCALE]",
     )
-    parser.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
     parser.add_argument("--config", type=Path, metavar="FILE", help="a YAML file of settings")
     parser.add_argument(
         "--set",
@@ -49,29 +82,6 @@ def train_main(arguments: Sequence[str] | None = None) -> int:
         metavar="URI",
         help="where prepared sources are kept (default: beside the registry)",
     )
-    parser.add_argument("--tune", type=Path, metavar="FILE", help="search settings first, see tune_configs/")
-    parser.add_argument("--resume", action="store_true", help="with --tune: take up the sweep where it was killed")
-    options = parser.parse_args(arguments)
-
-    def command() -> None:
-        if options.resume and not options.tune:
-            raise ConfigError("--resume takes up a sweep: give its file with --tune")
-        if options.tune:
-            sweep, config = load_sweep(options.tune, options.config, options.settings)
-        else:
-            sweep, config = None, load_config(options.config, options.settings)
-        in_job = "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ
-        registry = _lasting(options.registry or default_registry(), "--registry", in_job)
-        store = open_store(registry)
-        work = _lasting(options.work or _beside(registry), "--work", in_job)
-        source = resolve(_lasting_source(options.data, in_job), work)
-        store.prepare()
-        start_ray()
-        version = run(source, store, config, work, int(time.time() * 1000), sweep, resume=options.resume)
-        console.line(f"published {version}")
-
-    console.configure_logging()
-    return console.guarded(command)
 
 
 def _beside(registry: str) -> str:
@@ -96,8 +106,8 @@ def _lasting_source(source: str, in_job: bool) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """`python -m recsys`: recommend, report, models."""
-    parser = argparse.ArgumentParser(prog="recsys", description="Recommendations and models.")
+    """`python -m recsys`: recommend, report, models, phases."""
+    parser = argparse.ArgumentParser(prog="recsys", description="Recommendations, models and experiments.")
     commands = parser.add_subparsers(dest="command", required=True)
     batch = commands.add_parser("recommend", help="recommend to a file of users")
     batch.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
@@ -122,9 +132,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
         if name == "promote":
             action.add_argument("version")
+    phases = commands.add_parser("phases", help="train and compare the five phases, from a logistic regression up")
+    _add_data_options(phases)
+    phases.add_argument(
+        "--protocol",
+        choices=("ranking", "event"),
+        default="ranking",
+        help="what is judged: lists of candidates, or single events told from what was known before them",
+    )
+    phases.add_argument("--tune", default=str(QUICK), metavar="FILE", help="sweep of the last phase, or none")
+    phases.add_argument("--json", type=Path, metavar="FILE", help="write everything found there")
     options = parser.parse_args(arguments)
 
     def command() -> None:
+        if options.command == "phases":
+            _phases(options)
+            return
         registry = absolute(options.registry or default_registry())
         store = open_store(registry)
         if options.command == "models":
@@ -140,6 +163,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     console.configure_logging()
     return console.guarded(command)
+
+
+def _phases(options: argparse.Namespace) -> None:
+    if options.tune == "none":
+        sweep, config = None, load_config(options.config, options.settings)
+    else:
+        sweep, config = load_sweep(Path(options.tune), options.config, options.settings)
+    if options.json is not None and not options.json.absolute().parent.is_dir():
+        raise ConfigError(f"--json {options.json}: there is no such folder")
+    in_job = JOB_VARIABLE in os.environ
+    work = _lasting(options.work or _beside(default_registry()), "--work", in_job)
+    source = resolve(_lasting_source(options.data, in_job), work)
+    start_ray()
+    found = compare(source, config, work, int(time.time() * 1000), sweep, options.protocol)
+    if options.json is not None:
+        options.json.write_text(json.dumps(found, indent=1, allow_nan=False), encoding="utf-8")
 
 
 def _models(store: Store, options: argparse.Namespace) -> None:

@@ -16,6 +16,7 @@ from recsys.features.statistics import StatisticsConfig
 from recsys.inference.stages import InferenceConfig
 from recsys.models.factorization import FactorizationConfig
 from recsys.models.hybrid import HybridConfig
+from recsys.models.logistic import LogisticConfig
 from recsys.models.ranking import RankerConfig
 from recsys.schema import EVENT_TYPES, Config, EventType
 
@@ -44,6 +45,16 @@ class ExampleConfig(Config):
     """Candidates without a label that a user keeps."""
 
 
+class PhasesConfig(Config):
+    """What `python -m recsys phases` does beside a training run."""
+
+    logistic: LogisticConfig = LogisticConfig()
+    train_events: int = Field(50_000, ge=1)
+    """Event protocol: events to learn from at most, whole users by hash."""
+    test_events: int = Field(50_000, ge=1)
+    """Event protocol: events of the validation and of the test window at most."""
+
+
 class TrainConfig(Config):
     """One training run."""
 
@@ -61,6 +72,7 @@ class TrainConfig(Config):
     ranker: RankerConfig = RankerConfig()
     hybrid: HybridConfig = HybridConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    phases: PhasesConfig = PhasesConfig()
 
     @field_validator("targets")
     @classmethod

@@ -135,7 +135,7 @@ def test_newcomers_do_not_change_the_scores_of_others(histories: Histories) -> N
     raw = small_ranker().predict(candidate_features(of, candidates, tables))
     known = histories.lengths[candidates.users] > 0
     assert not known.all()
-    np.testing.assert_array_equal(with_newcomers(raw, of, candidates, config)[known], raw[known])
+    np.testing.assert_array_equal(with_newcomers(raw, of.histories, candidates, config)[known], raw[known])
 
 
 def test_fewer_items_than_asked_for(recommender: Recommender, histories: Histories) -> None:

@@ -88,7 +88,7 @@ class RankStage:
         raw = np.empty(len(features))
         for at, rows in by_objective(candidates):
             raw[rows] = self.rankers[at].predict(features[rows])
-        return with_newcomers(raw, of, candidates, self._config)
+        return with_newcomers(raw, of.histories, candidates, self._config)
 
 
 def by_objective(candidates: Candidates) -> list[tuple[int, slice | np.ndarray]]:
@@ -100,14 +100,16 @@ def by_objective(candidates: Candidates) -> list[tuple[int, slice | np.ndarray]]
     return [(0, (~rows).nonzero()[0]), (1, rows.nonzero()[0])]
 
 
-def with_newcomers(raw: np.ndarray, of: Profiles, candidates: Candidates, config: InferenceConfig) -> np.ndarray:
+def with_newcomers(
+    raw: np.ndarray, histories: Histories, candidates: Candidates, config: InferenceConfig
+) -> np.ndarray:
     """The ranker's raw scores, but -ln(position among the popular items) for users without events; float64 (n_pairs,).
 
     Of them a ranker knows nothing that popularity does not; where data are few it ranked worse. Recent popularity
     goes first, then all-time popularity. The logarithm, since hits fall about as 1 / position: log-odds like raw
     scores.
     """
-    without = of.histories.lengths == 0
+    without = histories.lengths == 0
     if not without.any():
         return raw
     new = without[candidates.users]

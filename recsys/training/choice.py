@@ -123,12 +123,13 @@ def read_blend(
     found, fixed = validation.candidates, config.hybrid.alpha
     lgb = fit_calibration(scores, validation.rows.labels)
     grid = config.hybrid.grid if fixed is None else (fixed,)
-    measure = _measure(validation, metric or f"ndcg@{config.evaluation.k}")
+    measure = metric_of(validation, metric or f"ndcg@{config.evaluation.k}")
     alpha, curve = choose_alpha(lgb(scores), validation.mf(found.mf), measure, grid)
     return Blend(alpha=alpha, lgb=lgb, mf=validation.mf), curve
 
 
-def _measure(validation: Validation, metric: str) -> Callable[[np.ndarray], float]:
+def metric_of(validation: Validation, metric: str) -> Callable[[np.ndarray], float]:
+    """The mean of a metric that `protocol.per_user` knows, of scores (float64 (n_rows,)) of the validation rows."""
     found, cases, depth = validation.candidates, validation.cases, protocol.cutoff_of(metric)
 
     def measure(scores: np.ndarray) -> float:

@@ -111,7 +111,7 @@ def score_chunk(
     lgb = np.empty((len(rankers), len(candidates.items)))
     for scores, text in zip(lgb, rankers, strict=True):
         raw = ranker_from_text(text, config.ranker.backend).predict(features)
-        scores[:] = with_newcomers(raw, of, candidates, config.inference)
+        scores[:] = with_newcomers(raw, of.histories, candidates, config.inference)
     mf, warm = FactorStage(tables.factors)(of.histories, candidates.users, candidates.items)
     kept = features if keep_features else features[:0]
     return ScoredCandidates(candidates.users, candidates.items, candidates.scores, lgb, mf, warm, kept)

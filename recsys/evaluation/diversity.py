@@ -1,0 +1,22 @@
+"""How unlike each other the items of a list are."""
+
+import numpy as np
+
+from recsys.schema import UNKNOWN
+
+
+def different_categories(ranked: np.ndarray, category: np.ndarray, k: int) -> np.ndarray:
+    """Share of the pairs among each list's first k items that are of different categories, float64 (n_users,).
+
+    One minus the intra-list similarity of Ziegler et al. (2005) with categories as the measure. Items without a
+    category are left out; nan where fewer than two are left.
+    ranked: int32 (n_users, depth), padded with UNKNOWN; category: int32 (n_items,), codes or UNKNOWN
+    """
+    head = ranked[:, :k]
+    codes = np.where(head == UNKNOWN, UNKNOWN, category[head])
+    known = codes != UNKNOWN
+    first, second = np.triu_indices(head.shape[1], 1)
+    pairs = known[:, first] & known[:, second]
+    different = (pairs & (codes[:, first] != codes[:, second])).sum(axis=1)
+    total = pairs.sum(axis=1)
+    return np.divide(different, total, out=np.full(len(ranked), np.nan), where=total > 0)

@@ -1,0 +1,52 @@
+"""Metrics of classified events: lists of a user's own events, and intervals over users."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from recsys.evaluation.metrics import Difference, roc_auc
+from recsys.features.interactions import rank_within
+
+
+def list_metrics(labels: np.ndarray, scores: np.ndarray, users: np.ndarray, k: int) -> tuple[float, float]:
+    """Precision@k and recall@k, means over the users with a hit among their events; nan without such a user.
+
+    A user's list is the k events of theirs that score highest, equals in the order of the rows; precision is hits
+    over k, also where the user has fewer events, and recall is over the user's hits.
+    labels: bool or 0/1 (n,); scores: floats (n,); users: int64 (n,), any numbers
+    """
+    hit, user = np.asarray(labels, np.bool_), np.unique(users, return_inverse=True)[1]
+    total = np.bincount(user[hit], minlength=int(user.max(initial=-1)) + 1)
+    found = np.bincount(user[hit & (rank_within(user, scores) < k)], minlength=len(total))
+    judged = total > 0
+    if not judged.any():
+        return float("nan"), float("nan")
+    return float(found[judged].mean() / k), float((found[judged] / total[judged]).mean())
+
+
+def auc_difference(
+    labels: np.ndarray, scores: tuple[np.ndarray, np.ndarray], users: np.ndarray, seed: int, n: int, level: float
+) -> Difference:
+    """ROC-AUC of the first scores minus that of the second, with an interval over resampled users.
+
+    labels: bool or 0/1 (n_rows,); scores: floats (n_rows,) each; users: int64 (n_rows,), any numbers; n: resamples
+    """
+    first, second = (_resampled(labels, values, users, seed, n) for values in scores)
+    gaps = np.array([a - b for a, b in zip(first, second, strict=True)])
+    low, high = np.nanquantile(gaps, [(1 - level) / 2, (1 + level) / 2])
+    return Difference(roc_auc(labels, scores[0]) - roc_auc(labels, scores[1]), float(low), float(high))
+
+
+def _resampled(labels: np.ndarray, scores: np.ndarray, users: np.ndarray, seed: int, n: int) -> Iterator[float]:
+    """ROC-AUC over resamples of users, whole with their rows; nan for one without both classes."""
+    rng = np.random.default_rng(seed)
+    order = np.argsort(scores, kind="stable")
+    names, user = np.unique(users, return_inverse=True)
+    user, hit = user[order], np.asarray(labels, np.bool_)[order]
+    starts = np.append(True, np.diff(scores[order]) > 0).nonzero()[0]
+    for _ in range(n):
+        weight = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))[user]
+        hits, misses = (np.add.reduceat(np.where(chosen, weight, 0), starts) for chosen in (hit, ~hit))
+        below = np.cumsum(misses) - misses / 2  # equal scores count half
+        pairs = float(hits.sum()) * float(misses.sum())
+        yield float(hits @ below) / pairs if pairs else float("nan")

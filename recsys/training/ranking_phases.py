@@ -1,0 +1,99 @@
+"""The five phases under the benchmark protocol: one run that trains them all and publishes nothing."""
+
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+
+from recsys import console
+from recsys.config import TrainConfig
+from recsys.data.ingest import ShopData
+from recsys.data.split import cut
+from recsys.evaluation.protocol import TestCases
+from recsys.inference.stages import with_newcomers
+from recsys.retrieval.generator import Candidates
+from recsys.training.choice import Validation, choose, metric_of, training_set
+from recsys.training.folds import cross_validate
+from recsys.training.phase_table import ranking_table
+from recsys.training.phases import Grown, Tuned, Windows, five_phases
+from recsys.training.pipeline import refit
+from recsys.training.preparation import Prepared, prepare
+from recsys.training.printing import show_sweep
+from recsys.training.scoring import ScoredCandidates, find_cases, score_users
+from recsys.training.sweep import SweepConfig
+from recsys.training.tuning import search
+
+
+def rank_phases(shop: ShopData, config: TrainConfig, work: str | Path, sweep: SweepConfig | None) -> dict[str, Any]:
+    """Everything the ranking protocol says of the five phases, as JSON.
+
+    sweep: what the last phase searches, of the ranker and the blend; None for alpha alone
+    """
+    prepared = prepare(shop, config)
+    plan, validation = prepared.plan, ray.get(prepared.validation)
+    with console.step("score the test window"):
+        cases, found = test_candidates(shop, prepared, config)
+    windows = Windows(
+        prepared.rows(plan.train),
+        validation.rows,
+        prepared.rows((plan.valid, *plan.train)),
+        validation.candidates.mf,
+        found.features,
+        found.mf,
+        metric_of(validation, f"ndcg@{config.evaluation.k}"),
+        lambda raw: newcomers_by_popularity(raw, cases, found, config),
+    )
+
+    def grow(settings: TrainConfig) -> Grown:
+        return grown(windows, validation, settings, work)
+
+    tune = None if sweep is None else partial(tuned, shop, prepared, config, sweep, work)
+    phases = five_phases(windows, grow, tune, config)
+    with console.step("cross-validate over rolling cuts"):
+        rows = dict(zip(plan.train, prepared.rows(plan.train), strict=True))
+        folds = cross_validate(rows, plan.horizon, phases, config.evaluation.k)
+    return {
+        "protocol": "ranking",
+        "users": len(cases),
+        "candidates": len(found.users),
+        "plan": asdict(plan),
+        "table": ranking_table(phases, shop, plan, cases, found, validation.rows.labels, config),
+        "cross_validation": folds,
+    }
+
+
+def test_candidates(shop: ShopData, prepared: Prepared, config: TrainConfig) -> tuple[TestCases, ScoredCandidates]:
+    """Users of the test window and their candidates with features, scored by the factorization alone."""
+    plan = prepared.plan
+    cases = find_cases(shop, plan.test, config.evaluation.test_days, config)
+    now, tables = cut(shop.end, plan.test), prepared.tables[plan.test]
+    return cases, score_users(cases.histories, tables, [], now, prepared.selectors, "all", config, keep_features=True)
+
+
+def newcomers_by_popularity(
+    raw: np.ndarray, cases: TestCases, found: ScoredCandidates, config: TrainConfig
+) -> np.ndarray:
+    """Raw scores with those of users without a history as every stage gives them, whatever the model."""
+    nothing = np.zeros(len(found.users), np.float32), np.zeros(len(cases), np.int8)
+    candidates = Candidates(len(cases), found.users, found.items, found.sources, *nothing)
+    return with_newcomers(raw, cases.histories, candidates, config.inference)
+
+
+def grown(windows: Windows, validation: Validation, config: TrainConfig, work: str | Path) -> Grown:
+    """Trees that stop by the validation rows, as a training run grows them."""
+    choice = choose(training_set(list(windows.train), validation), validation, config, None, work)
+    return Grown(
+        choice.n_trees,
+        choice.scores,
+        lambda parts: refit(training_set(list(parts), None), choice.n_trees, config, config.seed, work),
+    )
+
+
+def tuned(shop: ShopData, prepared: Prepared, config: TrainConfig, sweep: SweepConfig, work: str | Path) -> Tuned:
+    """What a sweep with Ray Tune finds on the validation window."""
+    swept = search(shop, prepared, config, sweep, work, resume=False)
+    show_sweep(swept)
+    return Tuned(swept.config, {"trials": len(swept.trials), "settings": dict(swept.best.settings)})
