@@ -53,6 +53,7 @@ from recsys.training.preparation import Prepared, prepare  # noqa: E402
 
 Row = dict[str, str | float]
 
+QUICK: Final = "synthetic:0.02"
 LEAD: Final = "hybrid's lead"
 SOURCES: Final = {"als": "implicit ALS", "cosine": "implicit cosine"}
 """The peers whose settings the two-stage model's candidate sources take."""
@@ -258,7 +259,7 @@ def measure(data: str, back: int, config: TrainConfig, work: Path) -> list[Row]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="synthetic:0.05")
+    parser.add_argument("--quick", action="store_true", help=QUICK)
     parser.add_argument("--data", default="completejourney")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--back", type=int, default=0, metavar="N", help="test windows to drop from the log's end")
@@ -273,7 +274,7 @@ def main() -> int:
         work = options.work.absolute()
         work.mkdir(parents=True, exist_ok=True)
         start_ray()
-        rows = measure("synthetic:0.05" if options.quick else options.data, options.back, config, work)
+        rows = measure(QUICK if options.quick else options.data, options.back, config, work)
         if options.json:
             options.json.parent.mkdir(parents=True, exist_ok=True)
             options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")

@@ -1,5 +1,6 @@
 """Models of the package implicit: matrix factorizations and item-item neighbours."""
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -8,6 +9,7 @@ import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
 from implicit.cpu.bpr import BayesianPersonalizedRanking
 from implicit.nearest_neighbours import BM25Recommender, CosineRecommender
+from implicit.utils import ParameterWarning
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from peers.grids import Settings, grid
@@ -45,35 +47,38 @@ PEERS: Final = (
     Peer(
         "implicit ALS",
         _als,
-        grid(values=VALUES, factors=(64, 128), regularization=(0.01, 10.0), alpha=(1.0, 10.0)),
+        grid(values=("log", "decayed"), factors=(64,), regularization=(0.1, 10.0), alpha=(0.3, 3.0, 30.0)),
         seeded=True,
     ),
     Peer(
         "implicit BPR",
         _bpr,
-        grid(factors=(64,), learning_rate=(0.01, 0.05), regularization=(0.01, 0.001), iterations=(100, 300)),
+        grid(factors=(64,), learning_rate=(0.01, 0.05), regularization=(0.01, 0.001), iterations=(100,)),
         seeded=True,
     ),
     Peer(
         "implicit BM25",
         lambda settings, _: BM25Recommender(settings["K"], settings["K1"], settings["B"]),
-        grid(values=VALUES, K=(2, 20, 200), K1=(1.2, 100.0), B=(0.25, 0.75)),
+        grid(values=("linear", "decayed"), K=(2, 100), K1=(1.2,), B=(0.25, 0.75)),
         seeded=False,
     ),
     Peer(
         "implicit cosine",
         lambda settings, _: CosineRecommender(settings["K"]),
-        grid(values=VALUES, K=(2, 20, 200)),
+        grid(values=VALUES, K=(2, 100)),
         seeded=False,
     ),
 )
+"""Of neighbours, an item is its own first: with two of them a user's own items come before those like them."""
 
 
 def rank(peer: Peer, window: Window, seed: int, settings: Settings) -> Lists:
     """Fit on the window's past and rank for its users."""
     matrix = window.matrix(str(settings.get("values", "linear")))
     asked = matrix[window.rows]
-    with threadpool_limits(1, "blas"):  # implicit runs threads of its own
+    # implicit runs threads of its own, and its neighbours convert a matrix that they have made themselves.
+    with threadpool_limits(1, "blas"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ParameterWarning)
         model = peer.make(settings, seed)
         model.fit(matrix, show_progress=False)
         lists = {}

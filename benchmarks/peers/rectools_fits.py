@@ -112,8 +112,8 @@ def run(job: Job) -> None:
     columns = [Columns.User, Columns.Item, Columns.Datetime, Columns.Weight, "is_target"]
     dataset = Dataset.construct(events[columns], keep_extra_cols=True)
     users = pd.read_parquet(job.users)[Columns.User].to_numpy()
-    model = two_stage(job)
-    with threadpool_limits(1, "blas"):
+    with threadpool_limits(1, "blas"):  # implicit runs threads of its own
+        model = two_stage(job)
         model.fit(dataset)
         lists = model.recommend(users, dataset, k=job.depth, filter_viewed=job.filter_seen)
     lists[[Columns.User, Columns.Item, Columns.Rank]].astype(np.int64).to_parquet(job.lists, index=False)

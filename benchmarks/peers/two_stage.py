@@ -25,7 +25,7 @@ from recsys.schema import UNKNOWN
 HERE: Final = Path(__file__).resolve().parent
 REQUIREMENTS: Final = HERE / "requirements.txt"
 NAME: Final = "RecTools two-stage"
-GRID: Final = grid(values=("linear", "decayed"), features=(0, 1), candidates=(30, 100), negatives=(3,))
+GRID: Final = grid(values=("linear", "decayed"), features=(0, 1), candidates=(100,), negatives=(3,))
 
 
 class PeerError(RecsysError):
