@@ -130,7 +130,7 @@ def baselines(contest: Contest, tables: Tables) -> Iterator[System]:
     yield System(f"personal frequency, {half_life:.0f} days", [{ALL: own, NEW: popularity[NEW]}], {})
     with console.step("cmfrec alone"):
         lists = factorization.rank(tables.factors, test)
-    yield System("cmfrec alone", [lists], {})
+    yield System("cmfrec alone, whole catalogue", [lists], {})
 
 
 def implicit_peer(peer: implicit_models.Peer, contest: Contest) -> System:

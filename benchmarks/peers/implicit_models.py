@@ -47,7 +47,7 @@ PEERS: Final = (
     Peer(
         "implicit ALS",
         _als,
-        grid(values=("log", "decayed"), factors=(64,), regularization=(0.1, 10.0), alpha=(0.3, 3.0, 30.0)),
+        grid(values=("log", "decayed"), factors=(64,), regularization=(10.0, 100.0), alpha=(0.1, 1.0, 10.0)),
         seeded=True,
     ),
     Peer(
