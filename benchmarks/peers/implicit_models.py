@@ -53,7 +53,7 @@ PEERS: Final = (
     Peer(
         "implicit BPR",
         _bpr,
-        grid(factors=(64,), learning_rate=(0.01, 0.05), regularization=(0.01, 0.001), iterations=(100,)),
+        grid(factors=(64,), learning_rate=(0.03, 0.1), regularization=(0.01, 0.001), iterations=(50,)),
         seeded=True,
     ),
     Peer(
