@@ -56,7 +56,7 @@ def evaluate(
     everything = np.ones(len(scored.users), bool)
     half_lives = _half_lives(shop, plan, earlier, config)
     others = baselines(shop, plan, cases, half_lives, config) | _sources(scored, cases, everything, config)
-    ours = [_ours(scored, seed, blend, cases, everything, config) for seed in range(len(scored.lgb))]
+    ours = our_lists(scored, blend, cases, config)
     same = _summaries(others, cases, scored.warm, n_items, config)
     runs = [_summaries(lists, cases, scored.warm, n_items, config) + same for lists in ours]
     labels = labels_of(scored, cases)
@@ -73,6 +73,14 @@ def evaluate(
             "sources": _contributions(scored, labels, int(cases.truth.sizes.sum())),
         },
     }
+
+
+def our_lists(
+    scored: ScoredCandidates, blend: Blend, cases: TestCases, config: TrainConfig, *, new_only: bool = False
+) -> list[dict[str, np.ndarray]]:
+    """Lists of the hybrid and its two parts for each seed; new_only: of candidates without the user's own items."""
+    among = _new(scored, cases) if new_only else np.ones(len(scored.users), bool)
+    return [_ours(scored, seed, blend, cases, among, config) for seed in range(len(scored.lgb))]
 
 
 def popularity(shop: ShopData, age: int, config: TrainConfig) -> np.ndarray:
@@ -179,7 +187,7 @@ def _new_items(
 ) -> list[Row]:
     """The table over items new to the user: candidates and truth without the items of their history."""
     history, depth = cases.histories, config.evaluation.cutoffs[-1]
-    new = ~metrics.belongs(scored.users, scored.items, history.offsets, history.items)
+    new = _new(scored, cases)
     lists = _ours(scored, 0, blend, cases, new, config) | _sources(scored, cases, new, config)
     popular = popular_items(shop, plan.test, depth + MOST_SEEN, config)
     lists["popularity"] = protocol.without_seen(np.broadcast_to(popular, (len(cases), len(popular))), history, depth)
@@ -200,6 +208,12 @@ def _discovered(
     lists = _ours(scored, 0, blend, cases, np.ones(len(scored.users), bool), config)
     named = {name.replace(HYBRID, "hybrid") + ", objective discover": ranked for name, ranked in lists.items()}
     return _summaries(named, cases, scored.warm, len(shop.items), config)
+
+
+def _new(scored: ScoredCandidates, cases: TestCases) -> np.ndarray:
+    """Candidates that their user has no event on, bool (n,)."""
+    history = cases.histories
+    return ~metrics.belongs(scored.users, scored.items, history.offsets, history.items)
 
 
 def _differences(lists: Lists, cases: TestCases, config: TrainConfig) -> list[Row]:

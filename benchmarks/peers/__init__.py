@@ -1,0 +1,1 @@
+"""Other recommenders, tuned on the validation window, for `benchmarks/quality.py`."""

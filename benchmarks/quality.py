@@ -1,0 +1,286 @@
+"""Our system and its peers on the same test users: the benchmark protocol, once over all items, once over new ones.
+
+    python benchmarks/quality.py [--quick] [--data SOURCE] [--set SECTION.KEY=VALUE …] [--back N] [--json FILE]
+
+- ours: hybrid, ranker and factorization alone, as a training run judges them, mean of `evaluation.seeds` rankers;
+- popularity, and the user's own items by frequency that fades, its half-life tuned;
+- cmfrec alone over the whole catalogue; ALS, BPR, BM25 and cosine of implicit; RecTools' two-stage model.
+
+Peers are tuned on the validation window, by NDCG and for each of the two tables, and then fitted on everything before
+the test window; those that start at random once for each seed. Where they have too little to show, popular items fill
+their lists up. New items: lists and truth without the items that the user has any event on.
+
+`--back N` drops the newest N test windows first. The newest one is for the last look: choose on earlier ones.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import ray
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from peers import factorization, implicit_models, two_stage  # noqa: E402
+from peers.earlier import before  # noqa: E402
+from peers.grids import Chosen, best_settings, refitted  # noqa: E402
+from peers.two_stage import Fit, PeerError  # noqa: E402
+from peers.windows import ALL, NEW, Lists, Log, Question, Window, questions  # noqa: E402
+
+from recsys import console  # noqa: E402
+from recsys.config import TrainConfig, load_config  # noqa: E402
+from recsys.data.ingest import ShopData, ingest  # noqa: E402
+from recsys.data.sources import resolve  # noqa: E402
+from recsys.data.split import cut, day  # noqa: E402
+from recsys.data.tasks import start_ray  # noqa: E402
+from recsys.errors import ConfigError  # noqa: E402
+from recsys.evaluation import metrics, protocol  # noqa: E402
+from recsys.evaluation.baselines import personal_frequency, tuned_half_life  # noqa: E402
+from recsys.evaluation.protocol import TestCases  # noqa: E402
+from recsys.models.tables import Tables  # noqa: E402
+from recsys.training.choice import choose, training_set  # noqa: E402
+from recsys.training.judge import HYBRID, our_lists, popular_items  # noqa: E402
+from recsys.training.pipeline import score_test_window  # noqa: E402
+from recsys.training.preparation import Prepared, prepare  # noqa: E402
+
+Row = dict[str, str | float]
+
+QUICK: Final = "synthetic:0.02"
+LEAD: Final = "hybrid's lead"
+SOURCES: Final = {"als": "implicit ALS", "cosine": "implicit cosine"}
+"""The peers whose settings the two-stage model's candidate sources take."""
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """runs: the lists of each seed; chosen: what was tuned, by question"""
+
+    name: str
+    runs: Sequence[Lists]
+    chosen: Mapping[str, Chosen]
+
+    def per_user(self, question: Question, metric: str) -> np.ndarray:
+        """Mean over the runs, float64 (n_users,)."""
+        return np.mean([question.per_user(metric, lists) for lists in self.runs], axis=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """What peers see: the window that they choose on and the one that they are judged on.
+
+    asked: the questions of the first
+    """
+
+    valid: Window
+    test: Window
+    asked: Sequence[Question]
+    metric: str
+    seeds: Sequence[int]
+
+
+def read(data: str, back: int, config: TrainConfig, work: Path) -> ShopData:
+    """The shop, without its newest `back` test windows."""
+    source, now, quarantine = resolve(data, work), int(time.time() * 1000), work / "quarantine.parquet"
+    with console.step("read the data"):
+        shop = ingest(source, config.data, now, quarantine)
+    if back:
+        end = cut(shop.end, back * config.evaluation.test_days)
+        with console.step(f"read it again up to {day(end)}"):
+            shop = ingest(before(source, end, work / "earlier"), config.data, now, quarantine)
+    return shop
+
+
+def ours(shop: ShopData, prepared: Prepared, config: TrainConfig, work: Path) -> tuple[TestCases, list[System]]:
+    """The test users, and the hybrid and its parts as a training run judges them."""
+    validation = ray.get(prepared.validation)
+    choice = choose(training_set(prepared.rows(prepared.plan.train), validation), validation, config, None, work)
+    cases, scored = score_test_window(shop, prepared, choice.n_trees, config, work)
+    every = our_lists(scored, choice.blend, cases, config)
+    new = our_lists(scored, choice.blend, cases, config, new_only=True)
+    runs = [{name: {ALL: a[name], NEW: b[name]} for name in a} for a, b in zip(every, new, strict=True)]
+    return cases, [System(name, [run[name] for run in runs], {}) for name in every[0]]
+
+
+def make_contest(shop: ShopData, prepared: Prepared, cases: TestCases, config: TrainConfig) -> Contest:
+    plan, earlier, k = prepared.plan, ray.get(prepared.validation).cases, config.evaluation.k
+    popular = popular_items(shop, plan.valid, k, config)
+    half_life, _ = tuned_half_life(earlier, cut(shop.end, plan.valid), popular, k=k)
+    log = Log.of(shop)
+    valid = Window.at(shop, log, plan.valid, earlier, half_life, config)
+    test = Window.at(shop, log, plan.test, cases, half_life, config)
+    seeds = range(config.seed, config.seed + config.evaluation.seeds)
+    return Contest(valid, test, questions(earlier), f"ndcg@{k}", seeds)
+
+
+def baselines(contest: Contest, tables: Tables) -> Iterator[System]:
+    """tables: of the test window's cut"""
+    test = contest.test
+    popularity, depth, half_life = test.popularity(), test.depth, test.half_life
+    yield System("popularity", [popularity], {})
+    own = personal_frequency(test.cases.histories, test.now, test.popular[:depth], k=depth, half_life=half_life)
+    # Without the user's own items only the popular ones are left.
+    yield System(f"personal frequency, {half_life:.0f} days", [{ALL: own, NEW: popularity[NEW]}], {})
+    with console.step("cmfrec alone"):
+        lists = factorization.rank(tables.factors, test)
+    yield System("cmfrec alone, whole catalogue", [lists], {})
+
+
+def implicit_peer(peer: implicit_models.Peer, contest: Contest) -> System:
+    with console.step(f"{peer.name}, {len(peer.grid)} settings"):
+        first, valid = contest.seeds[0], contest.valid
+        tried = ((settings, implicit_models.rank(peer, valid, first, settings)) for settings in peer.grid)
+        chosen = best_settings(tried, contest.asked, contest.metric)
+    seeds = contest.seeds if peer.seeded else [first]
+    with console.step(f"{peer.name}, refitted"):
+        runs = [refitted(chosen, partial(implicit_models.rank, peer, contest.test, seed)) for seed in seeds]
+    return System(peer.name, runs, chosen)
+
+
+def two_stage_peer(contest: Contest, systems: Sequence[System], config: TrainConfig, work: Path) -> System:
+    """Raises PeerError."""
+    python, folder = two_stage.environment(work), work / "rectools"
+    tuned = {name: next(system.chosen for system in systems if system.name == peer) for name, peer in SOURCES.items()}
+    sources = {question: {name: chosen[question].settings for name, chosen in tuned.items()} for question in (ALL, NEW)}
+    with console.step(f"{two_stage.NAME}, {len(two_stage.GRID)} settings"):
+        fits = [Fit({ALL: point, NEW: point}, sources, contest.seeds[0]) for point in two_stage.GRID]
+        found = two_stage.rank(fits, contest.valid, config, python, folder)
+        chosen = best_settings(zip(two_stage.GRID, found, strict=True), contest.asked, contest.metric)
+    with console.step(f"{two_stage.NAME}, refitted"):
+        settings = {question: choice.settings for question, choice in chosen.items()}
+        fits = [Fit(settings, sources, seed) for seed in contest.seeds]
+        runs = two_stage.rank(fits, contest.test, config, python, folder)
+    return System(two_stage.NAME, runs, chosen)
+
+
+def compete(shop: ShopData, config: TrainConfig, work: Path) -> tuple[TestCases, list[System]]:
+    """All systems, the hybrid first."""
+    with console.step("tables, examples and validation of ours"):
+        prepared = prepare(shop, config)
+    with console.step("choose and score ours"):
+        cases, systems = ours(shop, prepared, config, work)
+    contest = make_contest(shop, prepared, cases, config)
+    systems += baselines(contest, ray.get(prepared.tables[prepared.plan.test]))
+    systems += [implicit_peer(peer, contest) for peer in implicit_models.PEERS]
+    try:
+        systems.append(two_stage_peer(contest, systems, config, work))
+    except PeerError as problem:
+        console.error(f"{two_stage.NAME} left out: {problem}")
+    return cases, systems
+
+
+def standings(systems: Sequence[System], question: Question, config: TrainConfig) -> list[dict[str, Any]]:
+    """One row for each system: means, the interval of NDCG, and the hybrid's lead with its paired interval."""
+    settings, k = config.evaluation, config.evaluation.k
+    names = [f"{name}@{k}" for name in protocol.PER_USER]
+    resampled = protocol.BOOTSTRAP_SEED, settings.bootstrap_samples, settings.confidence
+    values = {system.name: system.per_user(question, names[0]) for system in systems}
+    rows = []
+    for system in systems:
+        low, high = metrics.bootstrap_interval(values[system.name], *resampled)
+        runs = [question.mean(names[0], lists) for lists in system.runs]
+        row: dict[str, Any] = {"system": system.name}
+        row |= {name: float(system.per_user(question, name).mean()) for name in names}
+        row |= {f"{names[0]}_low": low, f"{names[0]}_high": high}
+        row[f"{names[0]}_seeds"] = float(np.std(runs, ddof=1)) if len(runs) > 1 else None
+        if system.name != HYBRID:
+            lead = metrics.paired_difference(values[HYBRID], values[system.name], *resampled)
+            row |= {LEAD: lead.mean, f"{LEAD}_low": lead.low, f"{LEAD}_high": lead.high}
+        rows.append(row)
+    return rows
+
+
+def show_standings(rows: Sequence[Mapping[str, Any]], title: str, k: int) -> None:
+    first, *others = (f"{name}@{k}" for name in protocol.PER_USER)
+    with_interval = [first, f"{first}_low", f"{first}_high"]
+    lead = [LEAD, f"{LEAD}_low", f"{LEAD}_high"]
+    heads = ["system", first, "low", "high", *others, LEAD, "low", "high"]
+    cells = [[row.get(column) for column in ("system", *with_interval, *others, *lead)] for row in rows]
+    console.table(heads, cells, title)
+
+
+def show_chosen(systems: Sequence[System]) -> None:
+    rows = [
+        [system.name, question, choice.validation, ", ".join(f"{k} {v}" for k, v in choice.settings.items())]
+        for system in systems
+        for question, choice in system.chosen.items()
+    ]
+    console.table(["tuned", "for", "validation", "settings"], rows)
+
+
+def flat(rows: Sequence[Mapping[str, Any]], setting: str) -> list[Row]:
+    """One row for each figure."""
+    return [
+        {"system": row["system"], "setting": setting, "metric": metric, "value": value, "unit": "score"}
+        for row in rows
+        for metric, value in row.items()
+        if metric != "system" and value is not None
+    ]
+
+
+def flat_settings(systems: Sequence[System], setting: str) -> list[Row]:
+    """What was chosen, and how good it was on the validation window."""
+    return [
+        {"system": system.name, "setting": f"{setting}, {question}", "metric": name, "value": value, "unit": unit}
+        for system in systems
+        for question, choice in system.chosen.items()
+        for name, value, unit in (
+            ("validation", choice.validation, "score"),
+            *((f"chosen {name}", value, "setting") for name, value in choice.settings.items()),
+        )
+    ]
+
+
+def measure(data: str, back: int, config: TrainConfig, work: Path) -> list[Row]:
+    """Compete, print and return the rows."""
+    shop = read(data, back, config, work)
+    cases, systems = compete(shop, config, work)
+    show_chosen(systems)
+    name = f"{data}, back {back}"
+    rows = flat_settings(systems, name)
+    for question in questions(cases):
+        users = len(question.users)
+        setting = f"{name}, {question.name}"
+        rows.append({"system": "test users", "setting": setting, "metric": "all", "value": users, "unit": "count"})
+        if users:
+            standing = standings(systems, question, config)
+            window = f"{day(cut(shop.end, config.evaluation.test_days))} to {day(shop.end)}"
+            show_standings(standing, f"{setting}: {users} users, {window}", config.evaluation.k)
+            rows += flat(standing, setting)
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help=QUICK)
+    parser.add_argument("--data", default="completejourney")
+    parser.add_argument("--set", dest="settings", action="append", default=[], metavar="SECTION.KEY=VALUE")
+    parser.add_argument("--back", type=int, default=0, metavar="N", help="test windows to drop from the log's end")
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "quality", help="raw files, the peers' packages")
+    parser.add_argument("--json", type=Path, help="write the rows to this file")
+    options = parser.parse_args()
+
+    def command() -> None:
+        config = load_config(None, options.settings)
+        if options.back < 0:
+            raise ConfigError(f"--back {options.back}: expected 0 or more")
+        work = options.work.absolute()
+        work.mkdir(parents=True, exist_ok=True)
+        start_ray()
+        rows = measure(QUICK if options.quick else options.data, options.back, config, work)
+        if options.json:
+            options.json.parent.mkdir(parents=True, exist_ok=True)
+            options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+
+    return console.guarded(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
