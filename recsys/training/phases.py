@@ -115,15 +115,15 @@ def five_phases(
     with console.step(f"phases 3 and 4: {boosted}"):
         grown = grow(config)
         raw = windows.finish(grown.fit(windows.refit).predict(windows.test))
-        phases.append(_blended(f"3 {boosted}", windows, grown, raw, (0.0,), {}, grown.fit))
-        phases.append(_blended(f"4 hybrid, alpha {ALPHA}", windows, grown, raw, (ALPHA,), {}, None))
+        phases.append(blended_phase(f"3 {boosted}", windows, grown, raw, (0.0,), {}, grown.fit))
+        phases.append(blended_phase(f"4 hybrid, alpha {ALPHA}", windows, grown, raw, (ALPHA,), {}, None))
     with console.step("phase 5: the tuned hybrid"):
         tuned = Tuned(config, {"search": "alpha alone"}) if tune is None else tune()
         fit = None
         if tuned.config.ranker != config.ranker:
             grown = grow(tuned.config)
             raw, fit = windows.finish(grown.fit(windows.refit).predict(windows.test)), grown.fit
-        phases.append(_blended("5 tuned hybrid", windows, grown, raw, alphas(tuned.config), tuned.about, fit))
+        phases.append(blended_phase("5 tuned hybrid", windows, grown, raw, alphas(tuned.config), tuned.about, fit))
     return phases
 
 
@@ -163,7 +163,7 @@ def linear_phase(name: str, features: Sequence[str], windows: Windows, config: T
     return Phase(name, about, curve[best], calibrate(scores[best]), calibrate(test), fit)
 
 
-def _blended(
+def blended_phase(
     name: str,
     windows: Windows,
     grown: Grown,

@@ -36,16 +36,7 @@ def rank_phases(shop: ShopData, config: TrainConfig, work: str | Path, sweep: Sw
     plan, validation = prepared.plan, ray.get(prepared.validation)
     with console.step("score the test window"):
         cases, found = test_candidates(shop, prepared, config)
-    windows = Windows(
-        prepared.rows(plan.train),
-        validation.rows,
-        prepared.rows((plan.valid, *plan.train)),
-        validation.candidates.mf,
-        found.features,
-        found.mf,
-        metric_of(validation, f"ndcg@{config.evaluation.k}"),
-        lambda raw: newcomers_by_popularity(raw, cases, found, config),
-    )
+    windows = ranking_windows(prepared, cases, found, config)
 
     def grow(settings: TrainConfig) -> Grown:
         return grown(windows, validation, settings, work)
@@ -71,6 +62,21 @@ def test_candidates(shop: ShopData, prepared: Prepared, config: TrainConfig) -> 
     cases = find_cases(shop, plan.test, config.evaluation.test_days, config)
     now, tables = cut(shop.end, plan.test), prepared.tables[plan.test]
     return cases, score_users(cases.histories, tables, [], now, prepared.selectors, "all", config, keep_features=True)
+
+
+def ranking_windows(prepared: Prepared, cases: TestCases, found: ScoredCandidates, config: TrainConfig) -> Windows:
+    """The rows that all phases share; cases, found: of the test window, see `test_candidates`."""
+    plan, validation = prepared.plan, ray.get(prepared.validation)
+    return Windows(
+        prepared.rows(plan.train),
+        validation.rows,
+        prepared.rows((plan.valid, *plan.train)),
+        validation.candidates.mf,
+        found.features,
+        found.mf,
+        metric_of(validation, f"ndcg@{config.evaluation.k}"),
+        lambda raw: newcomers_by_popularity(raw, cases, found, config),
+    )
 
 
 def newcomers_by_popularity(

@@ -73,6 +73,10 @@ class Picture:
     height: float = 3.7
     width: float = WIDTH
 
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        """How a notebook shows it: at the size meant, 96 dots to the inch, whatever its resolution."""
+        return png(self), {"width": round(96 * self.width), "height": round(96 * self.height)}
+
 
 def png(picture: Picture) -> bytes:
     from matplotlib import rc_context  # noqa: PLC0415 - importing it makes folders in the home folder
