@@ -36,7 +36,7 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     )
 }
 Route = TypeVar("Route", bound=Callable[..., Awaitable[Response]])
-UserId = Annotated[str, Path(min_length=1, description="As in the data: an integer or a text", examples=["3"])]
+UserId = Annotated[str, Path(description="As in the data: an integer or a text", examples=["3"])]
 Limit = Annotated[int, Query(ge=1, le=50, description="How many at most", examples=[5])]
 ColdStart = Annotated[bool, Query(description="Popular items for a user without events", examples=[True])]
 Objective = Annotated[
