@@ -46,9 +46,9 @@ from recsys.evaluation import metrics, protocol  # noqa: E402
 from recsys.evaluation.baselines import personal_frequency, tuned_half_life  # noqa: E402
 from recsys.evaluation.protocol import TestCases  # noqa: E402
 from recsys.models.tables import Tables  # noqa: E402
-from recsys.training.choice import choose, training_set  # noqa: E402
+from recsys.schema import UNKNOWN  # noqa: E402
 from recsys.training.judge import HYBRID, our_lists, popular_items  # noqa: E402
-from recsys.training.pipeline import score_test_window  # noqa: E402
+from recsys.training.pipeline import choose_models, score_new_items, score_test_window  # noqa: E402
 from recsys.training.preparation import Prepared, prepare  # noqa: E402
 
 Row = dict[str, str | float]
@@ -100,13 +100,24 @@ def read(data: str, back: int, config: TrainConfig, work: Path) -> ShopData:
 
 def ours(shop: ShopData, prepared: Prepared, config: TrainConfig, work: Path) -> tuple[TestCases, list[System]]:
     """The test users, and the hybrid and its parts as a training run judges them."""
-    validation = ray.get(prepared.validation)
-    choice = choose(training_set(prepared.rows(prepared.plan.train), validation), validation, config, None, work)
-    cases, scored = score_test_window(shop, prepared, choice.n_trees, config, work)
+    choice, discover = choose_models(prepared, config, work)
+    cases, scored = score_test_window(shop, prepared, choice, config, work)
     every = our_lists(scored, choice.blend, cases, config)
     new = our_lists(scored, choice.blend, cases, config, new_only=True)
+    if discover is not None:
+        some, found = score_new_items(shop, discover, config.evaluation.seeds, config, work)
+        _, rows = protocol.new_items_only(cases)
+        lists = our_lists(found, discover.choice.blend, some, config)
+        new = [{name: _spread(ranked, rows, len(cases)) for name, ranked in run.items()} for run in lists]
     runs = [{name: {ALL: a[name], NEW: b[name]} for name in a} for a, b in zip(every, new, strict=True)]
     return cases, [System(name, [run[name] for run in runs], {}) for name in every[0]]
+
+
+def _spread(ranked: np.ndarray, rows: np.ndarray, n_users: int) -> np.ndarray:
+    """Lists of some users as lists of all, empty for the others."""
+    every = np.full((n_users, ranked.shape[1]), UNKNOWN, np.int32)
+    every[rows] = ranked
+    return every
 
 
 def make_contest(shop: ShopData, prepared: Prepared, cases: TestCases, config: TrainConfig) -> Contest:

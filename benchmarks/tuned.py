@@ -45,8 +45,8 @@ ALPHA: Final = {"hybrid.alpha": {"low": 0.0, "high": 1.0}}
 def judged(shop: ShopData, prepared: Prepared, config: TrainConfig, work: Path) -> tuple[float, np.ndarray]:
     """Validation NDCG, and on the test window NDCG of each user, the mean over the seeds; float64 (n_users,)."""
     validation = ray.get(prepared.validation)
-    choice = choose(training_set(prepared.rows(prepared.plan.train), validation), validation, config, None, work)
-    cases, scored = score_test_window(shop, prepared, choice.n_trees, config, work)
+    choice = choose(training_set(prepared.rows(prepared.plan.train), validation), validation, config, work)
+    cases, scored = score_test_window(shop, prepared, choice, config, work)
     k, found = config.evaluation.k, []
     for lgb in scored.lgb:
         scores, _, _ = choice.blend(lgb, scored.mf)

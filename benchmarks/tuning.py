@@ -148,7 +148,7 @@ def run_grid(folder: Path, config: TrainConfig) -> None:
     for rate in RATES:
         for leaves in LEAVES:
             point = {"ranker.learning_rate": rate, "ranker.num_leaves": leaves, "ranker.threads": 2}
-            choice = choose(training_set(parts, validation), validation, changed(config, point), None, folder)
+            choice = choose(training_set(parts, validation), validation, changed(config, point), folder)
             say(metric=choice.curve[choice.blend.alpha], at=time.time(), trees=choice.n_trees, point=point)
 
 

@@ -20,7 +20,7 @@ from recsys.inference.versions import check_apart
 from recsys.registry.store import REGISTRY_HELP, Store, Version, absolute, default_registry, open_store
 from recsys.s3 import SCHEME, is_s3, split
 from recsys.schema import OBJECTIVES
-from recsys.training.comparison import compare
+from recsys.training.phases.comparison import compare
 from recsys.training.pipeline import run
 from recsys.training.sweep import load_sweep
 

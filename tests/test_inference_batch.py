@@ -5,6 +5,7 @@ from threading import Event
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +18,7 @@ from recsys.inference.batch import read_users, recommend, recommend_to
 from recsys.inference.stages import Recommender
 from recsys.registry import bundle
 from recsys.registry.store import FolderStore
+from recsys.schema import Objective
 
 UNKNOWN_USERS = [-3, 10**15]
 
@@ -186,3 +188,21 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_users(tmp_path / "empty.csv", "int64")
     with pytest.raises(DataError, match=str(tmp_path)):
         read_users(tmp_path, "int64")
+
+
+@pytest.mark.parametrize("objective", ["discover", "repeat"])
+def test_an_objective_says_whether_items_are_new_to_the_user(
+    trained: Trained, tmp_path: Path, objective: Objective
+) -> None:
+    opened = bundle.read(trained.path)
+    ids = opened.snapshot.users.values.to_pylist()
+    users, out = tmp_path / "users.csv", tmp_path / "out.parquet"
+    users.write_text("\n".join(["visitorid", *map(str, ids)]))
+    recommend(str(trained.registry), None, users, 5, out, objective)
+    history = opened.snapshot.take(np.arange(len(ids)))
+    had = {
+        (ids[row], item) for row, item in zip(history.rows, opened.items.decode(history.items).to_pylist(), strict=True)
+    }
+    found = pl.read_parquet(out)
+    assert len(found)
+    assert {pair in had for pair in found.select("visitorid", "itemid").iter_rows()} == {objective == "repeat"}

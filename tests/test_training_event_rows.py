@@ -15,8 +15,8 @@ from recsys.inference.stages import CandidateStage, FactorStage, candidate_featu
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import Candidates
 from recsys.schema import DAY, PURCHASE, SOURCES
-from recsys.training import event_rows as module
-from recsys.training.event_rows import EventRows, Segment, event_rows, segment_rows
+from recsys.training.phases import event_rows as module
+from recsys.training.phases.event_rows import EventRows, Segment, event_rows, segment_rows
 
 AGE = 14
 EVERYBODY = Segment(AGE, cut(END, AGE), END, quota=1.0)

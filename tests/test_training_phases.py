@@ -14,9 +14,9 @@ from shops import SETTINGS, Trained
 from recsys import cli
 from recsys.features.definitions import FEATURES
 from recsys.models.ranking import RankingData
-from recsys.training.folds import group_ndcg, rolling
-from recsys.training.phase_table import BETTER, LEVEL, WORSE, headline, verdict, with_improvements
-from recsys.training.phases import basic_features, rich_features
+from recsys.training.phases.five import basic_features, rich_features
+from recsys.training.phases.folds import group_ndcg, rolling
+from recsys.training.phases.table import BETTER, LEVEL, WORSE, headline, verdict, with_improvements
 
 SWEEP = {"search": {"ranker.num_leaves": [3, 15]}, "searcher": "grid", "scheduler": "none"}
 

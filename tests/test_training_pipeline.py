@@ -118,7 +118,7 @@ def test_choices_are_recorded(trained: Trained) -> None:
     assert list(curve) == sorted(small_config().hybrid.grid)
     assert curve[metrics["alpha"]] == max(curve.values())
     assert bundle.read(trained.path).about.blend.alpha == metrics["alpha"]
-    assert metrics["plan"] == {"horizon": 14, "train": [42, 56, 70], "valid": 28, "test": 14, "refit": [14]}
+    assert metrics["plan"] == {"horizon": 14, "train": [42, 56], "select": 70, "valid": 28, "test": 14, "refit": [14]}
     assert set(metrics["importance"]) == set(NAMES)
     assert 0 <= metrics["score_drift"] <= 1
     assert metrics["quality"]["events_read"] == len(events())
@@ -139,7 +139,7 @@ def test_a_refit_that_scores_otherwise_is_refused() -> None:
     rows = np.random.default_rng(0).random((50, len(NAMES))).astype(np.float32)
     data = RankingData(rows, np.zeros(50, np.int8), np.array([50]))
     validation = Validation(None, None, data, BLEND.mf)  # type: ignore[arg-type]
-    same = Choice(ranker, BLEND, {}, ranker.predict(rows))
+    same = Choice(ranker, 31, [], BLEND, {}, ranker.predict(rows))
     config = small_config("hybrid.max_drift=0.1")
     assert check_drift(ranker, same, validation, config) == 0
     with pytest.raises(ModelError, match=r"moved by 0\.\d+, more than hybrid.max_drift = 0.1"):

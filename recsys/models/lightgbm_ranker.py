@@ -139,7 +139,7 @@ def stopping(config: RankerConfig) -> Callable[..., Any]:
 
 def _parameters(config: RankerConfig) -> dict[str, Any]:
     own = {"backend", "max_trees", "early_stopping_rounds", "min_improvement", "truncation_level"}
-    settings = config.model_dump(exclude=own | {"num_workers", "threads"})
+    settings = config.model_dump(exclude=own | {"num_workers", "threads", "fewer_leaves", "tolerance"})
     settings |= {
         "metric": "ndcg",
         "eval_at": [NDCG_AT],

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from pydantic import Field, NonNegativeFloat
@@ -41,7 +41,13 @@ class RankerConfig(Config):
     """Validation NDCG@10 that further trees must gain to be kept; a request pays for each tree."""
 
     num_leaves: int = Field(31, ge=2)
-    """Leaves of a tree."""
+    """Leaves of a tree, at most."""
+
+    fewer_leaves: tuple[Annotated[int, Field(ge=2)], ...] = (15,)
+    """Numbers of leaves below `num_leaves` that are tried as well."""
+
+    tolerance: float = Field(0.005, ge=0, lt=1)
+    """The ranker of least trees times leaves is taken whose validation NDCG is within this share of the best."""
 
     min_child_samples: int = Field(100, ge=1)
     """Rows a leaf holds at least."""

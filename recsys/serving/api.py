@@ -40,7 +40,10 @@ UserId = Annotated[str, Path(description="As in the data: an integer or a text",
 Limit = Annotated[int, Query(ge=1, le=50, description="How many at most", examples=[5])]
 ColdStart = Annotated[bool, Query(description="Popular items for a user without events", examples=[True])]
 Objective = Annotated[
-    schema.Objective, Query(description="All items, only those new to the user, or only those the user had before")
+    schema.Objective,
+    Query(
+        description="All items, only those new to the user, or only those the user had before", examples=["discover"]
+    ),
 ]
 Explain = Annotated[bool, Query(description="Name candidate sources and categories", examples=[True])]
 UserType = Annotated[messages.UserType, Query(description="With an event on an item of the factorization, or none")]

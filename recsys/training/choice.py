@@ -1,12 +1,14 @@
 """What the validation window decides: the number of trees, the calibrations and alpha."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import numpy as np
 import ray
 
+from recsys import console
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.split import cut
@@ -25,6 +27,9 @@ from recsys.training.plan import Plan
 from recsys.training.scoring import ScoredCandidates, find_cases, score_users
 from recsys.training.workers import fit_ranker
 
+EVERY: Final = 5
+"""Trees between two sizes of ranker that are looked at."""
+
 
 @dataclass(frozen=True, slots=True)
 class Validation:
@@ -42,16 +47,27 @@ class Validation:
     mf: Calibration
 
 
+class Size(NamedTuple):
+    """A size of ranker, and its metric on the validation window."""
+
+    trees: int
+    leaves: int
+    metric: float
+
+
 @dataclass(frozen=True, slots=True)
 class Choice:
     """What every refit carries over.
 
-    ranker: the one chosen, trained up to the validation window
+    ranker: the one chosen, trained up to the validation window; leaves: of its trees, at most
+    sizes: what rankers of several sizes came to
     curve: the validation metric by alpha
     scores: what the chosen ranker gave the validation rows, to measure drift against
     """
 
     ranker: Ranker
+    leaves: int
+    sizes: Sequence[Size]
     blend: Blend
     curve: dict[float, float]
     scores: np.ndarray
@@ -90,17 +106,39 @@ def find_validation(
     return Validation(cases, replace(found, features=nothing), rows, fit_calibration(found.mf, labels))
 
 
-def choose(
-    data: TrainingSet, validation: Validation, config: TrainConfig, watch: Watch | None, work: str | Path
-) -> Choice:
-    """Fit a ranker that stops by the validation rows, and read off the rest; `data` has these rows as `valid`.
+def choose(data: TrainingSet, validation: Validation, config: TrainConfig, work: str | Path) -> Choice:
+    """Fit rankers that stop by the validation rows, take the smallest of those that are about as good as the best,
+    and read off the rest; `data` has these rows as `valid`.
 
-    watch, work: see `fit_ranker`
+    work: see `fit_ranker`
     """
-    ranker = fit_ranker(data, config.ranker.model_copy(update={"seed": config.seed}), watch=watch, work=work)
+    settings = config.ranker.model_copy(update={"seed": config.seed})
+    measure = metric_of(validation, f"ndcg@{config.evaluation.k}")
+    sizes: list[Size] = []
+    for leaves in sorted({*config.ranker.fewer_leaves, settings.num_leaves}):
+        if leaves > settings.num_leaves:
+            continue
+
+        def watch(trees: int, _: float, scores: Callable[[], np.ndarray], leaves: int = leaves) -> None:
+            if trees % EVERY == 0:
+                sizes.append(Size(trees, leaves, measure(scores())))
+
+        ranker = fit_ranker(data, settings.model_copy(update={"num_leaves": leaves}), watch=watch, work=work)
+        sizes.append(Size(ranker.n_trees, leaves, measure(ranker.predict(validation.rows.features))))
+        console.progress(f"{leaves} leaves: {ranker.n_trees} trees, validation NDCG {sizes[-1].metric:.4f}")
+    size = smallest(sizes, config.ranker.tolerance)
+    if size != sizes[-1]:
+        smaller = settings.model_copy(update={"num_leaves": size.leaves})
+        ranker = fit_ranker(data, smaller, n_trees=size.trees, work=work)
     scores = ranker.predict(validation.rows.features)
     blend, curve = read_blend(validation, scores, config)
-    return Choice(ranker, blend, curve, scores)
+    return Choice(ranker, size.leaves, sizes, blend, curve, scores)
+
+
+def smallest(sizes: Sequence[Size], tolerance: float) -> Size:
+    """The least trees times leaves that is within a share of the best metric."""
+    enough = (1 - tolerance) * max(size.metric for size in sizes)
+    return min((size for size in sizes if size.metric >= enough), key=lambda size: (size.trees * size.leaves, size))
 
 
 def fit(data: TrainingSet, config: TrainConfig, watch: Watch | None = None) -> Ranker:

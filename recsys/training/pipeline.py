@@ -1,7 +1,7 @@
 """The training run: raw files in, an evaluated and published version out."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import ray
@@ -57,28 +57,24 @@ def run(
             swept = search(shop, prepared, config, sweep, work, resume=resume)
         show_sweep(swept)
         config, prepared, files = swept.config, swept.prepared, sweep_files(swept)
-    plan, validation, discover = prepared.plan, ray.get(prepared.validation), None
+    plan, validation = prepared.plan, ray.get(prepared.validation)
     with console.step("choose trees, calibrations and alpha on the validation window"):
-        choice = _choose(prepared, config, work)
-        if prepared.discover is not None:
-            discover = _choose_for_new(prepared.discover, choice, config, work)
+        choice, new = choose_models(prepared, config, work)
     with console.step("evaluate on the test window"):
-        cases, scored = score_test_window(shop, prepared, choice.n_trees, config, work)
-        new = None
-        if prepared.discover is not None and discover is not None:
-            new = *score_new_items(shop, prepared.discover, discover.n_trees, config, work), discover.blend
-        metrics = evaluate(shop, plan, cases, scored, choice.blend, validation.cases, new, config)
+        cases, scored = score_test_window(shop, prepared, choice, config, work)
+        scored_new = (*score_new_items(shop, new, 1, config, work), new.choice.blend) if new else None
+        metrics = evaluate(shop, plan, cases, scored, choice.blend, validation.cases, scored_new, config)
     show_metrics(metrics, config)
     with console.step("refit on every event"):
         final, drift = _final(prepared, choice, config, work)
-        of_new = None
-        if prepared.discover is not None and discover is not None:
-            of_new, _ = _final(prepared.discover, discover, config, work)
+        final_new = _final(new.prepared, new.choice, config, work)[0] if new else None
     metrics |= {
         "model": "metrics are of the model trained up to the test window; the published one is its refit on all events",
         "alpha": choice.blend.alpha,
         "alpha_curve": [{"alpha": alpha, "ndcg": value} for alpha, value in choice.curve.items()],
         "trees": choice.n_trees,
+        "leaves": choice.leaves,
+        "sizes": [size._asdict() for size in choice.sizes],
         "score_drift": drift,
         "importance": final.importance(),
         "plan": asdict(plan),
@@ -88,64 +84,74 @@ def run(
         found = find(shop, prepared, choice, cases, scored, metrics, files, config, now)
         files = {**files, **report_files(found, config)}
     with console.step("publish"):
-        blends = choice.blend, discover.blend if discover else None
-        model = Model(ray.get(prepared.tables[0]), prepared.selectors, final, of_new, *blends)
+        blends = choice.blend, new.choice.blend if new else None
+        model = Model(ray.get(prepared.tables[0]), prepared.selectors, final, final_new, *blends)
         return publish(shop, model, metrics, files, store, config)
+
+
+@dataclass(frozen=True, slots=True)
+class NewItems:
+    """What the model of items that are new to the user learns from, and what was chosen for it."""
+
+    prepared: Prepared
+    choice: Choice
+
+
+def choose_models(prepared: Prepared, config: TrainConfig, work: str | Path) -> tuple[Choice, NewItems | None]:
+    """The choice for all items, and that for items that are new to the user.
+
+    The second is None where nothing could be learned of these, or the ranker of all items does as well: it learns
+    from more.
+    """
+    choice = _choose(prepared, config, work)
+    if prepared.discover is None:
+        return choice, None
+    console.progress("for items that are new to the user:")
+    own, validation = _choose(prepared.discover, config, work), ray.get(prepared.discover.validation)
+    _, curve = read_blend(validation, choice.ranker.predict(validation.rows.features), config)
+    console.progress(f"the ranker of all items has {max(curve.values()):.4f} there")
+    return choice, NewItems(prepared.discover, own) if own.metric > max(curve.values()) else None
 
 
 def _choose(prepared: Prepared, config: TrainConfig, work: str | Path) -> Choice:
     validation = ray.get(prepared.validation)
     data = training_set(prepared.rows(prepared.plan.train), validation)
-    choice = choose(data, validation, config, _report_trees, work)
-    console.progress(f"{choice.n_trees} trees, alpha {choice.blend.alpha}, validation NDCG {choice.metric:.4f}")
+    choice = choose(data, validation, config, work)
+    size = f"{choice.n_trees} trees of {choice.leaves} leaves"
+    console.progress(f"{size}, alpha {choice.blend.alpha}, validation NDCG {choice.metric:.4f}")
     return choice
-
-
-def _choose_for_new(prepared: Prepared, of_all: Choice, config: TrainConfig, work: str | Path) -> Choice | None:
-    """None where the ranker of all items does as well: it learns from more."""
-    console.progress("for items that are new to the user:")
-    choice, validation = _choose(prepared, config, work), ray.get(prepared.validation)
-    _, curve = read_blend(validation, of_all.ranker.predict(validation.rows.features), config)
-    same = max(curve.values())
-    console.progress(f"the ranker of all items has {same:.4f} there")
-    return choice if choice.metric > same else None
 
 
 def _final(prepared: Prepared, choice: Choice, config: TrainConfig, work: str | Path) -> tuple[Ranker, float]:
     """The ranker that is published, and how far its scores drifted."""
     data = training_set(prepared.rows(tuple(prepared.examples)), None)
-    final = refit(data, choice.n_trees, config, config.seed, work)
+    final = refit(data, choice, config, config.seed, work)
     return final, check_drift(final, choice, ray.get(prepared.validation), config)
 
 
-def _report_trees(trees: int, ndcg: float, _: object) -> None:
-    if trees % 25 == 0:
-        console.progress(f"{trees} trees, NDCG@10 of the validation candidates {ndcg:.4f}")
-
-
 def score_test_window(
-    shop: ShopData, prepared: Prepared, n_trees: int, config: TrainConfig, work: str | Path
+    shop: ShopData, prepared: Prepared, choice: Choice, config: TrainConfig, work: str | Path
 ) -> tuple[TestCases, ScoredCandidates]:
     """Users of the test window and their candidates, scored by a ranker for each seed, trained up to the window."""
     cases = find_cases(shop, prepared.plan.test, config.evaluation.test_days, config)
-    rankers = _rankers(prepared, n_trees, config.evaluation.seeds, config, work)
+    rankers = _rankers(prepared, choice, config.evaluation.seeds, config, work)
     return cases, _scored(shop, prepared, cases, rankers, "all", config)
 
 
 def score_new_items(
-    shop: ShopData, prepared: Prepared, n_trees: int, config: TrainConfig, work: str | Path
+    shop: ShopData, new: NewItems, n_seeds: int, config: TrainConfig, work: str | Path
 ) -> tuple[TestCases, ScoredCandidates]:
-    """The same of items that are new to the user, candidates and truth, for one seed."""
-    cases, _ = new_items_only(find_cases(shop, prepared.plan.test, config.evaluation.test_days, config))
-    rankers = _rankers(prepared, n_trees, 1, config, work)
-    return cases, _scored(shop, prepared, cases, rankers, "discover", config)
+    """The same of items that are new to the user, candidates and truth."""
+    cases, _ = new_items_only(find_cases(shop, new.prepared.plan.test, config.evaluation.test_days, config))
+    rankers = _rankers(new.prepared, new.choice, n_seeds, config, work)
+    return cases, _scored(shop, new.prepared, cases, rankers, "discover", config)
 
 
-def _rankers(prepared: Prepared, n_trees: int, n_seeds: int, config: TrainConfig, work: str | Path) -> list[Ranker]:
+def _rankers(prepared: Prepared, choice: Choice, n_seeds: int, config: TrainConfig, work: str | Path) -> list[Ranker]:
     """Trained up to the test window, a seed each."""
     plan = prepared.plan
     data = training_set(prepared.rows((plan.valid, *plan.train)), None)
-    return [refit(data, n_trees, config, config.seed + i, work) for i in range(n_seeds)]
+    return [refit(data, choice, config, config.seed + i, work) for i in range(n_seeds)]
 
 
 def _scored(
@@ -161,9 +167,10 @@ def _scored(
     return score_users(cases.histories, tables, rankers, now, prepared.selectors, objective, config)
 
 
-def refit(data: TrainingSet, n_trees: int, config: TrainConfig, seed: int, work: str | Path) -> Ranker:
-    """A ranker of a fixed size."""
-    return fit_ranker(data, config.ranker.model_copy(update={"seed": seed}), n_trees=n_trees, work=work)
+def refit(data: TrainingSet, choice: Choice, config: TrainConfig, seed: int, work: str | Path) -> Ranker:
+    """A ranker of the chosen size."""
+    settings = config.ranker.model_copy(update={"seed": seed, "num_leaves": choice.leaves})
+    return fit_ranker(data, settings, n_trees=choice.n_trees, work=work)
 
 
 def check_drift(final: Ranker, choice: Choice, validation: Validation, config: TrainConfig) -> float:

@@ -16,9 +16,9 @@ from recsys.evaluation.protocol import TestCases
 from recsys.inference.stages import with_newcomers
 from recsys.retrieval.generator import Candidates
 from recsys.training.choice import Validation, choose, metric_of, training_set
-from recsys.training.folds import cross_validate
-from recsys.training.phase_table import ranking_table
-from recsys.training.phases import Grown, Tuned, Windows, five_phases
+from recsys.training.phases.five import Grown, Tuned, Windows, five_phases
+from recsys.training.phases.folds import cross_validate
+from recsys.training.phases.table import ranking_table
 from recsys.training.pipeline import refit
 from recsys.training.preparation import Prepared, prepare
 from recsys.training.printing import show_sweep
@@ -90,11 +90,11 @@ def newcomers_by_popularity(
 
 def grown(windows: Windows, validation: Validation, config: TrainConfig, work: str | Path) -> Grown:
     """Trees that stop by the validation rows, as a training run grows them."""
-    choice = choose(training_set(list(windows.train), validation), validation, config, None, work)
+    choice = choose(training_set(list(windows.train), validation), validation, config, work)
     return Grown(
         choice.n_trees,
         choice.scores,
-        lambda parts: refit(training_set(list(parts), None), choice.n_trees, config, config.seed, work),
+        lambda parts: refit(training_set(list(parts), None), choice, config, config.seed, work),
     )
 
 

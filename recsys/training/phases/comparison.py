@@ -8,10 +8,10 @@ from recsys.config import TrainConfig
 from recsys.data.ingest import ingest
 from recsys.data.sources import Source
 from recsys.errors import ConfigError
-from recsys.training.event_phases import classify_phases
-from recsys.training.phase_printing import show_events, show_ranking
+from recsys.training.phases.events import classify_phases
+from recsys.training.phases.printing import show_events, show_ranking
+from recsys.training.phases.ranking import rank_phases
 from recsys.training.printing import show_data
-from recsys.training.ranking_phases import rank_phases
 from recsys.training.sweep import SweepConfig
 from recsys.training.workers import check_cpus
 

@@ -21,9 +21,9 @@ from recsys.evaluation.events import auc_difference, list_metrics
 from recsys.features.definitions import CATEGORICAL, NAMES
 from recsys.models.backends import train
 from recsys.models.ranking import RankingData, TrainingSet
-from recsys.training.event_rows import EventRows, event_rows
-from recsys.training.phase_table import Table, decision, defined, verdict, with_improvements
-from recsys.training.phases import Grown, Phase, Tuned, Windows, alphas, chosen_blend, five_phases
+from recsys.training.phases.event_rows import EventRows, event_rows
+from recsys.training.phases.five import Grown, Phase, Tuned, Windows, alphas, chosen_blend, five_phases
+from recsys.training.phases.table import Table, decision, defined, verdict, with_improvements
 from recsys.training.plan import make_plan
 from recsys.training.sweep import SweepConfig, axes, domain, start_point
 from recsys.training.tables import fit_tables

@@ -8,8 +8,8 @@ import numpy as np
 
 from recsys import console
 from recsys.config import TrainConfig
-from recsys.training.event_phases import event_columns
-from recsys.training.phase_table import BETTER, Table, headline
+from recsys.training.phases.events import event_columns
+from recsys.training.phases.table import BETTER, Table, headline
 
 
 def show_ranking(found: Mapping[str, Any], config: TrainConfig) -> None:

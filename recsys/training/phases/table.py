@@ -15,7 +15,7 @@ from recsys.evaluation.protocol import TestCases
 from recsys.evaluation.thresholds import best_threshold, decide
 from recsys.inference.stages import ranked_lists
 from recsys.training.judge import labels_of
-from recsys.training.phases import Phase
+from recsys.training.phases.five import Phase
 from recsys.training.plan import Plan
 from recsys.training.scoring import ScoredCandidates
 

@@ -7,7 +7,7 @@ import numpy as np
 from recsys.evaluation import metrics
 from recsys.features.interactions import rank_within
 from recsys.models.ranking import RankingData
-from recsys.training.phases import Phase
+from recsys.training.phases.five import Phase
 
 
 def rolling(ages: Sequence[int], horizon: int) -> list[tuple[int, list[int]]]:

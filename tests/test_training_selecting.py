@@ -1,0 +1,113 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import ray
+from shops import END, START, small_config, small_world, tables_of, world_shop
+
+from recsys.data.split import cut
+from recsys.features.profiles import profiles
+from recsys.histories import Histories
+from recsys.inference.stages import objectives
+from recsys.models.tables import Tables
+from recsys.retrieval.generator import propose
+from recsys.retrieval.selection import (
+    LEARNED,
+    Selection,
+    Selectors,
+    fit_selector,
+    selection_columns,
+    weighted_turns,
+)
+from recsys.schema import OBJECTIVES, SOURCES
+from recsys.training.choice import Size, smallest
+from recsys.training.plan import make_plan
+from recsys.training.selecting import fit_rows, learn_selectors, selection_rows
+from recsys.training.windows import LabelWindow
+
+AGE = 42
+WINDOW = LabelWindow(AGE, cut(END, AGE), cut(END, AGE - 14), quota=1.0)
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    return tables_of(small_world(), AGE)
+
+
+def learned(tables: Tables, histories: Histories | None = None) -> Selectors:
+    partition = small_world().partition
+    if histories is not None:
+        partition = replace(partition, histories=histories)
+    found = {
+        name: fit_rows(selection_rows(partition, WINDOW, tables, name, small_config())) for name in ("all", "discover")
+    }
+    assert all(found.values())
+    return Selectors(**found)
+
+
+def test_what_is_selected_is_what_was_learned(tables: Tables) -> None:
+    """The service looks weights up by place; training multiplies a matrix: both come to the same log-odds."""
+    selectors, config = learned(tables), small_config().inference
+    past = small_world().partition.histories.until(WINDOW.start)
+    of = profiles(past, tables.statistics, WINDOW.start, config.interactions)
+    for name in OBJECTIVES:
+        wanted = objectives(name, len(of))
+        proposals = propose(of, tables.retrieval, tables.statistics, config.candidates, wanted)
+        selection = Selection.of(selectors, config.candidates.shares.by_source(), tables.statistics)
+        scores = selection(of, tables.statistics, proposals, wanted)
+        selector = getattr(selectors, LEARNED[OBJECTIVES.index(name)])
+        weights = np.concatenate([*map(np.array, selector.turns), selector.own, selector.prior])
+        columns = selection_columns(of, tables.statistics, proposals, np.arange(len(proposals.users)))
+        assert len(scores)
+        np.testing.assert_allclose(scores, columns @ weights, rtol=1e-4, atol=1e-4)
+
+
+def test_hits_come_first_more_often_than_by_turns(tables: Tables) -> None:
+    keys, columns, labels = selection_rows(small_world().partition, WINDOW, tables, "all", small_config())
+    assert len(keys) == len(columns) == len(labels)
+    selector = fit_selector(columns, labels > 0)
+    assert selector is not None
+    by_turns = weighted_turns(small_config().inference.candidates.shares.by_source())
+
+    def lead(one: object) -> float:
+        weights = np.concatenate([*map(np.array, one.turns), one.own, one.prior])  # type: ignore[attr-defined]
+        scores = columns @ weights
+        return float(np.mean(scores[labels > 0][:, None] > scores[labels == 0]))
+
+    assert lead(selector) > lead(by_turns)
+
+
+def test_later_events_change_nothing(tables: Tables) -> None:
+    histories = small_world().partition.histories
+    assert (histories.times > WINDOW.end).any()
+    assert learned(tables, histories.until(WINDOW.end)) == learned(tables)
+
+
+def test_nothing_is_learned_where_nothing_differs() -> None:
+    columns = np.ones((4, 3), np.float32)
+    assert fit_selector(columns, np.zeros(4, bool)) is None
+    assert fit_selector(columns, np.ones(4, bool)) is None
+    assert fit_rows() is None
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_partitions_do_not_matter(tables: Tables) -> None:
+    config = small_config()
+    plan = replace(make_plan(START, END, config), select=AGE)
+    one, other = (learn_selectors(world_shop(n), {AGE: ray.put(tables)}, plan, config) for n in (1, 4))
+    assert one == other
+    assert one.all is not None
+    assert learn_selectors(world_shop(1), {}, replace(plan, select=None), config) == Selectors()
+
+
+def test_places_are_worth_what_their_source_is() -> None:
+    turns = weighted_turns(range(1, len(SOURCES) + 1)).turns
+    assert [row[0] for row in turns] == [1, 2, 3, 4, 5, 6]
+    assert all(np.all(np.diff(row) < 0) for row in turns)
+
+
+def test_the_smallest_ranker_that_is_about_as_good() -> None:
+    sizes = [Size(20, 15, 0.2985), Size(40, 15, 0.2990), Size(10, 31, 0.2986), Size(30, 31, 0.3), Size(5, 31, 0.29)]
+    assert smallest(sizes, 0.005) == Size(20, 15, 0.2985)
+    assert smallest(sizes, 0.0) == Size(30, 31, 0.3)
+    assert smallest(sizes, 0.1) == Size(5, 31, 0.29)
