@@ -15,7 +15,7 @@ from recsys.data.split import cut
 from recsys.evaluation.protocol import TestCases
 from recsys.inference.stages import with_newcomers
 from recsys.retrieval.generator import Candidates
-from recsys.training.choice import Validation, choose, metric_of, training_set
+from recsys.training.choice import Choice, Validation, choose, metric_of, training_set
 from recsys.training.phases.five import Grown, Tuned, Windows, five_phases
 from recsys.training.phases.folds import cross_validate
 from recsys.training.phases.table import ranking_table
@@ -90,7 +90,11 @@ def newcomers_by_popularity(
 
 def grown(windows: Windows, validation: Validation, config: TrainConfig, work: str | Path) -> Grown:
     """Trees that stop by the validation rows, as a training run grows them."""
-    choice = choose(training_set(list(windows.train), validation), validation, config, work)
+    return grown_by(choose(training_set(list(windows.train), validation), validation, config, work), config, work)
+
+
+def grown_by(choice: Choice, config: TrainConfig, work: str | Path) -> Grown:
+    """Trees as they were chosen."""
     return Grown(
         choice.n_trees,
         choice.scores,
