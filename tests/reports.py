@@ -108,7 +108,7 @@ def small_run() -> Run:
     rows = RankingData(found.features, labels.astype(np.int8), np.bincount(found.users))
     validation = Validation(earlier, found, rows, fit_calibration(found.mf, labels))
     blend, curve = read_blend(validation, found.lgb[0], config)
-    choice = Choice(ranker, blend, curve, found.lgb[0])
+    choice = Choice(ranker, 7, [], blend, curve, found.lgb[0])
     cases = _cases(world, plan.test, config)
     scored = score_chunk(
         cases.histories, tables_of(world, plan.test), text * 2, cut(END, plan.test), *nothing, config, False
