@@ -28,7 +28,7 @@ class RankerConfig(Config):
     objective: Literal["lambdarank", "binary"] = "lambdarank"
     """Order within a query group (Burges 2010), or the probability that a candidate is a hit."""
 
-    learning_rate: float = Field(0.2, gt=0, le=1)
+    learning_rate: float = Field(0.1, gt=0, le=1)
     """Shrinkage of each tree."""
 
     max_trees: int = Field(100, ge=1)
@@ -37,13 +37,13 @@ class RankerConfig(Config):
     early_stopping_rounds: int = Field(20, ge=1)
     """Trees without a better validation NDCG@10 after which training stops, whatever the objective."""
 
-    min_improvement: float = Field(0.001, ge=0, le=1)
-    """Validation NDCG@10 that further trees must gain to be kept; a request pays for each tree."""
+    min_improvement: float = Field(0.0003, ge=0, le=1)
+    """Validation NDCG@10 that further trees must gain, or training stops."""
 
-    num_leaves: int = Field(15, ge=2)
+    num_leaves: int = Field(31, ge=2)
     """Leaves of a tree, at most."""
 
-    fewer_leaves: tuple[Annotated[int, Field(ge=2)], ...] = (7,)
+    fewer_leaves: tuple[Annotated[int, Field(ge=2)], ...] = ()
     """Numbers of leaves below `num_leaves` that are tried as well."""
 
     tolerance: float = Field(0.005, ge=0, lt=1)
