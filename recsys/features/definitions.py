@@ -87,8 +87,8 @@ _AFFINITY = {
 }  # fmt: skip
 FACTS: Final = {
     "selection": "what the selection of candidates thinks of the item",
-    "mf_score": "score of the factorization",
-    "mf_rank": "place of the item among the user's candidates by that score",
+    "mf_score": "score of the factorization, where new items are asked for",
+    "mf_rank": "place of the item among the user's candidates by that score, where new items are asked for",
 }
 """Features that come with a candidate."""
 _CANDIDATE = {

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from recsys.errors import RegistryError
 from recsys.features.build import build
+from recsys.features.definitions import FACTS
 from recsys.features.interactions import InteractionConfig, order_within, rank_within
 from recsys.features.profiles import Profiles, profiles
 from recsys.histories import Histories, offsets_of, ragged_indices
@@ -125,13 +126,20 @@ def candidate_features(
 ) -> np.ndarray:
     """The ranker's rows, float32 (n_pairs, n_features).
 
+    The factorization's score is a feature of items that are new to the user alone: there it says much, elsewhere no
+    more than what the user did, and it costs time.
     rows: int64 (n,), positions of the candidates that are wanted, None for all
     """
-    user_factors, _ = tables.factors.fold_in(of.histories)
-    mf = tables.factors.score(user_factors, candidates.users, candidates.items)
-    # Among all candidates of the user, wanted or not.
-    place = rank_within(candidates.users, np.nan_to_num(mf, nan=-np.inf, neginf=-np.inf))
-    facts = np.column_stack((candidates.selection, mf, place))
+    facts = np.full((len(candidates.users), len(FACTS)), np.nan)
+    facts[:, 0] = candidates.selection
+    fresh = candidates.objectives == DISCOVER
+    if fresh.any():
+        of_new = fresh[candidates.users].nonzero()[0]
+        users, items = candidates.users[of_new], candidates.items[of_new]
+        user_factors, _ = tables.factors.fold_in(of.histories)
+        facts[of_new, 1] = mf = tables.factors.score(user_factors, users, items)
+        # Among all candidates of the user, wanted or not.
+        facts[of_new, 2] = rank_within(users, np.nan_to_num(mf, nan=-np.inf, neginf=-np.inf))
     if rows is not None:
         candidates, facts = candidates.take(rows), facts[rows]
     return build(of, tables.statistics, candidates.users, candidates.items, candidates.scores, facts)

@@ -38,7 +38,7 @@ class SourceShares(Config):
 class CandidateConfig(Config):
     """What is proposed to the ranker."""
 
-    size: int = Field(120, ge=1)
+    size: int = Field(100, ge=1)
     """Candidates of a user."""
     seeds: int = Field(30, ge=1)
     """Newest items of a user whose neighbours are proposed."""
