@@ -12,7 +12,7 @@ from recsys.inference.stages import CandidateStage, objectives
 from recsys.retrieval.generator import CandidateConfig, Candidates, RetrievalTables, SourceShares, generate
 from recsys.retrieval.neighbours import Neighbours
 from recsys.retrieval.popularity import PopularityLists
-from recsys.retrieval.selection import KNOTS, Selection, Selectors, weighted_turns
+from recsys.retrieval.selection import BY_SHARES, KNOTS, Selection, Selectors
 from recsys.schema import DAY, PURCHASE, SOURCES, VIEW, Objective
 from recsys.training.preparation import NOTHING_LEARNED
 
@@ -161,7 +161,7 @@ def test_what_was_bought_comes_back_when_asked_for(
 
 def test_a_learned_selection_decides(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
     """Of all items those of the factorization's neighbours, of new ones what is popular."""
-    nothing = weighted_turns([0.0] * len(SOURCES))
+    nothing = BY_SHARES.model_copy(update={"shares": 0.0})
     rows = [(0.0,) * len(KNOTS)] * len(SOURCES)
     learned = {}
     for name, source in (("all", "mf_neighbours"), ("discover", "popular")):

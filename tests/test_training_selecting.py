@@ -12,14 +12,15 @@ from recsys.inference.stages import objectives
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import propose
 from recsys.retrieval.selection import (
+    BY_SHARES,
     LEARNED,
     Selection,
+    Selector,
     Selectors,
     fit_selector,
     selection_columns,
-    weighted_turns,
 )
-from recsys.schema import OBJECTIVES, SOURCES
+from recsys.schema import OBJECTIVES
 from recsys.training.choice import Size, smallest
 from recsys.training.plan import make_plan
 from recsys.training.selecting import fit_rows, learn_selectors, selection_rows
@@ -56,8 +57,9 @@ def test_what_is_selected_is_what_was_learned(tables: Tables) -> None:
         selection = Selection.of(selectors, config.candidates.shares.by_source(), tables.statistics)
         scores = selection(of, tables.statistics, proposals, wanted)
         selector = getattr(selectors, LEARNED[OBJECTIVES.index(name)])
-        weights = np.concatenate([*map(np.array, selector.turns), selector.own, selector.prior])
-        columns = selection_columns(of, tables.statistics, proposals, np.arange(len(proposals.users)))
+        weights = np.concatenate([[selector.shares], *map(np.array, selector.turns), selector.own, selector.prior])
+        everything, shares = np.arange(len(proposals.users)), config.candidates.shares.by_source()
+        columns = selection_columns(of, tables.statistics, proposals, everything, shares)
         assert len(scores)
         np.testing.assert_allclose(scores, columns @ weights, rtol=1e-4, atol=1e-4)
 
@@ -67,14 +69,13 @@ def test_hits_come_first_more_often_than_by_turns(tables: Tables) -> None:
     assert len(keys) == len(columns) == len(labels)
     selector = fit_selector(columns, labels > 0)
     assert selector is not None
-    by_turns = weighted_turns(small_config().inference.candidates.shares.by_source())
 
-    def lead(one: object) -> float:
-        weights = np.concatenate([*map(np.array, one.turns), one.own, one.prior])  # type: ignore[attr-defined]
+    def lead(one: Selector) -> float:
+        weights = np.concatenate([[one.shares], *map(np.array, one.turns), one.own, one.prior])
         scores = columns @ weights
         return float(np.mean(scores[labels > 0][:, None] > scores[labels == 0]))
 
-    assert lead(selector) > lead(by_turns)
+    assert lead(selector) > lead(BY_SHARES)
 
 
 def test_later_events_change_nothing(tables: Tables) -> None:
@@ -98,12 +99,6 @@ def test_partitions_do_not_matter(tables: Tables) -> None:
     assert one == other
     assert one.all is not None
     assert learn_selectors(world_shop(1), {}, replace(plan, select=None), config) == Selectors()
-
-
-def test_places_are_worth_what_their_source_is() -> None:
-    turns = weighted_turns(range(1, len(SOURCES) + 1)).turns
-    assert [row[0] for row in turns] == [1, 2, 3, 4, 5, 6]
-    assert all(np.all(np.diff(row) < 0) for row in turns)
 
 
 def test_the_smallest_ranker_that_is_about_as_good() -> None:

@@ -19,9 +19,10 @@ from recsys.schema import DISCOVER, PURCHASE, REPEAT, SOURCES, UNKNOWN, Config
 
 
 class SourceShares(Config):
-    """What a place in a source's list is worth, relative to the others, while nothing is learned of it.
+    """What a source is worth relative to the others: a place in its list counts share / place.
 
-    A source without a share proposes nothing.
+    The selection starts from the sum of these, and stays with it where nothing can be learned. A source without a share
+    proposes nothing.
     """
 
     own: float = Field(8.0, ge=0)
@@ -38,7 +39,7 @@ class SourceShares(Config):
 class CandidateConfig(Config):
     """What is proposed to the ranker."""
 
-    size: int = Field(100, ge=1)
+    size: int = Field(120, ge=1)
     """Candidates of a user."""
     seeds: int = Field(30, ge=1)
     """Newest items of a user whose neighbours are proposed."""

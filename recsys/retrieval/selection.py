@@ -41,7 +41,7 @@ PRIOR_COLUMNS: Final = (
 """Statistics of an item, whose logarithms count for every user."""
 FAINT: Final = 1e-3
 """The decayed weight below which an item counts as forgotten."""
-RIDGE: Final = 1.0
+RIDGE: Final = 0.1
 ITERATIONS: Final = 200
 
 Weights = tuple[float, ...]
@@ -50,6 +50,8 @@ Weights = tuple[float, ...]
 class Selector(Config):
     """Log-odds, but for a constant, that a proposal is a hit."""
 
+    shares: float
+    """Weight of the logarithm of the sum of share / place over the sources: where hits are few, most of what counts."""
     turns: Annotated[tuple[Weights, ...], Field(min_length=len(SOURCES), max_length=len(SOURCES))]
     """For each source what a place in its list adds, at each of KNOTS."""
     own: Annotated[Weights, Field(min_length=len(OWN_COLUMNS), max_length=len(OWN_COLUMNS))]
@@ -90,26 +92,30 @@ class Proposals:
 class Selection:
     """Selectors made ready for the tables of a cut, one for each of OBJECTIVES.
 
+    places: float32 (len(SOURCES), MAX_TURN + 1), share / place, the last 0
+    shares: float32 (len(OBJECTIVES),)
     turns: float32 (len(OBJECTIVES), len(SOURCES), MAX_TURN + 1), the last 0
     own: float32 (len(OBJECTIVES), len(OWN_COLUMNS)); prior: float32 (len(OBJECTIVES), n_items)
     """
 
+    places: np.ndarray
+    shares: np.ndarray
     turns: np.ndarray
     own: np.ndarray
     prior: np.ndarray
 
     @classmethod
     def of(cls, selectors: Selectors, shares: Sequence[float], statistics: Statistics) -> "Selection":
-        """shares: of the sources, which count where nothing was learned"""
+        """shares: of the sources, see SourceShares"""
         hats = _hats(np.arange(MAX_TURN))
         turns = np.zeros((len(OBJECTIVES), len(SOURCES), MAX_TURN + 1), np.float32)
-        default = weighted_turns(shares)
-        each = [getattr(selectors, name) or default for name in LEARNED]
+        each = [getattr(selectors, name) or BY_SHARES for name in LEARNED]
         for at, selector in enumerate(each):
             turns[at, :, :-1] = np.array(selector.turns) @ hats.T
         columns = prior_columns(statistics)
         prior = np.array([columns @ np.array(selector.prior, np.float32) for selector in each])
-        return cls(turns, np.array([selector.own for selector in each], np.float32), prior)
+        own, by_shares = ([getattr(selector, name) for selector in each] for name in ("own", "shares"))
+        return cls(_places(shares), np.array(by_shares, np.float32), turns, np.array(own, np.float32), prior)
 
     def __call__(
         self, of: Profiles, statistics: Statistics, proposals: Proposals, objectives: np.ndarray
@@ -121,6 +127,7 @@ class Selection:
         which = objectives[proposals.users]
         sources = np.arange(len(SOURCES))
         score = self.turns[which[:, None], sources, proposals.turns].sum(axis=1)
+        score += self.shares[which] * _worth(self.places, proposals.turns)
         score += self.prior[which, proposals.items]
         mine = (proposals.own != UNKNOWN).nonzero()[0]
         rows = own_columns(of, statistics)
@@ -130,10 +137,26 @@ class Selection:
         return score
 
 
-def weighted_turns(shares: Sequence[float]) -> Selector:
-    """Of nothing learned: a place in a source's list is worth share / place."""
-    turns = tuple(tuple((share / KNOTS).tolist()) for share in shares)
-    return Selector(turns=turns, own=(0.0,) * len(OWN_COLUMNS), prior=(0.0,) * len(PRIOR_COLUMNS))
+BY_SHARES: Final = Selector(
+    shares=1.0,
+    turns=((0.0,) * len(KNOTS),) * len(SOURCES),
+    own=(0.0,) * len(OWN_COLUMNS),
+    prior=(0.0,) * len(PRIOR_COLUMNS),
+)
+"""Of nothing learned."""
+
+
+def _places(shares: Sequence[float]) -> np.ndarray:
+    """What each place in the sources' lists is worth, float32 (len(SOURCES), MAX_TURN + 1); the last is 0."""
+    worth = np.zeros((len(SOURCES), MAX_TURN + 1), np.float32)
+    worth[:, :-1] = np.array(shares)[:, None] / np.arange(1, MAX_TURN + 1)
+    return worth
+
+
+def _worth(places: np.ndarray, turns: np.ndarray) -> np.ndarray:
+    """The logarithm of the sum of what places are worth, float32 (n,); turns: int64 (n, len(SOURCES))"""
+    worth: np.ndarray = np.log(places[np.arange(len(SOURCES)), turns].sum(axis=1))
+    return worth
 
 
 def fit_selector(columns: np.ndarray, hits: np.ndarray) -> Selector | None:
@@ -146,22 +169,26 @@ def fit_selector(columns: np.ndarray, hits: np.ndarray) -> Selector | None:
     scale = np.maximum(np.abs(columns).max(axis=0), np.float32(1e-6))
     model = LogisticRegression(C=RIDGE, max_iter=ITERATIONS, tol=1e-3)
     weights = model.fit(columns / scale, hits).coef_[0] / scale
-    n_turns = len(SOURCES) * len(KNOTS)
-    turns, own, prior = np.split(weights.astype(np.float64), [n_turns, n_turns + len(OWN_COLUMNS)])
+    n_turns = 1 + len(SOURCES) * len(KNOTS)
+    by_shares, turns, own, prior = np.split(weights.astype(np.float64), [1, n_turns, n_turns + len(OWN_COLUMNS)])
     return Selector(
+        shares=float(by_shares[0]),
         turns=tuple(tuple(row) for row in turns.reshape(len(SOURCES), len(KNOTS)).tolist()),
         own=tuple(own.tolist()),
         prior=tuple(prior.tolist()),
     )
 
 
-def selection_columns(of: Profiles, statistics: Statistics, proposals: Proposals, rows: np.ndarray) -> np.ndarray:
-    """What a Selector weighs of some proposals: turns, own, prior; float32 (n_rows, n_columns)."""
+def selection_columns(
+    of: Profiles, statistics: Statistics, proposals: Proposals, rows: np.ndarray, shares: Sequence[float]
+) -> np.ndarray:
+    """What a Selector weighs of some proposals: shares, turns, own, prior; float32 (n_rows, n_columns)."""
+    worth = _worth(_places(shares), proposals.turns[rows])
     hats = np.append(_hats(np.arange(MAX_TURN)), np.zeros((1, len(KNOTS)), np.float32), axis=0)
     turns = hats[proposals.turns[rows]].reshape(len(rows), -1)
     nothing = np.zeros((1, len(OWN_COLUMNS)), np.float32)
     own = np.append(own_columns(of, statistics), nothing, axis=0)[proposals.own[rows]]
-    return np.concatenate((turns, own, prior_columns(statistics, proposals.items[rows])), axis=1)
+    return np.concatenate((worth[:, None], turns, own, prior_columns(statistics, proposals.items[rows])), axis=1)
 
 
 def own_columns(of: Profiles, statistics: Statistics) -> np.ndarray:

@@ -68,7 +68,8 @@ def selection_rows(
         )
         label = hits(chunk.between(window.start, window.end), proposals.users, proposals.items, config)
         kept = sample_rows(proposals.users, proposals.items, label, user_hashes[users], NEGATIVES)
-        columns = selection_columns(of, tables.statistics, proposals, kept)
+        shares = settings.candidates.shares.by_source()
+        columns = selection_columns(of, tables.statistics, proposals, kept, shares)
         found.append((mixed(user_hashes[users][proposals.users[kept]], proposals.items[kept]), columns, label[kept]))
     if not found:
         return np.zeros(0, np.uint64), np.zeros((0, 0), np.float32), np.zeros(0, np.int8)
