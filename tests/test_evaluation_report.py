@@ -28,9 +28,9 @@ FIGURES = {
     *("events-per-day", "funnel", "activity", "concentration", "categories", "coverage", "systems", "differences"),
     *("warm-and-cold", "by-activity", "repeat-and-new", "new-items", "precision-at-k", "recall-at-k", "roc"),
     *("precision-recall", "confusion", "score-distribution", "calibration", "importance", "contributions"),
-    *("without-features", "without-source", "sources", "alpha"),
+    *("without-features", "without-source", "sources", "alpha", "sizes"),
 }
-SWEEP_FIGURES = {"sizes", "sweep-trials", "sweep-growth", "sweep-settings", "sweep-alpha"}
+SWEEP_FIGURES = {"sweep-trials", "sweep-growth", "sweep-settings", "sweep-alpha"}
 ODD_ONES = (
     *("events-per-day", "activity", "coverage", "warm-and-cold", "by-activity", "repeat-and-new", "new-items", "roc"),
     *("precision-recall", "score-distribution", "calibration", "sweep-trials", "sweep-growth"),

@@ -30,7 +30,7 @@ def test_an_open_version_has_its_own_alpha_or_the_one_given(store: FolderStore) 
     for alpha, expected in ((None, BLEND.alpha), (0.0, 0.0), (0.9, 0.9)):
         loaded = open_version(store.path("v1"), alpha)
         assert loaded.bundle.about.blend.alpha == expected
-        assert loaded.recommender.blend.alpha == expected
+        assert loaded.recommender.blends[0].alpha == expected
 
 
 def empty(folder: Path) -> None:

@@ -90,7 +90,7 @@ def test_a_hit_is_an_event_of_the_window_and_nothing_else(tables: Tables) -> Non
     chosen = np.isin(candidates.users, table[GROUP].to_numpy())
     kept = candidates.take(np.flatnonzero(chosen))
     np.testing.assert_array_equal(kept.users, table[GROUP].to_numpy())
-    np.testing.assert_array_equal(candidate_features(of, kept, tables.statistics), matrix_of(table))
+    np.testing.assert_array_equal(candidate_features(of, kept, tables), matrix_of(table))
     window = world.partition.histories.between(EVERYONE.start, EVERYONE.end)
     bought = {
         (int(user), int(item))
