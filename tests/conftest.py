@@ -102,9 +102,12 @@ def ray_session() -> Iterator[None]:
         ray.shutdown()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
-    """Debian's Chromium; without it the test is skipped, or fails where RECSYS_REQUIRE_SHARED=1."""
+    """Debian's Chromium; without it the test is skipped, or fails where RECSYS_REQUIRE_SHARED=1.
+
+    Closed with its module: Playwright's event loop runs as long, and no other can meanwhile.
+    """
     from playwright.sync_api import sync_playwright  # here, so that tests without a browser do not pay for its import
 
     if not CHROMIUM.exists():

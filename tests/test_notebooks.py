@@ -1,6 +1,7 @@
 """The notebooks on the small shop: every cell runs without a warning, and figures come out."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -60,9 +61,15 @@ def kernel(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
         patch.setenv("RECSYS_NOTEBOOK_WORK", str(folder / "work"))
         patch.setenv("RECSYS_NOTEBOOK_SETTINGS", " ".join((*SETTINGS, *QUICK)))
         manager = KernelManager(transport="ipc", connection_file=str(folder / "kernel.json"), shutdown_wait_time=30)
-        manager.start_kernel(cwd=str(FOLDER))
+        apart(lambda: manager.start_kernel(cwd=str(FOLDER)))
     yield manager
-    manager.shutdown_kernel()
+    apart(manager.shutdown_kernel)
+
+
+def apart(call: Callable[[], object]) -> None:
+    """In a thread of its own: the client leaves an event loop behind in the thread that it runs in."""
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(call).result()
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -70,10 +77,14 @@ def test_runs(name: str, kernel: KernelManager) -> None:
     notebook = read(name)
     notebook.cells.insert(0, nbformat.v4.new_code_cell(BLANK))
     client = NotebookClient(notebook, km=kernel, timeout=120)
-    try:
-        client.execute()
-    finally:
-        client.kc.stop_channels()
+
+    def run() -> None:
+        try:
+            client.execute()
+        finally:
+            client.kc.stop_channels()
+
+    apart(run)
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     complaints = [output.text for output in outputs if output.get("name") == "stderr"]
     assert [text for text in complaints if "ipywidgets" not in text] == []  # which Ray would like to have

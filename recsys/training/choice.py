@@ -114,20 +114,22 @@ def choose(data: TrainingSet, validation: Validation, config: TrainConfig, work:
     """
     settings = config.ranker.model_copy(update={"seed": config.seed})
     measure = metric_of(validation, f"ndcg@{config.evaluation.k}")
-    sizes: list[Size] = []
+    found: dict[tuple[int, int], float] = {}
     for leaves in sorted({*config.ranker.fewer_leaves, settings.num_leaves}):
         if leaves > settings.num_leaves:
             continue
 
         def watch(trees: int, _: float, scores: Callable[[], np.ndarray], leaves: int = leaves) -> None:
             if trees % EVERY == 0:
-                sizes.append(Size(trees, leaves, measure(scores())))
+                found[trees, leaves] = measure(scores())
 
         ranker = fit_ranker(data, settings.model_copy(update={"num_leaves": leaves}), watch=watch, work=work)
-        sizes.append(Size(ranker.n_trees, leaves, measure(ranker.predict(validation.rows.features))))
-        console.progress(f"{leaves} leaves: {ranker.n_trees} trees, validation NDCG {sizes[-1].metric:.4f}")
+        last = ranker.n_trees, leaves
+        found[last] = measure(ranker.predict(validation.rows.features))
+        console.progress(f"{leaves} leaves: {ranker.n_trees} trees, validation NDCG {found[last]:.4f}")
+    sizes = [Size(*size, metric) for size, metric in found.items()]
     size = smallest(sizes, config.ranker.tolerance)
-    if size != sizes[-1]:
+    if size[:2] != last:
         smaller = settings.model_copy(update={"num_leaves": size.leaves})
         ranker = fit_ranker(data, smaller, n_trees=size.trees, work=work)
     scores = ranker.predict(validation.rows.features)
