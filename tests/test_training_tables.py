@@ -117,7 +117,7 @@ class Seen:
         stage = CandidateStage(self.tables, NOTHING_LEARNED, small_config().inference)
         of = stage.profile(histories, T)
         candidates = stage(of)
-        matrix = candidate_features(of, candidates, self.tables.statistics)
+        matrix = candidate_features(of, candidates, self.tables)
         mf, _ = FactorStage(self.tables.factors)(of.histories, candidates.users, candidates.items)
         coded = [NAMES.index(name) for name in CATEGORICAL]
         codes = np.where(np.isnan(matrix[:, coded]), UNKNOWN, matrix[:, coded]).astype(int)
