@@ -8,6 +8,7 @@ import nbformat
 import pytest
 import ray
 from jupyter_client.manager import KernelManager
+from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
 from nbformat import NotebookNode
 from shops import SETTINGS, write_shop
@@ -67,9 +68,10 @@ def kernel(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 
 def apart(call: Callable[[], object]) -> None:
-    """In a thread of its own: the client leaves an event loop behind in the thread that it runs in."""
+    """In a thread of its own, whose event loop, which the client would leave open, is closed."""
     with ThreadPoolExecutor(1) as thread:
         thread.submit(call).result()
+        thread.submit(lambda: ensure_event_loop().close()).result()
 
 
 @pytest.mark.parametrize("name", FIGURES)
