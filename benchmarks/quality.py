@@ -105,7 +105,7 @@ def ours(shop: ShopData, prepared: Prepared, config: TrainConfig, work: Path) ->
     every = our_lists(scored, choice.blend, cases, config)
     new = our_lists(scored, choice.blend, cases, config, new_only=True)
     if discover is not None:
-        some, found = score_new_items(shop, discover, config.evaluation.seeds, config, work)
+        some, found = score_new_items(shop, discover, cases, config.evaluation.seeds, config, work)
         _, rows = protocol.new_items_only(cases)
         lists = our_lists(found, discover.choice.blend, some, config)
         new = [{name: _spread(ranked, rows, len(cases)) for name, ranked in run.items()} for run in lists]
@@ -191,18 +191,17 @@ def standings(systems: Sequence[System], question: Question, config: TrainConfig
     """One row for each system: means, the interval of NDCG, and the hybrid's lead with its paired interval."""
     settings, k = config.evaluation, config.evaluation.k
     names = [f"{name}@{k}" for name in protocol.PER_USER]
-    resampled = protocol.BOOTSTRAP_SEED, settings.bootstrap_samples, settings.confidence
     values = {system.name: system.per_user(question, names[0]) for system in systems}
     rows = []
     for system in systems:
-        low, high = metrics.bootstrap_interval(values[system.name], *resampled)
+        low, high = metrics.bootstrap_interval(values[system.name], *settings.resampling)
         runs = [question.mean(names[0], lists) for lists in system.runs]
         row: dict[str, Any] = {"system": system.name}
         row |= {name: float(system.per_user(question, name).mean()) for name in names}
         row |= {f"{names[0]}_low": low, f"{names[0]}_high": high}
         row[f"{names[0]}_seeds"] = float(np.std(runs, ddof=1)) if len(runs) > 1 else None
         if system.name != HYBRID:
-            lead = metrics.paired_difference(values[HYBRID], values[system.name], *resampled)
+            lead = metrics.paired_difference(values[HYBRID], values[system.name], *settings.resampling)
             row |= {LEAD: lead.mean, f"{LEAD}_low": lead.low, f"{LEAD}_high": lead.high}
         rows.append(row)
     return rows

@@ -30,7 +30,7 @@ from recsys.config import TrainConfig, changed  # noqa: E402
 from recsys.data.ingest import ShopData, ingest  # noqa: E402
 from recsys.data.sources import resolve  # noqa: E402
 from recsys.data.tasks import start_ray  # noqa: E402
-from recsys.evaluation import metrics, protocol  # noqa: E402
+from recsys.evaluation import metrics  # noqa: E402
 from recsys.inference.stages import ranked_lists  # noqa: E402
 from recsys.training.choice import choose, training_set  # noqa: E402
 from recsys.training.pipeline import score_test_window  # noqa: E402
@@ -91,9 +91,7 @@ def compare(data: str, sweep: SweepConfig, default: TrainConfig, work: Path) -> 
             validation, values = judged(shop, there, config, work)
         reference = reference if len(reference) else values
         settings = config.evaluation
-        gap = metrics.paired_difference(
-            values, reference, protocol.BOOTSTRAP_SEED, settings.bootstrap_samples, settings.confidence
-        )
+        gap = metrics.paired_difference(values, reference, *settings.resampling)
         share = float(values.mean() / reference.mean())
         rows.append({"settings": name, "validation": validation, "test": float(values.mean())} | gap._asdict())
         rows[-1]["share"] = share

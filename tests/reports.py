@@ -18,6 +18,7 @@ from recsys.evaluation.protocol import TestCases
 from recsys.evaluation.report.content import Report
 from recsys.models.hybrid import fit_calibration
 from recsys.models.ranking import RankingData
+from recsys.retrieval.selection import NOTHING_LEARNED
 from recsys.schema import PURCHASE
 from recsys.training import judge
 from recsys.training.choice import Choice, Validation, read_blend
@@ -26,7 +27,6 @@ from recsys.training.findings.people import find_people
 from recsys.training.findings.quality import find_quality
 from recsys.training.findings.reasons import find_reasons
 from recsys.training.plan import Plan, make_plan
-from recsys.training.preparation import NOTHING_LEARNED
 from recsys.training.scoring import ScoredCandidates, partition_cases, score_chunk
 
 SWEEP: dict[str, Any] = {

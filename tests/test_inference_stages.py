@@ -17,8 +17,8 @@ from recsys.inference.stages import (
 )
 from recsys.models.hybrid import Blend, Calibration
 from recsys.retrieval.generator import Candidates
+from recsys.retrieval.selection import NOTHING_LEARNED
 from recsys.schema import DAY, SOURCES, UNKNOWN
-from recsys.training.preparation import NOTHING_LEARNED
 
 NONE = np.zeros(0, np.int64)
 NOBODY_DID_ANYTHING = Histories.build(NONE, NONE, NONE, NONE, 1)

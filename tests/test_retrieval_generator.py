@@ -12,9 +12,8 @@ from recsys.inference.stages import CandidateStage, objectives
 from recsys.retrieval.generator import CandidateConfig, Candidates, RetrievalTables, SourceShares, generate
 from recsys.retrieval.neighbours import Neighbours
 from recsys.retrieval.popularity import PopularityLists
-from recsys.retrieval.selection import BY_SHARES, KNOTS, Selection, Selectors
+from recsys.retrieval.selection import BY_SHARES, KNOTS, NOTHING_LEARNED, Selection, Selectors
 from recsys.schema import DAY, PURCHASE, SOURCES, VIEW, Objective
-from recsys.training.preparation import NOTHING_LEARNED
 
 NOW = 50 * DAY
 OWN, COVISITED, MF, RECENT, POPULAR, CATEGORY = (1 << bit for bit in range(len(SOURCES)))

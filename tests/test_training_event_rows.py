@@ -14,10 +14,10 @@ from recsys.histories import Histories
 from recsys.inference.stages import CandidateStage, FactorStage, candidate_features
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import Candidates
+from recsys.retrieval.selection import NOTHING_LEARNED
 from recsys.schema import DAY, PURCHASE, SOURCES
 from recsys.training.phases import event_rows as module
 from recsys.training.phases.event_rows import EventRows, Segment, event_rows, segment_rows
-from recsys.training.preparation import NOTHING_LEARNED
 
 AGE = 14
 EVERYBODY = Segment(AGE, cut(END, AGE), END, quota=1.0)

@@ -16,6 +16,7 @@ from recsys.histories import Histories
 from recsys.inference.stages import CandidateStage, candidate_features
 from recsys.models.ranking import RankingData
 from recsys.models.tables import Tables
+from recsys.retrieval.selection import NOTHING_LEARNED
 from recsys.schema import CART, PURCHASE, VIEW
 from recsys.training.examples import (
     GROUP,
@@ -27,7 +28,6 @@ from recsys.training.examples import (
     make_examples,
     survey,
 )
-from recsys.training.preparation import NOTHING_LEARNED
 from recsys.training.windows import NOBODY, LabelWindow, chosen_users
 
 AGE = 42

@@ -35,8 +35,8 @@ from recsys.histories import Histories
 from recsys.inference.stages import CandidateStage, FactorStage, candidate_features
 from recsys.models.tables import Tables
 from recsys.retrieval.neighbours import Neighbours
+from recsys.retrieval.selection import NOTHING_LEARNED
 from recsys.schema import DAY, UNKNOWN
-from recsys.training.preparation import NOTHING_LEARNED
 from recsys.training.tables import fit_tables
 
 pytestmark = pytest.mark.usefixtures("ray_session")

@@ -50,13 +50,18 @@ class Ranking:
             return None
         return thinned(self.hits / self.hits[-1], self.hits / (self.hits + self.misses))
 
+    @property
+    def f1(self) -> np.ndarray:
+        """F1 of each threshold, float64 (n,); needs a hit."""
+        found: np.ndarray = 2 * self.hits / (self.hits + self.misses + self.hits[-1])
+        return found
+
     def best_f1(self) -> tuple[float, float] | None:
         """The threshold of the highest F1, the higher of equals, and that F1."""
         if not self.defined:
             return None
-        f1 = 2 * self.hits / (self.hits + self.misses + self.hits[-1])
-        best = int(np.argmax(f1))
-        return float(self.thresholds[best]), float(f1[best])
+        best = int(np.argmax(self.f1))
+        return float(self.thresholds[best]), float(self.f1[best])
 
 
 def thinned(x: np.ndarray, y: np.ndarray, limit: int = POINTS) -> tuple[np.ndarray, np.ndarray]:

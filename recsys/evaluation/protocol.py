@@ -40,6 +40,11 @@ class EvaluationConfig(Config):
     page: bool = Field(True, description="Draw the report's page; its numbers are written in any case.")
 
     @property
+    def resampling(self) -> tuple[int, int, float]:
+        """Seed, number of resamples and level, as the intervals of `metrics` take them."""
+        return BOOTSTRAP_SEED, self.bootstrap_samples, self.confidence
+
+    @property
     def cutoffs(self) -> tuple[int, ...]:
         """Every k reported, ascending; the last is the depth that lists need."""
         return tuple(sorted({self.k, *self.ks}))
@@ -182,9 +187,7 @@ def summary(
             row[name] = float(values[members].mean()) if users else None
         for k in config.cutoffs:
             row[f"coverage@{k}"] = metrics.coverage(ranked[members], k, n_items) if users else None
-        low, high = metrics.bootstrap_interval(
-            columns[headline][members], BOOTSTRAP_SEED, config.bootstrap_samples, config.confidence
-        )
+        low, high = metrics.bootstrap_interval(columns[headline][members], *config.resampling)
         row[f"{headline}_low"], row[f"{headline}_high"] = (low, high) if users else (None, None)
         rows.append(row)
     return rows
@@ -217,8 +220,8 @@ def with_classification(
             at = members[str(row["group"])]
             found = ranks_below(scores[str(row["system"])][at])
             figures = {
-                "roc_auc": _defined(metrics.roc_auc(labels[at], found)),
-                "average_precision": _defined(metrics.average_precision(labels[at], found)),
+                "roc_auc": defined(metrics.roc_auc(labels[at], found)),
+                "average_precision": defined(metrics.average_precision(labels[at], found)),
             }
         completed.append({**row, **figures})
     return completed
@@ -231,7 +234,8 @@ def ranks_below(scores: np.ndarray) -> np.ndarray:
     return np.where(missing, lowest - 1, scores)
 
 
-def _defined(value: float) -> float | None:
+def defined(value: float) -> float | None:
+    """None for nan, which JSON lacks."""
     return None if np.isnan(value) else value
 
 

@@ -4,6 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from recsys.evaluation.curves import Ranking
+
 
 class Decision(NamedTuple):
     """What deciding for every row that scores at least `threshold` comes to; nan where a figure is undefined."""
@@ -22,11 +24,8 @@ def best_threshold(labels: np.ndarray, scores: np.ndarray) -> float:
     hit = np.asarray(labels, np.bool_)
     if not hit.any():
         return float("nan")
-    order = np.argsort(-scores, kind="stable")
-    ordered = scores[order]
-    last = np.append(ordered[1:] != ordered[:-1], True).nonzero()[0]  # of equal scores all or none are chosen
-    found = np.cumsum(hit[order])[last]
-    return float(ordered[last[np.argmax(2 * found / (last + 1 + np.count_nonzero(hit)))]])
+    ranking = Ranking.of(hit, scores)
+    return float(ranking.thresholds[np.argmax(ranking.f1)])
 
 
 def decide(labels: np.ndarray, scores: np.ndarray, threshold: float) -> Decision:

@@ -71,8 +71,9 @@ def _users(of: Profiles) -> np.ndarray:
     oldest[some] = histories.times[histories.offsets[some]]
     day = np.floor(newest / DAY)
     weekday = day % 7
-    kinds = (by_item.counts, by_item.counts[:, PURCHASE] > 0, by_item.purchase_days > 1, np.ones(len(by_item.users)))
-    _, _, purchases, buyers, repeaters, items = sums_within(by_item.users, np.column_stack(kinds), n_users).T
+    bought = by_item.counts[:, PURCHASE]
+    kinds = (bought, bought > 0, by_item.purchase_days > 1, np.ones(len(by_item.users)))
+    purchases, buyers, repeaters, items = sums_within(by_item.users, np.column_stack(kinds), n_users).T
     columns = {
         "user_events": events,
         "user_purchases": purchases,

@@ -69,9 +69,7 @@ def open_version(directory: Path, alpha: float | None = None) -> Loaded:
     try:
         opened = read_version(directory)
         if alpha is not None:
-            blends = [blend.model_copy(update={"alpha": alpha}) for blend in opened.about.blends]
-            changed = dict(zip(("blend", "discover") if opened.discover else ("blend",), blends, strict=False))
-            opened = replace(opened, about=opened.about.model_copy(update=changed))
+            opened = replace(opened, about=opened.about.with_alpha(alpha))
         loaded = Loaded(opened, Recommender.of(opened))
         rows = np.repeat([0, UNKNOWN], len(OBJECTIVES))  # somebody and nobody
         objectives = np.tile(np.arange(len(OBJECTIVES), dtype=np.int8), 2)

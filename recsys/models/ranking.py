@@ -105,6 +105,11 @@ class RankingData:
     groups: np.ndarray
     weights: np.ndarray | None = None
 
+    @property
+    def learnable(self) -> bool:
+        """Whether there are hits and others."""
+        return bool(0 < np.count_nonzero(self.labels > 0) < len(self.labels))
+
 
 class TrainingSet:
     """Rows to learn from and to stop by, checked; what a library makes of them is kept for the next training."""

@@ -85,6 +85,13 @@ class About(Config):
         """Of all items, and of those new to the user."""
         return self.blend, self.discover or self.blend
 
+    def with_alpha(self, alpha: float) -> "About":
+        """The same with another alpha in every blend."""
+        blends = {"blend": self.blend, "discover": self.discover}
+        return self.model_copy(
+            update={name: blend.model_copy(update={"alpha": alpha}) for name, blend in blends.items() if blend}
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Bundle:

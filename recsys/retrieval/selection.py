@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 from recsys.features.interactions import Interactions
 from recsys.features.profiles import Profiles
 from recsys.features.statistics import Statistics
-from recsys.schema import DAY, EVENT_TYPES, OBJECTIVES, SOURCES, UNKNOWN, Config
+from recsys.schema import ALL, DAY, EVENT_TYPES, OBJECTIVES, SOURCES, UNKNOWN, Config
 
 KNOTS: Final = 2 ** np.arange(11)
 """Places in a source's list, from 1, between which log-odds are interpolated by the logarithm of the place."""
@@ -66,6 +66,7 @@ class Selectors(Config):
     """For items that are new to the user."""
 
 
+NOTHING_LEARNED: Final = Selectors()
 LEARNED: Final = ("all", "discover", "all")
 """The selector of each of OBJECTIVES."""
 
@@ -95,7 +96,8 @@ class Selection:
     places: float32 (len(SOURCES), MAX_TURN + 1), share / place, the last 0
     shares: float32 (len(OBJECTIVES),)
     turns: float32 (len(OBJECTIVES), len(SOURCES), MAX_TURN + 1), the last 0
-    own: float32 (len(OBJECTIVES), len(OWN_COLUMNS)); prior: float32 (len(OBJECTIVES), n_items)
+    own: float32 (len(OWN_COLUMNS),), of ALL and REPEAT, since no item of the user's own is new
+    prior: float32 (len(OBJECTIVES), n_items)
     """
 
     places: np.ndarray
@@ -114,8 +116,8 @@ class Selection:
             turns[at, :, :-1] = np.array(selector.turns) @ hats.T
         columns = prior_columns(statistics)
         prior = np.array([columns @ np.array(selector.prior, np.float32) for selector in each])
-        own, by_shares = ([getattr(selector, name) for selector in each] for name in ("own", "shares"))
-        return cls(_places(shares), np.array(by_shares, np.float32), turns, np.array(own, np.float32), prior)
+        by_shares = np.array([selector.shares for selector in each], np.float32)
+        return cls(_places(shares), by_shares, turns, np.array(each[ALL].own, np.float32), prior)
 
     def __call__(
         self, of: Profiles, statistics: Statistics, proposals: Proposals, objectives: np.ndarray
@@ -130,10 +132,9 @@ class Selection:
         score += self.shares[which] * _worth(self.places, proposals.turns)
         score += self.prior[which, proposals.items]
         mine = (proposals.own != UNKNOWN).nonzero()[0]
-        rows = own_columns(of, statistics)
-        # One objective after another, so that one user's sums do not depend on who else is in the batch.
-        own = np.stack([(rows * weights).sum(axis=1) for weights in self.own])
-        score[mine] += own[which[mine], proposals.own[mine]]
+        # Row by row, so that one user's sums do not depend on who else is in the batch.
+        own = (own_columns(of, statistics) * self.own).sum(axis=1)
+        score[mine] += own[proposals.own[mine]]
         return score
 
 

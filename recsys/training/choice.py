@@ -18,17 +18,19 @@ from recsys.features.definitions import CATEGORICAL, NAMES
 from recsys.inference.stages import ranked_lists
 from recsys.models.backends import train
 from recsys.models.hybrid import Blend, Calibration, choose_alpha, fit_calibration
-from recsys.models.ranking import Ranker, RankingData, TrainingSet, Watch
+from recsys.models.ranking import Ranker, RankerConfig, RankingData, TrainingSet, Watch
 from recsys.models.tables import Tables
 from recsys.retrieval.selection import Selectors
 from recsys.schema import Objective
 from recsys.training.judge import labels_of
 from recsys.training.plan import Plan
-from recsys.training.scoring import ScoredCandidates, find_cases, score_users
+from recsys.training.scoring import ScoredCandidates, score_users
 from recsys.training.workers import fit_ranker
 
 EVERY: Final = 5
 """Trees between two sizes of ranker that are looked at."""
+Grow = Callable[[RankerConfig, int | None, Watch | None], Ranker]
+"""Fits a ranker of a fixed number of trees, or of as many as the validation rows bear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +58,25 @@ class Size(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class Fitted:
+    """A ranker trained up to the validation window.
+
+    leaves: of its trees, at most; sizes: what rankers of several sizes came to
+    scores: what it gives the validation rows, float64 (n_rows,)
+    """
+
+    ranker: Ranker
+    leaves: int
+    sizes: Sequence[Size]
+    scores: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """What every refit carries over.
 
-    ranker: the one chosen, trained up to the validation window; leaves: of its trees, at most
-    sizes: what rankers of several sizes came to
+    ranker, leaves, sizes: see Fitted; scores: to measure drift against
     curve: the validation metric by alpha
-    scores: what the chosen ranker gave the validation rows, to measure drift against
     """
 
     ranker: Ranker
@@ -86,15 +100,12 @@ def find_validation(
     shop: ShopData,
     tables: "ray.ObjectRef[Tables]",
     plan: Plan,
+    cases: TestCases,
     selectors: Selectors,
     objective: Objective,
     config: TrainConfig,
 ) -> Validation:
-    """The window's users and the rows of their candidates; raises DataError where there are none."""
-    cases = find_cases(shop, plan.valid, plan.horizon, config)
-    cases = cases.take(np.flatnonzero(cases.warm))
-    if objective == "discover":
-        cases, _ = protocol.new_items_only(cases)
+    """The rows of the candidates of the window's users; cases: those with a history."""
     now = cut(shop.end, plan.valid)
     found = score_users(cases.histories, tables, [], now, selectors, objective, config, keep_features=True)
     labels = labels_of(found, cases)
@@ -107,45 +118,64 @@ def find_validation(
 
 
 def choose(data: TrainingSet, validation: Validation, config: TrainConfig, work: str | Path) -> Choice:
-    """Fit rankers that stop by the validation rows, take the smallest of those that are about as good as the best,
-    and read off the rest; `data` has these rows as `valid`.
+    """The ranker that `fit_smallest` gives, and the rest read off its scores.
 
     work: see `fit_ranker`
+    """
+
+    def grow(settings: RankerConfig, n_trees: int | None, watch: Watch | None) -> Ranker:
+        return fit_ranker(data, settings, n_trees=n_trees, watch=watch, work=work)
+
+    found = fit_smallest(validation, config, grow, _report_trees)
+    blend, curve = read_blend(validation, found.scores, config)
+    return Choice(found.ranker, found.leaves, found.sizes, blend, curve, found.scores)
+
+
+def fit(data: TrainingSet, validation: Validation, config: TrainConfig, watch: Watch | None = None) -> Fitted:
+    """What `fit_smallest` gives, trained in this process as trials do."""
+
+    def grow(settings: RankerConfig, n_trees: int | None, watch: Watch | None) -> Ranker:
+        return train(data, settings, n_trees=n_trees, watch=watch)
+
+    return fit_smallest(validation, config, grow, watch)
+
+
+def fit_smallest(validation: Validation, config: TrainConfig, grow: Grow, watch: Watch | None) -> Fitted:
+    """Fit rankers that stop by the validation rows and take the smallest of those that are about as good as the best.
+
+    grow: fits to rows of which the validation's are `valid`; watch: sees the ranker of most leaves grow
     """
     settings = config.ranker.model_copy(update={"seed": config.seed})
     measure = metric_of(validation, f"ndcg@{config.evaluation.k}")
     found: dict[tuple[int, int], float] = {}
-    for leaves in sorted({*config.ranker.fewer_leaves, settings.num_leaves}):
-        if leaves > settings.num_leaves:
-            continue
+    fewer = {leaves for leaves in settings.fewer_leaves if leaves < settings.num_leaves}
+    for leaves in (*sorted(fewer), settings.num_leaves):
 
-        def watch(trees: int, _: float, scores: Callable[[], np.ndarray], leaves: int = leaves) -> None:
+        def look(trees: int, ndcg: float, scores: Callable[[], np.ndarray], leaves: int = leaves) -> None:
             if trees % EVERY == 0:
                 found[trees, leaves] = measure(scores())
+            if watch is not None and leaves == settings.num_leaves:
+                watch(trees, ndcg, scores)
 
-        ranker = fit_ranker(data, settings.model_copy(update={"num_leaves": leaves}), watch=watch, work=work)
+        ranker = grow(settings.model_copy(update={"num_leaves": leaves}), None, look)
         last = ranker.n_trees, leaves
         found[last] = measure(ranker.predict(validation.rows.features))
-        console.progress(f"{leaves} leaves: {ranker.n_trees} trees, validation NDCG {found[last]:.4f}")
     sizes = [Size(*size, metric) for size, metric in found.items()]
     size = smallest(sizes, config.ranker.tolerance)
     if size[:2] != last:
-        smaller = settings.model_copy(update={"num_leaves": size.leaves})
-        ranker = fit_ranker(data, smaller, n_trees=size.trees, work=work)
-    scores = ranker.predict(validation.rows.features)
-    blend, curve = read_blend(validation, scores, config)
-    return Choice(ranker, size.leaves, sizes, blend, curve, scores)
+        ranker = grow(settings.model_copy(update={"num_leaves": size.leaves}), size.trees, None)
+    return Fitted(ranker, size.leaves, sizes, ranker.predict(validation.rows.features))
+
+
+def _report_trees(trees: int, ndcg: float, _: object) -> None:
+    if trees % 25 == 0:
+        console.progress(f"{trees} trees, NDCG@10 of the validation candidates {ndcg:.4f}")
 
 
 def smallest(sizes: Sequence[Size], tolerance: float) -> Size:
     """The least trees times leaves that is within a share of the best metric."""
     enough = (1 - tolerance) * max(size.metric for size in sizes)
     return min((size for size in sizes if size.metric >= enough), key=lambda size: (size.trees * size.leaves, size))
-
-
-def fit(data: TrainingSet, config: TrainConfig, watch: Watch | None = None) -> Ranker:
-    """A ranker with as many trees as the validation rows bear, trained in this process as trials do."""
-    return train(data, config.ranker.model_copy(update={"seed": config.seed}), watch=watch)
 
 
 def training_set(parts: list[RankingData], validation: Validation | None) -> TrainingSet:

@@ -205,8 +205,8 @@ def _discovered(
     if new is None:
         return []
     cases, scored, blend = new
-    lists = _ours(scored, 0, blend, cases, np.ones(len(scored.users), bool), config)
-    named = {name.replace(HYBRID, "hybrid") + ", objective discover": ranked for name, ranked in lists.items()}
+    [lists, *_] = our_lists(scored, blend, cases, config)
+    named = {f"{name}, objective discover": ranked for name, ranked in lists.items()}
     return _summaries(named, cases, scored.warm, len(shop.items), config)
 
 
@@ -223,9 +223,7 @@ def _differences(lists: Lists, cases: TestCases, config: TrainConfig) -> list[Ro
     rows: list[Row] = []
     for name, other in values.items():
         if name != HYBRID:
-            gap = metrics.paired_difference(
-                values[HYBRID], other, protocol.BOOTSTRAP_SEED, settings.bootstrap_samples, settings.confidence
-            )
+            gap = metrics.paired_difference(values[HYBRID], other, *settings.resampling)
             rows.append({"system": name, "mean": gap.mean, "low": gap.low, "high": gap.high})
     return rows
 

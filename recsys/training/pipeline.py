@@ -62,7 +62,7 @@ def run(
         choice, new = choose_models(prepared, config, work)
     with console.step("evaluate on the test window"):
         cases, scored = score_test_window(shop, prepared, choice, config, work)
-        scored_new = (*score_new_items(shop, new, 1, config, work), new.choice.blend) if new else None
+        scored_new = (*score_new_items(shop, new, cases, 1, config, work), new.choice.blend) if new else None
         metrics = evaluate(shop, plan, cases, scored, choice.blend, validation.cases, scored_new, config)
     show_metrics(metrics, config)
     with console.step("refit on every event"):
@@ -135,16 +135,16 @@ def score_test_window(
     """Users of the test window and their candidates, scored by a ranker for each seed, trained up to the window."""
     cases = find_cases(shop, prepared.plan.test, config.evaluation.test_days, config)
     rankers = _rankers(prepared, choice, config.evaluation.seeds, config, work)
-    return cases, _scored(shop, prepared, cases, rankers, "all", config)
+    return cases, score_cases(shop, prepared, cases, rankers, "all", config)
 
 
 def score_new_items(
-    shop: ShopData, new: NewItems, n_seeds: int, config: TrainConfig, work: str | Path
+    shop: ShopData, new: NewItems, cases: TestCases, n_seeds: int, config: TrainConfig, work: str | Path
 ) -> tuple[TestCases, ScoredCandidates]:
-    """The same of items that are new to the user, candidates and truth."""
-    cases, _ = new_items_only(find_cases(shop, new.prepared.plan.test, config.evaluation.test_days, config))
+    """The same users' items that are new to them, candidates and truth; cases: as `score_test_window` gave them."""
+    some, _ = new_items_only(cases)
     rankers = _rankers(new.prepared, new.choice, n_seeds, config, work)
-    return cases, _scored(shop, new.prepared, cases, rankers, "discover", config)
+    return some, score_cases(shop, new.prepared, some, rankers, "discover", config)
 
 
 def _rankers(prepared: Prepared, choice: Choice, n_seeds: int, config: TrainConfig, work: str | Path) -> list[Ranker]:
@@ -154,17 +154,21 @@ def _rankers(prepared: Prepared, choice: Choice, n_seeds: int, config: TrainConf
     return [refit(data, choice, config, config.seed + i, work) for i in range(n_seeds)]
 
 
-def _scored(
+def score_cases(
     shop: ShopData,
     prepared: Prepared,
     cases: TestCases,
     rankers: Sequence[Ranker],
     objective: Objective,
     config: TrainConfig,
+    *,
+    keep_features: bool = False,
 ) -> ScoredCandidates:
+    """Candidates of users of the test window, as of its cut, with the raw scores of each ranker."""
     age = prepared.plan.test
     now, tables = cut(shop.end, age), prepared.tables[age]
-    return score_users(cases.histories, tables, rankers, now, prepared.selectors, objective, config)
+    settings = prepared.selectors, objective, config
+    return score_users(cases.histories, tables, rankers, now, *settings, keep_features=keep_features)
 
 
 def refit(data: TrainingSet, choice: Choice, config: TrainConfig, seed: int, work: str | Path) -> Ranker:

@@ -31,10 +31,15 @@ class Plan:
     refit: tuple[int, ...]
 
     @property
+    def examples(self) -> tuple[int, ...]:
+        """Every age at which the rankers' rows are made."""
+        return *self.refit, self.valid, *self.train
+
+    @property
     def tables(self) -> tuple[int, ...]:
         """Every age at which tables are fitted, 0 (all events) for the published ones."""
         select = () if self.select is None else (self.select,)
-        return tuple(sorted({0, self.test, self.valid, *self.train, *select, *self.refit}))
+        return tuple(sorted({0, self.test, *self.examples, *select}))
 
 
 def validation_age(config: TrainConfig) -> int:

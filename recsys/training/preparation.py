@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import ray
@@ -11,16 +10,17 @@ from recsys import console
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.tasks import run_tasks
+from recsys.evaluation.protocol import TestCases, new_items_only
 from recsys.models.ranking import RankingData
 from recsys.models.tables import Tables
-from recsys.retrieval.selection import Selectors
+from recsys.retrieval.selection import NOTHING_LEARNED, Selectors
 from recsys.training.choice import Validation, find_validation
 from recsys.training.examples import build_examples
 from recsys.training.plan import Plan, make_plan
+from recsys.training.scoring import find_cases
 from recsys.training.selecting import learn_selectors
 from recsys.training.tables import fit_tables
 
-NOTHING_LEARNED: Final = Selectors()
 TableRefs = Mapping[int, "ray.ObjectRef[Tables]"]
 """Tables by the age of their cut."""
 
@@ -58,38 +58,34 @@ def prepare(shop: ShopData, config: TrainConfig, tables: TableRefs | None = None
             ray.get(run_tasks(_wait_for, "wait for tables", [[table] for table in tables.values()]))
     with console.step("learn the selection of candidates"):
         selectors = learn_selectors(shop, tables, plan, config)
-    ages = (*plan.refit, plan.valid, *plan.train)
     with console.step("build the ranking examples"):
-        examples = build_examples(shop, tables, ages, selectors, "all", config)
-        validation = find_validation(shop, tables[plan.valid], plan, selectors, "all", config)
+        examples = build_examples(shop, tables, plan.examples, selectors, "all", config)
+        cases = find_cases(shop, plan.valid, plan.horizon, config)
+        cases = cases.take(np.flatnonzero(cases.warm))
+        validation = find_validation(shop, tables[plan.valid], plan, cases, selectors, "all", config)
     discover = None
     if config.examples.discover:
         with console.step("build the ranking examples of new items"):
-            discover = _of_new_items(shop, tables, plan, selectors, config)
-    return Prepared(plan, tables, _put(ages, examples), ray.put(validation), selectors, discover)
+            discover = _of_new_items(shop, tables, plan, cases, selectors, config)
+    return Prepared(plan, tables, _put(plan, examples), ray.put(validation), selectors, discover)
 
 
 def _of_new_items(
-    shop: ShopData, tables: TableRefs, plan: Plan, selectors: Selectors, config: TrainConfig
+    shop: ShopData, tables: TableRefs, plan: Plan, cases: TestCases, selectors: Selectors, config: TrainConfig
 ) -> Prepared | None:
     """None where nobody chose a candidate that was new to them, in training or in the validation window."""
-    ages = (*plan.refit, plan.valid, *plan.train)
-    examples = build_examples(shop, tables, ages, selectors, "discover", config)
-    validation = find_validation(shop, tables[plan.valid], plan, selectors, "discover", config)
-    learned = any(_has_both(data) for data, age in zip(examples, ages, strict=True) if age in plan.train)
-    if not learned or not _has_both(validation.rows):
+    examples = build_examples(shop, tables, plan.examples, selectors, "discover", config)
+    some, _ = new_items_only(cases)
+    validation = find_validation(shop, tables[plan.valid], plan, some, selectors, "discover", config)
+    learned = any(data.learnable for data, age in zip(examples, plan.examples, strict=True) if age in plan.train)
+    if not learned or not validation.rows.learnable:
         console.progress("nobody chose a new item among the candidates: there is no ranker of its own for these")
         return None
-    return Prepared(plan, tables, _put(ages, examples), ray.put(validation), selectors)
+    return Prepared(plan, tables, _put(plan, examples), ray.put(validation), selectors)
 
 
-def _has_both(data: RankingData) -> bool:
-    """Whether there are hits and misses."""
-    return bool(0 < np.count_nonzero(data.labels > 0) < len(data.labels))
-
-
-def _put(ages: Sequence[int], examples: Sequence[RankingData]) -> "dict[int, ray.ObjectRef[RankingData]]":
-    return dict(zip(ages, map(ray.put, examples), strict=True))
+def _put(plan: Plan, examples: Sequence[RankingData]) -> "dict[int, ray.ObjectRef[RankingData]]":
+    return dict(zip(plan.examples, map(ray.put, examples), strict=True))
 
 
 def _wait_for(_: Tables) -> None:

@@ -16,7 +16,7 @@ from recsys.ids import hashes
 from recsys.inference.stages import chunks, objectives
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import propose
-from recsys.retrieval.selection import Selector, Selectors, fit_selector, selection_columns
+from recsys.retrieval.selection import NOTHING_LEARNED, Selector, Selectors, fit_selector, selection_columns
 from recsys.schema import Objective
 from recsys.training.examples import hits, mixed, sample_rows
 from recsys.training.plan import Plan
@@ -34,7 +34,7 @@ def learn_selectors(
 ) -> Selectors:
     """From a cut of its own, so that no ranker sees what was learned from the labels of its rows; else none."""
     if plan.select is None:
-        return Selectors()
+        return NOTHING_LEARNED
     [window] = label_windows(shop, [plan.select], config)
     wanted: tuple[Objective, ...] = ("all", "discover")
     rows = {

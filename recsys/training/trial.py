@@ -77,8 +77,8 @@ def run_trial(point: Mapping[str, Any], job: Job) -> None:
         validation = shared.validation
         key = config.model_copy(update={"hybrid": job.config.hybrid}).model_dump_json()
         if shared.fitted is None or shared.fitted.key != key:
-            ranker = fit(shared.data, config, watch)
-            shared.fitted = _Fitted(key, ranker.n_trees, ranker.predict(validation.rows.features))
+            found = fit(shared.data, validation, config, watch)
+            shared.fitted = _Fitted(key, found.ranker.n_trees, found.scores)
         report(shared.fitted.scores, shared.fitted.n_trees, final=True)
     except RecsysError as error:  # of these settings: another try would come to the same
         tune.report({metric: NOTHING, "grown": grown, "trees": 0, "final": True, "error": str(error)})

@@ -1,6 +1,7 @@
 """How good the evaluated model is on the test window, for the report."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -13,11 +14,10 @@ from recsys.evaluation.curves import Ranking, Reliability, reliability
 from recsys.evaluation.protocol import TestCases
 from recsys.evaluation.report import content
 from recsys.ids import find
-from recsys.inference.stages import ranked_lists
 from recsys.schema import LGB_SCORE, MF_SCORE, SCORE, UNKNOWN
 from recsys.training.choice import Choice, Validation
 from recsys.training.findings.numbers import estimate, line, short
-from recsys.training.judge import HYBRID, baseline_scores, baselines, labels_of, our_scores
+from recsys.training.judge import HYBRID, baseline_scores, baselines, labels_of, our_lists, our_scores
 from recsys.training.plan import Plan
 from recsys.training.scoring import ScoredCandidates
 
@@ -50,7 +50,7 @@ def find_quality(
     scores = ours | baseline_scores(shop, plan, cases, scored, half_lives, config)
     depth = max(DEPTH, settings.cutoffs[-1])
     deep = config.model_copy(update={"evaluation": settings.model_copy(update={"ks": (depth,)})})
-    lists = {name: _lists(scored, values, len(cases), depth) for name, values in ours.items()}
+    [lists] = our_lists(replace(scored, lgb=scored.lgb[:1]), choice.blend, cases, deep)
     lists |= baselines(shop, plan, cases, half_lives, deep)
     baseline = max(("popularity", best), key=ndcg.__getitem__)
     met = Met(cases)
@@ -79,11 +79,6 @@ def find_quality(
         calibration=calibration({name: ours[system] for name, system in calibrated.items()}, labels),
         distribution=distribution(scores[HYBRID], labels),
     )
-
-
-def _lists(scored: ScoredCandidates, scores: np.ndarray, n_users: int, depth: int) -> np.ndarray:
-    there = ~np.isnan(scores)
-    return ranked_lists(scored.users[there], scored.items[there], scores[there], n_users, depth)
 
 
 def activity_groups(lengths: np.ndarray) -> np.ndarray:

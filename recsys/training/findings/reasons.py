@@ -45,7 +45,7 @@ def find_reasons(
     return content.Reasons(
         backend=config.ranker.backend,
         trees=metrics["trees"],
-        leaves=config.ranker.num_leaves,
+        leaves=choice.leaves,
         alpha=choice.blend.alpha,
         drift=metrics["score_drift"],
         importance=gains,
@@ -152,9 +152,6 @@ class Sample:
         return self._loss(source, 0, None, self._ndcg(lgb, kept))
 
     def _loss(self, name: str, features: int, gain: float | None, without: np.ndarray) -> content.Loss:
-        settings = self._config
-        gap = measures.paired_difference(
-            self.base, without, protocol.BOOTSTRAP_SEED, settings.bootstrap_samples, settings.confidence
-        )
+        gap = measures.paired_difference(self.base, without, *self._config.resampling)
         loss = content.Estimate(mean=gap.mean, low=gap.low, high=gap.high)
         return content.Loss(name=name, features=features, gain=gain, loss=loss)

@@ -16,14 +16,15 @@ from recsys import console
 from recsys.config import TrainConfig, changed
 from recsys.data.ingest import ShopData
 from recsys.errors import ModelError
-from recsys.evaluation import metrics, protocol
+from recsys.evaluation import metrics
 from recsys.evaluation.events import auc_difference, list_metrics
+from recsys.evaluation.protocol import defined
 from recsys.features.definitions import CATEGORICAL, NAMES
 from recsys.models.backends import train
 from recsys.models.ranking import RankingData, TrainingSet
 from recsys.training.phases.event_rows import EventRows, event_rows
 from recsys.training.phases.five import Grown, Phase, Tuned, Windows, alphas, chosen_blend, five_phases
-from recsys.training.phases.table import Table, decision, defined, verdict, with_improvements
+from recsys.training.phases.table import Table, decision, verdict, with_improvements
 from recsys.training.plan import make_plan
 from recsys.training.sweep import SweepConfig, axes, domain, start_point
 from recsys.training.tables import fit_tables
@@ -131,8 +132,7 @@ def event_table(phases: Sequence[Phase], valid_labels: np.ndarray, test: EventRo
         gap = None
         if at:
             pair = phase.test, phases[at - 1].test
-            resampling = protocol.BOOTSTRAP_SEED, settings.bootstrap_samples, settings.confidence
-            gap = auc_difference(test.labels, pair, test.users, *resampling)
+            gap = auc_difference(test.labels, pair, test.users, *settings.resampling)
         table.append(
             {
                 "phase": phase.name,

@@ -24,9 +24,7 @@ def cross_validate(
     examples: the rows of the cuts by age, hits and a sample of the other candidates: the figures say how steady a
     model is from window to window, and lie above those over all candidates.
     """
-    learnable = {
-        age: rows for age, rows in examples.items() if 0 < np.count_nonzero(rows.labels > 0) < len(rows.labels)
-    }
+    learnable = {age: rows for age, rows in examples.items() if rows.learnable}
     folds = rolling(list(learnable), horizon)
     return {
         phase.name: {

@@ -11,7 +11,6 @@ import ray
 from recsys import console
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
-from recsys.data.split import cut
 from recsys.evaluation.protocol import TestCases
 from recsys.inference.stages import with_newcomers
 from recsys.retrieval.generator import Candidates
@@ -19,10 +18,10 @@ from recsys.training.choice import Choice, Validation, choose, metric_of, traini
 from recsys.training.phases.five import Grown, Tuned, Windows, five_phases
 from recsys.training.phases.folds import cross_validate
 from recsys.training.phases.table import ranking_table
-from recsys.training.pipeline import refit
+from recsys.training.pipeline import refit, score_cases
 from recsys.training.preparation import Prepared, prepare
 from recsys.training.printing import show_sweep
-from recsys.training.scoring import ScoredCandidates, find_cases, score_users
+from recsys.training.scoring import ScoredCandidates, find_cases
 from recsys.training.sweep import SweepConfig
 from recsys.training.tuning import search
 
@@ -58,10 +57,8 @@ def rank_phases(shop: ShopData, config: TrainConfig, work: str | Path, sweep: Sw
 
 def test_candidates(shop: ShopData, prepared: Prepared, config: TrainConfig) -> tuple[TestCases, ScoredCandidates]:
     """Users of the test window and their candidates with features, scored by the factorization alone."""
-    plan = prepared.plan
-    cases = find_cases(shop, plan.test, config.evaluation.test_days, config)
-    now, tables = cut(shop.end, plan.test), prepared.tables[plan.test]
-    return cases, score_users(cases.histories, tables, [], now, prepared.selectors, "all", config, keep_features=True)
+    cases = find_cases(shop, prepared.plan.test, config.evaluation.test_days, config)
+    return cases, score_cases(shop, prepared, cases, [], "all", config, keep_features=True)
 
 
 def ranking_windows(prepared: Prepared, cases: TestCases, found: ScoredCandidates, config: TrainConfig) -> Windows:

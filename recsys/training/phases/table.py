@@ -1,6 +1,5 @@
 """The rows of the phases' tables: what every protocol reports of a phase."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -77,11 +76,7 @@ def ranking_table(
 
 def difference(values: np.ndarray, before: np.ndarray, config: TrainConfig) -> dict[str, float]:
     """Of a metric per user against the row above, with the paired bootstrap interval."""
-    settings = config.evaluation
-    found = metrics.paired_difference(
-        values, before, protocol.BOOTSTRAP_SEED, settings.bootstrap_samples, settings.confidence
-    )
-    return found._asdict()
+    return metrics.paired_difference(values, before, *config.evaluation.resampling)._asdict()
 
 
 def verdict(low: float, high: float) -> str:
@@ -92,12 +87,7 @@ def verdict(low: float, high: float) -> str:
 def decision(phase: Phase, valid_labels: np.ndarray, test_labels: np.ndarray) -> dict[str, float | None]:
     """What the threshold of the best F1 on the validation rows comes to on the test rows."""
     found = decide(test_labels, phase.test, best_threshold(valid_labels, phase.valid))
-    return {name: defined(value) for name, value in found._asdict().items()}
-
-
-def defined(value: float) -> float | None:
-    """None for nan, which JSON lacks."""
-    return None if math.isnan(value) else value
+    return {name: protocol.defined(value) for name, value in found._asdict().items()}
 
 
 def with_improvements(table: Table, names: Sequence[str]) -> Table:
