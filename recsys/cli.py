@@ -120,6 +120,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="all",
         help="all items (default), only those new to the user, or only those the user had before",
     )
+    batch.add_argument(
+        "--repeat-share",
+        type=float,
+        metavar="SHARE",
+        help="how much of a list may be items the user had before, 0 to 1; default: as trained",
+    )
     batch.add_argument("--out", type=Path, required=True, metavar="FILE.parquet")
     report = commands.add_parser("report", help="write a version's report again, and its figures as PNG files")
     report.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
@@ -158,7 +164,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return
         start_ray()
         with console.step(f"recommend to the users of {options.users}"):
-            users = recommend(registry, options.version, options.users, options.n, options.out, options.objective)
+            wanted = options.objective, options.repeat_share
+            users = recommend(registry, options.version, options.users, options.n, options.out, *wanted)
         console.line(f"{users:,} users, recommendations in {options.out}")
 
     console.configure_logging()

@@ -106,7 +106,13 @@ class FakeStages:
         self.hanging = 0
 
     async def __call__(
-        self, loaded: Loaded, histories: Histories, now: int, n: int, objectives: np.ndarray
+        self,
+        loaded: Loaded,
+        histories: Histories,
+        now: int,
+        n: int,
+        objectives: np.ndarray,
+        repeat_shares: np.ndarray,
     ) -> Recommendations | None:
         version = loaded.bundle.version
         self.calls.append(Call(version, len(histories), now, n))
@@ -117,7 +123,7 @@ class FakeStages:
             self.hanging -= 1
         if self.fault is not None:
             raise self.fault
-        return None if version in self.lacks else loaded.recommender(histories, now, n, objectives)
+        return None if version in self.lacks else loaded.recommender(histories, now, n, objectives, repeat_shares)
 
     async def prepare(self, version: str) -> str | None:
         return self.refuses

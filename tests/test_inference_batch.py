@@ -190,15 +190,15 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
         read_users(tmp_path, "int64")
 
 
-@pytest.mark.parametrize("objective", ["discover", "repeat"])
+@pytest.mark.parametrize(("objective", "share"), [("discover", None), ("repeat", None), ("all", 0.0)])
 def test_an_objective_says_whether_items_are_new_to_the_user(
-    trained: Trained, tmp_path: Path, objective: Objective
+    trained: Trained, tmp_path: Path, objective: Objective, share: float | None
 ) -> None:
     opened = bundle.read(trained.path)
     ids = opened.snapshot.users.values.to_pylist()
     users, out = tmp_path / "users.csv", tmp_path / "out.parquet"
     users.write_text("\n".join(["visitorid", *map(str, ids)]))
-    recommend(str(trained.registry), None, users, 5, out, objective)
+    recommend(str(trained.registry), None, users, 5, out, objective, share)
     history = opened.snapshot.take(np.arange(len(ids)))
     had = {
         (ids[row], item) for row, item in zip(history.rows, opened.items.decode(history.items).to_pylist(), strict=True)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from shops import BLEND, END, small_config, small_ranker, small_world
@@ -12,13 +14,12 @@ from recsys.inference.stages import (
     candidate_features,
     chunks,
     ranked_lists,
-    select,
     with_newcomers,
 )
 from recsys.models.hybrid import Blend, Calibration
 from recsys.retrieval.generator import Candidates
 from recsys.retrieval.selection import NOTHING_LEARNED
-from recsys.schema import DAY, SOURCES, UNKNOWN
+from recsys.schema import DAY, DISCOVER, REPEAT, SOURCES, UNKNOWN
 
 NONE = np.zeros(0, np.int64)
 NOBODY_DID_ANYTHING = Histories.build(NONE, NONE, NONE, NONE, 1)
@@ -177,10 +178,15 @@ def three_items() -> Candidates:
     return Candidates(2, np.array([1, 1, 1]), np.array([4, 6, 8], np.int32), scores, *nothing)
 
 
-def selected(candidates: Candidates, lgb: list[float], mf: list[float], n: int) -> Recommendations:
+def selected(
+    candidates: Candidates, lgb: list[float], mf: list[float], n: int, *, share: float = 1.0, asked: float | None = None
+) -> Recommendations:
     same = Calibration(slope=1.0, intercept=0.0)
     blend = Blend(alpha=0.5, lgb=same, mf=same)
-    return select(candidates, np.array(lgb), np.float32(mf), np.array([False, True]), (blend, blend), n)
+    config = small_config().inference.model_copy(update={"repeat_share": share})
+    recommender = Recommender(small_world().tables, NOTHING_LEARNED, (), (blend, blend), config)
+    wanted = None if asked is None else np.full(2, asked)
+    return recommender.select(candidates, np.array(lgb), np.float32(mf), np.array([False, True]), n, wanted)
 
 
 def test_select_ties_go_to_the_smaller_code(three_items: Candidates) -> None:
@@ -194,6 +200,21 @@ def test_select_blends_where_there_are_two_scores(three_items: Candidates) -> No
     found = selected(three_items, [0, 0, 0], [-1, np.nan, 1], 3)
     assert found.items.tolist() == [8, 6, 4]
     assert found.scores[1] == found.lgb_scores[1] == 0.5
+
+
+def test_a_list_may_be_held_to_a_share_of_items_the_user_had(three_items: Candidates) -> None:
+    three_items.scores[2, 0] = np.nan  # all but item 8 are the user's own
+    assert selected(three_items, [3, 2, 1], [np.nan] * 3, 3).items.tolist() == [4, 6, 8]
+    assert selected(three_items, [3, 2, 1], [np.nan] * 3, 3, share=0.5).items.tolist() == [4, 8, 6]
+    assert selected(three_items, [3, 2, 1], [np.nan] * 3, 3, share=0.5, asked=0.0).items.tolist() == [8]
+    assert selected(three_items, [3, 2, 1], [np.nan] * 3, 3, share=0.5, asked=np.nan).items.tolist() == [4, 8, 6]
+    assert selected(three_items, [3, 2, 1], [np.nan] * 3, 3, asked=0.0).n_candidates.tolist() == [0, 3]
+
+
+@pytest.mark.parametrize("objective", [DISCOVER, REPEAT])
+def test_only_lists_of_all_items_have_a_share(three_items: Candidates, objective: int) -> None:
+    candidates = replace(three_items, objectives=np.full(2, objective, np.int8))
+    assert selected(candidates, [3, 2, 1], [np.nan] * 3, 3, share=0.0).items.tolist() == [4, 6, 8]
 
 
 def test_ranked_lists_are_padded() -> None:

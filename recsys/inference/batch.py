@@ -26,12 +26,21 @@ BLOCK = 500
 """Users that one call of the stages handles."""
 
 
-def recommend(registry: str, version: str | None, users: Path, n: int, out: Path, objective: Objective = "all") -> int:
+def recommend(
+    registry: str,
+    version: str | None,
+    users: Path,
+    n: int,
+    out: Path,
+    objective: Objective = "all",
+    repeat_share: float | None = None,
+) -> int:
     """Write the `n` best items of each user in `users` (CSV with a column visitorid) to a Parquet file.
 
     registry: a URI that means the same on every node: each opens the version for itself
     version: None for the one in production
     objective: whether all items are shown, only those new to a user, or only those they had
+    repeat_share: how much of a list may be items the user had before, in [0, 1]; None for the version's own
 
     Columns: visitorid, rank (1 = best), itemid, score, lgb_score, mf_score (null where there is none). Users are
     in the order of the file; those without events get the cold-start list, repeated ones appear once. Returns the
@@ -40,6 +49,8 @@ def recommend(registry: str, version: str | None, users: Path, n: int, out: Path
     """
     if not 1 <= n <= MAX_N:
         raise DataError(f"n is {n}; expected 1 to {MAX_N}")
+    if repeat_share is not None and not 0 <= repeat_share <= 1:
+        raise DataError(f"repeat share is {repeat_share:g}; expected 0 to 1")
     _check_out(out)
     folder = tried(open_store(registry), version)
     name, checked = folder.name, bundle.read(folder)
@@ -51,7 +62,7 @@ def recommend(registry: str, version: str | None, users: Path, n: int, out: Path
         opened, recommender = _open(registry, name)
         column = batch[USER].combine_chunks()
         for start in range(0, len(column), BLOCK):
-            yield recommend_to(column.slice(start, BLOCK), opened, recommender, n, objective)
+            yield recommend_to(column.slice(start, BLOCK), opened, recommender, n, objective, repeat_share)
 
     dataset = dataset.map_batches(recommend_block, batch_size=None, batch_format="pyarrow")
     dataset.set_name("recommendations")
@@ -79,11 +90,17 @@ def _check_out(out: Path) -> None:
 
 
 def recommend_to(
-    users: pa.Array, opened: Bundle, recommender: Recommender, n: int, objective: Objective = "all"
+    users: pa.Array,
+    opened: Bundle,
+    recommender: Recommender,
+    n: int,
+    objective: Objective = "all",
+    repeat_share: float | None = None,
 ) -> pa.Table:
     """Recommendations to some users, rows by user and rank."""
     histories = opened.snapshot.take(opened.snapshot.rows(users))
-    found = recommender(histories, opened.about.live_watermark, n, objectives(objective, len(users)))
+    shares = None if repeat_share is None else np.full(len(users), repeat_share)
+    found = recommender(histories, opened.about.live_watermark, n, objectives(objective, len(users)), shares)
     lengths = np.diff(found.offsets)
     rank = np.arange(len(found.items)) - np.repeat(found.offsets[:-1], lengths) + 1
     return pa.table(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from recsys.errors import RegistryError
 from recsys.features.build import build
@@ -15,6 +15,7 @@ from recsys.features.definitions import FACTS
 from recsys.features.interactions import InteractionConfig, order_within, rank_within
 from recsys.features.profiles import Profiles, profiles
 from recsys.histories import Histories, offsets_of, ragged_indices
+from recsys.inference.repeats import limit_repeats
 from recsys.models.factors import ItemFactors
 from recsys.models.hybrid import Blend
 from recsys.models.ranking import Ranker
@@ -23,7 +24,7 @@ from recsys.models.tables import Tables
 from recsys.registry.bundle import Bundle
 from recsys.retrieval.generator import CandidateConfig, Candidates, generate
 from recsys.retrieval.selection import Selection, Selectors
-from recsys.schema import DISCOVER, OBJECTIVES, SOURCES, UNKNOWN, Config, Objective
+from recsys.schema import ALL, DISCOVER, OBJECTIVES, SOURCES, UNKNOWN, Config, Objective
 
 
 class InferenceConfig(Config):
@@ -32,6 +33,9 @@ class InferenceConfig(Config):
     history: HistoryConfig = HistoryConfig()
     interactions: InteractionConfig = InteractionConfig()
     candidates: CandidateConfig = CandidateConfig()
+    repeat_share: float = Field(1.0, ge=0, le=1)
+    """Share of a list that may be items the user had before, unless a request asks for another; the evaluation judges
+    the ranking without it."""
 
 
 def objectives(objective: Objective, n_users: int) -> np.ndarray:
@@ -180,6 +184,7 @@ class Recommender:
         self.factors = FactorStage(tables.factors)
         self.rank = RankStage(tables, rankers, config)
         self.blends = blends
+        self._repeat_share = config.repeat_share
 
     @classmethod
     def of(cls, opened: Bundle) -> "Recommender":
@@ -192,41 +197,65 @@ class Recommender:
             raise RegistryError(f"version {opened.version}: manifest entry {where}: {first['msg']}") from error
         return cls(opened.tables, opened.about.selectors, opened.rankers, opened.about.blends, config)
 
-    def __call__(self, histories: Histories, now: int, n: int, objectives: np.ndarray | None = None) -> Recommendations:
+    def __call__(
+        self,
+        histories: Histories,
+        now: int,
+        n: int,
+        objectives: np.ndarray | None = None,
+        repeat_shares: np.ndarray | None = None,
+    ) -> Recommendations:
         """The `n` best items of each user, fewer where fewer are known; ties go to the smaller item code.
 
         objectives: int8 (n_users,), positions in OBJECTIVES; None is ALL for everyone
+        repeat_shares: see `select`
         """
         of = self.candidates.profile(histories, now)
         candidates = self.candidates(of, objectives)
         mf_raw, warm = self.factors(of.histories, candidates.users, candidates.items)
-        return select(candidates, self.rank(of, candidates), mf_raw, warm, self.blends, n)
+        return self.select(candidates, self.rank(of, candidates), mf_raw, warm, n, repeat_shares)
 
+    def select(
+        self,
+        candidates: Candidates,
+        lgb_raw: np.ndarray,
+        mf_raw: np.ndarray,
+        warm: np.ndarray,
+        n: int,
+        repeat_shares: np.ndarray | None = None,
+    ) -> Recommendations:
+        """Blend the stages' raw scores and keep the `n` best items of each user.
 
-def select(
-    candidates: Candidates, lgb_raw: np.ndarray, mf_raw: np.ndarray, warm: np.ndarray, blends: Sequence[Blend], n: int
-) -> Recommendations:
-    """Blend the stages' raw scores and keep the `n` best items of each user.
+        repeat_shares: float64 (n_users,), how much of a list may be items the user had before, as `limit_repeats` says;
+        NaN, or None for everyone, stands for the version's own setting. Only users who are shown all items have one.
+        """
+        scores, lgb_scores, mf_scores = np.empty((3, len(lgb_raw)))
+        for at, rows in by_objective(candidates):
+            scores[rows], lgb_scores[rows], mf_scores[rows] = self.blends[at](lgb_raw[rows], mf_raw[rows])
+        order = order_within(candidates.users, scores, candidates.items)
+        shares = self._repeat_shares(candidates.objectives, repeat_shares)
+        if (shares < 1).any():
+            order = limit_repeats(order, candidates.users, candidates.had, shares)
+        counts = np.bincount(candidates.users[order], minlength=candidates.n_users)
+        kept = np.minimum(counts, n)
+        best = order[ragged_indices(np.cumsum(counts) - counts, kept)]
+        return Recommendations(
+            offsets_of(kept),
+            candidates.items[best],
+            scores[best],
+            lgb_scores[best],
+            mf_scores[best],
+            candidates.sources[best],
+            warm,
+            np.bincount(candidates.users, minlength=candidates.n_users),
+        )
 
-    blends: of all items, and of those new to the user
-    """
-    scores, lgb_scores, mf_scores = np.empty((3, len(lgb_raw)))
-    for at, rows in by_objective(candidates):
-        scores[rows], lgb_scores[rows], mf_scores[rows] = blends[at](lgb_raw[rows], mf_raw[rows])
-    counts = np.bincount(candidates.users, minlength=candidates.n_users)
-    kept = np.minimum(counts, n)
-    order = order_within(candidates.users, scores, candidates.items)
-    best = order[ragged_indices(np.cumsum(counts) - counts, kept)]
-    return Recommendations(
-        offsets_of(kept),
-        candidates.items[best],
-        scores[best],
-        lgb_scores[best],
-        mf_scores[best],
-        candidates.sources[best],
-        warm,
-        counts,
-    )
+    def _repeat_shares(self, objectives: np.ndarray, wanted: np.ndarray | None) -> np.ndarray:
+        """Of each user, float64 (n_users,)."""
+        shares = np.full(len(objectives), self._repeat_share)
+        if wanted is not None:
+            shares = np.where(np.isnan(wanted), shares, wanted)
+        return np.where(objectives == ALL, shares, 1.0)
 
 
 def ranked_lists(users: np.ndarray, items: np.ndarray, scores: np.ndarray, n_users: int, depth: int) -> np.ndarray:

@@ -91,6 +91,12 @@ class Candidates:
         bits = 1 << np.arange(len(SOURCES))
         return ((~np.isnan(self.scores)) @ bits).astype(np.uint8)
 
+    @property
+    def had(self) -> np.ndarray:
+        """Whether the user had the item before, bool (n,): the source of their own items proposes it."""
+        had: np.ndarray = ~np.isnan(self.scores[:, SOURCES.index("own")])
+        return had
+
     def take(self, rows: np.ndarray) -> "Candidates":
         users, items = self.users[rows], self.items[rows]
         return Candidates(self.n_users, users, items, self.scores[rows], self.selection[rows], self.objectives)

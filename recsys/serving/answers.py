@@ -15,13 +15,17 @@ Answer = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A request for recommendations; `user` as it stands in the address."""
+    """A request for recommendations; `user` as it stands in the address.
+
+    repeat_share: None is the version's own
+    """
 
     user: str
     n: int
     cold_start: bool
     explain: bool
     objective: Objective
+    repeat_share: float | None = None
 
 
 def find_user(opened: Bundle, text: str, cold_start: bool | None = None) -> int:

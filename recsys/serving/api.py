@@ -45,6 +45,16 @@ Objective = Annotated[
         description="All items, only those new to the user, or only those the user had before", examples=["discover"]
     ),
 ]
+RepeatShare = Annotated[
+    float | None,
+    Query(
+        ge=0,
+        le=1,
+        allow_inf_nan=False,
+        description="Share of the list that may be items the user had before; by default the version's own",
+        examples=[0.5],
+    ),
+]
 Explain = Annotated[bool, Query(description="Name candidate sources and categories", examples=[True])]
 UserType = Annotated[messages.UserType, Query(description="With an event on an item of the factorization, or none")]
 
@@ -108,9 +118,10 @@ def _add_routes(api: FastAPI, service: Service) -> None:
         cold_start: ColdStart = False,
         explain: Explain = False,
         objective: Objective = "all",
+        repeat_share: RepeatShare = None,
     ) -> Response:
         """The items a user is most likely to want, with both models' scores."""
-        return _json(await service.recommend(Question(user_id, n, cold_start, explain, objective)))
+        return _json(await service.recommend(Question(user_id, n, cold_start, explain, objective, repeat_share)))
 
     @get("/user/{user_id:path}/stats", messages.UserStats, (400, 404, 503))
     async def stats(user_id: UserId) -> Response:

@@ -15,7 +15,7 @@ from ray.serve.handle import DeploymentHandle
 
 from recsys import console
 from recsys.histories import Histories
-from recsys.inference.stages import Recommendations, Recommender, select
+from recsys.inference.stages import Recommendations, Recommender
 from recsys.inference.versions import Loaded
 from recsys.registry.store import open_store
 from recsys.retrieval.generator import Candidates
@@ -136,7 +136,13 @@ class GraphEngine:
         }
 
     async def __call__(
-        self, loaded: Loaded, histories: Histories, now: int, n: int, objectives: np.ndarray
+        self,
+        loaded: Loaded,
+        histories: Histories,
+        now: int,
+        n: int,
+        objectives: np.ndarray,
+        repeat_shares: np.ndarray,
     ) -> Recommendations | None:
         version = loaded.bundle.version
         candidates: Candidates | None = await self._call("candidates", version, histories, now, objectives)
@@ -150,7 +156,7 @@ class GraphEngine:
         if scored is None or lgb_raw is None:
             return None
         mf_raw, warm = scored
-        return select(candidates, lgb_raw, mf_raw, warm, loaded.bundle.about.blends, n)
+        return loaded.recommender.select(candidates, lgb_raw, mf_raw, warm, n, repeat_shares)
 
     async def _call(self, stage: str, *arguments: Any) -> Any:
         """A stage's answer; asked once more where its replica died, since a stage changes nothing."""

@@ -23,11 +23,17 @@ class Engine(Protocol):
     """Runs the stages of one version over a batch of users. Every method may raise Unavailable."""
 
     async def __call__(
-        self, loaded: Loaded, histories: Histories, now: int, n: int, objectives: np.ndarray
+        self,
+        loaded: Loaded,
+        histories: Histories,
+        now: int,
+        n: int,
+        objectives: np.ndarray,
+        repeat_shares: np.ndarray,
     ) -> Recommendations | None:
         """The `n` best items of each user, or None where a stage does not hold the version.
 
-        objectives: int8 (n_users,), positions in OBJECTIVES
+        objectives: int8 (n_users,), positions in OBJECTIVES; repeat_shares: see `Recommender.select`
         """
 
     async def prepare(self, version: str) -> str | None:
@@ -43,9 +49,15 @@ class LocalEngine:
         self._versions = versions
 
     async def __call__(
-        self, loaded: Loaded, histories: Histories, now: int, n: int, objectives: np.ndarray
+        self,
+        loaded: Loaded,
+        histories: Histories,
+        now: int,
+        n: int,
+        objectives: np.ndarray,
+        repeat_shares: np.ndarray,
     ) -> Recommendations | None:
-        return loaded.recommender(histories, now, n, objectives)
+        return loaded.recommender(histories, now, n, objectives, repeat_shares)
 
     async def prepare(self, version: str) -> str | None:
         return None  # the service has loaded it

@@ -163,7 +163,8 @@ class Service:
         histories = self._events.histories(opened, rows)
         n = max(questions[at].n for at in asked)
         objectives = np.array([OBJECTIVES.index(questions[at].objective) for at in asked], np.int8)
-        found = await self._engine(loaded, histories, self._now(opened), n, objectives)
+        shares = np.array([questions[at].repeat_share for at in asked], np.float64)  # None becomes NaN
+        found = await self._engine(loaded, histories, self._now(opened), n, objectives, shares)
         if found is None:
             return None
         for place, answer in zip(asked, answers_to(opened, found, [questions[at] for at in asked]), strict=True):
