@@ -120,7 +120,8 @@ IMPORT_ALL = """
 import importlib, sys, threading
 for name in sys.argv[1:]:
     importlib.import_module(name)
-print(sorted({"ray", "cmfrec", "lightgbm", "xgboost"} & sys.modules.keys()), threading.active_count())
+slow = {"ray", "cmfrec", "lightgbm", "xgboost", "sklearn", "optuna", "matplotlib"}
+print(sorted(slow & sys.modules.keys()), threading.active_count())
 """
 
 
@@ -165,6 +166,12 @@ def test_pure_modules_load_no_framework(tmp_path: Path) -> None:
     names = [name for name, libraries in libraries_reached().items() if not libraries]
     assert {"recsys.schema", "recsys.ids", "recsys.histories", "recsys.registry.store"} <= set(names)
     assert in_a_process(names, tmp_path) == "[] 1\n"
+
+
+def test_tasks_that_fit_nothing_load_no_library_that_fits(tmp_path: Path) -> None:
+    """A worker is started for every few tasks, and these libraries take seconds."""
+    names = [f"recsys.training.{name}" for name in ("tables", "selecting", "examples", "scoring")]
+    assert in_a_process(names, tmp_path) == "['ray'] 1\n"
 
 
 def test_importing_has_no_effects(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Implicit-feedback matrix factorization with cmfrec."""
 
 import numpy as np
-from cmfrec import CMF_implicit
 from pydantic import Field, PositiveFloat, field_validator
 from scipy import sparse
 
@@ -188,6 +187,8 @@ def _factorize(
     config: FactorizationConfig,
 ) -> np.ndarray:
     """B of the factorization, float32 C-contiguous (n_columns, k)."""
+    from cmfrec import CMF_implicit  # noqa: PLC0415 - as slow to import as all else here; only a fit needs it
+
     model = CMF_implicit(
         k=config.factors,
         lambda_=regularization,

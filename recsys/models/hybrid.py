@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from pydantic import Field, field_validator
-from scipy.optimize import minimize
 from scipy.special import expit, logit
 
 from recsys.schema import Config
@@ -90,6 +89,8 @@ def fit_calibration(scores: np.ndarray, labels: np.ndarray) -> Calibration:
     slope and intercept stay so small that the scores seen do not saturate (LIMIT). Scores that are all equal,
     or none at all, give a slope of 1 and the share of hits.
     """
+    from scipy.optimize import minimize  # noqa: PLC0415 - half a second, which only who trains should wait
+
     seen = ~np.isnan(scores)
     x, hits = np.asarray(scores[seen], np.float64), np.asarray(labels[seen] > 0, np.float64)
     # One order for the same pairs, so that the sums below do not depend on the order of rows.

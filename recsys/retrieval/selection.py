@@ -9,7 +9,6 @@ from typing import Annotated, Final
 
 import numpy as np
 from pydantic import Field
-from sklearn.linear_model import LogisticRegression
 
 from recsys.features.interactions import Interactions
 from recsys.features.profiles import Profiles
@@ -165,6 +164,8 @@ def fit_selector(columns: np.ndarray, hits: np.ndarray) -> Selector | None:
 
     columns: float32 (n, n_columns), as `selection_columns` makes them; hits: bool (n,)
     """
+    from sklearn.linear_model import LogisticRegression  # noqa: PLC0415 - a second, which only who learns should wait
+
     if not 0 < np.count_nonzero(hits) < len(hits):
         return None
     scale = np.maximum(np.abs(columns).max(axis=0), np.float32(1e-6))

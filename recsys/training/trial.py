@@ -1,5 +1,6 @@
 """One trial of a sweep, in a process that Ray Tune started, and the data that trials share."""
 
+import ctypes
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -82,6 +83,15 @@ def run_trial(point: Mapping[str, Any], job: Job) -> None:
         report(shared.fitted.scores, shared.fitted.n_trees, final=True)
     except RecsysError as error:  # of these settings: another try would come to the same
         tune.report({metric: NOTHING, "grown": grown, "trees": 0, "final": True, "error": str(error)})
+    finally:
+        _give_back()
+
+
+def _give_back() -> None:
+    """Freed memory to the system: glibc keeps it for a process, and in many pieces, so that trials add up."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's own
+    if trim is not None:
+        trim(0)
 
 
 @dataclass(slots=True)
