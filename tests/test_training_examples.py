@@ -17,10 +17,11 @@ from recsys.inference.stages import CandidateStage, candidate_features
 from recsys.models.ranking import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.selection import NOTHING_LEARNED
-from recsys.schema import CART, PURCHASE, VIEW
+from recsys.schema import CART, OBJECTIVES, PURCHASE, VIEW
 from recsys.training.examples import (
     GROUP,
     LABEL,
+    OBJECTIVE,
     Survey,
     build_examples,
     explain,
@@ -41,7 +42,7 @@ def tables() -> Tables:
 
 def examples_of(tables: Tables, window: LabelWindow = EVERYONE, **examples: Any) -> pa.Table:
     config = small_config(*(f"examples.{name}={value}" for name, value in examples.items()))
-    return make_examples(small_world().partition, window, tables, NOTHING_LEARNED, "all", config)
+    return make_examples(small_world().partition, window, tables, NOTHING_LEARNED, ["all"], config)
 
 
 def matrix_of(table: pa.Table) -> np.ndarray:
@@ -105,7 +106,7 @@ def test_what_comes_after_the_window_is_not_seen(tables: Tables) -> None:
     world = small_world()
     past = replace(world.partition, histories=world.partition.histories.until(EVERYONE.end))
     one, other = (
-        make_examples(part, EVERYONE, tables, NOTHING_LEARNED, "all", small_config())
+        make_examples(part, EVERYONE, tables, NOTHING_LEARNED, ["all"], small_config())
         for part in (past, world.partition)
     )
     assert one[GROUP].equals(other[GROUP])
@@ -116,7 +117,7 @@ def test_what_comes_after_the_window_is_not_seen(tables: Tables) -> None:
 def test_without_chosen_users_there_are_no_rows(tables: Tables) -> None:
     table = examples_of(tables, replace(EVERYONE, quota=NOBODY))
     assert len(table) == 0
-    assert table.column_names == [GROUP, LABEL, *NAMES]
+    assert table.column_names == [OBJECTIVE, GROUP, LABEL, *NAMES]
 
 
 def groups_of(data: RankingData) -> list[bytes]:
@@ -131,10 +132,11 @@ def test_partitions_do_not_matter(tables: Tables) -> None:
     config: TrainConfig = small_config("examples.max_users=60")
     ages = (AGE, 28)
     refs = {AGE: ray.put(tables), 28: ray.put(tables_of(small_world(), 28))}
-    found = [build_examples(world_shop(n), refs, ages, NOTHING_LEARNED, "all", config) for n in (1, 5)]
-    for one, other in zip(*found, strict=True):
-        assert len(one.groups) > 10
-        assert groups_of(one) == groups_of(other)
+    found = [build_examples(world_shop(n), refs, ages, NOTHING_LEARNED, OBJECTIVES, config) for n in (1, 5)]
+    for objective in OBJECTIVES:
+        for one, other in zip(*(examples[objective] for examples in found), strict=True):
+            assert len(one.groups) > 10
+            assert groups_of(one) == groups_of(other)
 
 
 @pytest.mark.parametrize(
@@ -170,8 +172,8 @@ def test_windows_without_a_hit_stop_the_run(age: int, tables: Tables, capsys: py
     nothing = small_config(*(f"inference.candidates.shares.{name}=0" for name in names))
     refs = {at: ray.put(tables_of(small_world(), at)) for at in (age, 14)}
     with pytest.raises(ModelError, match="0 candidates for them, 0 labels; nothing is proposed"):
-        build_examples(shop, refs, [age], NOTHING_LEARNED, "all", nothing)
+        build_examples(shop, refs, [age], NOTHING_LEARNED, ["all"], nothing)
     build_examples(
-        shop, refs, [14], NOTHING_LEARNED, "all", nothing
+        shop, refs, [14], NOTHING_LEARNED, ["all"], nothing
     )  # neither learned from before the choice nor chosen on
     assert "nothing is proposed" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """Label windows to the ranker's rows, through Ray Data: one task for each window and partition of users."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
@@ -16,20 +17,20 @@ from recsys.data.tasks import run_tasks
 from recsys.errors import ModelError
 from recsys.evaluation.metrics import belongs
 from recsys.features.definitions import NAMES
-from recsys.histories import Histories, ragged_indices
+from recsys.histories import Histories, ragged_indices, run_starts
 from recsys.ids import hashes
 from recsys.inference.stages import CandidateStage, candidate_features, chunks, objectives
 from recsys.models.ranking import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.selection import Selectors
-from recsys.schema import Objective
+from recsys.schema import OBJECTIVES, Objective
 from recsys.training.plan import validation_age
 from recsys.training.windows import LabelWindow, chosen_users, label_windows
 
 SALT: Final = 3
 CHUNK: Final = 500
 """Users that one call of the stages handles."""
-WINDOW, PARTITION, GROUP, LABEL = "window", "partition", "group", "label"
+WINDOW, PARTITION, OBJECTIVE, GROUP, LABEL = "window", "partition", "objective", "group", "label"
 """Columns of an example beside its features."""
 
 
@@ -38,10 +39,10 @@ def build_examples(
     tables: "Mapping[int, ray.ObjectRef[Tables]]",
     ages: Sequence[int],
     selectors: Selectors,
-    objective: Objective,
+    wanted: Sequence[Objective],
     config: TrainConfig,
-) -> list[RankingData]:
-    """The ranker's rows of the cuts at `ages`, in that order.
+) -> dict[Objective, list[RankingData]]:
+    """The rankers' rows of the cuts at `ages`, in that order, for each objective wanted.
 
     Raises ModelError where nothing can be learned of all items: no training window, or not the validation window, has
     a hit.
@@ -54,7 +55,7 @@ def build_examples(
         # The closure carries references, of which a task fetches the two it needs.
         window, number = batch[WINDOW][0].as_py(), batch[PARTITION][0].as_py()
         fitted, partition = ray.get([table_refs[window], partition_refs[number]])
-        rows = make_examples(partition, windows[window], fitted, selectors, objective, config)
+        rows = make_examples(partition, windows[window], fitted, selectors, wanted, config)
         for name, value in ((PARTITION, number), (WINDOW, window)):
             rows = rows.add_column(0, name, pa.array(np.full(len(rows), value, np.int32)))
         return rows
@@ -63,12 +64,26 @@ def build_examples(
         example_rows, batch_size=1, batch_format="pyarrow"
     )
     dataset.set_name("ranking examples")
-    blocks = [block for block in ray.get(dataset.to_arrow_refs()) if len(block)]
-    blocks.sort(key=lambda block: [block[name][0].as_py() for name in (WINDOW, PARTITION, GROUP)])
-    examples = [_collect([b for b in blocks if b[WINDOW][0].as_py() == at]) for at in range(len(windows))]
-    if objective == "all":
-        _check(examples, windows, shop, tables, selectors, config)
+    # A block holds rows of one window and partition, those of one objective after another.
+    blocks = [part for block in ray.get(dataset.to_arrow_refs()) for part in _by_objective(block)]
+    keys = WINDOW, OBJECTIVE, PARTITION, GROUP
+    found = sorted(((tuple(block[name][0].as_py() for name in keys), block) for block in blocks), key=lambda of: of[0])
+    examples = {
+        objective: [
+            _collect([block for key, block in found if key[:2] == (at, OBJECTIVES.index(objective))])
+            for at in range(len(windows))
+        ]
+        for objective in wanted
+    }
+    if "all" in examples:
+        _check(examples["all"], windows, shop, tables, selectors, config)
     return examples
+
+
+def _by_objective(block: pa.Table) -> list[pa.Table]:
+    """The rows of each objective that there are any of, not copied."""
+    borders = run_starts(block[OBJECTIVE].to_numpy()).tolist()
+    return [block.slice(a, b - a) for a, b in itertools.pairwise([*borders, len(block)])] if len(block) else []
 
 
 def _check(
@@ -115,32 +130,38 @@ def make_examples(
     window: LabelWindow,
     tables: Tables,
     selectors: Selectors,
-    objective: Objective,
+    wanted: Sequence[Objective],
     config: TrainConfig,
 ) -> pa.Table:
-    """One row for each candidate kept: columns GROUP (the user's position), LABEL and the features."""
+    """One row for each candidate kept, objective after objective.
+
+    Columns OBJECTIVE (a position in OBJECTIVES), GROUP (the user's position), LABEL and the features.
+    """
     chosen = chosen_users(partition, window, config)
     user_hashes = hashes(partition.users.take(pa.array(chosen)), 2 * config.seed + SALT)
     histories = partition.histories.take(chosen)
     stage = CandidateStage(tables, selectors, config.inference)
-    groups, labels, matrices = (
-        [np.zeros(0, np.int64)],
-        [np.zeros(0, np.int8)],
-        [np.zeros((0, len(NAMES)), np.float32)],
-    )
+    found: dict[Objective, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {
+        objective: [(np.zeros(0, np.int64), np.zeros(0, np.int8), np.zeros((0, len(NAMES)), np.float32))]
+        for objective in wanted
+    }
     for users in chunks(histories, CHUNK):
         chunk = histories.take(users)
         of = stage.profile(chunk.until(window.start), window.start)
-        candidates = stage(of, objectives(objective, len(users)))
-        label = hits(chunk.between(window.start, window.end), candidates.users, candidates.items, config)
-        negatives = config.examples.negatives
-        rows = sample_rows(candidates.users, candidates.items, label, user_hashes[users], negatives)
-        groups.append(chosen[users[candidates.users[rows]]])
-        labels.append(label[rows])
-        matrices.append(candidate_features(of, candidates, tables, rows))
-    matrix = np.concatenate(matrices)
+        after = chunk.between(window.start, window.end)
+        for objective in wanted:
+            candidates = stage(of, objectives(objective, len(users)))
+            label = hits(after, candidates.users, candidates.items, config)
+            negatives = config.examples.negatives
+            rows = sample_rows(candidates.users, candidates.items, label, user_hashes[users], negatives)
+            groups = chosen[users[candidates.users[rows]]]
+            found[objective].append((groups, label[rows], candidate_features(of, candidates, tables, rows)))
+    parts = [part for objective in wanted for part in found[objective]]
+    groups, labels, matrix = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    lengths = [sum(len(part[0]) for part in found[objective]) for objective in wanted]
+    codes = np.repeat(np.array([OBJECTIVES.index(objective) for objective in wanted], np.int8), lengths)
     columns = {name: matrix[:, i] for i, name in enumerate(NAMES)}
-    return pa.table({GROUP: np.concatenate(groups), LABEL: np.concatenate(labels), **columns})
+    return pa.table({OBJECTIVE: codes, GROUP: groups, LABEL: labels, **columns})
 
 
 def hits(after: Histories, users: np.ndarray, items: np.ndarray, config: TrainConfig) -> np.ndarray:

@@ -14,6 +14,7 @@ from recsys.evaluation.protocol import TestCases, new_items_only
 from recsys.models.ranking import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.selection import NOTHING_LEARNED, Selectors
+from recsys.schema import Objective
 from recsys.training.choice import Validation, find_validation
 from recsys.training.examples import build_examples
 from recsys.training.plan import Plan, make_plan
@@ -59,22 +60,27 @@ def prepare(shop: ShopData, config: TrainConfig, tables: TableRefs | None = None
     with console.step("learn the selection of candidates"):
         selectors = learn_selectors(shop, tables, plan, config)
     with console.step("build the ranking examples"):
-        examples = build_examples(shop, tables, plan.examples, selectors, "all", config)
+        wanted: tuple[Objective, ...] = ("all", "discover") if config.examples.discover else ("all",)
+        examples = build_examples(shop, tables, plan.examples, selectors, wanted, config)
         cases = find_cases(shop, plan.valid, plan.horizon, config)
         cases = cases.take(np.flatnonzero(cases.warm))
         validation = find_validation(shop, tables[plan.valid], plan, cases, selectors, "all", config)
-    discover = None
-    if config.examples.discover:
-        with console.step("build the ranking examples of new items"):
-            discover = _of_new_items(shop, tables, plan, cases, selectors, config)
-    return Prepared(plan, tables, _put(plan, examples), ray.put(validation), selectors, discover)
+        discover = None
+        if "discover" in examples:
+            discover = _of_new_items(shop, tables, plan, examples["discover"], cases, selectors, config)
+    return Prepared(plan, tables, _put(plan, examples["all"]), ray.put(validation), selectors, discover)
 
 
 def _of_new_items(
-    shop: ShopData, tables: TableRefs, plan: Plan, cases: TestCases, selectors: Selectors, config: TrainConfig
+    shop: ShopData,
+    tables: TableRefs,
+    plan: Plan,
+    examples: Sequence[RankingData],
+    cases: TestCases,
+    selectors: Selectors,
+    config: TrainConfig,
 ) -> Prepared | None:
     """None where nobody chose a candidate that was new to them, in training or in the validation window."""
-    examples = build_examples(shop, tables, plan.examples, selectors, "discover", config)
     some, _ = new_items_only(cases)
     validation = find_validation(shop, tables[plan.valid], plan, some, selectors, "discover", config)
     learned = any(data.learnable for data, age in zip(examples, plan.examples, strict=True) if age in plan.train)
