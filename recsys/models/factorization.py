@@ -1,5 +1,7 @@
 """Implicit-feedback matrix factorization with cmfrec."""
 
+from collections.abc import Iterable
+
 import numpy as np
 from pydantic import Field, PositiveFloat, field_validator
 from scipy import sparse
@@ -9,7 +11,15 @@ from recsys.histories import Histories
 from recsys.models.factors import ItemFactors, cells
 from recsys.schema import EVENT_TYPES, UNKNOWN, Config, EventWeights
 
-__all__ = ["FactorizationConfig", "ItemFactors", "fit", "with_confidence"]
+__all__ = [
+    "FactorizationConfig",
+    "ItemFactors",
+    "best_confidence",
+    "confidences",
+    "fit",
+    "held_out_quality",
+    "with_confidence",
+]
 
 TEST_USERS = 2_000
 MIN_GAIN = 0.005
@@ -107,28 +117,47 @@ def with_confidence(
 ) -> FactorizationConfig:
     """The config with its confidence set; if open, it climbs the grid while held-out items are found better.
 
+    See `held_out_quality` for the measure.
+    """
+    if config.confidence is not None:
+        return config
+    found = ((at, held_out_quality(histories, n_items, item_attributes, at)) for at in confidences(config))
+    return best_confidence(found)
+
+
+def confidences(config: FactorizationConfig) -> list[FactorizationConfig]:
+    """The config with each confidence of its grid, from the smallest."""
+    return [config.model_copy(update={"confidence": confidence}) for confidence in sorted(config.confidence_grid)]
+
+
+def best_confidence(found: Iterable[tuple[FactorizationConfig, float]]) -> FactorizationConfig:
+    """Of configs and their quality, one or more, the last before the first that gains nothing."""
+    steps = iter(found)
+    chosen, best = next(steps)
+    for config, quality in steps:
+        if quality <= best * (1 + MIN_GAIN):
+            break
+        chosen, best = config, quality
+    return chosen
+
+
+def held_out_quality(
+    histories: Histories, n_items: int, item_attributes: sparse.csr_array | None, config: FactorizationConfig
+) -> float:
+    """How well a fit with the config's confidence finds held-out items; 0 where there is nothing else to learn from.
+
     From a sample of the histories, the latest items of up to 2,000 users, at most half of them, are taken
     out with all their events. The measure is the mean of 1 / log2(1 + rank) of these items among all that
     are new to the user.
     """
-    if config.confidence is not None:
-        return config
     sample = histories.take(_sample(histories, config, config.max_users_for_choice))
     tested = np.arange(0, len(sample), max(2, -(-len(sample) // TEST_USERS)))
     latest = np.full(len(sample), UNKNOWN)
     latest[tested] = sample.items[sample.offsets[tested + 1] - 1]
     rest = sample.where(sample.items != latest[sample.rows])
-    best, chosen = 0.0, config.model_copy(update={"confidence": min(config.confidence_grid)})
     if not len(rest.items):
-        return chosen
-    for confidence in sorted(config.confidence_grid):
-        candidate = config.model_copy(update={"confidence": confidence})
-        model = _fit(rest, n_items, item_attributes, candidate)
-        quality = _quality(model, rest.take(tested), latest[tested])
-        if quality <= best * (1 + MIN_GAIN):
-            break
-        best, chosen = quality, candidate
-    return chosen
+        return 0.0
+    return _quality(_fit(rest, n_items, item_attributes, config), rest.take(tested), latest[tested])
 
 
 def _quality(model: ItemFactors, histories: Histories, targets: np.ndarray) -> float:

@@ -18,7 +18,13 @@ from recsys.data.tasks import run_tasks
 from recsys.features.statistics import statistics
 from recsys.histories import Histories
 from recsys.ids import hashes
-from recsys.models.factorization import FactorizationConfig, fit, with_confidence
+from recsys.models.factorization import (
+    FactorizationConfig,
+    best_confidence,
+    confidences,
+    fit,
+    held_out_quality,
+)
 from recsys.models.tables import PairCounts, Tables, add_counts, category_attributes, count_pairs
 from recsys.retrieval.covisitation import covisitation
 from recsys.retrieval.generator import RetrievalTables
@@ -53,11 +59,7 @@ def fit_tables(shop: ShopData, ages: Sequence[int], config: TrainConfig) -> "dic
         for at in cuts
     }
     oldest = max(cuts, key=lambda at: at.age)
-    [chosen] = run_tasks(
-        choose_factorization,
-        "choose the factorization's confidence",
-        [(daily, catalog, oldest, shared, *sampled[oldest.age])],
-    )
+    chosen = _chosen(catalog, oldest, config, sampled[oldest.age])
     tables = {}
     for at in sorted(cuts, key=lambda at: -at.age):
         n_items = len(shop.items)
@@ -106,13 +108,29 @@ def _able(histories: Histories, config: TrainConfig) -> np.ndarray:
     return np.asarray(distinct >= config.factorization.min_items)
 
 
-def choose_factorization(
-    daily: DailyCounts, catalog: Catalog, at: Cut, config: TrainConfig, *samples: UserPartition
-) -> FactorizationConfig:
+def _chosen(
+    catalog: "ray.ObjectRef[Catalog]", at: Cut, config: TrainConfig, samples: "Sequence[ray.ObjectRef[UserPartition]]"
+) -> "FactorizationConfig | ray.ObjectRef[FactorizationConfig]":
     """The factorization's settings with what they leave open chosen on the past of one cut."""
-    histories, state = _joined(samples), catalog.as_of(at.time)
-    attributes = category_attributes(state.category, catalog.ancestors(config.category_levels))
-    return with_confidence(histories, len(state.category), attributes, config.factorization)
+    if config.factorization.confidence is not None:
+        return config.factorization
+    grid, name = confidences(config.factorization), "choose the factorization's confidence"
+    calls = [(catalog, at, config.category_levels, settings, *samples) for settings in grid]
+    [chosen] = run_tasks(take_best, name, [(grid, *run_tasks(try_factorization, name, calls))])
+    return chosen
+
+
+def try_factorization(
+    catalog: Catalog, at: Cut, category_levels: int, settings: FactorizationConfig, *samples: UserPartition
+) -> float:
+    """The quality of one confidence."""
+    state = catalog.as_of(at.time)
+    attributes = category_attributes(state.category, catalog.ancestors(category_levels))
+    return held_out_quality(_joined(samples), len(state.category), attributes, settings)
+
+
+def take_best(grid: Sequence[FactorizationConfig], *qualities: float) -> FactorizationConfig:
+    return best_confidence(zip(grid, qualities, strict=True))
 
 
 def count_partition(partition: UserPartition, n_items: int, at: Cut, config: TrainConfig) -> PairCounts:
