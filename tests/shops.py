@@ -55,6 +55,7 @@ SETTINGS = (
     "ranker.num_leaves=7",
     "ranker.min_child_samples=10",
     "ranker.threads=1",
+    "examples.cuts=2",
     "examples.negatives=10",
     "evaluation.bootstrap_samples=100",
     "evaluation.seeds=2",
