@@ -97,6 +97,12 @@ class TestEveryBackend:
         again = train(learn_from(planted()), settings)
         assert again.to_text() == trained.to_text()
 
+    def test_its_first_trees_are_what_fewer_trees_give(self, trained, backend, objective):
+        fewer = train(learn_from(planted()), config(backend, objective=objective, max_trees=9))
+        first, rows = trained.first(9), np.concatenate([planted(seed=3).features[:200], probe(0, 99)])
+        assert first.n_trees == 9
+        np.testing.assert_array_equal(first.predict(rows), fewer.predict(rows))
+
     def test_an_unseen_category_is_like_a_missing_one(self, trained):
         assert trained.predict(probe(0, 99)) == trained.predict(probe(0, -1))
 

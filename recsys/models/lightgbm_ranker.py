@@ -50,6 +50,9 @@ class LightGBMRanker:
         gains = self._booster.feature_importance("gain").tolist()
         return by_gain(dict(zip(self.feature_names, gains, strict=True)))
 
+    def first(self, n_trees: int) -> "LightGBMRanker":
+        return from_text(str(self._booster.model_to_string(num_iteration=n_trees)), self._threads)
+
     def to_text(self) -> str:
         return str(self._booster.model_to_string(num_iteration=-1))
 

@@ -205,6 +205,10 @@ class Ranker(Protocol):
         """Total gain of each feature's splits, best first."""
         ...
 
+    def first(self, n_trees: int) -> "Ranker":
+        """The ranker that these settings gave with so many trees, at most its own."""
+        ...
+
     def to_text(self) -> str:
         """The model in its library's own text format."""
         ...

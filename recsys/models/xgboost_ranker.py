@@ -39,7 +39,7 @@ class XGBoostRanker:
     def __init__(self, booster: xgboost.Booster, threads: int) -> None:
         """threads: of prediction"""
         booster.set_param({"nthread": threads})
-        self._booster = booster
+        self._booster, self._threads = booster, threads
         self.feature_names: list[str] = list(booster.feature_names or [])
         self.n_trees: int = booster.num_boosted_rounds()
         self._known = category_tables(self.feature_names, KNOWN.validate_json(booster.attr(CATEGORIES) or "{}"))
@@ -64,6 +64,11 @@ class XGBoostRanker:
     def importance(self) -> dict[str, float]:
         used = self._booster.get_score(importance_type="total_gain")
         return by_gain({name: float(used.get(name, 0.0)) for name in self.feature_names})  # type: ignore[arg-type]
+
+    def first(self, n_trees: int) -> "XGBoostRanker":
+        kept = self._booster[:n_trees]
+        kept.set_attr(**{CATEGORIES: self._booster.attr(CATEGORIES)})
+        return from_text(kept.save_raw("json").decode(), self._threads)
 
     def to_text(self) -> str:
         return self._booster.save_raw("json").decode()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import ray
@@ -29,8 +29,8 @@ from recsys.training.workers import fit_ranker
 
 EVERY: Final = 5
 """Trees between two sizes of ranker that are looked at."""
-Grow = Callable[[RankerConfig, int | None, Watch | None], Ranker]
-"""Fits a ranker of a fixed number of trees, or of as many as the validation rows bear."""
+Grow = Callable[[RankerConfig, Watch], Ranker]
+"""Fits a ranker of as many trees as the validation rows bear."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +123,8 @@ def choose(data: TrainingSet, validation: Validation, config: TrainConfig, work:
     work: see `fit_ranker`
     """
 
-    def grow(settings: RankerConfig, n_trees: int | None, watch: Watch | None) -> Ranker:
-        return fit_ranker(data, settings, n_trees=n_trees, watch=watch, work=work)
+    def grow(settings: RankerConfig, watch: Watch) -> Ranker:
+        return fit_ranker(data, settings, watch=watch, work=work)
 
     found = fit_smallest(validation, config, grow, _report_trees)
     blend, curve = read_blend(validation, found.scores, config)
@@ -134,8 +134,8 @@ def choose(data: TrainingSet, validation: Validation, config: TrainConfig, work:
 def fit(data: TrainingSet, validation: Validation, config: TrainConfig, watch: Watch | None = None) -> Fitted:
     """What `fit_smallest` gives, trained in this process as trials do."""
 
-    def grow(settings: RankerConfig, n_trees: int | None, watch: Watch | None) -> Ranker:
-        return train(data, settings, n_trees=n_trees, watch=watch)
+    def grow(settings: RankerConfig, watch: Watch) -> Ranker:
+        return train(data, settings, watch=watch)
 
     return fit_smallest(validation, config, grow, watch)
 
@@ -147,23 +147,26 @@ def fit_smallest(validation: Validation, config: TrainConfig, grow: Grow, watch:
     """
     settings = config.ranker.model_copy(update={"seed": config.seed})
     measure = metric_of(validation, f"ndcg@{config.evaluation.k}")
-    found: dict[tuple[int, int], float] = {}
+    rankers: dict[int, Ranker] = {}
+    sizes: list[Size] = []
     fewer = {leaves for leaves in settings.fewer_leaves if leaves < settings.num_leaves}
     for leaves in (*sorted(fewer), settings.num_leaves):
+        found: dict[int, float] = {}
 
-        def look(trees: int, ndcg: float, scores: Callable[[], np.ndarray], leaves: int = leaves) -> None:
+        def look(
+            trees: int, ndcg: float, scores: Callable[[], np.ndarray], leaves: int = leaves, found: Any = found
+        ) -> None:
             if trees % EVERY == 0:
-                found[trees, leaves] = measure(scores())
+                found[trees] = measure(scores())
             if watch is not None and leaves == settings.num_leaves:
                 watch(trees, ndcg, scores)
 
-        ranker = grow(settings.model_copy(update={"num_leaves": leaves}), None, look)
-        last = ranker.n_trees, leaves
-        found[last] = measure(ranker.predict(validation.rows.features))
-    sizes = [Size(*size, metric) for size, metric in found.items()]
+        rankers[leaves] = grow(settings.model_copy(update={"num_leaves": leaves}), look)
+        last = rankers[leaves].n_trees  # those that grew after it are gone
+        found[last] = measure(rankers[leaves].predict(validation.rows.features))
+        sizes += [Size(trees, leaves, metric) for trees, metric in found.items() if trees <= last]
     size = smallest(sizes, config.ranker.tolerance)
-    if size[:2] != last:
-        ranker = grow(settings.model_copy(update={"num_leaves": size.leaves}), size.trees, None)
+    ranker = rankers[size.leaves].first(size.trees)
     return Fitted(ranker, size.leaves, sizes, ranker.predict(validation.rows.features))
 
 
