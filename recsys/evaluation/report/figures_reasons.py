@@ -140,7 +140,7 @@ def sizes(axes: "Axes", found: Sequence[Size], trees: int, leaves: int, k: int) 
         if (size.trees, size.leaves) == (trees, leaves):
             axes.plot(trees * leaves, size.metric, "*", color=INK, markersize=14, markeredgecolor="white",
                       label=f"published: {trees} trees")  # fmt: skip
-    axes.set(xscale="log", xlabel="trees times leaves", ylabel=f"NDCG@{k} on the validation window")
+    axes.set(xlabel="trees times leaves", ylabel=f"NDCG@{k} on the validation window")
     axes.set_title("Size of the ranker")
     plain_axes(axes, counted)
     axes.legend()
