@@ -105,7 +105,10 @@ def ours(shop: ShopData, prepared: Prepared, config: TrainConfig, work: Path) ->
     every = our_lists(scored, choice.blend, cases, config)
     new = our_lists(scored, choice.blend, cases, config, new_only=True)
     if discover is not None:
-        some, found = score_new_items(shop, discover, cases, config.evaluation.seeds, config, work)
+        judged = score_new_items(shop, discover, cases, config.evaluation.seeds, config, work)
+        if judged is None:
+            raise SystemExit("nobody chose a new item in the test window: there is nothing to compare")
+        some, found = judged
         _, rows = protocol.new_items_only(cases)
         lists = our_lists(found, discover.choice.blend, some, config)
         new = [{name: _spread(ranked, rows, len(cases)) for name, ranked in run.items()} for run in lists]

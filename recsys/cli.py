@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--repeat-share",
         type=float,
         metavar="SHARE",
-        help="how much of a list may be items the user had before, 0 to 1; default: as trained",
+        help="how much of a list of all items may be items the user had before, 0 to 1; default: as trained",
     )
     batch.add_argument("--out", type=Path, required=True, metavar="FILE.parquet")
     report = commands.add_parser("report", help="write a version's report again, and its figures as PNG files")

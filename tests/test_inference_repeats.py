@@ -1,3 +1,4 @@
+from fractions import Fraction
 from math import ceil
 
 import numpy as np
@@ -10,7 +11,7 @@ def one_by_one(order: list[int], had: np.ndarray, share: float) -> list[int]:
     """One user's list, built as one would by hand."""
     left, built, mine = list(order), [], 0
     while left:
-        allowed = mine < ceil(share * (len(built) + 1))
+        allowed = mine < ceil(Fraction(str(share)) * (len(built) + 1))
         row = next((row for row in left if allowed or not had[row]), None)
         if row is None:
             break
@@ -20,7 +21,7 @@ def one_by_one(order: list[int], had: np.ndarray, share: float) -> list[int]:
     return built
 
 
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.3, 0.5, 2 / 3, 0.99, 1.0])
+@pytest.mark.parametrize("share", [0.0, 1e-320, 0.07, 0.1, 0.14, 0.3, 0.34, 0.5, 0.55, 0.68, 0.99, 1.0])
 def test_lists_are_those_built_item_by_item(share: float) -> None:
     rng = np.random.default_rng(5)
     users = np.sort(rng.integers(0, 9, 200))

@@ -111,6 +111,25 @@ class TestEveryBackend:
             ranker_from_text("tree soup", backend)
 
 
+def test_rounds_that_add_no_tree_end_the_training():
+    """Rows of which every split leaves too few, but for some draws."""
+    rng = np.random.default_rng(0)
+    features = (rng.random((300, 3)) < 0.5).astype(np.float32)
+    labels = (rng.random(300) < 0.2 + 0.3 * features[:, 0]).astype(np.int8)
+    rows = RankingData(features, labels, np.full(30, 10))
+    seen = []
+    ranker = train(
+        TrainingSet([rows], rows, ["a", "b", "c"], []),
+        RankerConfig(objective="binary", max_trees=30, early_stopping_rounds=30, min_improvement=0),
+        watch=lambda n_trees, _, scores: seen.append((n_trees, scores())),
+    )
+    assert 0 < ranker.n_trees < 30
+    for n_trees, scores in seen[: ranker.n_trees]:
+        assert ranker.first(n_trees).predict(features) == pytest.approx(scores, abs=1e-6)
+    fixed = train(TrainingSet([rows], None, ["a", "b", "c"], []), RankerConfig(objective="binary"), n_trees=30)
+    assert fixed.n_trees < 30
+
+
 @pytest.mark.parametrize("backend", get_args(Backend))
 def test_early_stopping_keeps_the_trees_that_were_best_on_validation(backend):
     seen = []

@@ -2,22 +2,29 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
+import pyarrow as pa
 import pytest
 import shops
 from shops import BLEND, END, START, USERS, Trained, events, small_config, small_ranker
 
+from recsys import cli
 from recsys.config import TrainConfig, parse_config
 from recsys.errors import ModelError
+from recsys.evaluation import protocol
+from recsys.evaluation.metrics import Truth
 from recsys.features.definitions import NAMES
+from recsys.histories import Histories
 from recsys.models.ranking import RankingData
 from recsys.registry import bundle
 from recsys.registry.store import FolderStore
-from recsys.schema import EVENT_TYPES, SOURCES
+from recsys.schema import DAY, EVENT_TYPES, SOURCES
 from recsys.training.choice import Choice, Validation
-from recsys.training.pipeline import check_drift
+from recsys.training.pipeline import check_drift, score_new_items
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +151,26 @@ def test_a_refit_that_scores_otherwise_is_refused() -> None:
     assert check_drift(ranker, same, validation, config) == 0
     with pytest.raises(ModelError, match=r"moved by 0\.\d+, more than hybrid.max_drift = 0.1"):
         check_drift(ranker, replace(same, scores=same.scores + 5), validation, config)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_where_nobody_chose_a_new_item_there_is_no_ranker_of_these(tmp_path: Path) -> None:
+    folder = shops.write_shop(tmp_path / "data")
+    log = pl.read_csv(folder / "events.csv", infer_schema=False)
+    time = pl.col("timestamp").cast(pl.Int64)
+    begins = END - 14 * DAY * ((END - time) // (14 * DAY) + 1)
+    first = time.min().over("visitorid", "itemid")
+    new = (pl.col("event") == "transaction") & (time > END - 28 * DAY) & (first > begins)
+    log.filter(~new).write_csv(folder / "events.csv")
+    assert cli.train_main(shops.train_arguments(folder, tmp_path / "registry")) == 0
+    assert not [row for row in shops.metrics_of(tmp_path / "registry")["new_items"] if "discover" in row["system"]]
+    assert bundle.read(FolderStore(tmp_path / "registry").path()).about.discover is None
+
+
+def test_new_items_that_nobody_chose_are_not_scored() -> None:
+    histories = Histories.build(*np.array([[0, 0], [3, 5], [0, 0], [1, 2]]), 1)
+    cases = protocol.TestCases(
+        pa.array([7]), histories, Truth(np.array([0, 2]), np.array([3, 5], np.int32)), np.array([True])
+    )
+    anything: Any = None
+    assert score_new_items(anything, anything, cases, 1, small_config(), "") is None

@@ -90,10 +90,16 @@ class TimedEngine(GraphEngine):
         self._timings = timings
 
     async def __call__(
-        self, loaded: Loaded, histories: Histories, now: int, n: int, objectives: np.ndarray
+        self,
+        loaded: Loaded,
+        histories: Histories,
+        now: int,
+        n: int,
+        objectives: np.ndarray,
+        repeat_shares: np.ndarray,
     ) -> Recommendations | None:
         with self._timings.of("stages", len(histories)):
-            return await super().__call__(loaded, histories, now, n, objectives)
+            return await super().__call__(loaded, histories, now, n, objectives, repeat_shares)
 
     async def _call(self, stage: str, *arguments: Any) -> Any:
         with self._timings.of(stage, len(arguments[1])):

@@ -21,7 +21,7 @@ from recsys.registry.store import open_store
 from recsys.schema import ITEM, LGB_SCORE, MF_SCORE, RANK, SCORE, USER, Objective
 
 MAX_N = 1000
-"""Recommendations to a user at most; there are no more candidates."""
+"""Recommendations to a user at most; there are no more than `inference.candidates.size`."""
 BLOCK = 500
 """Users that one call of the stages handles."""
 

@@ -4,6 +4,9 @@ import numpy as np
 
 from recsys.histories import run_starts
 
+ROUNDING = 1e-9
+"""17 / 0.68 is 25, not the float below it."""
+
 
 def limit_repeats(order: np.ndarray, users: np.ndarray, had: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """`order` with items that the user had moved back, so that they are at most ceil(share * p) of the first p.
@@ -23,9 +26,9 @@ def limit_repeats(order: np.ndarray, users: np.ndarray, had: np.ndarray, shares:
         return running - running[starts].repeat(lengths)
 
     earlier, new = before(mine), before(~mine)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # The i-th item of theirs, from 0, may stand where share * p > i, so behind so many new ones.
-        needed = np.floor(earlier / shares[owners]) - earlier
+        needed = np.floor(earlier / shares[owners] + ROUNDING) - earlier
     needed = np.where(shares[owners] > 0, needed, np.inf)
     place = np.where(mine, np.maximum(new, needed), new)
     there = np.bincount(owners[~mine], minlength=len(shares))

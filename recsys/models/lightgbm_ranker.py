@@ -1,5 +1,7 @@
 """The ranker that LightGBM grows: training in this process, and prediction."""
 
+import math
+import platform
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -11,8 +13,10 @@ from scipy.special import logit
 from recsys.errors import ModelError
 from recsys.models.ranking import METRIC, NDCG_AT, RankerConfig, RankingData, TrainingSet, Watch, by_gain
 
-_LIGHT: Final = "sklearn" not in sys.modules
-if _LIGHT:  # LightGBM does without, and else takes two seconds and 70 MB more of every process
+# LightGBM does without, and else takes two seconds and 70 MB more of every process. On ARM it wants to come after it,
+# for the sake of OpenMP. While this module is imported no other thread may import scikit-learn.
+_LIGHT: Final = "sklearn" not in sys.modules and platform.machine() == "x86_64"
+if _LIGHT:
     sys.modules["sklearn"] = None  # type: ignore[assignment]
 try:
     import lightgbm
@@ -70,7 +74,7 @@ def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None, watch
     data.check_grades(config)
     early = data.valid is not None and n_trees is None
     watcher = _Watcher(watch, config) if watch is not None else None
-    callbacks: list[Callable[..., Any]] = [stopping(config)] if early else []
+    callbacks: list[Callable[..., Any]] = [stopping(config)] if early else [Stopping()]
     try:
         key = "lightgbm", config.max_bin, config.objective
         train_set, valid_set = data.kept(key, lambda: _constructed(data, config))
@@ -100,7 +104,7 @@ def train_share(
 
     network: LightGBM's parameters that say who takes part
     data: a share of the rows to learn from, but all validation rows, so that all workers stop at the same tree
-    callbacks: `stopping`, unless the number of trees is fixed. Every worker comes to the same text.
+    callbacks: a Stopping. Every worker comes to the same text.
     """
     curve: dict[str, dict[str, list[float]]] = {}
     # Rows are binned by lightgbm.train, since the workers have to agree on the bins.
@@ -144,9 +148,37 @@ class _Watcher:
         return np.asarray(logit(scores)) if self._probabilities else scores.copy()
 
 
+class Stopping:
+    """Ends training where a round adds no tree, and where further trees do not improve the validation metric.
+
+    LightGBM's own callback does the second alone; it would count rounds without a tree as trees.
+    """
+
+    order = 30  # after those that report
+
+    def __init__(self, rounds: int | None = None, min_improvement: float = 0.0) -> None:
+        """rounds: without a better metric, None where the number of trees is fixed"""
+        self._rounds, self._min_improvement = rounds, min_improvement
+        self._best, self._tree = -math.inf, 0
+
+    def __call__(self, env: lightgbm.callback.CallbackEnv) -> None:
+        booster: Any = env.model
+        grown = booster.current_iteration() > env.iteration
+        over = not grown or env.iteration + 1 == env.end_iteration
+        if self._rounds is None:
+            self._tree = env.iteration if grown else env.iteration - 1
+        elif grown:
+            score = float((env.evaluation_result_list or [])[0][2])
+            if score > self._best + self._min_improvement:
+                self._best, self._tree = score, env.iteration
+            over = over or env.iteration - self._tree >= self._rounds
+        if over:
+            raise lightgbm.callback.EarlyStopException(self._tree, env.evaluation_result_list or [])
+
+
 def stopping(config: RankerConfig) -> Callable[..., Any]:
-    """Ends training where further trees do not improve the validation metric."""
-    return lightgbm.early_stopping(config.early_stopping_rounds, min_delta=config.min_improvement, verbose=False)
+    """By the validation rows."""
+    return Stopping(config.early_stopping_rounds, config.min_improvement)
 
 
 def _parameters(config: RankerConfig) -> dict[str, Any]:

@@ -28,6 +28,8 @@ logger = logging.getLogger(__name__)
 PRODUCTION: Final = "production"
 PUBLISHER: Final = ".publisher"
 PROBE: Final = "probe"
+NO_TAG: Final = f'"{"0" * 32}"'
+"""An ETag that no object has."""
 UPLOADS: Final = 4
 """Files sent at the same time, each in parts where it is large."""
 CHANGES: Final = 100
@@ -80,6 +82,8 @@ class S3Store(PointedStore):
         self._bucket.write(PROBE, b"")
         if self._bucket.replace(PROBE, b"", None):  # though it is there
             raise RegistryError(f"{self}: the server passes over If-None-Match, so that two publishers could both win")
+        if self._bucket.replace(PROBE, b"", NO_TAG):
+            raise RegistryError(f"{self}: the server passes over If-Match, so that two publishers could both win")
 
     def path(self, version: str | None = None) -> Path:
         """See Store. What the node lacks is downloaded; where S3 fails, the version held here is used."""

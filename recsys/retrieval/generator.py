@@ -145,7 +145,7 @@ def propose(
     if silent := [at for at, share in enumerate(config.shares.by_source()) if not share]:
         allowed &= ~np.isin(source, silent)
     wanted = objectives[users]
-    if tables.exclude_purchased or wanted.any():
+    if silent or tables.exclude_purchased or wanted.any():
         mine = by_item.find(users, items)
         bought = np.append(by_item.counts[:, PURCHASE] > 0, False)  # the last one is found where they never met
         allowed &= ~(bought[mine] & tables.exclude_purchased) | (wanted == REPEAT)

@@ -51,7 +51,8 @@ RepeatShare = Annotated[
         ge=0,
         le=1,
         allow_inf_nan=False,
-        description="Share of the list that may be items the user had before; by default the version's own",
+        description="Of all items: the share of the list that may be items the user had before, by default the "
+        "version's own; the list is short where the candidates hold too few others",
         examples=[0.5],
     ),
 ]

@@ -163,7 +163,8 @@ def fit_smallest(validation: Validation, config: TrainConfig, grow: Grow, watch:
 
         rankers[leaves] = grow(settings.model_copy(update={"num_leaves": leaves}), look)
         last = rankers[leaves].n_trees  # those that grew after it are gone
-        found[last] = measure(rankers[leaves].predict(validation.rows.features))
+        for trees in {*range(EVERY, last, EVERY), last} - found.keys():  # several workers show none but the last
+            found[trees] = measure(rankers[leaves].first(trees).predict(validation.rows.features))
         sizes += [Size(trees, leaves, metric) for trees, metric in found.items() if trees <= last]
     size = smallest(sizes, config.ranker.tolerance)
     ranker = rankers[size.leaves].first(size.trees)

@@ -44,7 +44,7 @@ def prepare(data: TrainingSet, config: RankerConfig, n_trees: int | None, folder
         data.categorical,
         config,
         n_trees,
-        [] if valid is None else [lightgbm_ranker.stopping(config)],
+        [lightgbm_ranker.Stopping() if valid is None else lightgbm_ranker.stopping(config)],
         folder,
     )
 

@@ -45,7 +45,7 @@ def run(
     work: folder or s3://bucket/prefix of the quarantine file, of sweeps and of what several workers read; now: the
     run's clock, ms
     sweep: what to search first, starting from `config`; resume: take up the sweep that was killed
-    Raises RecsysError, with nothing published.
+    Raises RecsysError, with nothing new in production.
     """
     check_cpus(config.ranker)
     with console.step("read and check the data"):
@@ -62,7 +62,8 @@ def run(
         choice, new = choose_models(prepared, config, work)
     with console.step("evaluate on the test window"):
         cases, scored = score_test_window(shop, prepared, choice, config, work)
-        scored_new = (*score_new_items(shop, new, cases, 1, config, work), new.choice.blend) if new else None
+        found_new = score_new_items(shop, new, cases, 1, config, work) if new else None
+        scored_new = (*found_new, new.choice.blend) if new and found_new else None
         metrics = evaluate(shop, plan, cases, scored, choice.blend, validation.cases, scored_new, config)
     show_metrics(metrics, config)
     with console.step("refit on every event"):
@@ -140,9 +141,14 @@ def score_test_window(
 
 def score_new_items(
     shop: ShopData, new: NewItems, cases: TestCases, n_seeds: int, config: TrainConfig, work: str | Path
-) -> tuple[TestCases, ScoredCandidates]:
-    """The same users' items that are new to them, candidates and truth; cases: as `score_test_window` gave them."""
+) -> tuple[TestCases, ScoredCandidates] | None:
+    """The same users' items that are new to them, candidates and truth, None where nobody chose any.
+
+    cases: as `score_test_window` gave them
+    """
     some, _ = new_items_only(cases)
+    if not len(some):
+        return None
     rankers = _rankers(new.prepared, new.choice, n_seeds, config, work)
     return some, score_cases(shop, new.prepared, some, rankers, "discover", config)
 

@@ -82,9 +82,11 @@ def _of_new_items(
 ) -> Prepared | None:
     """None where nobody chose a candidate that was new to them, in training or in the validation window."""
     some, _ = new_items_only(cases)
-    validation = find_validation(shop, tables[plan.valid], plan, some, selectors, "discover", config)
     learned = any(data.learnable for data, age in zip(examples, plan.examples, strict=True) if age in plan.train)
-    if not learned or not validation.rows.learnable:
+    validation = None
+    if learned and len(some):
+        validation = find_validation(shop, tables[plan.valid], plan, some, selectors, "discover", config)
+    if validation is None or not validation.rows.learnable:
         console.progress("nobody chose a new item among the candidates: there is no ranker of its own for these")
         return None
     return Prepared(plan, tables, _put(plan, examples), ray.put(validation), selectors)

@@ -15,6 +15,7 @@ from recsys.data.ingest import ShopData
 from recsys.data.shop import DailyCounts, UserPartition
 from recsys.data.split import cut
 from recsys.data.tasks import run_tasks
+from recsys.errors import ModelError
 from recsys.features.statistics import statistics
 from recsys.histories import Histories
 from recsys.ids import hashes
@@ -123,10 +124,13 @@ def _chosen(
 def try_factorization(
     catalog: Catalog, at: Cut, category_levels: int, settings: FactorizationConfig, *samples: UserPartition
 ) -> float:
-    """The quality of one confidence."""
+    """The quality of one confidence, 0 where it cannot be fitted with."""
     state = catalog.as_of(at.time)
     attributes = category_attributes(state.category, catalog.ancestors(category_levels))
-    return held_out_quality(_joined(samples), len(state.category), attributes, settings)
+    try:
+        return held_out_quality(_joined(samples), len(state.category), attributes, settings)
+    except ModelError:  # where all fail, the fit of the tables says why
+        return 0.0
 
 
 def take_best(grid: Sequence[FactorizationConfig], *qualities: float) -> FactorizationConfig:

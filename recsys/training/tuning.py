@@ -305,8 +305,13 @@ def _result(number: int, found: Any, metric: str) -> TrialResult:
 
 
 def _best(trials: Sequence[TrialResult]) -> TrialResult:
-    """The best metric, of equals the fewest trees; raises ModelError where there is none."""
+    """The best metric, of equals the fewest trees; raises ModelError where there is none.
+
+    A trial that was stopped counts only where none came to its end: it reported a ranker that was still to be cut to
+    its size.
+    """
     judged = [trial for trial in trials if trial.metric is not None]
+    judged = [trial for trial in judged if trial.status == "finished"] or judged
     if not judged:
         why = next((trial.error for trial in trials if trial.error), "none reported in time")
         raise ModelError(f"all {len(trials)} trials of the sweep failed: {why}")
