@@ -29,7 +29,7 @@ NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
 class ExampleConfig(Config):
     """How label windows become the ranker's rows."""
 
-    cuts: int = Field(5, ge=1)
+    cuts: int = Field(4, ge=1)
     """Training cuts at most; fewer where the log is short. One more is for the selection of candidates."""
     horizon_days: int | None = Field(None, ge=1)
     """Length of a label window; None takes evaluation.test_days."""
