@@ -186,7 +186,8 @@ def selected(
     config = small_config().inference.model_copy(update={"repeat_share": share})
     recommender = Recommender(small_world().tables, NOTHING_LEARNED, (), (blend, blend), config)
     wanted = None if asked is None else np.full(2, asked)
-    return recommender.select(candidates, np.array(lgb), np.float32(mf), np.array([False, True]), n, wanted)
+    shares = recommender.repeat_shares(candidates.objectives, wanted)
+    return recommender.select(candidates, np.array(lgb), np.float32(mf), np.array([False, True]), n, shares)
 
 
 def test_select_ties_go_to_the_smaller_code(three_items: Candidates) -> None:

@@ -58,9 +58,10 @@ def found_by(
     config: CandidateConfig,
     selectors: Selectors = NOTHING_LEARNED,
     objective: Objective = "all",
+    repeat_shares: np.ndarray | None = None,
 ) -> Candidates:
     selection = Selection.of(selectors, config.shares.by_source(), statistics)
-    return generate(of, tables, statistics, config, selection, objectives(objective, len(of)))
+    return generate(of, tables, statistics, config, selection, objectives(objective, len(of)), repeat_shares)
 
 
 def listed(found: Candidates) -> list[list[int]]:
@@ -149,6 +150,19 @@ def test_objectives(of: Profiles, tables: RetrievalTables, statistics: Statistic
     """User 0 had item 0 alone, user 1 nothing."""
     assert listed(found_by(of, tables, statistics, CandidateConfig(), objective="discover")) == [[1, 2, 3, 4], [3, 4]]
     assert listed(found_by(of, tables, statistics, CandidateConfig(), objective="repeat")) == [[0], []]
+
+
+def test_a_share_of_the_places_is_for_items_the_user_had(
+    of: Profiles, tables: RetrievalTables, statistics: Statistics
+) -> None:
+    two = CandidateConfig(size=2)
+    free = found_by(of, tables, statistics, two)
+    assert 0 in listed(free)[0]
+    none = found_by(of, tables, statistics, two, repeat_shares=np.array([0.0, 0.5]))
+    assert [len(items) for items in listed(none)] == [2, 2]
+    assert 0 not in listed(none)[0]
+    assert listed(none)[1] == listed(free)[1]
+    assert listed(found_by(of, tables, statistics, two, repeat_shares=np.array([0.5, 1.0]))) == listed(free)
 
 
 def test_what_was_bought_comes_back_when_asked_for(

@@ -56,11 +56,16 @@ class CandidateStage:
         recent = histories.latest(self._config.history.max_events)
         return profiles(recent, self._tables.statistics, now, self._config.interactions)
 
-    def __call__(self, of: Profiles, objectives: np.ndarray | None = None) -> Candidates:
-        """objectives: int8 (n_users,), positions in OBJECTIVES; None is ALL for everyone"""
-        tables = self._tables
+    def __call__(
+        self, of: Profiles, objectives: np.ndarray | None = None, repeat_shares: np.ndarray | None = None
+    ) -> Candidates:
+        """objectives: int8 (n_users,), positions in OBJECTIVES; None is ALL for everyone
+
+        repeat_shares: see `generate`
+        """
+        tables, config = self._tables, self._config.candidates
         objectives = np.zeros(len(of), np.int8) if objectives is None else objectives
-        return generate(of, tables.retrieval, tables.statistics, self._config.candidates, self._selection, objectives)
+        return generate(of, tables.retrieval, tables.statistics, config, self._selection, objectives, repeat_shares)
 
 
 class FactorStage:
@@ -208,12 +213,27 @@ class Recommender:
         """The `n` best items of each user, fewer where fewer are known; ties go to the smaller item code.
 
         objectives: int8 (n_users,), positions in OBJECTIVES; None is ALL for everyone
-        repeat_shares: see `select`
+        repeat_shares: see `repeat_shares`
         """
         of = self.candidates.profile(histories, now)
-        candidates = self.candidates(of, objectives)
+        objectives = np.zeros(len(of), np.int8) if objectives is None else objectives
+        shares = self.repeat_shares(objectives, repeat_shares)
+        candidates = self.candidates(of, objectives, shares)
         mf_raw, warm = self.factors(of.histories, candidates.users, candidates.items)
-        return self.select(candidates, self.rank(of, candidates), mf_raw, warm, n, repeat_shares)
+        return self.select(candidates, self.rank(of, candidates), mf_raw, warm, n, shares)
+
+    def repeat_shares(self, objectives: np.ndarray, wanted: np.ndarray | None) -> np.ndarray | None:
+        """How much of each user's list may be items they had before, float64 (n_users,), or None where nobody is held
+        to a share.
+
+        objectives: int8 (n_users,), positions in OBJECTIVES: only who is shown all items has a share
+        wanted: float64 (n_users,), NaN, or None for everyone, stands for the version's own setting
+        """
+        shares = np.full(len(objectives), self._repeat_share)
+        if wanted is not None:
+            shares = np.where(np.isnan(wanted), shares, wanted)
+        shares = np.where(objectives == ALL, shares, 1.0)
+        return shares if (shares < 1).any() else None
 
     def select(
         self,
@@ -222,20 +242,17 @@ class Recommender:
         mf_raw: np.ndarray,
         warm: np.ndarray,
         n: int,
-        repeat_shares: np.ndarray | None = None,
+        repeat_shares: np.ndarray | None,
     ) -> Recommendations:
-        """Blend the stages' raw scores and keep the `n` best items of each user.
-
-        repeat_shares: float64 (n_users,), how much of a list may be items the user had before, as `limit_repeats` says;
-        NaN, or None for everyone, stands for the version's own setting. Only users who are shown all items have one.
+        """Blend the stages' raw scores and keep the `n` best items of each user, held to a share as `limit_repeats`
+        does.
         """
         scores, lgb_scores, mf_scores = np.empty((3, len(lgb_raw)))
         for at, rows in by_objective(candidates):
             scores[rows], lgb_scores[rows], mf_scores[rows] = self.blends[at](lgb_raw[rows], mf_raw[rows])
         order = order_within(candidates.users, scores, candidates.items)
-        shares = self._repeat_shares(candidates.objectives, repeat_shares)
-        if (shares < 1).any():
-            order = limit_repeats(order, candidates.users, candidates.had, shares)
+        if repeat_shares is not None:
+            order = limit_repeats(order, candidates.users, candidates.had, repeat_shares)
         counts = np.bincount(candidates.users[order], minlength=candidates.n_users)
         kept = np.minimum(counts, n)
         best = order[ragged_indices(np.cumsum(counts) - counts, kept)]
@@ -249,13 +266,6 @@ class Recommender:
             warm,
             np.bincount(candidates.users, minlength=candidates.n_users),
         )
-
-    def _repeat_shares(self, objectives: np.ndarray, wanted: np.ndarray | None) -> np.ndarray:
-        """Of each user, float64 (n_users,)."""
-        shares = np.full(len(objectives), self._repeat_share)
-        if wanted is not None:
-            shares = np.where(np.isnan(wanted), shares, wanted)
-        return np.where(objectives == ALL, shares, 1.0)
 
 
 def ranked_lists(users: np.ndarray, items: np.ndarray, scores: np.ndarray, n_users: int, depth: int) -> np.ndarray:

@@ -109,14 +109,25 @@ def generate(
     config: CandidateConfig,
     selection: Selection,
     objectives: np.ndarray,
+    repeat_shares: np.ndarray | None = None,
 ) -> Candidates:
     """The at most `config.size` proposals of each user that the selection thinks most of, ties to the smaller item.
 
     objectives: int8 (n_users,), positions in OBJECTIVES
+    repeat_shares: float64 (n_users,), how much of the places items that the user had may take, None for all
     """
     found = propose(of, tables, statistics, config, objectives)
     scores = selection(of, statistics, found, objectives)
-    best = (rank_within(found.users, scores) < config.size).nonzero()[0]
+    rank = rank_within(found.users, scores)
+    if repeat_shares is not None:
+        had = found.own != UNKNOWN
+        # Among their like: those they had are ranks of users 0, 2, …, the others of users 1, 3, …
+        surplus = had & (
+            rank_within(2 * found.users + ~had, scores) >= np.ceil(config.size * repeat_shares)[found.users]
+        )
+        rank = rank_within(found.users, np.where(surplus, -np.inf, scores))
+        rank[surplus] = config.size
+    best = (rank < config.size).nonzero()[0]
     users, items = found.users[best], found.items[best]
     return Candidates(len(of), users, items, found.scores.take(best, axis=0), scores[best], objectives)
 

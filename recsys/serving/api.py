@@ -52,7 +52,7 @@ RepeatShare = Annotated[
         le=1,
         allow_inf_nan=False,
         description="Of all items: the share of the list that may be items the user had before, by default the "
-        "version's own; the list is short where the candidates hold too few others",
+        "version's own",
         examples=[0.5],
     ),
 ]

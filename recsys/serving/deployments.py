@@ -96,9 +96,11 @@ class StageReplica:
 class CandidateReplica(StageReplica):
     """Proposes items."""
 
-    async def __call__(self, version: str, histories: Histories, now: int, objectives: np.ndarray) -> Candidates | None:
+    async def __call__(
+        self, version: str, histories: Histories, now: int, objectives: np.ndarray, repeat_shares: np.ndarray | None
+    ) -> Candidates | None:
         def propose(recommender: Recommender) -> Candidates:
-            return recommender.candidates(recommender.candidates.profile(histories, now), objectives)
+            return recommender.candidates(recommender.candidates.profile(histories, now), objectives, repeat_shares)
 
         return self._compute(version, propose)
 
@@ -144,8 +146,8 @@ class GraphEngine:
         objectives: np.ndarray,
         repeat_shares: np.ndarray,
     ) -> Recommendations | None:
-        version = loaded.bundle.version
-        candidates: Candidates | None = await self._call("candidates", version, histories, now, objectives)
+        version, shares = loaded.bundle.version, loaded.recommender.repeat_shares(objectives, repeat_shares)
+        candidates: Candidates | None = await self._call("candidates", version, histories, now, objectives, shares)
         if candidates is None:
             return None
         # The ranker first: it takes longer, and each call takes time to leave.
@@ -156,7 +158,7 @@ class GraphEngine:
         if scored is None or lgb_raw is None:
             return None
         mf_raw, warm = scored
-        return loaded.recommender.select(candidates, lgb_raw, mf_raw, warm, n, repeat_shares)
+        return loaded.recommender.select(candidates, lgb_raw, mf_raw, warm, n, shares)
 
     async def _call(self, stage: str, *arguments: Any) -> Any:
         """A stage's answer; asked once more where its replica died, since a stage changes nothing."""

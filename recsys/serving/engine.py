@@ -33,7 +33,8 @@ class Engine(Protocol):
     ) -> Recommendations | None:
         """The `n` best items of each user, or None where a stage does not hold the version.
 
-        objectives: int8 (n_users,), positions in OBJECTIVES; repeat_shares: see `Recommender.select`
+        objectives: int8 (n_users,), positions in OBJECTIVES
+        repeat_shares: float64 (n_users,), see `Recommender.repeat_shares`
         """
 
     async def prepare(self, version: str) -> str | None:
