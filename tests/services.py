@@ -15,7 +15,7 @@ from recsys.inference.versions import Loaded
 from recsys.registry.bundle import Bundle
 from recsys.registry.store import Store
 from recsys.serving.api import create_api
-from recsys.serving.engine import Engine, Held, LocalEngine
+from recsys.serving.engine import Engine, Held, LocalEngine, Wishes
 from recsys.serving.events import SnapshotEvents
 from recsys.serving.messages import HttpError
 from recsys.serving.service import Service
@@ -105,17 +105,9 @@ class FakeStages:
         self.calls: list[Call] = []
         self.hanging = 0
 
-    async def __call__(
-        self,
-        loaded: Loaded,
-        histories: Histories,
-        now: int,
-        n: int,
-        objectives: np.ndarray,
-        repeat_shares: np.ndarray,
-    ) -> Recommendations | None:
+    async def __call__(self, loaded: Loaded, histories: Histories, now: int, wishes: Wishes) -> Recommendations | None:
         version = loaded.bundle.version
-        self.calls.append(Call(version, len(histories), now, n))
+        self.calls.append(Call(version, len(histories), now, wishes.n))
         self.hanging += 1
         try:
             await self.open.wait()
@@ -123,7 +115,9 @@ class FakeStages:
             self.hanging -= 1
         if self.fault is not None:
             raise self.fault
-        return None if version in self.lacks else loaded.recommender(histories, now, n, objectives, repeat_shares)
+        if version in self.lacks:
+            return None
+        return loaded.recommender(histories, now, wishes.n, wishes.objectives, wishes.repeat_shares)
 
     async def prepare(self, version: str) -> str | None:
         return self.refuses

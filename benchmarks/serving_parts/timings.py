@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
 
-import numpy as np
 from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,6 +18,7 @@ from recsys.registry.store import open_store
 from recsys.serving.answers import Answer, Question
 from recsys.serving.api import create_api
 from recsys.serving.deployments import CandidateReplica, FactorReplica, GraphEngine, Ingress, RankReplica
+from recsys.serving.engine import Wishes
 from recsys.serving.events import SnapshotEvents
 from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
@@ -89,17 +89,9 @@ class TimedEngine(GraphEngine):
         super().__init__(*stages)
         self._timings = timings
 
-    async def __call__(
-        self,
-        loaded: Loaded,
-        histories: Histories,
-        now: int,
-        n: int,
-        objectives: np.ndarray,
-        repeat_shares: np.ndarray,
-    ) -> Recommendations | None:
+    async def __call__(self, loaded: Loaded, histories: Histories, now: int, wishes: Wishes) -> Recommendations | None:
         with self._timings.of("stages", len(histories)):
-            return await super().__call__(loaded, histories, now, n, objectives, repeat_shares)
+            return await super().__call__(loaded, histories, now, wishes)
 
     async def _call(self, stage: str, *arguments: Any) -> Any:
         with self._timings.of(stage, len(arguments[1])):

@@ -60,8 +60,9 @@ class Ranking:
         """The threshold of the highest F1, the higher of equals, and that F1."""
         if not self.defined:
             return None
-        best = int(np.argmax(self.f1))
-        return float(self.thresholds[best]), float(self.f1[best])
+        f1 = self.f1
+        best = int(np.argmax(f1))
+        return float(self.thresholds[best]), float(f1[best])
 
 
 def thinned(x: np.ndarray, y: np.ndarray, limit: int = POINTS) -> tuple[np.ndarray, np.ndarray]:

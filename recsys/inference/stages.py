@@ -251,11 +251,12 @@ class Recommender:
         for at, rows in by_objective(candidates):
             scores[rows], lgb_scores[rows], mf_scores[rows] = self.blends[at](lgb_raw[rows], mf_raw[rows])
         order = order_within(candidates.users, scores, candidates.items)
+        counts = listed = np.bincount(candidates.users, minlength=candidates.n_users)
         if repeat_shares is not None:
             order = limit_repeats(order, candidates.users, candidates.had, repeat_shares)
-        counts = np.bincount(candidates.users[order], minlength=candidates.n_users)
-        kept = np.minimum(counts, n)
-        best = order[ragged_indices(np.cumsum(counts) - counts, kept)]
+            listed = np.bincount(candidates.users[order], minlength=candidates.n_users)
+        kept = np.minimum(listed, n)
+        best = order[ragged_indices(np.cumsum(listed) - listed, kept)]
         return Recommendations(
             offsets_of(kept),
             candidates.items[best],
@@ -264,7 +265,7 @@ class Recommender:
             mf_scores[best],
             candidates.sources[best],
             warm,
-            np.bincount(candidates.users, minlength=candidates.n_users),
+            counts,
         )
 
 

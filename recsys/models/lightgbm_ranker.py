@@ -177,7 +177,7 @@ class Stopping:
 
 
 def stopping(config: RankerConfig) -> Callable[..., Any]:
-    """By the validation rows."""
+    """What ends a training that validation rows decide on."""
     return Stopping(config.early_stopping_rounds, config.min_improvement)
 
 

@@ -118,16 +118,11 @@ def generate(
     """
     found = propose(of, tables, statistics, config, objectives)
     scores = selection(of, statistics, found, objectives)
-    rank = rank_within(found.users, scores)
     if repeat_shares is not None:
-        had = found.own != UNKNOWN
-        # Among their like: those they had are ranks of users 0, 2, …, the others of users 1, 3, …
-        surplus = had & (
-            rank_within(2 * found.users + ~had, scores) >= np.ceil(config.size * repeat_shares)[found.users]
-        )
-        rank = rank_within(found.users, np.where(surplus, -np.inf, scores))
-        rank[surplus] = config.size
-    best = (rank < config.size).nonzero()[0]
+        had, places = found.own != UNKNOWN, np.ceil(config.size * repeat_shares)[found.users]
+        # 2 * user + 1 owns the items that the user had, 2 * user the others.
+        scores[had & (rank_within(2 * found.users + had, scores) >= places)] = -np.inf
+    best = ((rank_within(found.users, scores) < config.size) & (scores > -np.inf)).nonzero()[0]
     users, items = found.users[best], found.items[best]
     return Candidates(len(of), users, items, found.scores.take(best, axis=0), scores[best], objectives)
 

@@ -20,7 +20,7 @@ from recsys.inference.versions import Loaded
 from recsys.registry.store import open_store
 from recsys.retrieval.generator import Candidates
 from recsys.serving.api import create_api
-from recsys.serving.engine import Engine, Held, LocalEngine, Unavailable
+from recsys.serving.engine import Engine, Held, LocalEngine, Unavailable, Wishes
 from recsys.serving.events import SnapshotEvents
 from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
@@ -137,17 +137,11 @@ class GraphEngine:
             for name, handle in stages.items()
         }
 
-    async def __call__(
-        self,
-        loaded: Loaded,
-        histories: Histories,
-        now: int,
-        n: int,
-        objectives: np.ndarray,
-        repeat_shares: np.ndarray,
-    ) -> Recommendations | None:
-        version, shares = loaded.bundle.version, loaded.recommender.repeat_shares(objectives, repeat_shares)
-        candidates: Candidates | None = await self._call("candidates", version, histories, now, objectives, shares)
+    async def __call__(self, loaded: Loaded, histories: Histories, now: int, wishes: Wishes) -> Recommendations | None:
+        version, recommender = loaded.bundle.version, loaded.recommender
+        shares = recommender.repeat_shares(wishes.objectives, wishes.repeat_shares)
+        asked = histories, now, wishes.objectives, shares
+        candidates: Candidates | None = await self._call("candidates", version, *asked)
         if candidates is None:
             return None
         # The ranker first: it takes longer, and each call takes time to leave.
@@ -158,7 +152,7 @@ class GraphEngine:
         if scored is None or lgb_raw is None:
             return None
         mf_raw, warm = scored
-        return loaded.recommender.select(candidates, lgb_raw, mf_raw, warm, n, shares)
+        return recommender.select(candidates, lgb_raw, mf_raw, warm, wishes.n, shares)
 
     async def _call(self, stage: str, *arguments: Any) -> Any:
         """A stage's answer; asked once more where its replica died, since a stage changes nothing."""

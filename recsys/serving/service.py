@@ -15,7 +15,7 @@ from recsys.registry.bundle import Bundle
 from recsys.schema import EVENT, EVENT_TYPES, ITEM, OBJECTIVES, PURCHASE, TIME
 from recsys.serving.answers import Answer, Question, answers_to, category_of, find_user, user_type
 from recsys.serving.coalescing import Abandoned, Coalescer, Overloaded
-from recsys.serving.engine import Engine, Held, Unavailable
+from recsys.serving.engine import Engine, Held, Unavailable, Wishes
 from recsys.serving.events import EventSource
 from recsys.serving.messages import HttpError, spoken_time
 from recsys.serving.settings import ServeSettings
@@ -161,10 +161,12 @@ class Service:
         if not rows:
             return answers
         histories = self._events.histories(opened, rows)
-        n = max(questions[at].n for at in asked)
-        objectives = np.array([OBJECTIVES.index(questions[at].objective) for at in asked], np.int8)
-        shares = np.array([questions[at].repeat_share for at in asked], np.float64)  # None becomes NaN
-        found = await self._engine(loaded, histories, self._now(opened), n, objectives, shares)
+        wishes = Wishes(
+            max(questions[at].n for at in asked),
+            np.array([OBJECTIVES.index(questions[at].objective) for at in asked], np.int8),
+            np.array([questions[at].repeat_share for at in asked], np.float64),  # None becomes NaN
+        )
+        found = await self._engine(loaded, histories, self._now(opened), wishes)
         if found is None:
             return None
         for place, answer in zip(asked, answers_to(opened, found, [questions[at] for at in asked]), strict=True):

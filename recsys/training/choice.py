@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import ray
@@ -151,24 +151,36 @@ def fit_smallest(validation: Validation, config: TrainConfig, grow: Grow, watch:
     sizes: list[Size] = []
     fewer = {leaves for leaves in settings.fewer_leaves if leaves < settings.num_leaves}
     for leaves in (*sorted(fewer), settings.num_leaves):
-        found: dict[int, float] = {}
-
-        def look(
-            trees: int, ndcg: float, scores: Callable[[], np.ndarray], leaves: int = leaves, found: Any = found
-        ) -> None:
-            if trees % EVERY == 0:
-                found[trees] = measure(scores())
-            if watch is not None and leaves == settings.num_leaves:
-                watch(trees, ndcg, scores)
-
-        rankers[leaves] = grow(settings.model_copy(update={"num_leaves": leaves}), look)
-        last = rankers[leaves].n_trees  # those that grew after it are gone
-        for trees in {*range(EVERY, last, EVERY), last} - found.keys():  # several workers show none but the last
-            found[trees] = measure(rankers[leaves].first(trees).predict(validation.rows.features))
-        sizes += [Size(trees, leaves, metric) for trees, metric in found.items() if trees <= last]
+        own = settings.model_copy(update={"num_leaves": leaves})
+        seen = watch if leaves == settings.num_leaves else None
+        rankers[leaves], found = _grown(own, grow, validation, measure, seen)
+        sizes += found
     size = smallest(sizes, config.ranker.tolerance)
     ranker = rankers[size.leaves].first(size.trees)
     return Fitted(ranker, size.leaves, sizes, ranker.predict(validation.rows.features))
+
+
+def _grown(
+    settings: RankerConfig,
+    grow: Grow,
+    validation: Validation,
+    measure: Callable[[np.ndarray], float],
+    watch: Watch | None,
+) -> tuple[Ranker, list[Size]]:
+    """A ranker, and what it came to on its way."""
+    found: dict[int, float] = {}
+
+    def look(trees: int, ndcg: float, scores: Callable[[], np.ndarray]) -> None:
+        if trees % EVERY == 0:
+            found[trees] = measure(scores())
+        if watch is not None:
+            watch(trees, ndcg, scores)
+
+    ranker = grow(settings, look)
+    last = ranker.n_trees  # those that grew after it are gone
+    for trees in {*range(EVERY, last, EVERY), last} - found.keys():  # several workers show none but the last
+        found[trees] = measure(ranker.first(trees).predict(validation.rows.features))
+    return ranker, [Size(trees, settings.num_leaves, metric) for trees, metric in found.items() if trees <= last]
 
 
 def _report_trees(trees: int, ndcg: float, _: object) -> None:

@@ -141,8 +141,15 @@ def make_examples(
     user_hashes = hashes(partition.users.take(pa.array(chosen)), 2 * config.seed + SALT)
     histories = partition.histories.take(chosen)
     stage = CandidateStage(tables, selectors, config.inference)
-    found: dict[Objective, list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = {
-        objective: [(np.zeros(0, np.int64), np.zeros(0, np.int8), np.zeros((0, len(NAMES)), np.float32))]
+    found: dict[Objective, list[tuple[np.ndarray, ...]]] = {
+        objective: [
+            (
+                objectives(objective, 0),
+                np.zeros(0, np.int64),
+                np.zeros(0, np.int8),
+                np.zeros((0, len(NAMES)), np.float32),
+            )
+        ]
         for objective in wanted
     }
     for users in chunks(histories, CHUNK):
@@ -155,11 +162,10 @@ def make_examples(
             negatives = config.examples.negatives
             rows = sample_rows(candidates.users, candidates.items, label, user_hashes[users], negatives)
             groups = chosen[users[candidates.users[rows]]]
-            found[objective].append((groups, label[rows], candidate_features(of, candidates, tables, rows)))
+            matrix = candidate_features(of, candidates, tables, rows)
+            found[objective].append((objectives(objective, len(rows)), groups, label[rows], matrix))
     parts = [part for objective in wanted for part in found[objective]]
-    groups, labels, matrix = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    lengths = [sum(len(part[0]) for part in found[objective]) for objective in wanted]
-    codes = np.repeat(np.array([OBJECTIVES.index(objective) for objective in wanted], np.int8), lengths)
+    codes, groups, labels, matrix = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     columns = {name: matrix[:, i] for i, name in enumerate(NAMES)}
     return pa.table({OBJECTIVE: codes, GROUP: groups, LABEL: labels, **columns})
 
