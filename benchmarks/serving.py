@@ -287,8 +287,8 @@ def breakdown(load: Load, found: Mapping[str, float]) -> dict[str, float]:
 
     All but those in brackets add up to what wrk saw.
     """
-    first, second = sorted(("factors", "rank"), key=lambda stage: found[stage])
-    names = {"candidates": "{}", second: "{}", first: "({} meanwhile)"}
+    first, second = sorted(("factors", "candidates"), key=lambda stage: found[stage])
+    names = {second: "{}", "rank": "{}", first: "({} meanwhile)"}
     parts = {
         "HTTP: sockets, HAProxy, uvicorn": load.mean - found["application"],
         "FastAPI: routing, validation, JSON": found["application"] - found["service"],
@@ -299,7 +299,7 @@ def breakdown(load: Load, found: Mapping[str, float]) -> dict[str, float]:
         compute = found[f"{stage} compute"]
         parts[name.format(f"{stage}: compute")] = compute
         parts[name.format(f"{stage}: hop")] = found[stage] - compute
-    parts["ingress: blend and select"] = found["stages"] - found["candidates"] - found[second]
+    parts["ingress: blend and select"] = found["stages"] - found[second] - found["rank"]
     return parts | {"all, as the client sees it": load.mean}
 
 

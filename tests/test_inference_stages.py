@@ -8,7 +8,6 @@ from recsys.features.definitions import NAMES
 from recsys.histories import Histories
 from recsys.inference.stages import (
     CandidateStage,
-    FactorStage,
     Recommendations,
     Recommender,
     candidate_features,
@@ -49,8 +48,8 @@ def stages_of(histories: Histories) -> dict[str, list[np.ndarray]]:
     of = stage.profile(histories, END)
     candidates = stage(of)
     features = candidate_features(of, candidates, tables)
-    mf, warm = FactorStage(tables.factors)(of.histories, candidates.users, candidates.items)
-    user_factors, _ = tables.factors.fold_in(histories)
+    user_factors, warm = tables.factors.fold_in(histories)
+    mf = tables.factors.score(user_factors, candidates.users, candidates.items)
     by_pair = {
         "candidates": candidates.items,
         "source scores": candidates.scores,

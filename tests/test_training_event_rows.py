@@ -11,7 +11,7 @@ from recsys.data.shop import UserPartition
 from recsys.data.split import cut
 from recsys.features.definitions import NAMES
 from recsys.histories import Histories
-from recsys.inference.stages import CandidateStage, FactorStage, candidate_features
+from recsys.inference.stages import CandidateStage, candidate_features
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import Candidates
 from recsys.retrieval.selection import NOTHING_LEARNED
@@ -52,7 +52,8 @@ def test_each_event_is_told_as_if_its_user_asked_just_then(tables: Tables, monke
         pair = Candidates(1, np.array([0]), histories.items[[event]], nothing, *zeros)
         expected = candidate_features(of, pair, tables)[0]
         np.testing.assert_array_equal(found.features[row], expected, err_msg=str(time))
-        mf, _ = FactorStage(tables.factors)(of.histories, pair.users, pair.items)
+        user_factors, _ = tables.factors.fold_in(of.histories)
+        mf = tables.factors.score(user_factors, pair.users, pair.items)
         np.testing.assert_array_equal(found.mf[row], mf[0])
         assert found.users[row] == user
         assert found.labels[row] == (histories.events[event] == PURCHASE)

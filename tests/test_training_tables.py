@@ -32,7 +32,7 @@ from recsys.data.split import cut
 from recsys.features.definitions import CATEGORICAL, NAMES
 from recsys.features.statistics import CATEGORY_COLUMNS
 from recsys.histories import Histories
-from recsys.inference.stages import CandidateStage, FactorStage, candidate_features
+from recsys.inference.stages import CandidateStage, candidate_features
 from recsys.models.tables import Tables
 from recsys.retrieval.neighbours import Neighbours
 from recsys.retrieval.selection import NOTHING_LEARNED
@@ -118,7 +118,8 @@ class Seen:
         of = stage.profile(histories, T)
         candidates = stage(of)
         matrix = candidate_features(of, candidates, self.tables)
-        mf, _ = FactorStage(self.tables.factors)(of.histories, candidates.users, candidates.items)
+        user_factors, _ = self.tables.factors.fold_in(of.histories)
+        mf = self.tables.factors.score(user_factors, candidates.users, candidates.items)
         coded = [NAMES.index(name) for name in CATEGORICAL]
         codes = np.where(np.isnan(matrix[:, coded]), UNKNOWN, matrix[:, coded]).astype(int)
         matrix[:, coded] = 0

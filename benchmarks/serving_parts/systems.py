@@ -5,7 +5,7 @@ Prints UP once there is nothing left to wait for but the service itself (imports
 
 import sys
 import threading
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import uvicorn
@@ -15,6 +15,7 @@ from recsys import console
 from recsys.data.tasks import start_ray
 from recsys.errors import RegistryError
 from recsys.histories import Histories
+from recsys.inference.stages import objectives
 from recsys.inference.versions import Loaded
 from recsys.registry.store import open_store
 from recsys.retrieval.generator import Candidates
@@ -44,44 +45,53 @@ class CannedReplica(StageReplica):
         loaded = self._versions.get("".join(self._versions.held()[-1:]))
         if loaded is None:
             raise RegistryError(f"{settings.registry} has no version to take ready answers from")
-        self._answers = [self._answer(*canned(loaded, n_users)) for n_users in range(1, settings.max_batch + 1)]
+        self._answers = [self._answer(canned(loaded, n_users)) for n_users in range(1, settings.max_batch + 1)]
+        self._rows = len(canned(loaded, 1).lgb_raw)
 
-    async def __call__(self, version: str, histories: Histories, *_: Any) -> Any:
-        return self._compute(version, lambda _: self._answers[len(histories) - 1])
+    async def __call__(self, version: str, asked: Histories | np.ndarray, *_: Any) -> Any:
+        """asked: histories of users, or features of candidates"""
+        n_users = len(asked) if isinstance(asked, Histories) else len(asked) // self._rows
+        return self._compute(version, lambda _: self._answers[n_users - 1])
 
-    def _answer(self, candidates: Candidates, mf_raw: np.ndarray, warm: np.ndarray, lgb_raw: np.ndarray) -> Any:
+    def _answer(self, found: "Canned") -> Any:
         raise NotImplementedError
 
 
 class CannedCandidates(CannedReplica):
-    def _answer(self, candidates: Candidates, mf_raw: np.ndarray, warm: np.ndarray, lgb_raw: np.ndarray) -> Any:
-        return candidates
+    def _answer(self, found: "Canned") -> Any:
+        return found.candidates, found.features
 
 
 class CannedFactors(CannedReplica):
-    def _answer(self, candidates: Candidates, mf_raw: np.ndarray, warm: np.ndarray, lgb_raw: np.ndarray) -> Any:
-        return mf_raw, warm
+    def _answer(self, found: "Canned") -> Any:
+        return found.folded_in
 
 
 class CannedRank(CannedReplica):
-    def _answer(self, candidates: Candidates, mf_raw: np.ndarray, warm: np.ndarray, lgb_raw: np.ndarray) -> Any:
-        return lgb_raw
+    def _answer(self, found: "Canned") -> Any:
+        return found.lgb_raw
 
 
-def canned(loaded: Loaded, n_users: int) -> tuple[Candidates, np.ndarray, np.ndarray, np.ndarray]:
-    """What the stages find for a user of usual size, `n_users` times: candidates, MF scores, warmth, LightGBM scores.
+class Canned(NamedTuple):
+    """What the stages find for a user of usual size, so many times."""
 
-    Computed as one batch, so that the arrays lie in memory as real ones do.
-    """
+    candidates: Candidates
+    features: np.ndarray
+    folded_in: tuple[np.ndarray, np.ndarray]
+    lgb_raw: np.ndarray
+
+
+def canned(loaded: Loaded, n_users: int) -> Canned:
+    """Computed as one batch, so that the arrays lie in memory as real ones do."""
     opened, recommender = loaded.bundle, loaded.recommender
     now = opened.about.live_watermark
     rows = np.random.default_rng(0).integers(len(opened.snapshot.users), size=LOOKED_AT)
     many = recommender.candidates(recommender.candidates.profile(opened.snapshot.take(rows), now))
     usual = rows[np.argsort(np.diff(many.offsets))[LOOKED_AT // 2]]
-    of = recommender.candidates.profile(opened.snapshot.take(np.full(n_users, usual)), now)
-    candidates = recommender.candidates(of)
-    mf_raw, warm = recommender.factors(of.histories, candidates.users, candidates.items)
-    return candidates, mf_raw, warm, recommender.rank(of, candidates)
+    histories = opened.snapshot.take(np.full(n_users, usual))
+    candidates, features = recommender.propose(histories, now, objectives("all", n_users), None)
+    lgb_raw = recommender.rank(features, candidates.of_new)
+    return Canned(candidates, features, recommender.fold_in(histories), lgb_raw)
 
 
 class PlainService(Service):

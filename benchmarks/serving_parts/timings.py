@@ -56,15 +56,15 @@ class Timings:
 
 
 class TimedStage:
-    """Put before a stage's replica class: times what it computes."""
+    """Put before a stage's replica class: times what it computes; of the ranker calls count by their rows."""
 
     def __init__(self, settings: ServeSettings) -> None:
         super().__init__(settings)  # type: ignore[call-arg]
         self._timings = Timings()
 
-    async def __call__(self, version: str, histories: Histories, *rest: Any) -> Any:
-        with self._timings.of("compute", len(histories)):
-            return await super().__call__(version, histories, *rest)  # type: ignore[misc]
+    async def __call__(self, *asked: Any) -> Any:
+        with self._timings.of("compute", len(asked[1])):
+            return await super().__call__(*asked)  # type: ignore[misc]
 
     async def timings(self) -> Means:
         return self._timings.take()

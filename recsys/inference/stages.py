@@ -16,7 +16,6 @@ from recsys.features.interactions import InteractionConfig, order_within, rank_w
 from recsys.features.profiles import Profiles, profiles
 from recsys.histories import Histories, offsets_of, ragged_indices
 from recsys.inference.repeats import limit_repeats
-from recsys.models.factors import ItemFactors
 from recsys.models.hybrid import Blend
 from recsys.models.ranking import Ranker
 from recsys.models.snapshot import HistoryConfig
@@ -24,7 +23,7 @@ from recsys.models.tables import Tables
 from recsys.registry.bundle import Bundle
 from recsys.retrieval.generator import CandidateConfig, Candidates, generate
 from recsys.retrieval.selection import Selection, Selectors
-from recsys.schema import ALL, DISCOVER, OBJECTIVES, SOURCES, UNKNOWN, Config, Objective
+from recsys.schema import ALL, OBJECTIVES, SOURCES, UNKNOWN, Config, Objective
 
 
 class InferenceConfig(Config):
@@ -68,46 +67,14 @@ class CandidateStage:
         return generate(of, tables.retrieval, tables.statistics, config, self._selection, objectives, repeat_shares)
 
 
-class FactorStage:
-    """Scores candidates by the factorization."""
+def by_model(of_new: np.ndarray) -> list[tuple[int, slice | np.ndarray]]:
+    """Which rows are for the model of all items, 0, and which for the one of items new to the user, 1.
 
-    def __init__(self, factors: ItemFactors) -> None:
-        self._factors = factors
-
-    def __call__(self, histories: Histories, users: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Raw scores of pairs, float32 (n_pairs,), NaN where there is none; and who is warm, bool (n_users,).
-
-        users: int64 (n_pairs,), positions in `histories`; items: int32 (n_pairs,)
-        """
-        user_factors, warm = self._factors.fold_in(histories)
-        return self._factors.score(user_factors, users, items), warm
-
-
-class RankStage:
-    """Scores candidates by the ranker of the objective that they are for."""
-
-    def __init__(self, tables: Tables, rankers: Sequence[Ranker], config: InferenceConfig) -> None:
-        """rankers: of all items, and of those new to the user"""
-        self._tables = tables
-        self._config = config
-        self.rankers = rankers
-
-    def __call__(self, of: Profiles, candidates: Candidates) -> np.ndarray:
-        """Raw scores, float64 (n_pairs,)."""
-        features = candidate_features(of, candidates, self._tables)
-        raw = np.empty(len(features))
-        for at, rows in by_objective(candidates):
-            raw[rows] = self.rankers[at].predict(features[rows])
-        return with_newcomers(raw, of.histories, candidates, self._config)
-
-
-def by_objective(candidates: Candidates) -> list[tuple[int, slice | np.ndarray]]:
-    """Which rows are for the model of all items, 0, and which for the one of items new to the user, 1."""
-    fresh = candidates.objectives == DISCOVER
-    if fresh.all() or not fresh.any():
-        return [(int(fresh.any()), slice(None))]
-    rows = fresh[candidates.users]
-    return [(0, (~rows).nonzero()[0]), (1, rows.nonzero()[0])]
+    of_new: bool (n_pairs,), see `Candidates.of_new`
+    """
+    if of_new.all() or not of_new.any():
+        return [(int(of_new.any()), slice(None))]
+    return [(0, (~of_new).nonzero()[0]), (1, of_new.nonzero()[0])]
 
 
 def with_newcomers(
@@ -141,9 +108,8 @@ def candidate_features(
     """
     facts = np.full((len(candidates.users), len(FACTS)), np.nan)
     facts[:, 0] = candidates.selection
-    fresh = candidates.objectives == DISCOVER
-    if fresh.any():
-        of_new = fresh[candidates.users].nonzero()[0]
+    of_new = candidates.of_new.nonzero()[0]
+    if len(of_new):
         users, items = candidates.users[of_new], candidates.items[of_new]
         user_factors, _ = tables.factors.fold_in(of.histories)
         facts[of_new, 1] = mf = tables.factors.score(user_factors, users, items)
@@ -186,10 +152,11 @@ class Recommender:
     ) -> None:
         """rankers, blends: of all items, and of those new to the user"""
         self.candidates = CandidateStage(tables, selectors, config)
-        self.factors = FactorStage(tables.factors)
-        self.rank = RankStage(tables, rankers, config)
+        self.factors = tables.factors
+        self.rankers = rankers
         self.blends = blends
-        self._repeat_share = config.repeat_share
+        self._tables = tables
+        self._config = config
 
     @classmethod
     def of(cls, opened: Bundle) -> "Recommender":
@@ -215,12 +182,47 @@ class Recommender:
         objectives: int8 (n_users,), positions in OBJECTIVES; None is ALL for everyone
         repeat_shares: see `repeat_shares`
         """
-        of = self.candidates.profile(histories, now)
-        objectives = np.zeros(len(of), np.int8) if objectives is None else objectives
+        objectives = np.zeros(len(histories), np.int8) if objectives is None else objectives
         shares = self.repeat_shares(objectives, repeat_shares)
-        candidates = self.candidates(of, objectives, shares)
-        mf_raw, warm = self.factors(of.histories, candidates.users, candidates.items)
-        return self.select(candidates, self.rank(of, candidates), mf_raw, warm, n, shares)
+        candidates, features = self.propose(histories, now, objectives, shares)
+        raw = self.rank(features, candidates.of_new)
+        return self.conclude(histories, candidates, raw, self.fold_in(histories), n, shares)
+
+    def propose(
+        self, histories: Histories, now: int, objectives: np.ndarray, repeat_shares: np.ndarray | None
+    ) -> tuple[Candidates, np.ndarray]:
+        """Candidates and what the ranker looks at, float32 (n_pairs, n_features): made where the users' profiles are,
+        which take longer to make than features to send.
+        """
+        of = self.candidates.profile(histories, now)
+        candidates = self.candidates(of, objectives, repeat_shares)
+        return candidates, candidate_features(of, candidates, self._tables)
+
+    def rank(self, features: np.ndarray, of_new: np.ndarray) -> np.ndarray:
+        """Raw scores of candidates by the ranker that each is for, float64 (n_pairs,); of_new: bool (n_pairs,)"""
+        raw = np.empty(len(features))
+        for at, rows in by_model(of_new):
+            raw[rows] = self.rankers[at].predict(features[rows])
+        return raw
+
+    def fold_in(self, histories: Histories) -> tuple[np.ndarray, np.ndarray]:
+        """See `ItemFactors.fold_in`: what the factorization needs of users, whatever the candidates are."""
+        return self.factors.fold_in(histories.latest(self._config.history.max_events))
+
+    def conclude(
+        self,
+        histories: Histories,
+        candidates: Candidates,
+        lgb_raw: np.ndarray,
+        folded_in: tuple[np.ndarray, np.ndarray],
+        n: int,
+        repeat_shares: np.ndarray | None,
+    ) -> Recommendations:
+        """What the stages found, put together; folded_in: see `fold_in`"""
+        user_factors, warm = folded_in
+        lgb_raw = with_newcomers(lgb_raw, histories, candidates, self._config)
+        mf_raw = self.factors.score(user_factors, candidates.users, candidates.items)
+        return self.select(candidates, lgb_raw, mf_raw, warm, n, repeat_shares)
 
     def repeat_shares(self, objectives: np.ndarray, wanted: np.ndarray | None) -> np.ndarray | None:
         """How much of each user's list may be items they had before, float64 (n_users,), or None where nobody is held
@@ -229,7 +231,7 @@ class Recommender:
         objectives: int8 (n_users,), positions in OBJECTIVES: only who is shown all items has a share
         wanted: float64 (n_users,), NaN, or None for everyone, stands for the version's own setting
         """
-        shares = np.full(len(objectives), self._repeat_share)
+        shares = np.full(len(objectives), self._config.repeat_share)
         if wanted is not None:
             shares = np.where(np.isnan(wanted), shares, wanted)
         shares = np.where(objectives == ALL, shares, 1.0)
@@ -248,7 +250,7 @@ class Recommender:
         does.
         """
         scores, lgb_scores, mf_scores = np.empty((3, len(lgb_raw)))
-        for at, rows in by_objective(candidates):
+        for at, rows in by_model(candidates.of_new):
             scores[rows], lgb_scores[rows], mf_scores[rows] = self.blends[at](lgb_raw[rows], mf_raw[rows])
         order = order_within(candidates.users, scores, candidates.items)
         counts = listed = np.bincount(candidates.users, minlength=candidates.n_users)

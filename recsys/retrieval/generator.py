@@ -97,6 +97,11 @@ class Candidates:
         had: np.ndarray = ~np.isnan(self.scores[:, SOURCES.index("own")])
         return had
 
+    @property
+    def of_new(self) -> np.ndarray:
+        """Whether only items new to the user are wanted, which have models of their own; bool (n,)."""
+        return (self.objectives == DISCOVER)[self.users]
+
     def take(self, rows: np.ndarray) -> "Candidates":
         users, items = self.users[rows], self.items[rows]
         return Candidates(self.n_users, users, items, self.scores[rows], self.selection[rows], self.objectives)

@@ -94,38 +94,30 @@ class StageReplica:
 
 
 class CandidateReplica(StageReplica):
-    """Proposes items."""
+    """Proposes items, with what the ranker looks at."""
 
     async def __call__(
         self, version: str, histories: Histories, now: int, objectives: np.ndarray, repeat_shares: np.ndarray | None
-    ) -> Candidates | None:
-        def propose(recommender: Recommender) -> Candidates:
-            return recommender.candidates(recommender.candidates.profile(histories, now), objectives, repeat_shares)
-
-        return self._compute(version, propose)
+    ) -> tuple[Candidates, np.ndarray] | None:
+        return self._compute(version, lambda its: its.propose(histories, now, objectives, repeat_shares))
 
 
 class FactorReplica(StageReplica):
-    """Scores candidates by the factorization."""
+    """Folds users into the factorization."""
 
-    async def __call__(
-        self, version: str, histories: Histories, users: np.ndarray, items: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        return self._compute(version, lambda recommender: recommender.factors(histories, users, items))
+    async def __call__(self, version: str, histories: Histories) -> tuple[np.ndarray, np.ndarray] | None:
+        return self._compute(version, lambda its: its.fold_in(histories))
 
 
 class RankReplica(StageReplica):
     """Scores candidates by the ranker."""
 
-    async def __call__(self, version: str, histories: Histories, now: int, candidates: Candidates) -> np.ndarray | None:
-        def rank(recommender: Recommender) -> np.ndarray:
-            return recommender.rank(recommender.candidates.profile(histories, now), candidates)
-
-        return self._compute(version, rank)
+    async def __call__(self, version: str, features: np.ndarray, of_new: np.ndarray) -> np.ndarray | None:
+        return self._compute(version, lambda its: its.rank(features, of_new))
 
 
 class GraphEngine:
-    """The stages as deployments: candidates first, then both scores side by side."""
+    """The stages as deployments: candidates and users' factors side by side, then the ranker."""
 
     def __init__(
         self, candidates: DeploymentHandle[Any], factors: DeploymentHandle[Any], rank: DeploymentHandle[Any]
@@ -140,19 +132,18 @@ class GraphEngine:
     async def __call__(self, loaded: Loaded, histories: Histories, now: int, wishes: Wishes) -> Recommendations | None:
         version, recommender = loaded.bundle.version, loaded.recommender
         shares = recommender.repeat_shares(wishes.objectives, wishes.repeat_shares)
-        asked = histories, now, wishes.objectives, shares
-        candidates: Candidates | None = await self._call("candidates", version, *asked)
-        if candidates is None:
-            return None
-        # The ranker first: it takes longer, and each call takes time to leave.
-        lgb_raw, scored = await asyncio.gather(
-            self._call("rank", version, histories, now, candidates),
-            self._call("factors", version, histories, candidates.users, candidates.items),
+        # The candidates first: they take longer, and each call takes time to leave.
+        proposed, folded_in = await asyncio.gather(
+            self._call("candidates", version, histories, now, wishes.objectives, shares),
+            self._call("factors", version, histories),
         )
-        if scored is None or lgb_raw is None:
+        if proposed is None or folded_in is None:
             return None
-        mf_raw, warm = scored
-        return recommender.select(candidates, lgb_raw, mf_raw, warm, wishes.n, shares)
+        candidates, features = proposed
+        lgb_raw = await self._call("rank", version, features, candidates.of_new)
+        if lgb_raw is None:
+            return None
+        return recommender.conclude(histories, candidates, lgb_raw, folded_in, wishes.n, shares)
 
     async def _call(self, stage: str, *arguments: Any) -> Any:
         """A stage's answer; asked once more where its replica died, since a stage changes nothing."""

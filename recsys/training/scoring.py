@@ -16,7 +16,6 @@ from recsys.evaluation.protocol import TestCases
 from recsys.histories import Histories
 from recsys.inference.stages import (
     CandidateStage,
-    FactorStage,
     candidate_features,
     chunks,
     objectives,
@@ -112,6 +111,7 @@ def score_chunk(
     for scores, text in zip(lgb, rankers, strict=True):
         raw = ranker_from_text(text, config.ranker.backend).predict(features)
         scores[:] = with_newcomers(raw, of.histories, candidates, config.inference)
-    mf, warm = FactorStage(tables.factors)(of.histories, candidates.users, candidates.items)
+    user_factors, warm = tables.factors.fold_in(of.histories)
+    mf = tables.factors.score(user_factors, candidates.users, candidates.items)
     kept = features if keep_features else features[:0]
     return ScoredCandidates(candidates.users, candidates.items, candidates.scores, lgb, mf, warm, kept)

@@ -16,7 +16,7 @@ from recsys.features.definitions import NAMES, names_of
 from recsys.features.profiles import profiles
 from recsys.histories import Histories, offsets_of, ragged_indices, runs
 from recsys.ids import hashes
-from recsys.inference.stages import FactorStage, candidate_features
+from recsys.inference.stages import candidate_features
 from recsys.models.ranking import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import Candidates
@@ -175,5 +175,5 @@ def _known_before(
     )
     then = profiles(last, tables.statistics, now, config.inference.interactions)
     features[:, TIME] = candidate_features(then, pairs, tables)[:, TIME]
-    mf, _ = FactorStage(tables.factors)(of.histories, pairs.users, pairs.items)
-    return features, mf
+    user_factors, _ = tables.factors.fold_in(past)
+    return features, tables.factors.score(user_factors, pairs.users, pairs.items)
