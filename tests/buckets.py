@@ -15,10 +15,14 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-Kind = Literal["500", "403", "cut", "slow", "corrupt", "lost", "held", "careless"]
+Kind = Literal["500", "403", "cut", "slow", "corrupt", "lost", "held", "careless", "unmatched"]
 """500, 403: answered so, and not passed on; cut: half of the body, then the connection breaks; slow: half of the body,
 then nothing more; corrupt: a byte of the body is another one; lost: passed on, but the answer is not; held: passed on
-once `release` is called; careless: passed on without its condition."""
+once `release` is called; careless: passed on without its condition; unmatched: without If-Match alone."""
+PASSED_OVER: dict[Kind | None, tuple[str, ...]] = {
+    "careless": ("if-match", "if-none-match"),
+    "unmatched": ("if-match",),
+}
 FOR_EVER = 1 << 30
 
 SERVER = """
@@ -161,9 +165,8 @@ def handle(request: BaseHTTPRequestHandler, proxied: Proxy) -> None:
     if kind == "held":
         proxied.held.set()
         proxied.over.wait(60)
-    headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP}
-    if kind == "careless":
-        headers = {name: value for name, value in headers.items() if name.lower() not in ("if-match", "if-none-match")}
+    dropped = (*HOP, *PASSED_OVER.get(kind, ()))
+    headers = {name: value for name, value in request.headers.items() if name.lower() not in dropped}
     status, found, content = proxied.pass_on(request.command, request.path, headers, body)
     size = int({name.lower(): value for name, value in found}.get("content-length", len(content)))
     if kind == "lost":

@@ -17,7 +17,7 @@ from threading import Barrier
 
 import numpy as np
 import pytest
-from buckets import Proxy
+from buckets import Kind, Proxy
 from conftest import free_port
 from shops import flip_a_byte
 
@@ -372,9 +372,12 @@ def test_what_is_wrong_with_the_place_is_said(bucket: str, monkeypatch: pytest.M
         S3Store(bucket).production()
 
 
-def test_a_server_without_conditions_is_refused(store: S3Store, old: str, faults: Proxy, registry: str) -> None:
-    faults.spoil("careless", "PUT ")
-    with pytest.raises(RegistryError, match=f"{registry}: the server passes over If-None-Match"):
+@pytest.mark.parametrize(("kind", "condition"), [("careless", "If-None-Match"), ("unmatched", "If-Match")])
+def test_a_server_without_conditions_is_refused(
+    store: S3Store, old: str, faults: Proxy, registry: str, kind: Kind, condition: str
+) -> None:
+    faults.spoil(kind, "PUT ")
+    with pytest.raises(RegistryError, match=f"{registry}: the server passes over {condition},"):
         S3Store(registry).prepare()
     assert store.production() == old
 
