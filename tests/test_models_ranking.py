@@ -117,16 +117,16 @@ def test_rounds_that_add_no_tree_end_the_training():
     features = (rng.random((300, 3)) < 0.5).astype(np.float32)
     labels = (rng.random(300) < 0.2 + 0.3 * features[:, 0]).astype(np.int8)
     rows = RankingData(features, labels, np.full(30, 10))
-    seen = []
+    few, seen = RankerConfig(objective="binary", bagging_fraction=0.7), []
     ranker = train(
         TrainingSet([rows], rows, ["a", "b", "c"], []),
-        RankerConfig(objective="binary", max_trees=30, early_stopping_rounds=30, min_improvement=0),
+        few.model_copy(update={"max_trees": 30, "early_stopping_rounds": 30, "min_improvement": 0}),
         watch=lambda n_trees, _, scores: seen.append((n_trees, scores())),
     )
     assert 0 < ranker.n_trees < 30
     for n_trees, scores in seen[: ranker.n_trees]:
         assert ranker.first(n_trees).predict(features) == pytest.approx(scores, abs=1e-6)
-    fixed = train(TrainingSet([rows], None, ["a", "b", "c"], []), RankerConfig(objective="binary"), n_trees=30)
+    fixed = train(TrainingSet([rows], None, ["a", "b", "c"], []), few, n_trees=30)
     assert fixed.n_trees < 30
 
 

@@ -55,8 +55,9 @@ class RankerConfig(Config):
     feature_fraction: float = Field(0.3, gt=0, le=1)
     """Share of features each tree may use."""
 
-    bagging_fraction: float = Field(0.7, gt=0, le=1)
-    """Share of rows each tree sees; 1 switches bagging off."""
+    bagging_fraction: float = Field(1.0, gt=0, le=1)
+    """Share of rows each tree sees; 1 switches bagging off: where hits are few, trees that see all of them rank better,
+    and where they are many it makes no difference."""
 
     bagging_freq: int = Field(1, ge=1)
     """Trees between two draws of those rows."""

@@ -216,10 +216,11 @@ def read_blend(
 
 def metric_of(validation: Validation, metric: str) -> Callable[[np.ndarray], float]:
     """The mean of a metric that `protocol.per_user` knows, of scores (float64 (n_rows,)) of the validation rows."""
+    return lambda scores: float(by_user(validation, metric, scores).mean())
+
+
+def by_user(validation: Validation, metric: str, scores: np.ndarray) -> np.ndarray:
+    """The same metric of each user of the validation window, float64 (n_users,)."""
     found, cases, depth = validation.candidates, validation.cases, protocol.cutoff_of(metric)
-
-    def measure(scores: np.ndarray) -> float:
-        lists = ranked_lists(found.users, found.items, scores, len(cases), depth)
-        return float(protocol.per_user(metric, lists, cases.truth).mean())
-
-    return measure
+    lists = ranked_lists(found.users, found.items, scores, len(cases), depth)
+    return protocol.per_user(metric, lists, cases.truth)

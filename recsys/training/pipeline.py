@@ -12,12 +12,13 @@ from recsys.data.ingest import ShopData, ingest
 from recsys.data.sources import Source
 from recsys.data.split import cut
 from recsys.errors import ModelError
+from recsys.evaluation.metrics import paired_difference
 from recsys.evaluation.protocol import TestCases, new_items_only
 from recsys.models.hybrid import score_drift
 from recsys.models.ranking import Ranker, TrainingSet
 from recsys.registry.store import Store
 from recsys.schema import Objective
-from recsys.training.choice import Choice, Validation, choose, read_blend, training_set
+from recsys.training.choice import Choice, Validation, by_user, choose, read_blend, training_set
 from recsys.training.findings.collect import find, report_files
 from recsys.training.judge import evaluate
 from recsys.training.preparation import Prepared, prepare
@@ -101,17 +102,24 @@ class NewItems:
 def choose_models(prepared: Prepared, config: TrainConfig, work: str | Path) -> tuple[Choice, NewItems | None]:
     """The choice for all items, and that for items that are new to the user.
 
-    The second is None where nothing could be learned of these, or the ranker of all items does as well: it learns
-    from more.
+    The second is None where nothing could be learned of these, or its lead over the ranker of all items on the
+    validation window is within the paired interval: that one learned from more, and had no choice made there.
     """
     choice = _choose(prepared, config, work)
     if prepared.discover is None:
         return choice, None
     console.progress("for items that are new to the user:")
     own, validation = _choose(prepared.discover, config, work), ray.get(prepared.discover.validation)
-    _, curve = read_blend(validation, choice.ranker.predict(validation.rows.features), config)
-    console.progress(f"the ranker of all items has {max(curve.values()):.4f} there")
-    return choice, NewItems(prepared.discover, own) if own.metric > max(curve.values()) else None
+    scores = choice.ranker.predict(validation.rows.features)
+    blend, _ = read_blend(validation, scores, config)
+    metric, mf = f"ndcg@{config.evaluation.k}", validation.candidates.mf
+    ours, others = (
+        by_user(validation, metric, blended[0]) for blended in (own.blend(own.scores, mf), blend(scores, mf))
+    )
+    lead = paired_difference(ours, others, *config.evaluation.resampling)
+    told = f"lead over the ranker of all items there {lead.mean:.4f} ({lead.low:.4f} to {lead.high:.4f})"
+    console.progress(told if lead.low > 0 else f"{told}, which serves these as well")
+    return choice, NewItems(prepared.discover, own) if lead.low > 0 else None
 
 
 def _choose(prepared: Prepared, config: TrainConfig, work: str | Path) -> Choice:
