@@ -287,8 +287,7 @@ def breakdown(load: Load, found: Mapping[str, float]) -> dict[str, float]:
 
     All but those in brackets add up to what wrk saw.
     """
-    first, second = sorted(("factors", "candidates"), key=lambda stage: found[stage])
-    names = {second: "{}", "rank": "{}", first: "({} meanwhile)"}
+    names = {"candidates": "{}", "rank": "{}", "factors": "({} meanwhile, where asked)"}
     parts = {
         "HTTP: sockets, HAProxy, uvicorn": load.mean - found["application"],
         "FastAPI: routing, validation, JSON": found["application"] - found["service"],
@@ -296,10 +295,12 @@ def breakdown(load: Load, found: Mapping[str, float]) -> dict[str, float]:
         "ingress: user lookup, histories, answers": found["batch"] - found["stages"],
     }
     for stage, name in names.items():
+        if stage not in found:  # nobody was warm
+            continue
         compute = found[f"{stage} compute"]
         parts[name.format(f"{stage}: compute")] = compute
         parts[name.format(f"{stage}: hop")] = found[stage] - compute
-    parts["ingress: blend and select"] = found["stages"] - found[second] - found["rank"]
+    parts["ingress: dot products, blend, select"] = found["stages"] - found["candidates"] - found["rank"]
     return parts | {"all, as the client sees it": load.mean}
 
 

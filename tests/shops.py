@@ -284,6 +284,11 @@ def _catalog(items: Ids) -> Catalog:
     return catalog
 
 
+NONE = np.zeros(0, np.int64)
+NOBODY_DID_ANYTHING = Histories.build(NONE, NONE, NONE, NONE, 1)
+"""One user without a history."""
+
+
 @cache
 def small_ranker(*settings: str) -> Ranker:
     """Trained on the candidates of `small_world`; what it learned means nothing."""

@@ -2,7 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from shops import BLEND, END, small_config, small_ranker, small_world
+from shops import BLEND, END, NOBODY_DID_ANYTHING, NONE, small_config, small_ranker, small_world
 
 from recsys.features.definitions import NAMES
 from recsys.histories import Histories
@@ -19,9 +19,6 @@ from recsys.models.hybrid import Blend, Calibration
 from recsys.retrieval.generator import Candidates
 from recsys.retrieval.selection import NOTHING_LEARNED
 from recsys.schema import DAY, DISCOVER, REPEAT, SOURCES, UNKNOWN
-
-NONE = np.zeros(0, np.int64)
-NOBODY_DID_ANYTHING = Histories.build(NONE, NONE, NONE, NONE, 1)
 
 
 @pytest.fixture

@@ -3,12 +3,14 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
+import ray
 import shops
 from shops import BLEND, END, START, USERS, Trained, events, small_config, small_ranker
 
@@ -23,8 +25,9 @@ from recsys.models.ranking import RankingData
 from recsys.registry import bundle
 from recsys.registry.store import FolderStore
 from recsys.schema import DAY, EVENT_TYPES, SOURCES
+from recsys.training import pipeline
 from recsys.training.choice import Choice, Validation
-from recsys.training.pipeline import check_drift, score_new_items
+from recsys.training.pipeline import check_drift, choose_models, score_new_items
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +59,28 @@ def test_the_manifest_describes_the_data(trained: Trained) -> None:
     assert (about.date_range.start, about.date_range.end, about.live_watermark) == (START, END, END)
     assert about.targets == ("transaction",)
     assert about.headline["ndcg@10 all"] == row(trained, "hybrid")["ndcg@10"]
+
+
+def test_what_is_served_of_new_items_is_judged_whoever_ranks_them(trained: Trained) -> None:
+    judged = row(trained, "hybrid, objective discover", table="new_items")
+    assert judged["users"] == row(trained, "hybrid", table="new_items")["users"]
+
+
+@pytest.mark.parametrize(("lead", "kept"), [([0.1] * 20, True), ([0.1, -0.1] * 10, False), ([0.0] * 20, False)])
+def test_a_second_ranker_is_kept_where_its_lead_is_beyond_chance(
+    ray_session: None, monkeypatch: pytest.MonkeyPatch, lead: list[float], kept: bool
+) -> None:
+    rows = RankingData(np.zeros((1, len(NAMES)), np.float32), np.zeros(1, np.int8), np.ones(1, np.int64))
+    of_new: Any = SimpleNamespace(validation=ray.put(SimpleNamespace(rows=rows)), discover=None)
+    prepared: Any = SimpleNamespace(discover=of_new)
+    every = Choice(small_ranker(), 31, (), BLEND, {}, np.zeros(1))
+    own = replace(every, leaves=7)
+    monkeypatch.setattr(pipeline, "_choose", lambda of, *_: own if of is of_new else every)
+    monkeypatch.setattr(pipeline, "_served", lambda of, *_: 0.3 + np.array(lead) * (of is own))
+    choice, new = choose_models(prepared, small_config(), "")
+    assert choice is every
+    assert (new is not None) == kept
+    assert not kept or new.choice is own
 
 
 def test_the_published_model_has_seen_every_event(trained: Trained) -> None:

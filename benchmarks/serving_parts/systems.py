@@ -45,8 +45,8 @@ class CannedReplica(StageReplica):
         loaded = self._versions.get("".join(self._versions.held()[-1:]))
         if loaded is None:
             raise RegistryError(f"{settings.registry} has no version to take ready answers from")
-        self._answers = [self._answer(canned(loaded, n_users)) for n_users in range(1, settings.max_batch + 1)]
-        self._rows = len(canned(loaded, 1).lgb_raw)
+        found = [canned(loaded, n_users) for n_users in range(1, settings.max_batch + 1)]
+        self._answers, self._rows = [self._answer(one) for one in found], len(found[0].lgb_raw)
 
     async def __call__(self, version: str, asked: Histories | np.ndarray, *_: Any) -> Any:
         """asked: histories of users, or features of candidates"""

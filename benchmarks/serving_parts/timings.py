@@ -25,7 +25,8 @@ from recsys.serving.settings import ServeSettings
 from recsys.serving.versions import Versions
 
 Means = dict[str, float]
-"""Means by name. Times are in ms, over requests: what a batch of n took counts n times, since n waited for it."""
+"""Means by name. Times are in ms, over requests: what a batch of n took counts n times, since n waited for it; those of
+the ranker over its rows."""
 
 
 class Timings:

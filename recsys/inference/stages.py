@@ -1,6 +1,6 @@
-"""The stages of a recommendation as plain classes over a bundle's parts, for one user or many.
+"""The stages of a recommendation over a bundle's parts, for one user or many; no Ray.
 
-The same classes run in batch recommendation, in evaluation and in the service, so their answers agree.
+The same code runs in training, batch recommendation, evaluation and the service, so the answers agree.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from recsys.models.tables import Tables
 from recsys.registry.bundle import Bundle
 from recsys.retrieval.generator import CandidateConfig, Candidates, generate
 from recsys.retrieval.selection import Selection, Selectors
-from recsys.schema import ALL, OBJECTIVES, SOURCES, UNKNOWN, Config, Objective
+from recsys.schema import ALL, DISCOVER, OBJECTIVES, SOURCES, UNKNOWN, Config, Objective
 
 
 class InferenceConfig(Config):
@@ -111,8 +111,9 @@ def candidate_features(
     of_new = candidates.of_new.nonzero()[0]
     if len(of_new):
         users, items = candidates.users[of_new], candidates.items[of_new]
-        user_factors, _ = tables.factors.fold_in(of.histories)
-        facts[of_new, 1] = mf = tables.factors.score(user_factors, users, items)
+        asking = (candidates.objectives == DISCOVER).nonzero()[0]
+        user_factors, _ = tables.factors.fold_in(of.histories.take(asking))
+        facts[of_new, 1] = mf = tables.factors.score(user_factors, np.searchsorted(asking, users), items)
         # Among all candidates of the user, wanted or not.
         facts[of_new, 2] = rank_within(users, np.nan_to_num(mf, nan=-np.inf, neginf=-np.inf))
     if rows is not None:

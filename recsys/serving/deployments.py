@@ -135,7 +135,7 @@ class GraphEngine:
         # The candidates first: they take longer, and each call takes time to leave.
         proposed, folded_in = await asyncio.gather(
             self._call("candidates", version, histories, now, wishes.objectives, shares),
-            self._fold_in(version, recommender, histories),
+            self._fold_in(loaded, histories),
         )
         if proposed is None or folded_in is None:
             return None
@@ -145,11 +145,11 @@ class GraphEngine:
             return None
         return recommender.conclude(histories, candidates, lgb_raw, folded_in, wishes.n, shares)
 
-    async def _fold_in(self, version: str, recommender: Recommender, histories: Histories) -> Any:
+    async def _fold_in(self, loaded: Loaded, histories: Histories) -> Any:
         """Here where nobody is warm, which leaves nothing to compute."""
-        if recommender.factors.warm(histories).any():
-            return await self._call("factors", version, histories)
-        return recommender.fold_in(histories)
+        if loaded.recommender.factors.warm(histories).any():
+            return await self._call("factors", loaded.bundle.version, histories)
+        return loaded.recommender.fold_in(histories)
 
     async def _call(self, stage: str, *arguments: Any) -> Any:
         """A stage's answer; asked once more where its replica died, since a stage changes nothing."""

@@ -46,9 +46,9 @@ class ServeSettings(Config):
     ingress: Replicas = (1, 1)
     """Replicas of the ingress, or of the whole service where it is fused."""
     candidates: Replicas = (1, 1)
-    """Replicas of candidate generation."""
+    """Replicas of candidate generation, which also makes the ranker's rows."""
     factors: Replicas = (1, 1)
-    """Replicas of the factorization's scoring."""
+    """Replicas of what folds users into the factorization."""
     rank: Replicas = (1, 1)
     """Replicas of the ranker."""
     cpus: float = Field(0.2, ge=0, allow_inf_nan=False)

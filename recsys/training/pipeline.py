@@ -1,9 +1,10 @@
 """The training run: raw files in, an evaluated and published version out."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import ray
 
 from recsys import console
@@ -18,7 +19,7 @@ from recsys.models.hybrid import score_drift
 from recsys.models.ranking import Ranker, TrainingSet
 from recsys.registry.store import Store
 from recsys.schema import Objective
-from recsys.training.choice import Choice, Validation, by_user, choose, read_blend, training_set
+from recsys.training.choice import Choice, Validation, by_user, choose, training_set
 from recsys.training.findings.collect import find, report_files
 from recsys.training.judge import evaluate
 from recsys.training.preparation import Prepared, prepare
@@ -61,10 +62,11 @@ def run(
     plan, validation = prepared.plan, ray.get(prepared.validation)
     with console.step("choose trees, calibrations and alpha on the validation window"):
         choice, new = choose_models(prepared, config, work)
+    for_new = new or NewItems(prepared, choice)
     with console.step("evaluate on the test window"):
         cases, scored = score_test_window(shop, prepared, choice, config, work)
-        found_new = score_new_items(shop, new, cases, 1, config, work) if new else None
-        scored_new = (*found_new, new.choice.blend) if new and found_new else None
+        found_new = score_new_items(shop, for_new, cases, 1, config, work)
+        scored_new = (*found_new, for_new.choice.blend) if found_new else None
         metrics = evaluate(shop, plan, cases, scored, choice.blend, validation.cases, scored_new, config)
     show_metrics(metrics, config)
     with console.step("refit on every event"):
@@ -93,7 +95,7 @@ def run(
 
 @dataclass(frozen=True, slots=True)
 class NewItems:
-    """What the model of items that are new to the user learns from, and what was chosen for it."""
+    """What the ranker that serves items new to the user learns from, and what was chosen for it."""
 
     prepared: Prepared
     choice: Choice
@@ -103,23 +105,25 @@ def choose_models(prepared: Prepared, config: TrainConfig, work: str | Path) -> 
     """The choice for all items, and that for items that are new to the user.
 
     The second is None where nothing could be learned of these, or its lead over the ranker of all items on the
-    validation window is within the paired interval: that one learned from more, and had no choice made there.
+    validation window is within the paired interval: that one learned from more, and its trees were not chosen there.
     """
     choice = _choose(prepared, config, work)
     if prepared.discover is None:
         return choice, None
     console.progress("for items that are new to the user:")
     own, validation = _choose(prepared.discover, config, work), ray.get(prepared.discover.validation)
-    scores = choice.ranker.predict(validation.rows.features)
-    blend, _ = read_blend(validation, scores, config)
-    metric, mf = f"ndcg@{config.evaluation.k}", validation.candidates.mf
-    ours, others = (
-        by_user(validation, metric, blended[0]) for blended in (own.blend(own.scores, mf), blend(scores, mf))
-    )
+    every = replace(choice, scores=choice.ranker.predict(validation.rows.features))
+    ours, others = _served(own, validation, config), _served(every, validation, config)
     lead = paired_difference(ours, others, *config.evaluation.resampling)
-    told = f"lead over the ranker of all items there {lead.mean:.4f} ({lead.low:.4f} to {lead.high:.4f})"
-    console.progress(told if lead.low > 0 else f"{told}, which serves these as well")
+    told = f"lead over the ranker of all items there: {lead.mean:.4f} ({lead.low:.4f} to {lead.high:.4f})"
+    console.progress(told if lead.low > 0 else f"{told}; that one serves these as well")
     return choice, NewItems(prepared.discover, own) if lead.low > 0 else None
+
+
+def _served(choice: Choice, validation: Validation, config: TrainConfig) -> np.ndarray:
+    """NDCG of each user of the validation window as the blend serves them, float64 (n_users,)."""
+    blended, _, _ = choice.blend(choice.scores, validation.candidates.mf)
+    return by_user(validation, f"ndcg@{config.evaluation.k}", blended)
 
 
 def _choose(prepared: Prepared, config: TrainConfig, work: str | Path) -> Choice:
