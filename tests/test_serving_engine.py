@@ -47,10 +47,14 @@ def loaded() -> Loaded:
     return Loaded(bundle, Recommender.of(bundle))
 
 
-def stages(**instead: Callable[..., Any]) -> dict[str, Handle]:
+def answers() -> dict[str, Callable[..., Any]]:
+    """What the replicas of each stage call."""
     its = loaded().recommender
-    answers = {"candidates": its.propose, "factors": its.fold_in, "rank": its.rank}
-    return {name: Handle(instead.get(name, answer)) for name, answer in answers.items()}
+    return {"candidates": its.propose, "factors": its.fold_in, "rank": its.rank}
+
+
+def stages(**instead: Callable[..., Any]) -> dict[str, Handle]:
+    return {name: Handle(answer) for name, answer in (answers() | instead).items()}
 
 
 def ask(handles: dict[str, Handle], histories: Histories, objectives: np.ndarray) -> Recommendations | None:
@@ -108,8 +112,7 @@ def test_a_replica_that_died_is_asked_once_more(everybody: Histories, stage: str
     def dies_once(*asked: Any) -> Any:
         if next(deaths, False):
             raise RayActorError
-        its = loaded().recommender
-        return {"candidates": its.propose, "factors": its.fold_in, "rank": its.rank}[stage](*asked)
+        return answers()[stage](*asked)
 
     handles = stages(**{stage: dies_once})
     assert ask(handles, everybody, mixed(everybody)) is not None

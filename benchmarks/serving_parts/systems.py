@@ -37,6 +37,15 @@ LOOKED_AT: Final = 64
 NEVER: Final = 1_000_000_000
 
 
+class Canned(NamedTuple):
+    """What the stages find for a user of usual size, so many times."""
+
+    candidates: Candidates
+    features: np.ndarray
+    folded_in: tuple[np.ndarray, np.ndarray]
+    lgb_raw: np.ndarray
+
+
 class CannedReplica(StageReplica):
     """Does nothing: for a batch of so many users it has a ready answer, the same user's so many times."""
 
@@ -53,32 +62,23 @@ class CannedReplica(StageReplica):
         n_users = len(asked) if isinstance(asked, Histories) else len(asked) // self._rows
         return self._compute(version, lambda _: self._answers[n_users - 1])
 
-    def _answer(self, found: "Canned") -> Any:
+    def _answer(self, found: Canned) -> Any:
         raise NotImplementedError
 
 
 class CannedCandidates(CannedReplica):
-    def _answer(self, found: "Canned") -> Any:
+    def _answer(self, found: Canned) -> Any:
         return found.candidates, found.features
 
 
 class CannedFactors(CannedReplica):
-    def _answer(self, found: "Canned") -> Any:
+    def _answer(self, found: Canned) -> Any:
         return found.folded_in
 
 
 class CannedRank(CannedReplica):
-    def _answer(self, found: "Canned") -> Any:
+    def _answer(self, found: Canned) -> Any:
         return found.lgb_raw
-
-
-class Canned(NamedTuple):
-    """What the stages find for a user of usual size, so many times."""
-
-    candidates: Candidates
-    features: np.ndarray
-    folded_in: tuple[np.ndarray, np.ndarray]
-    lgb_raw: np.ndarray
 
 
 def canned(loaded: Loaded, n_users: int) -> Canned:
