@@ -48,7 +48,7 @@ from recsys.evaluation.protocol import TestCases  # noqa: E402
 from recsys.models.tables import Tables  # noqa: E402
 from recsys.schema import UNKNOWN  # noqa: E402
 from recsys.training.judge import HYBRID, our_lists, popular_items  # noqa: E402
-from recsys.training.pipeline import NewItems, choose_models, score_new_items, score_test_window  # noqa: E402
+from recsys.training.pipeline import choose_models, score_test_window  # noqa: E402
 from recsys.training.preparation import Prepared, prepare  # noqa: E402
 
 Row = dict[str, str | float]
@@ -101,10 +101,9 @@ def read(data: str, back: int, config: TrainConfig, work: Path) -> ShopData:
 def ours(shop: ShopData, prepared: Prepared, config: TrainConfig, work: Path) -> tuple[TestCases, list[System]]:
     """The test users, and the hybrid and its parts as a training run judges them."""
     choice, discover = choose_models(prepared, config, work)
-    discover = discover or NewItems(prepared, choice)
-    cases, scored = score_test_window(shop, prepared, choice, config, work)
+    n_seeds = config.evaluation.seeds
+    cases, scored, judged = score_test_window(shop, prepared, choice, discover, n_seeds, config, work)
     every = our_lists(scored, choice.blend, cases, config)
-    judged = score_new_items(shop, discover, cases, config.evaluation.seeds, config, work)
     if judged is None:
         raise SystemExit("nobody chose a new item in the test window: there is nothing to compare")
     some, found = judged

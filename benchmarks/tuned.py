@@ -46,7 +46,7 @@ def judged(shop: ShopData, prepared: Prepared, config: TrainConfig, work: Path) 
     """Validation NDCG, and on the test window NDCG of each user, the mean over the seeds; float64 (n_users,)."""
     validation = ray.get(prepared.validation)
     choice = choose(training_set(prepared.rows(prepared.plan.train), validation), validation, config, work)
-    cases, scored = score_test_window(shop, prepared, choice, config, work)
+    cases, scored, _ = score_test_window(shop, prepared, choice, None, 0, config, work)
     k, found = config.evaluation.k, []
     for lgb in scored.lgb:
         scores, _, _ = choice.blend(lgb, scored.mf)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pytest
 import ray
 import shops
@@ -17,17 +16,14 @@ from shops import BLEND, END, START, USERS, Trained, events, small_config, small
 from recsys import cli
 from recsys.config import TrainConfig, parse_config
 from recsys.errors import ModelError
-from recsys.evaluation import protocol
-from recsys.evaluation.metrics import Truth
 from recsys.features.definitions import NAMES
-from recsys.histories import Histories
 from recsys.models.ranking import RankingData
 from recsys.registry import bundle
 from recsys.registry.store import FolderStore
 from recsys.schema import DAY, EVENT_TYPES, SOURCES
 from recsys.training import pipeline
 from recsys.training.choice import Choice, Validation
-from recsys.training.pipeline import check_drift, choose_models, score_new_items
+from recsys.training.pipeline import check_drift, choose_models
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +75,7 @@ def test_a_second_ranker_is_kept_where_its_lead_is_beyond_chance(
     monkeypatch.setattr(pipeline, "_served", lambda of, *_: 0.3 + np.array(lead) * (of is own))
     choice, new = choose_models(prepared, small_config(), "")
     assert choice is every
-    assert (new is not None) == kept
-    assert not kept or new.choice is own
+    assert new.choice is (own if kept else every)
 
 
 def test_the_published_model_has_seen_every_event(trained: Trained) -> None:
@@ -190,12 +185,3 @@ def test_where_nobody_chose_a_new_item_there_is_no_ranker_of_these(tmp_path: Pat
     assert cli.train_main(shops.train_arguments(folder, tmp_path / "registry")) == 0
     assert not [row for row in shops.metrics_of(tmp_path / "registry")["new_items"] if "discover" in row["system"]]
     assert bundle.read(FolderStore(tmp_path / "registry").path()).about.discover is None
-
-
-def test_new_items_that_nobody_chose_are_not_scored() -> None:
-    histories = Histories.build(*np.array([[0, 0], [3, 5], [0, 0], [1, 2]]), 1)
-    cases = protocol.TestCases(
-        pa.array([7]), histories, Truth(np.array([0, 2]), np.array([3, 5], np.int32)), np.array([True])
-    )
-    anything: Any = None
-    assert score_new_items(anything, anything, cases, 1, small_config(), "") is None

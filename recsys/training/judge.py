@@ -50,7 +50,7 @@ def evaluate(
 
     scored: candidates of `cases` with one row of lgb scores for each seed; earlier: cases of the validation window,
     where the personal baseline's half-life is tuned
-    new: cases, candidates and blend of items that are new to the user, where these have a ranker of their own
+    new: cases, candidates and blend of who ranks items that are new to the user, None where nobody chose any
     """
     settings, n_items = config.evaluation, len(shop.items)
     everything = np.ones(len(scored.users), bool)

@@ -62,16 +62,14 @@ def run(
     plan, validation = prepared.plan, ray.get(prepared.validation)
     with console.step("choose trees, calibrations and alpha on the validation window"):
         choice, new = choose_models(prepared, config, work)
-    for_new = new or NewItems(prepared, choice)
     with console.step("evaluate on the test window"):
-        cases, scored = score_test_window(shop, prepared, choice, config, work)
-        found_new = score_new_items(shop, for_new, cases, 1, config, work)
-        scored_new = (*found_new, for_new.choice.blend) if found_new else None
+        cases, scored, found_new = score_test_window(shop, prepared, choice, new, 1, config, work)
+        scored_new = found_new and (*found_new, new.choice.blend)
         metrics = evaluate(shop, plan, cases, scored, choice.blend, validation.cases, scored_new, config)
     show_metrics(metrics, config)
     with console.step("refit on every event"):
         final, drift = _final(prepared, choice, config, work)
-        final_new = _final(new.prepared, new.choice, config, work)[0] if new else None
+        final_new = None if new.choice is choice else _final(new.prepared, new.choice, config, work)[0]
     metrics |= {
         "model": "metrics are of the model trained up to the test window; the published one is its refit on all events",
         "alpha": choice.blend.alpha,
@@ -88,28 +86,33 @@ def run(
         found = find(shop, prepared, choice, cases, scored, metrics, files, config, now)
         files = {**files, **report_files(found, config)}
     with console.step("publish"):
-        blends = choice.blend, new.choice.blend if new else None
+        blends = choice.blend, new.choice.blend if final_new else None
         model = Model(ray.get(prepared.tables[0]), prepared.selectors, final, final_new, *blends)
         return publish(shop, model, metrics, files, store, config)
 
 
 @dataclass(frozen=True, slots=True)
 class NewItems:
-    """What the ranker that serves items new to the user learns from, and what was chosen for it."""
+    """What the ranker that serves items new to the user learns from, and what was chosen for it.
+
+    Where it is the ranker of all items, both are that one's.
+    """
 
     prepared: Prepared
     choice: Choice
 
 
-def choose_models(prepared: Prepared, config: TrainConfig, work: str | Path) -> tuple[Choice, NewItems | None]:
-    """The choice for all items, and that for items that are new to the user.
+def choose_models(prepared: Prepared, config: TrainConfig, work: str | Path) -> tuple[Choice, NewItems]:
+    """The choice for all items, and who ranks items that are new to the user.
 
-    The second is None where nothing could be learned of these, or its lead over the ranker of all items on the
-    validation window is within the paired interval: that one learned from more, and its trees were not chosen there.
+    That is the ranker of all items where nothing could be learned of these alone, or where the lead of a ranker of
+    their own on the validation window is within the paired interval: the first learned from more, and its trees were
+    not chosen there.
     """
     choice = _choose(prepared, config, work)
+    same = NewItems(prepared, choice)
     if prepared.discover is None:
-        return choice, None
+        return choice, same
     console.progress("for items that are new to the user:")
     own, validation = _choose(prepared.discover, config, work), ray.get(prepared.discover.validation)
     every = replace(choice, scores=choice.ranker.predict(validation.rows.features))
@@ -117,7 +120,7 @@ def choose_models(prepared: Prepared, config: TrainConfig, work: str | Path) -> 
     lead = paired_difference(ours, others, *config.evaluation.resampling)
     told = f"lead over the ranker of all items there: {lead.mean:.4f} ({lead.low:.4f} to {lead.high:.4f})"
     console.progress(told if lead.low > 0 else f"{told}; that one serves these as well")
-    return choice, NewItems(prepared.discover, own) if lead.low > 0 else None
+    return choice, NewItems(prepared.discover, own) if lead.low > 0 else same
 
 
 def _served(choice: Choice, validation: Validation, config: TrainConfig) -> np.ndarray:
@@ -143,26 +146,28 @@ def _final(prepared: Prepared, choice: Choice, config: TrainConfig, work: str | 
 
 
 def score_test_window(
-    shop: ShopData, prepared: Prepared, choice: Choice, config: TrainConfig, work: str | Path
-) -> tuple[TestCases, ScoredCandidates]:
-    """Users of the test window and their candidates, scored by a ranker for each seed, trained up to the window."""
+    shop: ShopData,
+    prepared: Prepared,
+    choice: Choice,
+    new: NewItems | None,
+    n_new: int,
+    config: TrainConfig,
+    work: str | Path,
+) -> tuple[TestCases, ScoredCandidates, tuple[TestCases, ScoredCandidates] | None]:
+    """Users of the test window and their candidates, scored by a ranker for each seed, trained up to the window.
+
+    Last the same users' items that are new to them, candidates and truth, scored by the first `n_new` seeds of who
+    ranks these; None where nobody chose any, or `new` is None.
+    """
     cases = find_cases(shop, prepared.plan.test, config.evaluation.test_days, config)
     rankers = _rankers(prepared, choice, config.evaluation.seeds, config, work)
-    return cases, score_cases(shop, prepared, cases, rankers, "all", config)
-
-
-def score_new_items(
-    shop: ShopData, new: NewItems, cases: TestCases, n_seeds: int, config: TrainConfig, work: str | Path
-) -> tuple[TestCases, ScoredCandidates] | None:
-    """The same users' items that are new to them, candidates and truth, None where nobody chose any.
-
-    cases: as `score_test_window` gave them
-    """
+    scored = score_cases(shop, prepared, cases, rankers, "all", config)
     some, _ = new_items_only(cases)
-    if not len(some):
-        return None
-    rankers = _rankers(new.prepared, new.choice, n_seeds, config, work)
-    return some, score_cases(shop, new.prepared, some, rankers, "discover", config)
+    if new is None or not len(some):
+        return cases, scored, None
+    same = new.choice is choice
+    of_new = rankers[:n_new] if same else _rankers(new.prepared, new.choice, n_new, config, work)
+    return cases, scored, (some, score_cases(shop, new.prepared, some, of_new, "discover", config))
 
 
 def _rankers(prepared: Prepared, choice: Choice, n_seeds: int, config: TrainConfig, work: str | Path) -> list[Ranker]:
