@@ -32,6 +32,7 @@ from recsys.training.scoring import ScoredCandidates, partition_cases, score_chu
 SWEEP: dict[str, Any] = {
     "config": {"metric": "ndcg@10"},
     "best": {"number": 1, "curve": {"0.0": 0.3, "0.5": 0.32, "0.1": 0.31}},
+    "outcome": "the settings of trial 1 are taken",
     "importance": {"ranker.learning_rate": 0.8, "ranker.num_leaves": 0.2},
     "trials": [
         {"number": 0, "status": "finished", "metric": 0.3, "trees": 9, "alpha": 0.0,

@@ -26,7 +26,15 @@ SEARCH = {
     "ranker.learning_rate": {"low": 0.02, "high": 0.3, "log": True},
     "ranker.num_leaves": {"low": 3, "high": 15},
 }
-SWEEP = {"search": SEARCH, "trials": 5, "concurrency": 1, "report_every": 3, "grace_trees": 6}
+SWEEP = {
+    "search": SEARCH,
+    "trials": 5,
+    "concurrency": 1,
+    "report_every": 3,
+    "grace_trees": 6,
+    "beyond_chance": False,  # so that the best trial is published, whatever its lead
+}
+ALPHAS = {"searcher": "grid", "scheduler": "none", "beyond_chance": True}
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -45,6 +53,10 @@ def tuned(data: Path, registry: Path, content: dict[str, Any], *more: str) -> in
 
 def sweep_of(registry: Path) -> dict[str, Any]:
     return json.loads(Artifact.open(FolderStore(registry).path()).text("sweep.json"))
+
+
+def alpha_of(registry: Path) -> float | None:
+    return json.loads(Artifact.open(FolderStore(registry).path()).text("config.json"))["hybrid"]["alpha"]
 
 
 def timeless(sweep: dict[str, Any]) -> list[dict[str, Any]]:
@@ -110,12 +122,25 @@ def test_alpha_is_searched_without_another_fit(
 ) -> None:
     """The trials differ in alpha alone, and agree with the curve of one ranker."""
     grid = [0.0, 0.2, 0.4]
-    content = SWEEP | {"search": {"hybrid.alpha": grid}, "searcher": "grid", "scheduler": "none"}
-    assert tuned(plain.data, tmp_path / "registry", content) == 0
+    assert tuned(plain.data, tmp_path / "registry", SWEEP | ALPHAS | {"search": {"hybrid.alpha": grid}}) == 0
     curve = {point["alpha"]: point["ndcg"] for point in plain.metrics["alpha_curve"]}
     found = sweep_of(tmp_path / "registry")
     assert {trial["alpha"]: trial["metric"] for trial in found["trials"]} == {alpha: curve[alpha] for alpha in grid}
     assert len([trial for trial in found["trials"] if len(trial["history"]) > 1]) == 1
+    # hybrid.grid has these points, so that none of them is better than where the sweep started
+    assert not found["taken"]
+    assert found["lead"]["mean"] <= 0
+    assert alpha_of(tmp_path / "registry") is None
+    assert "the settings that the sweep started from stay" in capsys.readouterr().out
+
+
+def test_a_lead_beyond_chance_is_taken(plain: Trained, tmp_path: Path) -> None:
+    content = SWEEP | ALPHAS | {"search": {"hybrid.alpha": [0.0]}}
+    assert tuned(plain.data, tmp_path / "registry", content, "--set", "hybrid.alpha=1.0") == 0
+    found = sweep_of(tmp_path / "registry")
+    assert found["taken"]
+    assert found["lead"]["low"] > 0
+    assert alpha_of(tmp_path / "registry") == 0.0
 
 
 def test_what_the_ranker_learns_from_can_be_searched(plain: Trained, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from recsys import console
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.split import day
+from recsys.training.sweep_report import outcome
 from recsys.training.tuning import Swept
 
 
@@ -50,8 +51,9 @@ def show_sweep(swept: Swept) -> None:
     console.table(
         columns,
         rows,
-        f"trials of the sweep on the validation window, best first; the model is of trial {swept.best.number}",
+        "trials of the sweep on the validation window, best first",
     )
+    console.line(outcome(swept))
 
 
 def show_metrics(metrics: dict[str, Any], config: TrainConfig) -> None:

@@ -85,6 +85,10 @@ class SweepConfig(Config):
     """Trees that asha leaves every trial."""
     minutes: float | None = Field(None, gt=0)
     """Time budget; trials under way then count with what they reported last."""
+    beyond_chance: bool = True
+    """Take the best trial only where its lead over the settings that the sweep started from is beyond the paired
+    interval of the validation window; else those stay. False takes it anyway: of many trials one is the best by
+    chance, and on few users it is often worse on other days."""
     seed: int = Field(0, ge=0)
     """Of the searcher."""
 

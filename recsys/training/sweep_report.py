@@ -27,12 +27,26 @@ def sweep_files(swept: Swept) -> dict[str, str | bytes]:
     found = {
         "config": swept.sweep.model_dump(mode="json"),
         "best": asdict(swept.best),
+        "lead": swept.lead and swept.lead._asdict(),
+        "outcome": outcome(swept),
+        "taken": swept.taken,
         "importance": importance,
         "trials": [asdict(trial) for trial in swept.trials],
     }
     drawn = sweep_of(found)
     picture = Picture("sweep", "", "", lambda figure: sweep_panels(figure, drawn), 8, 12)
     return {TABLE: json.dumps(found, indent=1, allow_nan=False), PICTURE: png(picture)}
+
+
+def outcome(swept: Swept) -> str:
+    """Whose settings the model has, and why, for people."""
+    best, lead = f"trial {swept.best.number}", swept.lead
+    if lead is None:
+        return f"the settings of {best} are taken"
+    gap = f"it leads by {lead.mean:.4f} ({lead.low:.4f} to {lead.high:.4f})"
+    if swept.taken:
+        return f"the settings of {best} are taken over those that the sweep started from: {gap}"
+    return f"the settings that the sweep started from stay, since the lead of {best} is not beyond chance: {gap}"
 
 
 def setting_importance(swept: Swept) -> dict[str, float]:
@@ -76,6 +90,7 @@ def sweep_of(found: Mapping[str, Any]) -> content.Sweep:
     return content.Sweep(
         metric=found["config"]["metric"],
         best=best["number"],
+        outcome=found["outcome"],
         importance=found["importance"],
         curve=tuple(content.Point(alpha=alpha, metric=value) for alpha, value in curve),
         trials=tuple(content.Trial(**{name: trial[name] for name in names}) for trial in kept),

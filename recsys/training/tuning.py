@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import optuna
 import ray
 from ray import tune
@@ -27,6 +28,8 @@ from recsys.data.ingest import ShopData
 from recsys.data.places import File, file_at
 from recsys.data.tasks import free_cpus, node_cpus
 from recsys.errors import ConfigError, ModelError, RecsysError, first_line, last_line
+from recsys.evaluation.metrics import Difference, paired_difference
+from recsys.training.choice import by_user, fit, read_blend, training_set
 from recsys.training.preparation import Prepared
 from recsys.training.sweep import SweepConfig, axes, domain, n_points, start_point
 from recsys.training.trial import NOTHING, RETRIES, Job, run_trial, start_preparer
@@ -64,11 +67,19 @@ class TrialResult:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """The end of a sweep: its trials in the order of their start, and the config and data of the best."""
+    """The end of a sweep.
+
+    trials: in the order of their start
+    lead: of the best over the settings that the sweep started from, on the validation window; None where these cannot
+    be fitted, or are the best
+    taken: whether the best trial's settings are those to go on with; config, prepared: what to go on with
+    """
 
     sweep: SweepConfig
     trials: Sequence[TrialResult]
     best: TrialResult
+    lead: Difference | None
+    taken: bool
     config: TrainConfig
     prepared: Prepared
 
@@ -76,9 +87,9 @@ class Swept:
 def search(
     shop: ShopData, prepared: Prepared, config: TrainConfig, sweep: SweepConfig, work: str | Path, *, resume: bool
 ) -> Swept:
-    """Try settings on the validation window. Trials and the searcher's state are kept under `work`, a folder
-    or s3://bucket/prefix.
+    """Try settings on the validation window; the best are taken where they lead beyond chance, see SweepConfig.
 
+    Trials and the searcher's state are kept under `work`, a folder or s3://bucket/prefix.
     resume: take up the unfinished sweep of the same data and settings, if there is one
     Raises ConfigError where the cluster lacks the CPUs, ModelError where no trial came to an end.
     """
@@ -114,7 +125,31 @@ def search(
     trials = [_result(number, ended, sweep.metric) for number, ended in enumerate(in_order, 1)]
     best = _best(trials)
     chosen = changed(config, best.settings)
-    return Swept(sweep, trials, best, chosen, job.data(chosen))
+    of_best = job.data(chosen)
+    lead = _lead((config, prepared), (chosen, of_best), sweep.metric)
+    taken = lead is None or lead.low > 0 or not sweep.beyond_chance
+    return Swept(sweep, trials, best, lead, taken, *((chosen, of_best) if taken else (config, prepared)))
+
+
+def _lead(start: tuple[TrainConfig, Prepared], best: tuple[TrainConfig, Prepared], metric: str) -> Difference | None:
+    """Of the best settings over those that the sweep started from, user by user of the validation window."""
+    if best[0] == start[0]:
+        return None
+    after = _by_user(*best, metric)
+    try:
+        before = _by_user(*start, metric)
+    except ModelError:
+        return None
+    return paired_difference(after, before, *start[0].evaluation.resampling)
+
+
+def _by_user(config: TrainConfig, prepared: Prepared, metric: str) -> np.ndarray:
+    """What a trial of these settings comes to for each user of the validation window, float64 (n_users,)."""
+    validation = ray.get(prepared.validation)
+    found = fit(training_set(prepared.rows(prepared.plan.train), validation), validation, config)
+    blend, _ = read_blend(validation, found.scores, config, metric)
+    blended, _, _ = blend(found.scores, validation.candidates.mf)
+    return by_user(validation, metric, blended)
 
 
 def _new_tuner(trainable: Any, config: TrainConfig, sweep: SweepConfig, folder: File, concurrency: int) -> tune.Tuner:
@@ -182,7 +217,7 @@ def _count(sweep: SweepConfig) -> int:
 
 
 def _searcher(sweep: SweepConfig, config: TrainConfig, concurrency: int) -> Searcher | SearchAlgorithm:
-    """Proposes the settings of the config first, so that a sweep never does worse on the validation window."""
+    """Proposes the settings of the config first."""
     start = start_point(sweep, config)
     first = None if start is None or sweep.searcher == "grid" else [start]
     if sweep.searcher != "optuna":

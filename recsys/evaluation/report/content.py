@@ -283,6 +283,7 @@ class Sweep(Config):
     best: int
     importance: dict[str, float]
     curve: tuple[Point, ...]
+    outcome: str = "its settings are taken"
     trials: tuple[Trial, ...]
     more: int = 0
     """Trials that are left out here, since there were too many."""

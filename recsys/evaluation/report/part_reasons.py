@@ -164,7 +164,7 @@ def _sweep(sweep: Sweep) -> Section:
     tried = several(len(sweep.trials) + sweep.more, "trial")
     says = (
         f"Of {tried}, number {sweep.best} was the best by {sweep.metric} on the "
-        f"validation window{'' if best.metric is None else f' ({best.metric:.4f})'}; its settings are published."
+        f"validation window{'' if best.metric is None else f' ({best.metric:.4f})'}; {sweep.outcome}."
     )
     pictures = [
         Picture(
