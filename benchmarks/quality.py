@@ -101,8 +101,8 @@ def read(data: str, back: int, config: TrainConfig, work: Path) -> ShopData:
 def ours(shop: ShopData, prepared: Prepared, config: TrainConfig, work: Path) -> tuple[TestCases, list[System]]:
     """The test users, and the hybrid and its parts as a training run judges them."""
     choice, discover = choose_models(prepared, config, work)
-    n_seeds = config.evaluation.seeds
-    cases, scored, judged = score_test_window(shop, prepared, choice, discover, n_seeds, config, work)
+    seeds = config.evaluation.seeds
+    cases, scored, judged = score_test_window(shop, prepared, choice, config, work, new=discover, n_new=seeds)
     every = our_lists(scored, choice.blend, cases, config)
     if judged is None:
         raise SystemExit("nobody chose a new item in the test window: there is nothing to compare")

@@ -3,7 +3,7 @@
     python benchmarks/tuned.py [--data SOURCE] [--tune FILE] [--json FILE]
 
 - default: the settings as they are;
-- tuned: the best of the sweep, which starts from them;
+- tuned: the best of the sweep, which starts from them, however small its lead (`beyond_chance: false`);
 - bad start: trees, rate and alpha that are wrong on purpose;
 - bad start, tuned: the best of the same sweep from there, with alpha searched as well.
 
@@ -46,7 +46,7 @@ def judged(shop: ShopData, prepared: Prepared, config: TrainConfig, work: Path) 
     """Validation NDCG, and on the test window NDCG of each user, the mean over the seeds; float64 (n_users,)."""
     validation = ray.get(prepared.validation)
     choice = choose(training_set(prepared.rows(prepared.plan.train), validation), validation, config, work)
-    cases, scored, _ = score_test_window(shop, prepared, choice, None, 0, config, work)
+    cases, scored, _ = score_test_window(shop, prepared, choice, config, work)
     k, found = config.evaluation.k, []
     for lgb in scored.lgb:
         scores, _, _ = choice.blend(lgb, scored.mf)
@@ -76,6 +76,7 @@ def compare(data: str, sweep: SweepConfig, default: TrainConfig, work: Path) -> 
     with console.step("make the ranker's rows"):
         prepared = prepare(shop, default)
     bad = changed(default, BAD)
+    sweep = sweep.model_copy(update={"beyond_chance": False})
     wider = sweep.model_copy(update={"search": SweepConfig.model_validate({"search": sweep.search | ALPHA}).search})
     from_default = search(shop, prepared, default, sweep, work, resume=False)
     from_bad = search(shop, prepared, bad, wider, work, resume=False)

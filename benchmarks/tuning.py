@@ -247,7 +247,7 @@ def main() -> None:
     elif options.child in WORKERS:
         run_workers(options.work / "rows", config, *WORKERS[options.child])
     elif options.child:
-        sweep = SweepConfig.model_validate(SWEEPS[options.child])
+        sweep = SweepConfig.model_validate(SWEEPS[options.child] | {"beyond_chance": False})  # as the grid does
         run_sweep(options.work / "rows", config, sweep, options.work, options.copies)
     else:
         with tempfile.TemporaryDirectory() as folder:

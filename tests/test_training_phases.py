@@ -69,7 +69,9 @@ def read(file: Path) -> dict[str, Any]:
 
 
 def test_the_ranking_protocol(trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, file = phases(trained, tmp_path, "--tune", "none")
+    sweep = tmp_path / "sweep.yaml"
+    sweep.write_text(yaml.safe_dump(SWEEP | {"search": {"hybrid.alpha": [1.0]}}))
+    code, file = phases(trained, tmp_path, "--tune", str(sweep))
     assert code == 0
     found, out = read(file), capsys.readouterr().out
     table = found["table"]
@@ -82,6 +84,7 @@ def test_the_ranking_protocol(trained: Trained, tmp_path: Path, capsys: pytest.C
         assert table[4][name] == hybrid[name], name  # the same as a training run's, to the bit
         assert table[2][name] == alone[name], name
     assert table[4]["about"]["alpha"] == trained.metrics["alpha"]
+    assert not table[4]["about"]["taken"]  # the factorization alone is no better than where the sweep started
     assert table[3]["about"]["alpha"] == 0.3
     assert table[1]["ndcg@10"] > table[0]["ndcg@10"]
     for above, row in pairwise(table):

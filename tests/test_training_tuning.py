@@ -134,6 +134,16 @@ def test_alpha_is_searched_without_another_fit(
     assert "the settings that the sweep started from stay" in capsys.readouterr().out
 
 
+def test_where_the_start_cannot_be_fitted_the_best_is_taken(
+    plain: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = SWEEP | ALPHAS | {"search": {"ranker.num_leaves": [7]}}
+    assert tuned(plain.data, tmp_path / "registry", content, "--set", "ranker.num_leaves=200000") == 0
+    found = sweep_of(tmp_path / "registry")
+    assert (found["taken"], found["lead"]) == (True, None)
+    assert "the settings that the sweep started from cannot be fitted: ranker: LightGBM" in capsys.readouterr().err
+
+
 def test_a_lead_beyond_chance_is_taken(plain: Trained, tmp_path: Path) -> None:
     content = SWEEP | ALPHAS | {"search": {"hybrid.alpha": [0.0]}}
     assert tuned(plain.data, tmp_path / "registry", content, "--set", "hybrid.alpha=1.0") == 0

@@ -63,7 +63,7 @@ def run(
     with console.step("choose trees, calibrations and alpha on the validation window"):
         choice, new = choose_models(prepared, config, work)
     with console.step("evaluate on the test window"):
-        cases, scored, found_new = score_test_window(shop, prepared, choice, new, 1, config, work)
+        cases, scored, found_new = score_test_window(shop, prepared, choice, config, work, new=new)
         scored_new = found_new and (*found_new, new.choice.blend)
         metrics = evaluate(shop, plan, cases, scored, choice.blend, validation.cases, scored_new, config)
     show_metrics(metrics, config)
@@ -149,15 +149,16 @@ def score_test_window(
     shop: ShopData,
     prepared: Prepared,
     choice: Choice,
-    new: NewItems | None,
-    n_new: int,
     config: TrainConfig,
     work: str | Path,
+    *,
+    new: NewItems | None = None,
+    n_new: int = 1,
 ) -> tuple[TestCases, ScoredCandidates, tuple[TestCases, ScoredCandidates] | None]:
     """Users of the test window and their candidates, scored by a ranker for each seed, trained up to the window.
 
-    Last the same users' items that are new to them, candidates and truth, scored by the first `n_new` seeds of who
-    ranks these; None where nobody chose any, or `new` is None.
+    Last the same users' items that are new to them, candidates and truth, scored by `n_new` seeds, at most
+    evaluation.seeds, of who ranks these; None where nobody chose any, or `new` is None.
     """
     cases = find_cases(shop, prepared.plan.test, config.evaluation.test_days, config)
     rankers = _rankers(prepared, choice, config.evaluation.seeds, config, work)

@@ -87,8 +87,8 @@ class SweepConfig(Config):
     """Time budget; trials under way then count with what they reported last."""
     beyond_chance: bool = True
     """Take the best trial only where its lead over the settings that the sweep started from is beyond the paired
-    interval of the validation window; else those stay. False takes it anyway: of many trials one is the best by
-    chance, and on few users it is often worse on other days."""
+    interval of the validation window, wider the more trials there are; else those stay. Of many trials one is the best
+    by chance, and on other days no better. The event protocol of the phases always takes the best."""
     seed: int = Field(0, ge=0)
     """Of the searcher."""
 

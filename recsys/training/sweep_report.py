@@ -43,10 +43,10 @@ def outcome(swept: Swept) -> str:
     best, lead = f"trial {swept.best.number}", swept.lead
     if lead is None:
         return f"the settings of {best} are taken"
-    gap = f"it leads by {lead.mean:.4f} ({lead.low:.4f} to {lead.high:.4f})"
+    gap = f"{lead.mean:.4f} ({lead.low:.4f} to {lead.high:.4f})"
     if swept.taken:
-        return f"the settings of {best} are taken over those that the sweep started from: {gap}"
-    return f"the settings that the sweep started from stay, since the lead of {best} is not beyond chance: {gap}"
+        return f"the settings of {best} are taken: its lead over those that the sweep started from is {gap}"
+    return f"the settings that the sweep started from stay: the lead of {best} over them is not beyond chance, {gap}"
 
 
 def setting_importance(swept: Swept) -> dict[str, float]:

@@ -26,7 +26,7 @@ from recsys import console
 from recsys.config import TrainConfig, changed
 from recsys.data.ingest import ShopData
 from recsys.data.places import File, file_at
-from recsys.data.tasks import free_cpus, node_cpus
+from recsys.data.tasks import free_cpus, node_cpus, run_tasks
 from recsys.errors import ConfigError, ModelError, RecsysError, first_line, last_line
 from recsys.evaluation.metrics import Difference, paired_difference
 from recsys.training.choice import by_user, fit, read_blend, training_set
@@ -40,6 +40,8 @@ FOLDER: Final = "trial_"
 """Of a trial, before its count."""
 REDUCTION: Final = 3
 """Of so many trials asha lets one go on to so many times the trees."""
+MOST_SAMPLES: Final = 100
+"""Times the usual resamples for an interval far out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +72,8 @@ class Swept:
     """The end of a sweep.
 
     trials: in the order of their start
-    lead: of the best over the settings that the sweep started from, on the validation window; None where these cannot
-    be fitted, or are the best
+    lead: of the best over the settings that the sweep started from, on the validation window; None where it decides
+    nothing
     taken: whether the best trial's settings are those to go on with; config, prepared: what to go on with
     """
 
@@ -126,21 +128,31 @@ def search(
     best = _best(trials)
     chosen = changed(config, best.settings)
     of_best = job.data(chosen)
-    lead = _lead((config, prepared), (chosen, of_best), sweep.metric)
-    taken = lead is None or lead.low > 0 or not sweep.beyond_chance
+    lead = None
+    if sweep.beyond_chance and chosen != config:
+        console.progress("compare the best settings with those that the sweep started from")
+        judged = sum(trial.metric is not None for trial in trials)
+        lead = _lead((config, prepared), (chosen, of_best), sweep.metric, judged)
+    taken = lead is None or lead.low > 0
     return Swept(sweep, trials, best, lead, taken, *((chosen, of_best) if taken else (config, prepared)))
 
 
-def _lead(start: tuple[TrainConfig, Prepared], best: tuple[TrainConfig, Prepared], metric: str) -> Difference | None:
-    """Of the best settings over those that the sweep started from, user by user of the validation window."""
-    if best[0] == start[0]:
-        return None
-    after = _by_user(*best, metric)
+def _lead(
+    start: tuple[TrainConfig, Prepared], best: tuple[TrainConfig, Prepared], metric: str, n_trials: int
+) -> Difference | None:
+    """Of the best settings over those that the sweep started from, user by user of the validation window.
+
+    The interval is that of the best of `n_trials` (Bonferroni). None where the start cannot be fitted.
+    """
+    before, after = run_tasks(_by_user, "compare with the start of the sweep", [(*start, metric), (*best, metric)])
     try:
-        before = _by_user(*start, metric)
-    except ModelError:
+        values: np.ndarray = ray.get(before)
+    except ModelError as error:
+        console.progress(f"the settings that the sweep started from cannot be fitted: {first_line(error)}")
         return None
-    return paired_difference(after, before, *start[0].evaluation.resampling)
+    seed, n_samples, level = start[0].evaluation.resampling
+    n_samples *= min(n_trials, MOST_SAMPLES)
+    return paired_difference(ray.get(after), values, seed, n_samples, 1 - (1 - level) / n_trials)
 
 
 def _by_user(config: TrainConfig, prepared: Prepared, metric: str) -> np.ndarray:
@@ -201,8 +213,8 @@ def _quieten() -> None:
 
 
 def _name(shop: ShopData, config: TrainConfig, sweep: SweepConfig) -> str:
-    """The same for the same data and settings."""
-    text = f"{shop.fingerprint} {config.model_dump_json()} {sweep.model_dump_json()}"
+    """The same for the same data and settings of trials."""
+    text = f"{shop.fingerprint} {config.model_dump_json()} {sweep.model_dump_json(exclude={'beyond_chance'})}"
     return f"sweep-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 

@@ -158,7 +158,7 @@ def trials(axes: "Axes", sweep: Sweep) -> None:
         numbers, found = zip(*judged, strict=True)
         axes.step(numbers, np.maximum.accumulate(found), where="post", color=SOFT, linewidth=1, label="best so far")
     for number, metric in [point for point in judged if point[0] == sweep.best]:
-        axes.plot(number, metric, "*", color=INK, markersize=14, markeredgecolor="white", label="published")
+        axes.plot(number, metric, "*", color=INK, markersize=14, markeredgecolor="white", label="best")
     axes.set(xlabel="trial", ylabel=f"{sweep.metric} on the validation window")
     axes.set_title("Trials of the sweep")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -174,7 +174,7 @@ def growth(axes: "Axes", sweep: Sweep) -> None:
     for trial in sweep.trials:
         if trial.history and trial.number == sweep.best:
             marker = "" if len(trial.history) > 1 else "o"
-            axes.plot(*zip(*trial.history, strict=True), color=INK, linewidth=2.5, marker=marker, label="published")
+            axes.plot(*zip(*trial.history, strict=True), color=INK, linewidth=2.5, marker=marker, label="best")
             axes.legend(loc="lower right")
     axes.set(xlabel="trees", ylabel=f"{sweep.metric} on the validation window")
     axes.set_title("How trials grew")

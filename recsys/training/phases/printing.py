@@ -77,7 +77,7 @@ def show_choices(table: Table, metric: str) -> None:
                 f"{len(about['features'])} features, {about['normalization']}, C {about['C']:g}, {about['missing']}"
             )
         else:
-            further = [f"{name} {about[name]}" for name in ("search", "trials", "settings") if name in about]
+            further = [f"{name} {about[name]}" for name in ("search", "trials", "settings", "taken") if name in about]
             chosen = ", ".join([f"{about['trees']} trees, alpha {about['alpha']:g}", *further])
         console.line(
             f"chosen on the validation window for {row['phase']}: {chosen}; {metric} there {row['validation']:.4f}"

@@ -103,5 +103,5 @@ def tuned(shop: ShopData, prepared: Prepared, config: TrainConfig, sweep: SweepC
     """What a sweep with Ray Tune finds on the validation window."""
     swept = search(shop, prepared, config, sweep, work, resume=False)
     show_sweep(swept)
-    settings = dict(swept.best.settings) if swept.taken else "as they were"
-    return Tuned(swept.config, {"trials": len(swept.trials), "settings": settings})
+    settings = dict(swept.best.settings) if swept.taken else {}
+    return Tuned(swept.config, {"trials": len(swept.trials), "settings": settings, "taken": swept.taken})
