@@ -148,7 +148,8 @@ def _lead(
     try:
         values: np.ndarray = ray.get(before)
     except ModelError as error:
-        console.progress(f"the settings that the sweep started from cannot be fitted: {first_line(error)}")
+        why = first_line(getattr(error, "cause", error))  # Ray's own text begins with a stack trace
+        console.progress(f"the settings that the sweep started from cannot be fitted: {why}")
         return None
     seed, n_samples, level = start[0].evaluation.resampling
     n_samples *= min(n_trials, MOST_SAMPLES)
