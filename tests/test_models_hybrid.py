@@ -100,12 +100,17 @@ def test_a_calibration_that_would_not_increase_is_refused(bad):
         Calibration.model_validate(bad)
 
 
-def test_alpha_is_the_best_of_the_grid_and_the_smallest_of_equals():
+def test_alpha_is_the_smallest_of_the_grid_that_is_about_as_good_as_the_best():
     lgb, mf = np.array([0.4, 0.6]), np.array([0.9, np.nan])
-    best, curve = choose_alpha(lgb, mf, lambda scores: float(scores[0] > scores[1]), (1.0, 0.5, 0.0, 0.3))
+    exact = HybridConfig(grid=(1.0, 0.5, 0.0, 0.3), tolerance=0)
+    best, curve = choose_alpha(lgb, mf, lambda scores: float(scores[0] > scores[1]), exact)
     assert best == 0.5
     assert curve == {0.0: 0.0, 0.3: 0.0, 0.5: 1.0, 1.0: 1.0}
-    assert choose_alpha(lgb, mf, lambda scores: 0.0, (0.7, 0.2))[0] == 0.2
+    assert choose_alpha(lgb, mf, lambda scores: 0.0, exact)[0] == 0
+    loose = HybridConfig(grid=(0.0, 0.1, 1.0), tolerance=0.24)
+    rising = choose_alpha(lgb, mf, lambda scores: 1 + float(scores[0]), loose)
+    assert (rising[0], rising[1][1.0]) == (0.1, 1.9)
+    assert choose_alpha(lgb, mf, lambda scores: 0.0, HybridConfig(alpha=0.7)) == (0.7, {0.7: 0.0})
 
 
 def test_mix_at_the_ends_is_one_model_alone():

@@ -118,7 +118,7 @@ def test_the_event_protocol_with_a_sweep(trained: Trained, tmp_path: Path, capsy
     table = found["table"]
     assert table[1]["roc_auc"] > table[0]["roc_auc"]
     assert table[4]["about"]["trials"] == 2
-    assert table[4]["validation"] >= table[3]["validation"]
+    assert table[4]["validation"] >= 0.995 * table[3]["validation"]  # hybrid.tolerance
     assert "Not comparable with the ranking protocol" in " ".join(out.split())
 
 

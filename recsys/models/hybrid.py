@@ -1,6 +1,6 @@
 """One score from two models: calibrations onto [0, 1] and the blend that every path uses."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -29,6 +29,10 @@ class HybridConfig(Config):
 
     grid: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
     """Weights to choose from, each between 0 and 1."""
+
+    tolerance: float = Field(0.005, ge=0, lt=1)
+    """The smallest weight is taken whose validation metric is within this share of the best: between weights that are
+    about as good one window decides by chance, and what the ranker learned is not given away for that."""
 
     max_drift: float = Field(0.1, gt=0, le=1)
     """Largest accepted difference of a quantile of calibrated scores between evaluated and refitted model."""
@@ -74,11 +78,16 @@ def choose_alpha(
     lgb_scores: np.ndarray,
     mf_scores: np.ndarray,
     metric: Callable[[np.ndarray], float],
-    grid: Sequence[float],
+    config: HybridConfig,
 ) -> tuple[float, dict[float, float]]:
-    """The alpha whose blend of calibrated scores has the best metric, the smallest of equals; all metrics."""
+    """The alpha that is configured, or the smallest whose blend of calibrated scores is about as good as the best.
+
+    Also the metric of each alpha that was looked at.
+    """
+    grid = config.grid if config.alpha is None else (config.alpha,)
     curve = {alpha: metric(mix(lgb_scores, mf_scores, alpha)) for alpha in sorted(grid)}
-    return max(curve, key=curve.__getitem__), curve
+    enough = (1 - config.tolerance) * max(curve.values())
+    return next(alpha for alpha, found in curve.items() if found >= enough), curve
 
 
 def fit_calibration(scores: np.ndarray, labels: np.ndarray) -> Calibration:

@@ -206,11 +206,10 @@ def read_blend(
 
     metric: one that `protocol.per_user` knows, by default NDCG@evaluation.k. Returns the blend and the metric by alpha.
     """
-    found, fixed = validation.candidates, config.hybrid.alpha
+    found = validation.candidates
     lgb = fit_calibration(scores, validation.rows.labels)
-    grid = config.hybrid.grid if fixed is None else (fixed,)
     measure = metric_of(validation, metric or f"ndcg@{config.evaluation.k}")
-    alpha, curve = choose_alpha(lgb(scores), validation.mf(found.mf), measure, grid)
+    alpha, curve = choose_alpha(lgb(scores), validation.mf(found.mf), measure, config.hybrid)
     return Blend(alpha=alpha, lgb=lgb, mf=validation.mf), curve
 
 

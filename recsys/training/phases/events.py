@@ -23,7 +23,7 @@ from recsys.features.definitions import CATEGORICAL, NAMES
 from recsys.models.backends import train
 from recsys.models.ranking import RankingData, TrainingSet
 from recsys.training.phases.event_rows import EventRows, event_rows
-from recsys.training.phases.five import Grown, Phase, Tuned, Windows, alphas, chosen_blend, five_phases
+from recsys.training.phases.five import Grown, Phase, Tuned, Windows, chosen_blend, five_phases
 from recsys.training.phases.table import Table, decision, verdict, with_improvements
 from recsys.training.plan import make_plan
 from recsys.training.sweep import SweepConfig, axes, domain, start_point
@@ -104,8 +104,8 @@ def tuned(windows: Windows, config: TrainConfig, sweep: SweepConfig) -> Tuned:
     results = []
     for number, point in enumerate(points(sweep, config), 1):
         settings = changed(config, point)
-        _, curve = chosen_blend(windows, grown(windows, settings).scores, alphas(settings))
-        results.append((max(curve.values()), -number, settings, point))
+        blend, curve = chosen_blend(windows, grown(windows, settings).scores, settings.hybrid)
+        results.append((curve[blend.alpha], -number, settings, point))
         console.progress(f"trial {number}: {results[-1][0]:.4f}")
     _, _, best, point = max(results, key=lambda result: result[:2])
     return Tuned(best, {"trials": len(results), "settings": point})

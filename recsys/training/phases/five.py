@@ -9,7 +9,7 @@ import numpy as np
 from recsys import console
 from recsys.config import TrainConfig
 from recsys.features.definitions import FEATURES, names_of
-from recsys.models.hybrid import Blend, choose_alpha, fit_calibration
+from recsys.models.hybrid import Blend, HybridConfig, choose_alpha, fit_calibration
 from recsys.models.logistic import MISSING, LogisticModel, Normalization, fit_path
 from recsys.models.ranking import RankingData
 
@@ -115,15 +115,16 @@ def five_phases(
     with console.step(f"phases 3 and 4: {boosted}"):
         grown = grow(config)
         raw = windows.finish(grown.fit(windows.refit).predict(windows.test))
-        phases.append(blended_phase(f"3 {boosted}", windows, grown, raw, (0.0,), {}, grown.fit))
-        phases.append(blended_phase(f"4 hybrid, alpha {ALPHA}", windows, grown, raw, (ALPHA,), {}, None))
+        alone, blended = (config.hybrid.model_copy(update={"alpha": alpha}) for alpha in (0.0, ALPHA))
+        phases.append(blended_phase(f"3 {boosted}", windows, grown, raw, alone, {}, grown.fit))
+        phases.append(blended_phase(f"4 hybrid, alpha {ALPHA}", windows, grown, raw, blended, {}, None))
     with console.step("phase 5: the tuned hybrid"):
         tuned = Tuned(config, {"search": "alpha alone"}) if tune is None else tune()
         fit = None
         if tuned.config.ranker != config.ranker:
             grown = grow(tuned.config)
             raw, fit = windows.finish(grown.fit(windows.refit).predict(windows.test)), grown.fit
-        phases.append(blended_phase("5 tuned hybrid", windows, grown, raw, alphas(tuned.config), tuned.about, fit))
+        phases.append(blended_phase("5 tuned hybrid", windows, grown, raw, tuned.config.hybrid, tuned.about, fit))
     return phases
 
 
@@ -168,12 +169,12 @@ def blended_phase(
     windows: Windows,
     grown: Grown,
     raw: np.ndarray,
-    grid: Sequence[float],
+    hybrid: HybridConfig,
     about: Mapping[str, Any],
     fit: Callable[[Sequence[RankingData]], Predictor] | None,
 ) -> Phase:
-    """Trees blended with the factorization by the best alpha of `grid`; raw: their scores of the test rows."""
-    blend, curve = chosen_blend(windows, grown.scores, grid)
+    """Trees blended with the factorization as `hybrid` says; raw: their scores of the test rows."""
+    blend, curve = chosen_blend(windows, grown.scores, hybrid)
     chosen = {
         "trees": grown.n_trees,
         "alpha": blend.alpha,
@@ -184,15 +185,9 @@ def blended_phase(
     return Phase(name, chosen, curve[blend.alpha], valid, test, fit)
 
 
-def chosen_blend(windows: Windows, scores: np.ndarray, grid: Sequence[float]) -> tuple[Blend, dict[float, float]]:
-    """The blend of raw scores of the validation rows by the best alpha of `grid`, and the metric by alpha."""
+def chosen_blend(windows: Windows, scores: np.ndarray, hybrid: HybridConfig) -> tuple[Blend, dict[float, float]]:
+    """The blend of raw scores of the validation rows by the alpha that is chosen, and the metric by alpha."""
     labels = windows.valid.labels
     lgb, mf = fit_calibration(scores, labels), fit_calibration(windows.valid_mf, labels)
-    alpha, curve = choose_alpha(lgb(scores), mf(windows.valid_mf), windows.measure, grid)
+    alpha, curve = choose_alpha(lgb(scores), mf(windows.valid_mf), windows.measure, hybrid)
     return Blend(alpha=alpha, lgb=lgb, mf=mf), curve
-
-
-def alphas(config: TrainConfig) -> Sequence[float]:
-    """The weights to choose from."""
-    fixed = config.hybrid.alpha
-    return config.hybrid.grid if fixed is None else (fixed,)
