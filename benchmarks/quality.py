@@ -106,9 +106,9 @@ def ours(shop: ShopData, prepared: Prepared, config: TrainConfig, work: Path) ->
     every = our_lists(scored, choice.blend, cases, config)
     if judged is None:
         raise SystemExit("nobody chose a new item in the test window: there is nothing to compare")
-    some, found = judged
+    some, found, blend = judged
     _, rows = protocol.new_items_only(cases)
-    lists = our_lists(found, discover.choice.blend, some, config)
+    lists = our_lists(found, blend, some, config)
     new = [{name: _spread(ranked, rows, len(cases)) for name, ranked in run.items()} for run in lists]
     runs = [{name: {ALL: a[name], NEW: b[name]} for name in a} for a, b in zip(every, new, strict=True)]
     return cases, [System(name, [run[name] for run in runs], {}) for name in every[0]]

@@ -110,7 +110,8 @@ def test_the_event_protocol_with_a_sweep(trained: Trained, tmp_path: Path, capsy
     sweep = tmp_path / "sweep.yaml"
     sweep.write_text(yaml.safe_dump(SWEEP))
     code, file = phases(trained, tmp_path, "--tune", str(sweep), "--protocol", "event", "--set",
-                        "phases.train_events=1000", "--set", "ranker.max_trees=5")  # fmt: skip
+                        "phases.train_events=1000", "--set", "ranker.max_trees=5",
+                        "--set", "hybrid.tolerance=0")  # fmt: skip
     assert code == 0
     found, out = read(file), capsys.readouterr().out
     assert found["events"]["train"]["events"] <= 1000
@@ -118,7 +119,7 @@ def test_the_event_protocol_with_a_sweep(trained: Trained, tmp_path: Path, capsy
     table = found["table"]
     assert table[1]["roc_auc"] > table[0]["roc_auc"]
     assert table[4]["about"]["trials"] == 2
-    assert table[4]["validation"] >= 0.995 * table[3]["validation"]  # hybrid.tolerance
+    assert table[4]["validation"] >= table[3]["validation"]
     assert "Not comparable with the ranking protocol" in " ".join(out.split())
 
 

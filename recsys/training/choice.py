@@ -218,6 +218,12 @@ def metric_of(validation: Validation, metric: str) -> Callable[[np.ndarray], flo
     return lambda scores: float(by_user(validation, metric, scores).mean())
 
 
+def served_by_user(validation: Validation, metric: str, scores: np.ndarray, blend: Blend) -> np.ndarray:
+    """The metric of each user as the blend serves a ranker's raw scores (float64 (n_rows,)), float64 (n_users,)."""
+    blended, _, _ = blend(scores, validation.candidates.mf)
+    return by_user(validation, metric, blended)
+
+
 def by_user(validation: Validation, metric: str, scores: np.ndarray) -> np.ndarray:
     """The same metric of each user of the validation window, float64 (n_users,)."""
     found, cases, depth = validation.candidates, validation.cases, protocol.cutoff_of(metric)

@@ -15,11 +15,11 @@ from recsys.data.split import cut
 from recsys.errors import ModelError
 from recsys.evaluation.metrics import paired_difference
 from recsys.evaluation.protocol import TestCases, new_items_only
-from recsys.models.hybrid import score_drift
+from recsys.models.hybrid import Blend, score_drift
 from recsys.models.ranking import Ranker, TrainingSet
 from recsys.registry.store import Store
 from recsys.schema import Objective
-from recsys.training.choice import Choice, Validation, by_user, choose, training_set
+from recsys.training.choice import Choice, Validation, choose, served_by_user, training_set
 from recsys.training.findings.collect import find, report_files
 from recsys.training.judge import evaluate
 from recsys.training.preparation import Prepared, prepare
@@ -63,8 +63,7 @@ def run(
     with console.step("choose trees, calibrations and alpha on the validation window"):
         choice, new = choose_models(prepared, config, work)
     with console.step("evaluate on the test window"):
-        cases, scored, found_new = score_test_window(shop, prepared, choice, config, work, new=new)
-        scored_new = found_new and (*found_new, new.choice.blend)
+        cases, scored, scored_new = score_test_window(shop, prepared, choice, config, work, new=new)
         metrics = evaluate(shop, plan, cases, scored, choice.blend, validation.cases, scored_new, config)
     show_metrics(metrics, config)
     with console.step("refit on every event"):
@@ -125,8 +124,7 @@ def choose_models(prepared: Prepared, config: TrainConfig, work: str | Path) -> 
 
 def _served(choice: Choice, validation: Validation, config: TrainConfig) -> np.ndarray:
     """NDCG of each user of the validation window as the blend serves them, float64 (n_users,)."""
-    blended, _, _ = choice.blend(choice.scores, validation.candidates.mf)
-    return by_user(validation, f"ndcg@{config.evaluation.k}", blended)
+    return served_by_user(validation, f"ndcg@{config.evaluation.k}", choice.scores, choice.blend)
 
 
 def _choose(prepared: Prepared, config: TrainConfig, work: str | Path) -> Choice:
@@ -154,11 +152,11 @@ def score_test_window(
     *,
     new: NewItems | None = None,
     n_new: int = 1,
-) -> tuple[TestCases, ScoredCandidates, tuple[TestCases, ScoredCandidates] | None]:
+) -> tuple[TestCases, ScoredCandidates, tuple[TestCases, ScoredCandidates, Blend] | None]:
     """Users of the test window and their candidates, scored by a ranker for each seed, trained up to the window.
 
     Last the same users' items that are new to them, candidates and truth, scored by `n_new` seeds, at most
-    evaluation.seeds, of who ranks these; None where nobody chose any, or `new` is None.
+    evaluation.seeds, of who ranks these, and its blend; None where nobody chose any, or `new` is None.
     """
     cases = find_cases(shop, prepared.plan.test, config.evaluation.test_days, config)
     rankers = _rankers(prepared, choice, config.evaluation.seeds, config, work)
@@ -168,7 +166,7 @@ def score_test_window(
         return cases, scored, None
     same = new.choice is choice
     of_new = rankers[:n_new] if same else _rankers(new.prepared, new.choice, n_new, config, work)
-    return cases, scored, (some, score_cases(shop, new.prepared, some, of_new, "discover", config))
+    return cases, scored, (some, score_cases(shop, new.prepared, some, of_new, "discover", config), new.choice.blend)
 
 
 def _rankers(prepared: Prepared, choice: Choice, n_seeds: int, config: TrainConfig, work: str | Path) -> list[Ranker]:

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +29,7 @@ from recsys.data.places import File, file_at
 from recsys.data.tasks import free_cpus, node_cpus, run_tasks
 from recsys.errors import ConfigError, ModelError, RecsysError, first_line, last_line
 from recsys.evaluation.metrics import Difference, paired_difference
-from recsys.training.choice import by_user, fit, read_blend, training_set
+from recsys.training.choice import fit, read_blend, served_by_user, training_set
 from recsys.training.preparation import Prepared
 from recsys.training.sweep import SweepConfig, axes, domain, n_points, start_point
 from recsys.training.trial import NOTHING, RETRIES, Job, run_trial, start_preparer
@@ -74,16 +74,20 @@ class Swept:
     trials: in the order of their start
     lead: of the best over the settings that the sweep started from, on the validation window; None where it decides
     nothing
-    taken: whether the best trial's settings are those to go on with; config, prepared: what to go on with
+    config, prepared: what to go on with
     """
 
     sweep: SweepConfig
     trials: Sequence[TrialResult]
     best: TrialResult
     lead: Difference | None
-    taken: bool
     config: TrainConfig
     prepared: Prepared
+
+    @property
+    def taken(self) -> bool:
+        """Whether the best trial's settings are those to go on with."""
+        return self.lead is None or self.lead.low > 0
 
 
 def search(
@@ -133,8 +137,8 @@ def search(
         console.progress("compare the best settings with those that the sweep started from")
         judged = sum(trial.metric is not None for trial in trials)
         lead = _lead((config, prepared), (chosen, of_best), sweep.metric, judged)
-    taken = lead is None or lead.low > 0
-    return Swept(sweep, trials, best, lead, taken, *((chosen, of_best) if taken else (config, prepared)))
+    swept = Swept(sweep, trials, best, lead, chosen, of_best)
+    return swept if swept.taken else replace(swept, config=config, prepared=prepared)
 
 
 def _lead(
@@ -161,8 +165,7 @@ def _by_user(config: TrainConfig, prepared: Prepared, metric: str) -> np.ndarray
     validation = ray.get(prepared.validation)
     found = fit(training_set(prepared.rows(prepared.plan.train), validation), validation, config)
     blend, _ = read_blend(validation, found.scores, config, metric)
-    blended, _, _ = blend(found.scores, validation.candidates.mf)
-    return by_user(validation, metric, blended)
+    return served_by_user(validation, metric, found.scores, blend)
 
 
 def _new_tuner(trainable: Any, config: TrainConfig, sweep: SweepConfig, folder: File, concurrency: int) -> tune.Tuner:
