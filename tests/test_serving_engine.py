@@ -91,10 +91,22 @@ def test_every_objective_has_its_ranker_whoever_else_is_asked_about(everybody: H
 
 def test_the_factors_are_not_asked_where_nobody_is_warm() -> None:
     handles = stages()
-    found = ask(handles, NOBODY_DID_ANYTHING, np.zeros(1, np.int8))
+    found = ask(handles, Histories.concat([NOBODY_DID_ANYTHING] * 2), np.zeros(2, np.int8))
     assert found is not None
-    assert len(found.items) == 10
+    assert len(found.items) == 20
     assert np.isnan(found.mf_scores).all()
+    assert [handle.asked for handle in handles.values()] == [1, 0, 1]
+
+
+def test_who_asks_alone_is_folded_in_by_the_ingress() -> None:
+    histories = loaded().bundle.snapshot.histories
+    alone = histories.take(loaded().recommender.factors.warm(histories).nonzero()[0][:1])
+    handles = stages()
+    found = ask(handles, alone, np.zeros(1, np.int8))
+    expected = loaded().recommender(alone, END, 10)
+    assert found is not None
+    assert found.warm.all()
+    np.testing.assert_array_equal(found.mf_scores, expected.mf_scores)
     assert [handle.asked for handle in handles.values()] == [1, 0, 1]
 
 

@@ -186,8 +186,10 @@ class Recommender:
         objectives = np.zeros(len(histories), np.int8) if objectives is None else objectives
         shares = self.repeat_shares(objectives, repeat_shares)
         candidates, features = self.propose(histories, now, objectives, shares)
-        raw = self.rank(features, candidates.of_new)
-        return self.conclude(histories, candidates, raw, self.fold_in(histories), n, shares)
+        user_factors, warm = self.fold_in(histories)
+        lgb_raw = self.rank(features, candidates.of_new)
+        mf_raw = self.factors.score(user_factors, candidates.users, candidates.items)
+        return self.conclude(histories, candidates, lgb_raw, mf_raw, warm, n, shares)
 
     def propose(
         self, histories: Histories, now: int, objectives: np.ndarray, repeat_shares: np.ndarray | None
@@ -215,14 +217,16 @@ class Recommender:
         histories: Histories,
         candidates: Candidates,
         lgb_raw: np.ndarray,
-        folded_in: tuple[np.ndarray, np.ndarray],
+        mf_raw: np.ndarray,
+        warm: np.ndarray,
         n: int,
         repeat_shares: np.ndarray | None,
     ) -> Recommendations:
-        """What the stages found, put together; folded_in: see `fold_in`"""
-        user_factors, warm = folded_in
+        """What the stages found, put together.
+
+        lgb_raw: see `rank`; mf_raw: float32 (n_pairs,), see `ItemFactors.score`; warm: see `fold_in`
+        """
         lgb_raw = with_newcomers(lgb_raw, histories, candidates, self._config)
-        mf_raw = self.factors.score(user_factors, candidates.users, candidates.items)
         return self.select(candidates, lgb_raw, mf_raw, warm, n, repeat_shares)
 
     def repeat_shares(self, objectives: np.ndarray, wanted: np.ndarray | None) -> np.ndarray | None:

@@ -139,17 +139,22 @@ class GraphEngine:
         )
         if proposed is None or folded_in is None:
             return None
-        candidates, features = proposed
-        lgb_raw = await self._call("rank", version, features, candidates.of_new)
+        (candidates, features), (user_factors, warm) = proposed, folded_in
+        lgb_raw, mf_raw = await asyncio.gather(
+            self._call("rank", version, features, candidates.of_new),
+            _meanwhile(recommender.factors.score, user_factors, candidates.users, candidates.items),
+        )
         if lgb_raw is None:
             return None
-        return recommender.conclude(histories, candidates, lgb_raw, folded_in, wishes.n, shares)
+        return recommender.conclude(histories, candidates, lgb_raw, mf_raw, warm, wishes.n, shares)
 
     async def _fold_in(self, loaded: Loaded, histories: Histories) -> Any:
-        """Here where nobody is warm, which leaves nothing to compute."""
-        if loaded.recommender.factors.warm(histories).any():
+        """Here where nobody is warm, or somebody asks alone: the call would take longer than the work, for which
+        there is time until the candidates come.
+        """
+        if len(histories) > 1 and loaded.recommender.factors.warm(histories).any():
             return await self._call("factors", loaded.bundle.version, histories)
-        return loaded.recommender.fold_in(histories)
+        return await _meanwhile(loaded.recommender.fold_in, histories)
 
     async def _call(self, stage: str, *arguments: Any) -> Any:
         """A stage's answer; asked once more where its replica died, since a stage changes nothing."""
@@ -176,6 +181,12 @@ class GraphEngine:
     async def _everywhere(self, method: str, *arguments: Any) -> list[list[Any]]:
         """What each replica of each stage answers."""
         return await asyncio.gather(*(_ask_all(*stage, method, *arguments) for stage in self._stages.items()))
+
+
+async def _meanwhile(work: Callable[..., Any], *arguments: Any) -> Any:
+    """What this process computes after the calls that were made before it have left."""
+    await asyncio.sleep(0)
+    return work(*arguments)
 
 
 async def _ask_all(stage: str, handle: DeploymentHandle[Any], method: str, *arguments: Any) -> list[Any]:
