@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 REGISTRY ?= registry
 PORT ?= 8000
+TEST_PROCESSES ?= 2
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
@@ -23,7 +24,7 @@ serve: $(VENV)/.installed ## serve the registry until Ctrl-C
 	$(PY) serve_app.py --registry $(REGISTRY) --port $(PORT)
 
 test: $(VENV)/.installed ## run the tests; ARGS="-k registry" passes options to pytest
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.installed-dev ## lint, format and types
 	$(PY) -m ruff check .

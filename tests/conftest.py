@@ -1,4 +1,4 @@
-"""What tests share: one Ray instance, the folder of real data, and an environment of their own."""
+"""What the tests of a process share: one Ray instance, the folder of real data, and an environment of their own."""
 
 import logging
 import os
@@ -69,6 +69,14 @@ OWN = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "MODEL_VERSION", "MF_ALPHA", "S3
 OWN_AWS = ("ENDPOINT_URL_S3", "PROFILE", "SESSION_TOKEN", "REGION", "DEFAULT_REGION", "MAX_ATTEMPTS", "RETRY_MODE")
 for name in (*OWN, *(f"AWS_{rest}" for rest in OWN_AWS)):
     os.environ.pop(name, None)  # nothing of the person's own cluster, registry or bucket may leak in
+
+
+LONGEST = ("test_training_tuning.py", "test_serving_graph.py", "test_training_workers.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, so that in the end no process waits for another that has just begun with one."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def pytest_sessionfinish() -> None:
