@@ -33,6 +33,8 @@ BUSY: Final = "busy"
 TARGET_BUSY: Final = 0.6
 DEAD: Final = (RayActorError, RayServeException)
 """What a call gives whose replica died or is not there yet."""
+LEAVE_SECONDS: Final = 0.001
+"""A call takes several turns of the event loop to leave, and an answer at least so long to come."""
 BROADCAST_SECONDS: Final = 60.0
 """A replica that has not loaded a version by then counts as unable to."""
 
@@ -185,7 +187,7 @@ class GraphEngine:
 
 async def _meanwhile(work: Callable[..., Any], *arguments: Any) -> Any:
     """What this process computes after the calls that were made before it have left."""
-    await asyncio.sleep(0)
+    await asyncio.sleep(LEAVE_SECONDS)
     return work(*arguments)
 
 
