@@ -23,7 +23,8 @@ run: $(VENV)/.installed ## train on real purchases, publish, print recommendatio
 serve: $(VENV)/.installed ## serve the registry until Ctrl-C
 	$(PY) serve_app.py --registry $(REGISTRY) --port $(PORT)
 
-test: $(VENV)/.installed ## run the tests; ARGS="-k registry" passes options to pytest
+# Files go to the processes as they are collected: the longest come first (tests/conftest.py).
+test: $(VENV)/.installed ## run the tests; ARGS="-k registry" passes options to pytest, TEST_PROCESSES=0 runs them in one
 	$(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.installed-dev ## lint, format and types

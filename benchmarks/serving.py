@@ -7,7 +7,8 @@ Systems, over the same version and the same HTTP routes:
 - graph: every stage is a Serve deployment, one replica each;
 - fused: all stages in one Serve deployment, one replica;
 - plain: one process of FastAPI and uvicorn without Serve, the stages called in process, each request on its own;
-- empty: the graph with its ingress and its coalescing, but stages that return ready arrays of the usual size.
+- empty: the graph with its ingress and its coalescing, but stages that return ready arrays of the usual size; what the
+  ingress computes itself (blending, and the fold-in of who asks alone) it does.
 
 Each system in turn has the machine to itself: it is started, with a Ray cluster of its own, warmed up, measured at each
 concurrency, and ended. A round does so for all systems, the next round in the opposite order, so that drift of the
@@ -295,12 +296,12 @@ def breakdown(load: Load, found: Mapping[str, float]) -> dict[str, float]:
         "ingress: user lookup, histories, answers": found["batch"] - found["stages"],
     }
     for stage, name in names.items():
-        if stage not in found:  # nobody was warm
+        if stage not in found:  # nobody was asked: at 1 the ingress folds in
             continue
         compute = found[f"{stage} compute"]
         parts[name.format(f"{stage}: compute")] = compute
         parts[name.format(f"{stage}: hop")] = found[stage] - compute
-    parts["ingress: dot products, blend, select"] = found["stages"] - found["candidates"] - found["rank"]
+    parts["ingress: blend, select"] = found["stages"] - found["candidates"] - found["rank"]
     return parts | {"all, as the client sees it": load.mean}
 
 

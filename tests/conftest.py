@@ -9,6 +9,7 @@ import tempfile
 import urllib.request
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,16 @@ def free_port() -> int:
     with socket.socket() as opened:
         opened.bind(("127.0.0.1", 0))
         return int(opened.getsockname()[1])
+
+
+def family(pid: int) -> list[int]:
+    """A process and those it started, directly or not."""
+    found = [pid]
+    for one in found:
+        with suppress(FileNotFoundError, ProcessLookupError):
+            for path in Path(f"/proc/{one}/task").glob("*/children"):
+                found += map(int, path.read_text().split())
+    return found
 
 
 # Set before anything imports ray, polars or numpy: each of them reads its variables once. Processes that
@@ -71,7 +82,7 @@ for name in (*OWN, *(f"AWS_{rest}" for rest in OWN_AWS)):
     os.environ.pop(name, None)  # nothing of the person's own cluster, registry or bucket may leak in
 
 
-LONGEST = ("test_training_tuning.py", "test_serving_graph.py", "test_training_workers.py")
+LONGEST = {"test_training_tuning.py", "test_serving_graph.py", "test_training_workers.py"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

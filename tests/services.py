@@ -93,6 +93,7 @@ class FakeStages:
     refuses: why they cannot load any version
     fault: raised by each call
     open: cleared, each call hangs
+    prepared: the versions that they were told to load
     """
 
     def __init__(self) -> None:
@@ -103,6 +104,7 @@ class FakeStages:
         self.open.set()
         self.stages: Held = {}
         self.calls: list[Call] = []
+        self.prepared: list[str] = []
         self.hanging = 0
 
     async def __call__(self, loaded: Loaded, histories: Histories, now: int, wishes: Wishes) -> Recommendations | None:
@@ -120,6 +122,7 @@ class FakeStages:
         return loaded.recommender(histories, now, wishes.n, wishes.objectives, wishes.repeat_shares)
 
     async def prepare(self, version: str) -> str | None:
+        self.prepared.append(version)
         return self.refuses
 
     async def held(self) -> Held:

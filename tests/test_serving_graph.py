@@ -8,7 +8,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import ray
 import shops
-from conftest import free_port
+from conftest import family, free_port
 from ray import serve
 from shops import USERS, user_id, wait_until
 
@@ -247,16 +247,13 @@ def own_log() -> list[str]:
 
 
 def replica_pids(deployment: str) -> set[int]:
-    """Processes of a deployment's replicas, by the name that Ray gives them."""
+    """Processes of a deployment's replicas, by the name that Ray gives them; tests beside these have replicas too."""
     found = set()
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                name = (folder / "cmdline").read_bytes()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
+    for pid in family(os.getpid()):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            name = Path(f"/proc/{pid}/cmdline").read_bytes()
             if name.startswith(f"ray::ServeReplica:recsys:{deployment}".encode()):
-                found.add(int(folder.name))
+                found.add(pid)
     return found
 
 

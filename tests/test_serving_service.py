@@ -522,6 +522,18 @@ async def test_health_asks_every_replica_of_every_stage(
     assert health.get("detail") == (lacking and f"version v1 is not held by all of: {lacking}")
 
 
+async def test_a_replica_that_lacks_the_version_is_told_to_load_it_when_health_is_asked(
+    store: FolderStore, stages: FakeStages
+) -> None:
+    service = await ready(service_of(store, stages))
+    stages.stages, stages.prepared = {"rank": [["v1"]]}, []
+    assert (await service.health())["status"] == "healthy"
+    stages.stages = {"rank": [["v0"]]}
+    assert (await service.health())["status"] == "unavailable"
+    await asyncio.sleep(0)
+    assert stages.prepared == ["v1"]
+
+
 async def test_health_does_not_wait_for_stages_that_hang(store: FolderStore, stages: FakeStages) -> None:
     service = await ready(service_of(store, stages, deadline_ms=50))
     stages.open.clear()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from conftest import family
 from shops import metrics_of, train_arguments, write_shop
 
 from recsys.registry.store import FolderStore
@@ -68,16 +69,6 @@ def is_up(address: str) -> bool:
         return error.code in (401, 403)
     except OSError:
         return False
-
-
-def family(pid: int) -> list[int]:
-    """A process and those it started, directly or not."""
-    found = [pid]
-    for one in found:
-        with suppress(FileNotFoundError, ProcessLookupError):
-            for path in Path(f"/proc/{one}/task").glob("*/children"):
-                found += map(int, path.read_text().split())
-    return found
 
 
 def stop(head: subprocess.Popen[bytes]) -> None:

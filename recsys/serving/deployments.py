@@ -34,7 +34,7 @@ TARGET_BUSY: Final = 0.6
 DEAD: Final = (RayActorError, RayServeException)
 """What a call gives whose replica died or is not there yet."""
 LEAVE_SECONDS: Final = 0.001
-"""A call takes several turns of the event loop to leave, and an answer at least so long to come."""
+"""A call takes several turns of the event loop to leave, so that a single one (`sleep(0)`) is too few."""
 BROADCAST_SECONDS: Final = 60.0
 """A replica that has not loaded a version by then counts as unable to."""
 
@@ -186,7 +186,7 @@ class GraphEngine:
 
 
 async def _meanwhile(work: Callable[..., Any], *arguments: Any) -> Any:
-    """What this process computes after the calls that were made before it have left."""
+    """What this process computes after it gave the calls that were made before it the time to leave."""
     await asyncio.sleep(LEAVE_SECONDS)
     return work(*arguments)
 

@@ -5,6 +5,7 @@ import logging
 import random
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,7 @@ class Service:
         self._refused_at = 0.0
         self._problem: str | None = None
         self._refreshing = asyncio.Lock()
+        self._healing: asyncio.Future[Any] | None = None
         self._coalescer: Coalescer[Question, Answer] = Coalescer(
             self._answer_all,
             max_waiting=settings.max_waiting,
@@ -243,6 +245,9 @@ class Service:
             for stage, replicas in held.items()
             if not replicas or any(opened.version not in names for names in replicas)
         ]
+        if lacking and (self._healing is None or self._healing.done()):
+            # A replica that nobody asks would never load it. Whether it could is seen when health is asked again.
+            self._healing = asyncio.gather(self._engine.prepare(opened.version), return_exceptions=True)
         detail = {"detail": f"version {opened.version} is not held by all of: {', '.join(lacking)}"} if lacking else {}
         refused = dict(zip(("version", "reason"), self._refused, strict=True)) if self._refused else None
         return detail | {

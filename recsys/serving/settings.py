@@ -48,7 +48,7 @@ class ServeSettings(Config):
     candidates: Replicas = (1, 1)
     """Replicas of candidate generation, which also makes the ranker's rows."""
     factors: Replicas = (1, 1)
-    """Replicas of what folds users into the factorization."""
+    """Replicas of what folds users into the factorization, where several ask together."""
     rank: Replicas = (1, 1)
     """Replicas of the ranker."""
     cpus: float = Field(0.2, ge=0, allow_inf_nan=False)
