@@ -233,21 +233,14 @@ class Service:
         """
         opened = self._ready().bundle
         about = opened.about
-        try:
-            async with self._deadline():
-                held: Held = {"ingress": [self._versions.held()], **await self._engine.held()}
-        except TimeoutError:
-            raise HttpError(503, f"the stages did not answer within {self._settings.deadline_ms} ms") from None
-        except Unavailable as error:
-            raise HttpError(503, str(error)) from error
+        held = await self._held()
         lacking = [
             stage
             for stage, replicas in held.items()
             if not replicas or any(opened.version not in names for names in replicas)
         ]
-        if lacking and (self._healing is None or self._healing.done()):
-            # A replica that nobody asks would never load it. Whether it could is seen when health is asked again.
-            self._healing = asyncio.gather(self._engine.prepare(opened.version), return_exceptions=True)
+        if lacking:
+            self._heal(opened.version)
         detail = {"detail": f"version {opened.version} is not held by all of: {', '.join(lacking)}"} if lacking else {}
         refused = dict(zip(("version", "reason"), self._refused, strict=True)) if self._refused else None
         return detail | {
@@ -278,3 +271,21 @@ class Service:
             "refused": refused,
             "problem": self._problem,
         }
+
+    async def _held(self) -> Held:
+        """Of the ingress this replica's alone; raises HttpError where the stages do not answer."""
+        try:
+            async with self._deadline():
+                return {"ingress": [self._versions.held()], **await self._engine.held()}
+        except TimeoutError:
+            raise HttpError(503, f"the stages did not answer within {self._settings.deadline_ms} ms") from None
+        except Unavailable as error:
+            raise HttpError(503, str(error)) from error
+
+    def _heal(self, version: str) -> None:
+        """Tell all replicas to load a version that some lack: one that nobody asks would never load it.
+
+        Nobody waits for it; whether they could is seen when health is asked again.
+        """
+        if self._healing is None or self._healing.done():
+            self._healing = asyncio.gather(self._engine.prepare(version), return_exceptions=True)
