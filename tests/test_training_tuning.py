@@ -17,9 +17,13 @@ from shops import Trained, metrics_of, train_arguments, wait_until
 from test_training_faults import killer, waiting_once
 
 from recsys import cli
+from recsys.data.ingest import ShopData
 from recsys.registry.artifact import Artifact
 from recsys.registry.store import FolderStore
 from recsys.training import tuning
+from recsys.training.preparation import Prepared, prepare
+from recsys.training.printing import show_sweep
+from recsys.training.sweep import load_sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 SEARCH = {
@@ -69,6 +73,21 @@ def plain(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Traine
 
 
 @pytest.fixture(scope="module")
+def read(plain: Trained) -> tuple[ShopData, Prepared]:
+    """What a sweep over the shop of `plain` starts from, for tests of the sweep alone."""
+    shop = shops.read_shop(plain.data)
+    return shop, prepare(shop, shops.small_config())
+
+
+def searched(read: tuple[ShopData, Prepared], folder: Path, content: dict[str, Any], *settings: str) -> tuning.Swept:
+    """As a training does it between its preparation and its choice of models."""
+    sweep, config = load_sweep(sweep_file(folder, content), None, [*shops.SETTINGS, *settings])
+    swept = tuning.search(*read, config, sweep, folder, resume=False)
+    show_sweep(swept)
+    return swept
+
+
+@pytest.fixture(scope="module")
 def undisturbed(plain: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The registry of a sweep that nothing befell."""
     registry = tmp_path_factory.mktemp("sweep") / "registry"
@@ -97,14 +116,13 @@ def test_the_best_settings_are_published_with_their_sweep(undisturbed: Path, pla
 
 
 def test_a_trial_that_fails_is_recorded_and_the_sweep_goes_on(
-    plain: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    read: tuple[ShopData, Prepared], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = SWEEP | {"search": {"ranker.num_leaves": [200_000, 7]}, "searcher": "grid"}
-    assert tuned(plain.data, tmp_path / "registry", content) == 0
-    failed, finished = sweep_of(tmp_path / "registry")["trials"]
-    assert (failed["status"], failed["metric"]) == ("failed", None)
-    assert "num_leaves" in failed["error"]
-    assert finished["status"] == "finished"
+    failed, finished = searched(read, tmp_path, content).trials
+    assert (failed.status, failed.metric) == ("failed", None)
+    assert "num_leaves" in str(failed.error)
+    assert finished.status == "finished"
     assert "trial 1 of 2: failed: ranker: LightGBM cannot be trained" in capsys.readouterr().err
 
 
@@ -118,29 +136,29 @@ def test_nothing_is_published_where_every_trial_fails(
 
 
 def test_alpha_is_searched_without_another_fit(
-    plain: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plain: Trained, read: tuple[ShopData, Prepared], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The trials differ in alpha alone, and agree with the curve of one ranker."""
     grid = [0.0, 0.2, 0.4]
-    assert tuned(plain.data, tmp_path / "registry", SWEEP | ALPHAS | {"search": {"hybrid.alpha": grid}}) == 0
+    found = searched(read, tmp_path, SWEEP | ALPHAS | {"search": {"hybrid.alpha": grid}})
     curve = {point["alpha"]: point["ndcg"] for point in plain.metrics["alpha_curve"]}
-    found = sweep_of(tmp_path / "registry")
-    assert {trial["alpha"]: trial["metric"] for trial in found["trials"]} == {alpha: curve[alpha] for alpha in grid}
-    assert len([trial for trial in found["trials"] if len(trial["history"]) > 1]) == 1
+    assert {trial.alpha: trial.metric for trial in found.trials} == {alpha: curve[alpha] for alpha in grid}
+    assert len([trial for trial in found.trials if len(trial.history) > 1]) == 1
     # hybrid.grid has these points, so that none of them is better than where the sweep started, but for its tolerance
-    assert not found["taken"]
-    assert found["lead"]["low"] <= 0
-    assert alpha_of(tmp_path / "registry") is None
+    assert not found.taken
+    assert found.lead is not None
+    assert found.lead.low <= 0
+    assert found.config.hybrid.alpha is None
     assert "the settings that the sweep started from stay" in capsys.readouterr().out
 
 
 def test_where_the_start_cannot_be_fitted_the_best_is_taken(
-    plain: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    read: tuple[ShopData, Prepared], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = SWEEP | ALPHAS | {"search": {"ranker.num_leaves": [7]}}
-    assert tuned(plain.data, tmp_path / "registry", content, "--set", "ranker.num_leaves=200000") == 0
-    found = sweep_of(tmp_path / "registry")
-    assert (found["taken"], found["lead"]) == (True, None)
+    found = searched(read, tmp_path, content, "ranker.num_leaves=200000")
+    assert (found.taken, found.lead) == (True, None)
+    assert found.config.ranker.num_leaves == 7
     assert "the settings that the sweep started from cannot be fitted: ranker: LightGBM" in capsys.readouterr().err
 
 
@@ -153,16 +171,17 @@ def test_a_lead_beyond_chance_is_taken(plain: Trained, tmp_path: Path) -> None:
     assert alpha_of(tmp_path / "registry") == 0.0
 
 
-def test_what_the_ranker_learns_from_can_be_searched(plain: Trained, tmp_path: Path) -> None:
+def test_what_the_ranker_learns_from_can_be_searched(
+    plain: Trained, read: tuple[ShopData, Prepared], tmp_path: Path
+) -> None:
     search = {"examples.negatives": [4, 10], "factorization.factors": [4, 8]}
     content = SWEEP | {"search": search, "searcher": "grid", "scheduler": "none"}
-    assert tuned(plain.data, tmp_path / "registry", content) == 0
-    trials = sweep_of(tmp_path / "registry")["trials"]
-    assert [trial["status"] for trial in trials] == ["finished"] * 4
-    assert len({trial["metric"] for trial in trials}) > 1
-    start = next(t for t in trials if t["settings"] == {"examples.negatives": 10, "factorization.factors": 8})
+    trials = searched(read, tmp_path, content).trials
+    assert [trial.status for trial in trials] == ["finished"] * 4
+    assert len({trial.metric for trial in trials}) > 1
+    start = next(t for t in trials if t.settings == {"examples.negatives": 10, "factorization.factors": 8})
     curve = {point["alpha"]: point["ndcg"] for point in plain.metrics["alpha_curve"]}
-    assert start["metric"] == curve[plain.metrics["alpha"]]
+    assert start.metric == curve[plain.metrics["alpha"]]
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,8 @@ def fragile(function: Callable[..., Any], folder: Path, what: str) -> Callable[.
 def main() -> int:
     folder, *arguments = sys.argv[1:]
     place = Path(folder)
+    # A node that is gone refuses the connection at each check; how long one that is busy may take stays as it is.
+    os.environ |= {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "2"}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 200 * 2**20})
     nodes = {what: cluster.add_node(num_cpus=1, object_store_memory=150 * 2**20) for what in (FEATURES, SWEEP)}
     for what, node in nodes.items():
