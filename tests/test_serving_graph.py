@@ -142,7 +142,7 @@ def test_many_at_once_are_told_what_one_is_told(running: Running) -> None:
 class Load:
     """Clients that ask for users in turn and check every answer against the version it names."""
 
-    def __init__(self, running: Running, prefix: str = "", clients: int = 2) -> None:
+    def __init__(self, running: Running, prefix: str = "", clients: int = 8) -> None:
         self.running, self.prefix, self.clients = running, prefix, clients
         self.answered = 0
         self.seen: dict[str, int] = {}

@@ -17,6 +17,7 @@ from shops import Trained, metrics_of, train_arguments, wait_until
 from test_training_faults import killer, waiting_once
 
 from recsys import cli
+from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.registry.artifact import Artifact
 from recsys.registry.store import FolderStore
@@ -24,6 +25,7 @@ from recsys.training import tuning
 from recsys.training.preparation import Prepared, prepare
 from recsys.training.printing import show_sweep
 from recsys.training.sweep import load_sweep
+from recsys.training.sweep_report import TABLE, sweep_files
 
 ROOT = Path(__file__).resolve().parent.parent
 SEARCH = {
@@ -79,12 +81,14 @@ def read(plain: Trained) -> tuple[ShopData, Prepared]:
     return shop, prepare(shop, shops.small_config())
 
 
-def searched(read: tuple[ShopData, Prepared], folder: Path, content: dict[str, Any], *settings: str) -> tuning.Swept:
-    """As a training does it between its preparation and its choice of models."""
+def searched(
+    read: tuple[ShopData, Prepared], folder: Path, content: dict[str, Any], *settings: str
+) -> tuple[dict[str, Any], TrainConfig]:
+    """What a training writes of the sweep, and the settings it goes on with, without the training around it."""
     sweep, config = load_sweep(sweep_file(folder, content), None, [*shops.SETTINGS, *settings])
     swept = tuning.search(*read, config, sweep, folder, resume=False)
     show_sweep(swept)
-    return swept
+    return json.loads(sweep_files(swept)[TABLE]), swept.config
 
 
 @pytest.fixture(scope="module")
@@ -119,10 +123,11 @@ def test_a_trial_that_fails_is_recorded_and_the_sweep_goes_on(
     read: tuple[ShopData, Prepared], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = SWEEP | {"search": {"ranker.num_leaves": [200_000, 7]}, "searcher": "grid"}
-    failed, finished = searched(read, tmp_path, content).trials
-    assert (failed.status, failed.metric) == ("failed", None)
-    assert "num_leaves" in str(failed.error)
-    assert finished.status == "finished"
+    found, _ = searched(read, tmp_path, content)
+    failed, finished = found["trials"]
+    assert (failed["status"], failed["metric"]) == ("failed", None)
+    assert "num_leaves" in failed["error"]
+    assert finished["status"] == "finished"
     assert "trial 1 of 2: failed: ranker: LightGBM cannot be trained" in capsys.readouterr().err
 
 
@@ -140,15 +145,14 @@ def test_alpha_is_searched_without_another_fit(
 ) -> None:
     """The trials differ in alpha alone, and agree with the curve of one ranker."""
     grid = [0.0, 0.2, 0.4]
-    found = searched(read, tmp_path, SWEEP | ALPHAS | {"search": {"hybrid.alpha": grid}})
+    found, config = searched(read, tmp_path, SWEEP | ALPHAS | {"search": {"hybrid.alpha": grid}})
     curve = {point["alpha"]: point["ndcg"] for point in plain.metrics["alpha_curve"]}
-    assert {trial.alpha: trial.metric for trial in found.trials} == {alpha: curve[alpha] for alpha in grid}
-    assert len([trial for trial in found.trials if len(trial.history) > 1]) == 1
+    assert {trial["alpha"]: trial["metric"] for trial in found["trials"]} == {alpha: curve[alpha] for alpha in grid}
+    assert len([trial for trial in found["trials"] if len(trial["history"]) > 1]) == 1
     # hybrid.grid has these points, so that none of them is better than where the sweep started, but for its tolerance
-    assert not found.taken
-    assert found.lead is not None
-    assert found.lead.low <= 0
-    assert found.config.hybrid.alpha is None
+    assert not found["taken"]
+    assert found["lead"]["low"] <= 0
+    assert config.hybrid.alpha is None
     assert "the settings that the sweep started from stay" in capsys.readouterr().out
 
 
@@ -156,9 +160,9 @@ def test_where_the_start_cannot_be_fitted_the_best_is_taken(
     read: tuple[ShopData, Prepared], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = SWEEP | ALPHAS | {"search": {"ranker.num_leaves": [7]}}
-    found = searched(read, tmp_path, content, "ranker.num_leaves=200000")
-    assert (found.taken, found.lead) == (True, None)
-    assert found.config.ranker.num_leaves == 7
+    found, config = searched(read, tmp_path, content, "ranker.num_leaves=200000")
+    assert (found["taken"], found["lead"]) == (True, None)
+    assert config.ranker.num_leaves == 7
     assert "the settings that the sweep started from cannot be fitted: ranker: LightGBM" in capsys.readouterr().err
 
 
@@ -176,12 +180,13 @@ def test_what_the_ranker_learns_from_can_be_searched(
 ) -> None:
     search = {"examples.negatives": [4, 10], "factorization.factors": [4, 8]}
     content = SWEEP | {"search": search, "searcher": "grid", "scheduler": "none"}
-    trials = searched(read, tmp_path, content).trials
-    assert [trial.status for trial in trials] == ["finished"] * 4
-    assert len({trial.metric for trial in trials}) > 1
-    start = next(t for t in trials if t.settings == {"examples.negatives": 10, "factorization.factors": 8})
+    found, _ = searched(read, tmp_path, content)
+    trials = found["trials"]
+    assert [trial["status"] for trial in trials] == ["finished"] * 4
+    assert len({trial["metric"] for trial in trials}) > 1
+    start = next(t for t in trials if t["settings"] == {"examples.negatives": 10, "factorization.factors": 8})
     curve = {point["alpha"]: point["ndcg"] for point in plain.metrics["alpha_curve"]}
-    assert start.metric == curve[plain.metrics["alpha"]]
+    assert start["metric"] == curve[plain.metrics["alpha"]]
 
 
 @pytest.mark.parametrize(
