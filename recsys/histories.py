@@ -5,43 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recsys.arrays import offsets_of, ragged_indices, rows_of
 from recsys.schema import EVENT_TYPES
-
-
-def ragged_indices(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The ranges [start, start + length) one after another; int64 (sum of lengths,)."""
-    ends = lengths.cumsum()
-    shifts = (starts - ends + lengths).repeat(lengths)
-    return np.arange(len(shifts)) + shifts
-
-
-def rows_of(owners: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of some owners one after another, and how many each has; both int64.
-
-    Owner i has the rows offsets[i]:offsets[i + 1]. Only these owners are looked at: a request asks for one of millions.
-    """
-    starts = offsets[owners]
-    lengths = offsets[np.add(owners, 1)] - starts
-    return ragged_indices(starts, lengths), lengths
-
-
-def offsets_of(lengths: np.ndarray) -> np.ndarray:
-    """Lengths of consecutive segments to their borders; int64 (n + 1,)."""
-    offsets = np.zeros(len(lengths) + 1, np.int64)
-    lengths.cumsum(out=offsets[1:])
-    return offsets
-
-
-def run_starts(keys: np.ndarray) -> np.ndarray:
-    """Where each run of equal neighbours begins; int64 (n_runs,)."""
-    return runs(keys)[0]
-
-
-def runs(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each run of equal neighbours begins, int64 (n_runs,), and the run of each position, int64 (n,)."""
-    new = np.ones(len(keys), bool)
-    np.not_equal(keys[1:], keys[:-1], out=new[1:])
-    return new.nonzero()[0], new.cumsum() - 1
 
 
 @dataclass(frozen=True, slots=True)

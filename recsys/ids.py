@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys.arrays import find
 from recsys.schema import UNKNOWN
 
 IdKind = Literal["int64", "string"]
@@ -77,14 +78,6 @@ class Ids:
 
     def __getitem__(self, code: int) -> Any:
         return self.values[code].as_py()
-
-
-def find(ascending: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Positions of values in an array of distinct ascending ones, UNKNOWN where absent; int64 (n_wanted,)."""
-    if not len(ascending):
-        return np.full(len(wanted), UNKNOWN)
-    at = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
-    return np.where(ascending[at] == wanted, at, UNKNOWN)
 
 
 def mix(values: np.ndarray) -> np.ndarray:

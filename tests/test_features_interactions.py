@@ -1,17 +1,8 @@
 import numpy as np
 import pytest
 
-from recsys.features.interactions import (
-    NEVER,
-    InteractionConfig,
-    Interactions,
-    interactions,
-    order_within,
-    positions,
-    rank_within,
-    sessions,
-    sums_within,
-)
+from recsys.arrays import order_within, positions, rank_within, sums_within
+from recsys.features.interactions import NEVER, InteractionConfig, Interactions, interactions, sessions
 from recsys.histories import Histories
 from recsys.schema import CART, DAY, PURCHASE, VIEW, EventWeights
 

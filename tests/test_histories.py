@@ -3,7 +3,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from recsys.histories import Histories, offsets_of, ragged_indices
+from recsys.arrays import offsets_of, ragged_indices
+from recsys.histories import Histories
 from recsys.schema import CART, PURCHASE, VIEW
 
 NONE = np.zeros(0, np.int64)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from shops import BLEND, END, NOBODY_DID_ANYTHING, NONE, small_config, small_ranker, small_world
 
+from recsys.arrays import ranked_lists
 from recsys.features.definitions import NAMES
 from recsys.histories import Histories
 from recsys.inference.stages import (
@@ -12,7 +13,6 @@ from recsys.inference.stages import (
     Recommender,
     candidate_features,
     chunks,
-    ranked_lists,
     with_newcomers,
 )
 from recsys.models.hybrid import Blend, Calibration

@@ -9,8 +9,9 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 
+from recsys.arrays import run_starts
 from recsys.data.shop import DailyCounts, UserPartition
-from recsys.histories import Histories, run_starts
+from recsys.histories import Histories
 from recsys.ids import Ids, mix
 from recsys.schema import DAY, EVENT, EVENT_TYPES, ITEM, TIME, USER
 

@@ -5,9 +5,10 @@ from typing import Final
 
 import numpy as np
 
+from recsys.arrays import offsets_of
 from recsys.evaluation import metrics
 from recsys.evaluation.protocol import TestCases
-from recsys.histories import Histories, offsets_of
+from recsys.histories import Histories
 from recsys.schema import DAY, UNKNOWN, EventWeights
 
 POPULARITY_DAYS: Final = 30

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from recsys.arrays import rank_within
 from recsys.evaluation.metrics import Difference, roc_auc
-from recsys.features.interactions import rank_within
 
 
 def list_metrics(labels: np.ndarray, scores: np.ndarray, users: np.ndarray, k: int) -> tuple[float, float]:

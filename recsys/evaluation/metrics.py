@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from recsys.arrays import belongs
 from recsys.errors import DataError
 from recsys.schema import UNKNOWN
 
@@ -41,17 +42,6 @@ class Difference(NamedTuple):
     mean: float
     low: float
     high: float
-
-
-def belongs(users: np.ndarray, items: np.ndarray, offsets: np.ndarray, owned: np.ndarray) -> np.ndarray:
-    """Where an item is among those its user owns; bool, the shape of `items`.
-
-    users: int64, positions in `offsets`, of a shape that broadcasts to `items`; items: int32 codes, where
-    UNKNOWN belongs to nobody. User u owns owned[offsets[u]:offsets[u + 1]] (int32 codes in any order).
-    """
-    span = 1 + max(int(items.max(initial=0)), int(owned.max(initial=0)))
-    owners = np.repeat(np.arange(len(offsets) - 1, dtype=np.int64), np.diff(offsets))
-    return (items != UNKNOWN) & np.isin(users * span + items, owners * span + owned)
 
 
 def first_occurrences(ranked: np.ndarray) -> np.ndarray:

@@ -9,10 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from recsys.arrays import offsets_of, ragged_indices
 from recsys.errors import ConfigError, DataError
 from recsys.evaluation import metrics
 from recsys.evaluation.metrics import Truth
-from recsys.histories import Histories, offsets_of, ragged_indices
+from recsys.histories import Histories
 from recsys.schema import UNKNOWN, Config
 
 SAMPLE_SEED: Final = 0

@@ -5,8 +5,9 @@ from typing import Final
 
 import numpy as np
 
+from recsys.arrays import rank_within, sums_within
 from recsys.features.definitions import NAMES, SPEEDS, names_of
-from recsys.features.interactions import NEVER, rank_within, sums_within
+from recsys.features.interactions import NEVER
 from recsys.features.profiles import Profiles
 from recsys.features.statistics import CATEGORY_COLUMNS, Statistics
 from recsys.schema import CART, DAY, EVENT_TYPES, PURCHASE, UNKNOWN

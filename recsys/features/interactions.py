@@ -7,8 +7,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from recsys.histories import Histories, runs
-from recsys.ids import find
+from recsys.arrays import find, runs, sums_within
+from recsys.histories import Histories
 from recsys.schema import DAY, EVENT_TYPES, PURCHASE, UNKNOWN, Config, EventWeights
 
 NEVER = np.iinfo(np.int64).min
@@ -117,42 +117,6 @@ def interactions(
         purchase_days=np.bincount(buys[fresh], minlength=n),
         first_purchase=first_purchase,
     )
-
-
-def sums_within(groups: np.ndarray, values: np.ndarray, n_groups: int) -> np.ndarray:
-    """Sums of the rows of each group, in their order; float64 (n_groups, n_columns).
-
-    groups: int (n,); values: float64 (n, n_columns)
-    """
-    n_columns = values.shape[1]
-    cells = groups[:, None] * n_columns + np.arange(n_columns)
-    return np.bincount(cells.ravel(), values.ravel(), n_groups * n_columns).reshape(n_groups, n_columns)
-
-
-def order_within(users: np.ndarray, score: np.ndarray, tie: np.ndarray | None = None) -> np.ndarray:
-    """Positions of the rows user after user, each user's by falling score, then rising `tie`; int64 (n,).
-
-    Without `tie` equal scores keep the order of the rows.
-    """
-    order = (-score).argsort(kind="stable") if tie is None else np.lexsort((tie, -score))
-    owners = users[order]
-    if owners.max(initial=0) < 1 << 16:
-        owners = owners.astype(np.uint16)  # which NumPy sorts in linear time
-    return order[owners.argsort(kind="stable")]
-
-
-def rank_within(users: np.ndarray, score: np.ndarray, tie: np.ndarray | None = None) -> np.ndarray:
-    """Position (0 = best) of each row among its user's rows as ordered by `order_within`; int64 (n,)."""
-    order = order_within(users, score, tie)
-    rank = np.empty(len(users), np.int64)
-    rank[order] = positions(users[order])
-    return rank
-
-
-def positions(keys: np.ndarray) -> np.ndarray:
-    """Position of each row in its run of equal keys; int64 (n,)."""
-    starts, run = runs(keys)
-    return np.arange(len(keys)) - starts[run]
 
 
 def sessions(histories: Histories, gap_minutes: float) -> tuple[np.ndarray, np.ndarray]:

@@ -4,14 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.features.interactions import (
-    InteractionConfig,
-    Interactions,
-    interactions,
-    rank_within,
-    sessions,
-    sums_within,
-)
+from recsys.arrays import rank_within, sums_within
+from recsys.features.interactions import InteractionConfig, Interactions, interactions, sessions
 from recsys.features.statistics import Statistics
 from recsys.histories import Histories
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recsys.histories import run_starts
+from recsys.arrays import run_starts
 
 ROUNDING = 1e-9
 """17 / 0.68 is 25, not the float below it."""

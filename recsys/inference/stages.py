@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field, ValidationError
 
+from recsys.arrays import offsets_of, order_within, ragged_indices, rank_within
 from recsys.errors import RegistryError
 from recsys.features.build import build
 from recsys.features.definitions import FACTS
-from recsys.features.interactions import InteractionConfig, order_within, rank_within
+from recsys.features.interactions import InteractionConfig
 from recsys.features.profiles import Profiles, profiles
-from recsys.histories import Histories, offsets_of, ragged_indices
+from recsys.histories import Histories
 from recsys.inference.repeats import limit_repeats
 from recsys.models.hybrid import Blend
 from recsys.models.ranking import Ranker
@@ -23,7 +24,7 @@ from recsys.models.tables import Tables
 from recsys.registry.bundle import Bundle
 from recsys.retrieval.generator import CandidateConfig, Candidates, generate
 from recsys.retrieval.selection import Selection, Selectors
-from recsys.schema import ALL, DISCOVER, OBJECTIVES, SOURCES, UNKNOWN, Config, Objective
+from recsys.schema import ALL, DISCOVER, OBJECTIVES, SOURCES, Config, Objective
 
 
 class InferenceConfig(Config):
@@ -274,15 +275,6 @@ class Recommender:
             warm,
             counts,
         )
-
-
-def ranked_lists(users: np.ndarray, items: np.ndarray, scores: np.ndarray, n_users: int, depth: int) -> np.ndarray:
-    """Each user's best items by score, int32 (n_users, depth), padded with UNKNOWN; ties to the smaller code."""
-    lists = np.full((n_users, depth), UNKNOWN, np.int32)
-    rank = rank_within(users, scores, items)
-    best = rank < depth
-    lists[users[best], rank[best]] = items[best]
-    return lists
 
 
 def chunks(histories: Histories, size: int) -> Sequence[np.ndarray]:

@@ -6,7 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from recsys.histories import Histories, offsets_of
+from recsys.arrays import offsets_of
+from recsys.histories import Histories
 from recsys.schema import UNKNOWN
 
 PAIRS_AT_ONCE = 1 << 16

@@ -7,8 +7,8 @@ from typing import Any, Final, Literal, get_args
 import numpy as np
 from pydantic import Field, PositiveFloat
 
+from recsys.arrays import offsets_of, ragged_indices
 from recsys.errors import ModelError
-from recsys.histories import offsets_of, ragged_indices
 from recsys.models.ranking import RankingData
 from recsys.schema import Config
 

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from recsys.histories import Histories, offsets_of
-from recsys.ids import IdKind, Ids, find
+from recsys.arrays import find, offsets_of
+from recsys.histories import Histories
+from recsys.ids import IdKind, Ids
 from recsys.schema import EVENT_TYPES, UNKNOWN, Config
 
 

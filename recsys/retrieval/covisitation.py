@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from pydantic import Field
 
-from recsys.features.interactions import rank_within
-from recsys.histories import Histories, run_starts
+from recsys.arrays import rank_within, run_starts
+from recsys.histories import Histories
 from recsys.retrieval.neighbours import Neighbours
 from recsys.schema import DAY, Config
 

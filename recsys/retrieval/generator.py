@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from recsys.features.interactions import positions, rank_within
+from recsys.arrays import offsets_of, positions, rank_within, runs
 from recsys.features.profiles import Profiles
 from recsys.features.statistics import Statistics
-from recsys.histories import offsets_of, runs
 from recsys.retrieval.covisitation import CovisitationConfig
 from recsys.retrieval.history import neighbours_of, own_items, seeds
 from recsys.retrieval.neighbours import Neighbours, NeighboursConfig

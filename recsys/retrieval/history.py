@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from recsys.features.interactions import Interactions, order_within
-from recsys.histories import rows_of
+from recsys.arrays import order_within, rows_of
+from recsys.features.interactions import Interactions
 from recsys.retrieval.neighbours import Neighbours
 from recsys.retrieval.sources import Scored, summed
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from recsys.histories import offsets_of, ragged_indices, run_starts
+from recsys.arrays import offsets_of, ragged_indices, run_starts
 from recsys.schema import UNKNOWN, Config
 
 BLOCK = 64

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import Field
 
-from recsys.features.interactions import Interactions, rank_within
+from recsys.arrays import offsets_of, ragged_indices, rank_within, rows_of
+from recsys.features.interactions import Interactions
 from recsys.features.statistics import Statistics
-from recsys.histories import offsets_of, ragged_indices, rows_of
 from recsys.retrieval.sources import Scored, best_first
 from recsys.schema import Config, EventType
 

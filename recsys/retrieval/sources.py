@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.features.interactions import order_within
-from recsys.histories import runs
+from recsys.arrays import order_within, runs
 
 
 @dataclass(frozen=True, slots=True)

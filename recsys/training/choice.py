@@ -9,13 +9,13 @@ import numpy as np
 import ray
 
 from recsys import console
+from recsys.arrays import ranked_lists
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.split import cut
 from recsys.evaluation import protocol
 from recsys.evaluation.protocol import TestCases
 from recsys.features.definitions import CATEGORICAL, NAMES
-from recsys.inference.stages import ranked_lists
 from recsys.models.backends import train
 from recsys.models.hybrid import Blend, Calibration, choose_alpha, fit_calibration
 from recsys.models.ranking import Ranker, RankerConfig, RankingData, TrainingSet, Watch

@@ -9,15 +9,15 @@ import pyarrow as pa
 import ray
 
 from recsys import console
+from recsys.arrays import belongs, ragged_indices, run_starts
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
 from recsys.data.split import day
 from recsys.data.tasks import run_tasks
 from recsys.errors import ModelError
-from recsys.evaluation.metrics import belongs
 from recsys.features.definitions import NAMES
-from recsys.histories import Histories, ragged_indices, run_starts
+from recsys.histories import Histories
 from recsys.ids import hashes
 from recsys.inference.stages import CandidateStage, candidate_features, chunks, objectives
 from recsys.models.ranking import RankingData

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from recsys.arrays import ranked_lists
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.split import cut
@@ -18,7 +19,6 @@ from recsys.evaluation.baselines import (
     tuned_half_life,
 )
 from recsys.evaluation.protocol import Row, TestCases
-from recsys.inference.stages import ranked_lists
 from recsys.models.hybrid import Blend
 from recsys.schema import SOURCES
 from recsys.training.plan import Plan

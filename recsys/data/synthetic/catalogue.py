@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recsys.arrays import offsets_of
 from recsys.data.synthetic.settings import CATEGORIES, DAYS, ROOTS, WEEKS, Behaviour, Shape
-from recsys.histories import offsets_of
 from recsys.schema import UNKNOWN
 
 BESTSELLERS = 50

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recsys.arrays import offsets_of
 from recsys.data.synthetic.catalogue import Shelves
 from recsys.data.synthetic.settings import DAYS, END, START, Behaviour, Shape
-from recsys.histories import offsets_of
 from recsys.schema import DAY, UNKNOWN
 
 HOURS = np.array([3, 2, 1, 1, 1, 1, 2, 3, 4, 5, 6, 6, 6, 6, 6, 6, 7, 8, 8, 8, 8, 7, 6, 4], float)

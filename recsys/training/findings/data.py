@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import ray
 
+from recsys.arrays import run_starts
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
@@ -14,7 +15,6 @@ from recsys.data.split import cut
 from recsys.data.tasks import run_tasks
 from recsys.evaluation.curves import Spread
 from recsys.evaluation.report import content
-from recsys.histories import run_starts
 from recsys.schema import DAY, EVENT_TYPES, PURCHASE, UNKNOWN
 from recsys.training.findings.numbers import line, short
 from recsys.training.plan import Plan

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from recsys.arrays import find
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.evaluation import metrics as measures
@@ -13,7 +14,6 @@ from recsys.evaluation import protocol
 from recsys.evaluation.curves import Ranking, Reliability, reliability
 from recsys.evaluation.protocol import TestCases
 from recsys.evaluation.report import content
-from recsys.ids import find
 from recsys.schema import LGB_SCORE, MF_SCORE, SCORE, UNKNOWN
 from recsys.training.choice import Choice, Validation
 from recsys.training.findings.numbers import estimate, line, short

@@ -5,13 +5,13 @@ from typing import Any, Final
 
 import numpy as np
 
+from recsys.arrays import ranked_lists
 from recsys.config import TrainConfig
 from recsys.evaluation import metrics as measures
 from recsys.evaluation import protocol
 from recsys.evaluation.protocol import TestCases
 from recsys.evaluation.report import content
 from recsys.features.definitions import FEATURES, NAMES
-from recsys.inference.stages import ranked_lists
 from recsys.models.ranking import Ranker
 from recsys.schema import SOURCES
 from recsys.training.choice import Choice, Validation

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 import ray
 
+from recsys.arrays import offsets_of, ragged_indices, runs
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
@@ -14,7 +15,7 @@ from recsys.data.split import cut
 from recsys.data.tasks import run_tasks
 from recsys.features.definitions import NAMES, names_of
 from recsys.features.profiles import profiles
-from recsys.histories import Histories, offsets_of, ragged_indices, runs
+from recsys.histories import Histories
 from recsys.ids import hashes
 from recsys.inference.stages import candidate_features
 from recsys.models.ranking import RankingData

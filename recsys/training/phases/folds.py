@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from recsys.arrays import rank_within
 from recsys.evaluation import metrics
-from recsys.features.interactions import rank_within
 from recsys.models.ranking import RankingData
 from recsys.training.phases.five import Phase
 

@@ -1,0 +1,105 @@
+"""Helpers over NumPy arrays: runs of equal keys, ragged rows, order and rank within groups."""
+
+import numpy as np
+
+from recsys.schema import UNKNOWN
+
+
+def ragged_indices(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """The ranges [start, start + length) one after another; int64 (sum of lengths,)."""
+    ends = lengths.cumsum()
+    shifts = (starts - ends + lengths).repeat(lengths)
+    return np.arange(len(shifts)) + shifts
+
+
+def rows_of(owners: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of some owners one after another, and how many each has; both int64.
+
+    Owner i has the rows offsets[i]:offsets[i + 1]. Only these owners are looked at: a request asks for one of millions.
+    """
+    starts = offsets[owners]
+    lengths = offsets[np.add(owners, 1)] - starts
+    return ragged_indices(starts, lengths), lengths
+
+
+def offsets_of(lengths: np.ndarray) -> np.ndarray:
+    """Lengths of consecutive segments to their borders; int64 (n + 1,)."""
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    lengths.cumsum(out=offsets[1:])
+    return offsets
+
+
+def run_starts(keys: np.ndarray) -> np.ndarray:
+    """Where each run of equal neighbours begins; int64 (n_runs,)."""
+    return runs(keys)[0]
+
+
+def runs(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each run of equal neighbours begins, int64 (n_runs,), and the run of each position, int64 (n,)."""
+    new = np.ones(len(keys), bool)
+    np.not_equal(keys[1:], keys[:-1], out=new[1:])
+    return new.nonzero()[0], new.cumsum() - 1
+
+
+def find(ascending: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Positions of values in an array of distinct ascending ones, UNKNOWN where absent; int64 (n_wanted,)."""
+    if not len(ascending):
+        return np.full(len(wanted), UNKNOWN)
+    at = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
+    return np.where(ascending[at] == wanted, at, UNKNOWN)
+
+
+def sums_within(groups: np.ndarray, values: np.ndarray, n_groups: int) -> np.ndarray:
+    """Sums of the rows of each group, in their order; float64 (n_groups, n_columns).
+
+    groups: int (n,); values: float64 (n, n_columns)
+    """
+    n_columns = values.shape[1]
+    cells = groups[:, None] * n_columns + np.arange(n_columns)
+    return np.bincount(cells.ravel(), values.ravel(), n_groups * n_columns).reshape(n_groups, n_columns)
+
+
+def order_within(users: np.ndarray, score: np.ndarray, tie: np.ndarray | None = None) -> np.ndarray:
+    """Positions of the rows user after user, each user's by falling score, then rising `tie`; int64 (n,).
+
+    Without `tie` equal scores keep the order of the rows.
+    """
+    order = (-score).argsort(kind="stable") if tie is None else np.lexsort((tie, -score))
+    owners = users[order]
+    if owners.max(initial=0) < 1 << 16:
+        owners = owners.astype(np.uint16)  # which NumPy sorts in linear time
+    return order[owners.argsort(kind="stable")]
+
+
+def rank_within(users: np.ndarray, score: np.ndarray, tie: np.ndarray | None = None) -> np.ndarray:
+    """Position (0 = best) of each row among its user's rows as ordered by `order_within`; int64 (n,)."""
+    order = order_within(users, score, tie)
+    rank = np.empty(len(users), np.int64)
+    rank[order] = positions(users[order])
+    return rank
+
+
+def positions(keys: np.ndarray) -> np.ndarray:
+    """Position of each row in its run of equal keys; int64 (n,)."""
+    starts, run = runs(keys)
+    return np.arange(len(keys)) - starts[run]
+
+
+def belongs(users: np.ndarray, items: np.ndarray, offsets: np.ndarray, owned: np.ndarray) -> np.ndarray:
+    """Where an item is among those its user owns; bool, the shape of `items`.
+
+    users: int64, positions in `offsets`, of a shape that broadcasts to `items`; items: int32 codes, where
+    UNKNOWN belongs to nobody. User u owns owned[offsets[u]:offsets[u + 1]] (int32 codes in any order).
+    """
+    span = 1 + max(int(items.max(initial=0)), int(owned.max(initial=0)))
+    owners = np.repeat(np.arange(len(offsets) - 1, dtype=np.int64), np.diff(offsets))
+    return (items != UNKNOWN) & np.isin(users * span + items, owners * span + owned)
+
+
+def ranked_lists(users: np.ndarray, items: np.ndarray, scores: np.ndarray, n_users: int, depth: int) -> np.ndarray:
+    """Each user's best items by score, int32 (n_users, depth), padded with UNKNOWN; ties to the smaller code."""
+    lists = np.full((n_users, depth), UNKNOWN, np.int32)
+    rank = rank_within(users, scores, items)
+    best = rank < depth
+    lists[users[best], rank[best]] = items[best]
+    return lists
