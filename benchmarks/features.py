@@ -122,11 +122,11 @@ def run_ray(folder: Path, laps: Laps) -> Frames:
     import pyarrow as pa
     import ray
 
+    from recsys.cluster import run_tasks
     from recsys.data.ingest import DataConfig, ingest
     from recsys.data.sources import resolve
-    from recsys.data.split import cut as cut_before
-    from recsys.data.tasks import run_tasks
     from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS
+    from recsys.timeline import cut as cut_before
 
     laps("imports")
     ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)

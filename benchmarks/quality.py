@@ -36,17 +36,17 @@ from peers.two_stage import Fit, PeerError  # noqa: E402
 from peers.windows import ALL, NEW, Lists, Log, Question, Window, questions  # noqa: E402
 
 from recsys import console  # noqa: E402
+from recsys.cluster import start_ray  # noqa: E402
 from recsys.config import TrainConfig, load_config  # noqa: E402
 from recsys.data.ingest import ShopData, ingest  # noqa: E402
 from recsys.data.sources import resolve  # noqa: E402
-from recsys.data.split import cut, day  # noqa: E402
-from recsys.data.tasks import start_ray  # noqa: E402
 from recsys.errors import ConfigError  # noqa: E402
 from recsys.evaluation import metrics, protocol  # noqa: E402
 from recsys.evaluation.baselines import personal_frequency, tuned_half_life  # noqa: E402
 from recsys.evaluation.protocol import TestCases  # noqa: E402
 from recsys.models.tables import Tables  # noqa: E402
 from recsys.schema import UNKNOWN  # noqa: E402
+from recsys.timeline import cut, day  # noqa: E402
 from recsys.training.judge import HYBRID, our_lists, popular_items  # noqa: E402
 from recsys.training.pipeline import choose_models, score_test_window  # noqa: E402
 from recsys.training.preparation import Prepared, prepare  # noqa: E402

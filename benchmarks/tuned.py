@@ -27,10 +27,10 @@ sys.path.insert(0, str(ROOT))
 
 from recsys import console  # noqa: E402
 from recsys.arrays import ranked_lists  # noqa: E402
+from recsys.cluster import start_ray  # noqa: E402
 from recsys.config import TrainConfig, changed  # noqa: E402
 from recsys.data.ingest import ShopData, ingest  # noqa: E402
 from recsys.data.sources import resolve  # noqa: E402
-from recsys.data.tasks import start_ray  # noqa: E402
 from recsys.evaluation import metrics  # noqa: E402
 from recsys.training.choice import choose, training_set  # noqa: E402
 from recsys.training.pipeline import score_test_window  # noqa: E402

@@ -42,10 +42,10 @@ sys.path.insert(0, str(ROOT))
 from training import memory_of_each  # noqa: E402
 
 from recsys import console  # noqa: E402
+from recsys.cluster import start_ray  # noqa: E402
 from recsys.config import TrainConfig, changed, load_config  # noqa: E402
 from recsys.data.ingest import ingest  # noqa: E402
 from recsys.data.sources import resolve  # noqa: E402
-from recsys.data.tasks import start_ray  # noqa: E402
 from recsys.evaluation.metrics import Truth  # noqa: E402
 from recsys.models.hybrid import Calibration  # noqa: E402
 from recsys.models.ranking import Backend, RankingData  # noqa: E402

@@ -9,17 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from recsys import console
+from recsys import console, logs
+from recsys.cluster import start_ray
 from recsys.config import load_config
 from recsys.data.sources import resolve
-from recsys.data.tasks import start_ray
 from recsys.errors import ConfigError, RegistryError
 from recsys.evaluation.report.files import write_report
 from recsys.inference.batch import recommend
 from recsys.inference.versions import check_apart
 from recsys.registry.store import REGISTRY_HELP, Store, Version, absolute, default_registry, open_store
-from recsys.s3 import SCHEME, is_s3, split
 from recsys.schema import OBJECTIVES
+from recsys.storage.s3 import SCHEME, is_s3, split
 from recsys.training.phases.comparison import compare
 from recsys.training.pipeline import run
 from recsys.training.sweep import load_sweep
@@ -56,7 +56,7 @@ def train_main(arguments: Sequence[str] | None = None) -> int:
         version = run(source, store, config, work, int(time.time() * 1000), sweep, resume=options.resume)
         console.line(f"published {version}")
 
-    console.configure_logging()
+    logs.configure_logging()
     return console.guarded(command)
 
 
@@ -168,7 +168,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             users = recommend(registry, options.version, options.users, options.n, options.out, *wanted)
         console.line(f"{users:,} users, recommendations in {options.out}")
 
-    console.configure_logging()
+    logs.configure_logging()
     return console.guarded(command)
 
 

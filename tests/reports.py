@@ -12,7 +12,6 @@ from recsys.config import TrainConfig
 from recsys.data.catalog import Records, build_catalog
 from recsys.data.ingest import ShopData
 from recsys.data.partition import count_days
-from recsys.data.split import cut
 from recsys.evaluation import protocol
 from recsys.evaluation.protocol import TestCases
 from recsys.evaluation.report.content import Report
@@ -20,6 +19,7 @@ from recsys.models.hybrid import fit_calibration
 from recsys.models.ranking import RankingData
 from recsys.retrieval.selection import NOTHING_LEARNED
 from recsys.schema import PURCHASE
+from recsys.timeline import cut
 from recsys.training import judge
 from recsys.training.choice import Choice, Validation, read_blend
 from recsys.training.findings.data import find_data

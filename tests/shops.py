@@ -22,7 +22,6 @@ from recsys.data.ingest import ShopData, ingest
 from recsys.data.partition import count_days
 from recsys.data.shop import DailyCounts, PropertyQuality, Quality, UserPartition
 from recsys.data.sources import resolve
-from recsys.data.split import cut
 from recsys.features.definitions import CATEGORICAL, NAMES
 from recsys.histories import Histories
 from recsys.ids import Ids
@@ -36,6 +35,7 @@ from recsys.registry.bundle import About, Bundle, Counts, DateRange, write
 from recsys.registry.store import FolderStore
 from recsys.retrieval.selection import NOTHING_LEARNED
 from recsys.schema import DAY, EVENT_TYPES, UNKNOWN
+from recsys.timeline import cut
 from recsys.training.tables import Cut, count_partition, fit_cut, sample_users
 
 START = 1_430_438_400_000

@@ -12,7 +12,7 @@ import shops
 from shops import END, Event, Trained, events, train_arguments, user_id, write_shop
 
 from recsys import cli, console
-from recsys.data.tasks import run_tasks
+from recsys.cluster import run_tasks
 from recsys.errors import DataError
 from recsys.registry.store import FolderStore
 from recsys.schema import DAY

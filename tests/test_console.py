@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from recsys import console
+from recsys import console, logs
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_a_failing_step_says_so(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_logs_as_key_and_value(logger: logging.Logger, capsys: pytest.CaptureFixture[str]) -> None:
-    console.configure_logging()
+    logs.configure_logging()
     logger.info("switched to %s", "v2", extra={"seconds": 0.5, "note": ""})
     (text,) = capsys.readouterr().err.splitlines()
     time, rest = text.split(" ", 1)
@@ -75,8 +75,8 @@ def test_logs_as_json_reach_the_process_own_stderr(
     logger: logging.Logger, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stderr", None)  # Serve puts something of its own there
-    console.configure_logging(as_json=True)
-    console.configure_logging(as_json=True)  # does not log twice
+    logs.configure_logging(as_json=True)
+    logs.configure_logging(as_json=True)  # does not log twice
     logger.debug("unheard")
     try:
         raise KeyError("itemid")

@@ -16,10 +16,10 @@ from recsys.data import items as item_reading
 from recsys.data import reading, sources
 from recsys.data.catalog import TreeProblems
 from recsys.data.ingest import DataConfig, ShopData
-from recsys.data.places import file_at
 from recsys.data.shop import UserPartition
 from recsys.errors import DataError
 from recsys.schema import DAY, EVENT_TYPES
+from recsys.storage.filesystem import file_at
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.data import reading
-from recsys.data.places import file_at
 from recsys.data.reading import HALF_WRITTEN, NOT_TEXT, UNREADABLE, pieces_of, read_piece, rows_before
 from recsys.errors import DataError
+from recsys.storage.filesystem import file_at
 
 Rows = list[tuple[str, ...]]
 Broken = list[tuple[int, str, str]]

@@ -12,13 +12,13 @@ from buckets import Proxy
 from conftest import free_port
 from shops import END, Event, Property, events, properties, write_shop
 
-from recsys import s3
 from recsys.data import reading, sources
 from recsys.data.ingest import DataConfig, ShopData, ingest
-from recsys.data.places import file_at, files_in, put, remove
 from recsys.data.reading import UNREADABLE, pieces_of, read_piece, rows_before
 from recsys.errors import DataError
 from recsys.schema import DAY
+from recsys.storage import s3
+from recsys.storage.filesystem import file_at, files_in, put, remove
 
 COLUMNS = ["a", "b"]
 

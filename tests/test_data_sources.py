@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from recsys.data import sources
-from recsys.data.places import File, file_at
 from recsys.errors import DataError
+from recsys.storage.filesystem import File, file_at
 
 
 def touch(folder: Path, *names: str) -> Path:

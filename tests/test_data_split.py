@@ -1,5 +1,5 @@
-from recsys.data.split import cut
 from recsys.schema import DAY
+from recsys.timeline import cut
 
 
 def test_cut_is_whole_days_before() -> None:

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from recsys.data.tasks import start_ray
+from recsys.cluster import start_ray
 from recsys.errors import ConfigError
 
 

@@ -5,7 +5,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.data.places import file_at
 from recsys.data.quarantine import Quarantine
 from recsys.data.reading import HALF_WRITTEN, Chunk, Piece
 from recsys.data.validate import (
@@ -23,6 +22,7 @@ from recsys.data.validate import (
 )
 from recsys.errors import DataError
 from recsys.schema import CART, DAY
+from recsys.storage.filesystem import file_at
 
 NOW = 1_600_000_000_000
 

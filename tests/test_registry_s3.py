@@ -21,14 +21,14 @@ from buckets import Kind, Proxy
 from conftest import free_port
 from shops import flip_a_byte
 
-from recsys import s3
 from recsys.errors import RegistryError
 from recsys.registry import s3 as registry_s3
 from recsys.registry.artifact import Artifact, write
 from recsys.registry.cache import GIGABYTE, IN_USE_SECONDS, Cache
 from recsys.registry.s3 import S3Store
 from recsys.registry.store import Store, absolute, default_registry, open_store
-from recsys.s3 import S3Folder
+from recsys.storage import s3
+from recsys.storage.s3 import S3Folder
 
 ROOT = Path(__file__).resolve().parent.parent
 LARGE = 3 << 20

@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys.data.places import put
 from recsys.errors import RegistryError
-from recsys.files import ABANDONED_SECONDS
 from recsys.registry.artifact import Artifact, write
 from recsys.registry.s3 import S3Store
 from recsys.registry.store import FolderStore, Store, new_version, open_store
-from recsys.s3 import S3Folder
+from recsys.storage.files import ABANDONED_SECONDS
+from recsys.storage.filesystem import put
+from recsys.storage.s3 import S3Folder
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -14,14 +14,14 @@ from services import service_bundle, service_of
 from shops import Event, events, publish, retrained, train_arguments, user_id, wait_until, write_shop
 
 from recsys import cli
-from recsys.data.places import put
 from recsys.errors import RegistryError
 from recsys.registry.cache import Cache
 from recsys.registry.s3 import S3Store
 from recsys.registry.store import open_store
-from recsys.s3 import S3Folder
 from recsys.serving.app import QUIET, build_app
 from recsys.serving.settings import ServeSettings
+from recsys.storage.filesystem import put
+from recsys.storage.s3 import S3Folder
 
 
 @pytest.mark.usefixtures("ray_session")

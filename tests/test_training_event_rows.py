@@ -8,7 +8,6 @@ from shops import END, World, small_config, small_world, tables_of, world_shop
 from recsys.config import TrainConfig
 from recsys.data.partition import count_days
 from recsys.data.shop import UserPartition
-from recsys.data.split import cut
 from recsys.features.definitions import NAMES
 from recsys.histories import Histories
 from recsys.inference.stages import CandidateStage, candidate_features
@@ -16,6 +15,7 @@ from recsys.models.tables import Tables
 from recsys.retrieval.generator import Candidates
 from recsys.retrieval.selection import NOTHING_LEARNED
 from recsys.schema import DAY, PURCHASE, SOURCES
+from recsys.timeline import cut
 from recsys.training.phases import event_rows as module
 from recsys.training.phases.event_rows import EventRows, Segment, event_rows, segment_rows
 

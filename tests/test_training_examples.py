@@ -9,7 +9,6 @@ import ray
 from shops import END, small_config, small_world, tables_of, world_shop
 
 from recsys.config import TrainConfig
-from recsys.data.split import cut
 from recsys.errors import ModelError
 from recsys.features.definitions import NAMES
 from recsys.histories import Histories
@@ -18,6 +17,7 @@ from recsys.models.ranking import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.selection import NOTHING_LEARNED
 from recsys.schema import CART, OBJECTIVES, PURCHASE, VIEW
+from recsys.timeline import cut
 from recsys.training.examples import (
     GROUP,
     LABEL,

@@ -5,7 +5,6 @@ import pytest
 import ray
 from shops import END, START, small_config, small_world, tables_of, world_shop
 
-from recsys.data.split import cut
 from recsys.features.profiles import profiles
 from recsys.histories import Histories
 from recsys.inference.stages import objectives
@@ -21,6 +20,7 @@ from recsys.retrieval.selection import (
     selection_columns,
 )
 from recsys.schema import OBJECTIVES
+from recsys.timeline import cut
 from recsys.training.choice import Size, smallest
 from recsys.training.plan import make_plan
 from recsys.training.selecting import fit_rows, learn_selectors, selection_rows

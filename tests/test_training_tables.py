@@ -28,7 +28,6 @@ from shops import (
 )
 
 from recsys.data.ingest import ShopData
-from recsys.data.split import cut
 from recsys.features.definitions import CATEGORICAL, NAMES
 from recsys.features.statistics import CATEGORY_COLUMNS
 from recsys.histories import Histories
@@ -37,6 +36,7 @@ from recsys.models.tables import Tables
 from recsys.retrieval.neighbours import Neighbours
 from recsys.retrieval.selection import NOTHING_LEARNED
 from recsys.schema import DAY, UNKNOWN
+from recsys.timeline import cut
 from recsys.training.tables import fit_tables
 
 pytestmark = pytest.mark.usefixtures("ray_session")

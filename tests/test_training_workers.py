@@ -19,13 +19,13 @@ from test_training_faults import killer
 from xgboost.callback import TrainingCallback
 
 from recsys import cli
-from recsys.data.places import file_at
 from recsys.errors import ConfigError, ModelError
 from recsys.inference.stages import Recommender
 from recsys.inference.versions import read_version
 from recsys.models import lightgbm_ranker, xgboost_ranker
 from recsys.models.ranking import Backend, Ranker, RankerConfig, RankingData, TrainingSet
 from recsys.registry.store import FolderStore
+from recsys.storage.filesystem import file_at
 from recsys.training import workers, xgboost_workers
 from recsys.training.shares import shares
 from recsys.training.workers import fit_ranker

@@ -6,9 +6,9 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 
-from recsys.data.places import File, file_at
 from recsys.data.sources import Source
 from recsys.schema import TIME
+from recsys.storage.filesystem import File, file_at
 
 
 def before(source: Source, end: int, folder: Path) -> Source:

@@ -13,13 +13,13 @@ from scipy.sparse import csr_matrix
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
-from recsys.data.split import cut
 from recsys.evaluation import metrics, protocol
 from recsys.evaluation.metrics import Truth
 from recsys.evaluation.protocol import TestCases
 from recsys.histories import Histories
 from recsys.ids import Ids
 from recsys.schema import DAY, UNKNOWN, EventWeights
+from recsys.timeline import cut
 from recsys.training.judge import MOST_SEEN, popular_items
 
 ALL: Final = "all items"

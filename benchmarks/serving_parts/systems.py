@@ -12,7 +12,7 @@ import uvicorn
 from ray import serve
 
 from recsys import console
-from recsys.data.tasks import start_ray
+from recsys.cluster import start_ray
 from recsys.errors import RegistryError
 from recsys.histories import Histories
 from recsys.inference.stages import objectives

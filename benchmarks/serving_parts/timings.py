@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from recsys import console
+from recsys import logs
 from recsys.histories import Histories
 from recsys.inference.stages import Recommendations
 from recsys.inference.versions import Loaded
@@ -141,7 +141,7 @@ class TimedIngress(Ingress):
     """An ingress that tells its timings, and its stages', under /timings."""
 
     def __init__(self, settings: ServeSettings, *stages: DeploymentHandle[Any]) -> None:
-        console.configure_logging(as_json=True)
+        logs.configure_logging(as_json=True)
         self._settings, self._timings = settings, Timings()
         versions = Versions(open_store(settings.registry), settings.alpha)
         self._engine = TimedEngine(self._timings, *stages)

@@ -12,6 +12,8 @@ import pyarrow.compute as pc
 import ray
 from pydantic import Field
 
+from recsys.cluster import run_split_tasks, run_tasks
+from recsys.data.blocks import read_blocks
 from recsys.data.catalog import Catalog
 from recsys.data.items import read_catalog
 from recsys.data.partition import (
@@ -27,7 +29,6 @@ from recsys.data.quarantine import Quarantine
 from recsys.data.reading import Piece, pieces_of, read_piece
 from recsys.data.shop import DailyCounts, Quality, UserPartition
 from recsys.data.sources import Source
-from recsys.data.tasks import read_blocks, run_split_tasks, run_tasks
 from recsys.data.validate import (
     EVENT_COLUMNS,
     EVENT_ROWS,

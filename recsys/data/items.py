@@ -8,12 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
+from recsys.cluster import run_tasks
+from recsys.data.blocks import read_blocks
 from recsys.data.catalog import Catalog, Records, build_catalog
 from recsys.data.quarantine import Quarantine
 from recsys.data.reading import Piece, pieces_of, read_piece
 from recsys.data.shop import PropertyQuality
 from recsys.data.sources import Source
-from recsys.data.tasks import read_blocks, run_tasks
 from recsys.data.validate import (
     FAULTS,
     OTHER_KIND,

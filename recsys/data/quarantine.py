@@ -10,10 +10,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recsys.data.places import put, remove
 from recsys.data.reading import UNREADABLE, Piece, rows_before
 from recsys.data.validate import COLUMN, FOUND, PIECE, REASON, ROW
 from recsys.errors import DataError
+from recsys.storage.filesystem import put, remove
 
 ROWS = pa.schema(
     [

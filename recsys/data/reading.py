@@ -11,8 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
-from recsys.data.places import File
 from recsys.errors import DataError
+from recsys.storage.filesystem import File
 
 PIECE_BYTES = 32 << 20
 PIECE_ROWS = 1 << 19

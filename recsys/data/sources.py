@@ -13,11 +13,8 @@ from pathlib import Path
 import polars as pl
 
 from recsys.data import synthetic
-from recsys.data.places import File, files_in, put
 from recsys.data.synthetic.settings import Shape
 from recsys.errors import ConfigError, DataError
-from recsys.files import remove_abandoned
-from recsys.s3 import is_s3
 from recsys.schema import (
     CATEGORY,
     EVENT,
@@ -31,6 +28,9 @@ from recsys.schema import (
     USER,
     VALUE,
 )
+from recsys.storage.files import remove_abandoned
+from recsys.storage.filesystem import File, files_in, put
+from recsys.storage.s3 import is_s3
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 ROW_GROUP = 1 << 18

@@ -19,7 +19,6 @@ import pyarrow as pa
 
 import recsys
 from recsys.errors import RecsysError, RegistryError
-from recsys.files import locked
 from recsys.inference.stages import Recommender
 from recsys.registry import bundle
 from recsys.registry.artifact import read_manifest
@@ -27,6 +26,7 @@ from recsys.registry.bundle import Bundle
 from recsys.registry.cache import cache_root
 from recsys.registry.store import Store
 from recsys.schema import OBJECTIVES, UNKNOWN
+from recsys.storage.files import locked
 
 UNFIT: Final = (
     *(RecsysError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError),

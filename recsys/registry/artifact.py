@@ -26,8 +26,8 @@ import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from recsys.errors import RegistryError
-from recsys.files import sync
 from recsys.schema import Config
+from recsys.storage.files import sync
 
 Json: TypeAlias = Mapping[str, "Json"] | Sequence["Json"] | str | int | float | bool | None
 

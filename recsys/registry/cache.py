@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Final
 
 from recsys.errors import RegistryError
-from recsys.files import locked, remove_abandoned
 from recsys.registry.artifact import MANIFEST, Artifact, FileEntry, parse_manifest, sha256_of
+from recsys.storage.files import locked, remove_abandoned
 
 logger = logging.getLogger(__name__)
 

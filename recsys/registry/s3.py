@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from recsys.errors import RegistryError
-from recsys.files import ABANDONED_SECONDS
 from recsys.registry.artifact import MANIFEST, Artifact, parse_manifest
 from recsys.registry.cache import Cache
 from recsys.registry.versions import VERSION_NAME, PointedStore, Pointer, Step, checked_name, new_version
-from recsys.s3 import Found, S3Folder, endpoint
+from recsys.storage.files import ABANDONED_SECONDS
+from recsys.storage.s3 import Found, S3Folder, endpoint
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from recsys.errors import RegistryError
-from recsys.files import locked, remove_abandoned, sync
 from recsys.registry.artifact import Artifact, read_manifest
 from recsys.registry.s3 import S3Store
 from recsys.registry.versions import (
@@ -27,7 +26,8 @@ from recsys.registry.versions import (
     checked_name,
     new_version,
 )
-from recsys.s3 import SCHEME, is_s3
+from recsys.storage.files import locked, remove_abandoned, sync
+from recsys.storage.s3 import SCHEME, is_s3
 
 __all__ = [
     "REGISTRY_HELP",

@@ -13,7 +13,7 @@ from ray.serve.config import AutoscalingContext
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from recsys import console
+from recsys import logs
 from recsys.histories import Histories
 from recsys.inference.stages import Recommendations, Recommender
 from recsys.inference.versions import Loaded
@@ -54,7 +54,7 @@ class StageReplica:
     """A replica of one stage: holds versions, answers for those it holds, says how busy it is."""
 
     def __init__(self, settings: ServeSettings) -> None:
-        console.configure_logging(as_json=True)
+        logs.configure_logging(as_json=True)
         self._versions = Versions(open_store(settings.registry), settings.alpha, settings.try_apart)
         self._versions.load_first(settings.version)
         self._computing = 0.0
@@ -203,7 +203,7 @@ class Ingress:
 
     def __init__(self, settings: ServeSettings, *stages: DeploymentHandle[Any]) -> None:
         """stages: handles of candidates, factors and rank; none where everything runs in this replica"""
-        console.configure_logging(as_json=True)
+        logs.configure_logging(as_json=True)
         versions = Versions(open_store(settings.registry), settings.alpha, settings.try_apart)
         engine: Engine = GraphEngine(*stages) if stages else LocalEngine(versions)
         self._settings = settings

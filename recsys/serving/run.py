@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from ray import serve
 
-from recsys import console
+from recsys import console, logs
+from recsys.cluster import start_ray
 from recsys.config import parse_config, with_settings
-from recsys.data.tasks import start_ray
 from recsys.errors import ConfigError
 from recsys.registry.store import REGISTRY_HELP, absolute, default_registry, open_store
 from recsys.serving.app import QUIET, build_app
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         start(settings, options.host, options.port)
         serve_until_interrupted()
 
-    console.configure_logging()
+    logs.configure_logging()
     return console.guarded(command)
 
 

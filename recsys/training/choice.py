@@ -12,7 +12,6 @@ from recsys import console
 from recsys.arrays import ranked_lists
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
-from recsys.data.split import cut
 from recsys.evaluation import protocol
 from recsys.evaluation.protocol import TestCases
 from recsys.features.definitions import CATEGORICAL, NAMES
@@ -22,6 +21,7 @@ from recsys.models.ranking import Ranker, RankerConfig, RankingData, TrainingSet
 from recsys.models.tables import Tables
 from recsys.retrieval.selection import Selectors
 from recsys.schema import Objective
+from recsys.timeline import cut
 from recsys.training.judge import labels_of
 from recsys.training.plan import Plan
 from recsys.training.scoring import ScoredCandidates, score_users

@@ -10,11 +10,10 @@ import ray
 
 from recsys import console
 from recsys.arrays import belongs, ragged_indices, run_starts
+from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
-from recsys.data.split import day
-from recsys.data.tasks import run_tasks
 from recsys.errors import ModelError
 from recsys.features.definitions import NAMES
 from recsys.histories import Histories
@@ -24,6 +23,7 @@ from recsys.models.ranking import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.selection import Selectors
 from recsys.schema import OBJECTIVES, Objective
+from recsys.timeline import day
 from recsys.training.plan import validation_age
 from recsys.training.windows import LabelWindow, chosen_users, label_windows
 

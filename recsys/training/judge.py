@@ -8,7 +8,6 @@ import numpy as np
 from recsys.arrays import ranked_lists
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
-from recsys.data.split import cut
 from recsys.evaluation import metrics, protocol
 from recsys.evaluation.baselines import (
     HALF_LIFE_DAYS,
@@ -21,6 +20,7 @@ from recsys.evaluation.baselines import (
 from recsys.evaluation.protocol import Row, TestCases
 from recsys.models.hybrid import Blend
 from recsys.schema import SOURCES
+from recsys.timeline import cut
 from recsys.training.plan import Plan
 from recsys.training.scoring import ScoredCandidates
 

@@ -14,9 +14,9 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 from ray.train.v2.api.config import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.v2.lightgbm.lightgbm_trainer import LightGBMTrainer
 
-from recsys.data.places import File
 from recsys.models import lightgbm_ranker
 from recsys.models.ranking import RankerConfig, RankingData, TrainingSet
+from recsys.storage.filesystem import File
 from recsys.training.shares import RESTARTS, WAIT_SECONDS, shares
 
 

@@ -11,7 +11,6 @@ from recsys import console
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData, ingest
 from recsys.data.sources import Source
-from recsys.data.split import cut
 from recsys.errors import ModelError
 from recsys.evaluation.metrics import paired_difference
 from recsys.evaluation.protocol import TestCases, new_items_only
@@ -19,6 +18,7 @@ from recsys.models.hybrid import Blend, score_drift
 from recsys.models.ranking import Ranker, TrainingSet
 from recsys.registry.store import Store
 from recsys.schema import Objective
+from recsys.timeline import cut
 from recsys.training.choice import Choice, Validation, choose, served_by_user, training_set
 from recsys.training.findings.collect import find, report_files
 from recsys.training.judge import evaluate

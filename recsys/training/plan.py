@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from recsys.config import TrainConfig
-from recsys.data.split import day
 from recsys.errors import ModelError
 from recsys.schema import DAY
+from recsys.timeline import day
 
 LATEST_SECONDS: Final = 10_000_000_000
 """Seconds from 1970 to 2286; as milliseconds they end in April 1970."""

@@ -7,9 +7,9 @@ import numpy as np
 import ray
 
 from recsys import console
+from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
-from recsys.data.tasks import run_tasks
 from recsys.evaluation.protocol import TestCases, new_items_only
 from recsys.models.ranking import RankingData
 from recsys.models.tables import Tables

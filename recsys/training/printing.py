@@ -8,7 +8,7 @@ from typing import Any
 from recsys import console
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
-from recsys.data.split import day
+from recsys.timeline import day
 from recsys.training.sweep_report import outcome
 from recsys.training.tuning import Swept
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import ray
 
+from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
-from recsys.data.tasks import run_tasks
 from recsys.features.definitions import NAMES
 from recsys.inference.versions import check_version
 from recsys.models.hybrid import Blend

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import ray
 
+from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
-from recsys.data.split import cut
-from recsys.data.tasks import run_tasks
 from recsys.evaluation import protocol
 from recsys.evaluation.protocol import TestCases
 from recsys.histories import Histories
@@ -26,6 +25,7 @@ from recsys.models.ranking import Ranker
 from recsys.models.tables import Tables
 from recsys.retrieval.selection import Selectors
 from recsys.schema import Objective
+from recsys.timeline import cut
 
 CHUNK = 500
 """Users of one task."""

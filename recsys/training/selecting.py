@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import ray
 
+from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
-from recsys.data.tasks import run_tasks
 from recsys.features.profiles import profiles
 from recsys.ids import hashes
 from recsys.inference.stages import chunks, objectives

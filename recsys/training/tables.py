@@ -9,12 +9,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
+from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
 from recsys.data.catalog import Catalog
 from recsys.data.ingest import ShopData
 from recsys.data.shop import DailyCounts, UserPartition
-from recsys.data.split import cut
-from recsys.data.tasks import run_tasks
 from recsys.errors import ModelError
 from recsys.features.statistics import statistics
 from recsys.histories import Histories
@@ -31,6 +30,7 @@ from recsys.retrieval.covisitation import covisitation
 from recsys.retrieval.generator import RetrievalTables
 from recsys.retrieval.neighbours import mf_neighbours
 from recsys.retrieval.popularity import popularity_lists
+from recsys.timeline import cut
 
 SALT: Final = 1
 """Keeps the factorization's sample of users apart from other choices by hash."""

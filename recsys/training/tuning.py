@@ -23,12 +23,12 @@ from ray.tune.search.optuna import OptunaSearch
 from ray.util.metrics import Gauge
 
 from recsys import console
+from recsys.cluster import free_cpus, node_cpus, run_tasks
 from recsys.config import TrainConfig, changed
 from recsys.data.ingest import ShopData
-from recsys.data.places import File, file_at
-from recsys.data.tasks import free_cpus, node_cpus, run_tasks
 from recsys.errors import ConfigError, ModelError, RecsysError, first_line, last_line
 from recsys.evaluation.metrics import Difference, paired_difference
+from recsys.storage.filesystem import File, file_at
 from recsys.training.choice import fit, read_blend, served_by_user, training_set
 from recsys.training.preparation import Prepared
 from recsys.training.sweep import SweepConfig, axes, domain, n_points, start_point

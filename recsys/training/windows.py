@@ -7,13 +7,13 @@ from typing import Final
 import numpy as np
 import ray
 
+from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
-from recsys.data.split import cut
-from recsys.data.tasks import run_tasks
 from recsys.histories import Histories
 from recsys.ids import hashes
+from recsys.timeline import cut
 
 SALT: Final = 2
 """Keeps this choice of users apart from others by hash."""

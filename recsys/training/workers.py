@@ -17,11 +17,11 @@ from ray.train.v2.api.exceptions import ControllerError
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from recsys.data.places import file_at
-from recsys.data.tasks import free_cpus, node_cpus
+from recsys.cluster import free_cpus, node_cpus
 from recsys.errors import ConfigError, ModelError, last_line
 from recsys.models.backends import ranker_from_text, train
 from recsys.models.ranking import Backend, Ranker, RankerConfig, TrainingSet, Watch
+from recsys.storage.filesystem import file_at
 from recsys.training.shares import WAIT_SECONDS
 
 

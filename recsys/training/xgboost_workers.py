@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import xgboost_ray
 
-from recsys.data.places import File
 from recsys.errors import ModelError
 from recsys.models import xgboost_ranker
 from recsys.models.ranking import RankerConfig, RankingData, TrainingSet
+from recsys.storage.filesystem import File
 from recsys.training.shares import RESTARTS, WAIT_SECONDS, shares
 
 CHECKPOINT_TREES: Final = 5

@@ -6,9 +6,9 @@ from typing import Any
 
 import ray
 
+from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
-from recsys.data.tasks import run_tasks
 from recsys.evaluation.protocol import TestCases
 from recsys.evaluation.report.content import PAGE, REPORT, Report
 from recsys.evaluation.report.drawing import png

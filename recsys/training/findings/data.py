@@ -8,14 +8,14 @@ import numpy as np
 import ray
 
 from recsys.arrays import run_starts
+from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
-from recsys.data.split import cut
-from recsys.data.tasks import run_tasks
 from recsys.evaluation.curves import Spread
 from recsys.evaluation.report import content
 from recsys.schema import DAY, EVENT_TYPES, PURCHASE, UNKNOWN
+from recsys.timeline import cut
 from recsys.training.findings.numbers import line, short
 from recsys.training.plan import Plan
 

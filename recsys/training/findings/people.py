@@ -7,13 +7,13 @@ import numpy as np
 from recsys.arrays import order_within
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
-from recsys.data.split import cut
 from recsys.evaluation import metrics as measures
 from recsys.evaluation.protocol import TestCases
 from recsys.evaluation.report import content
 from recsys.ids import hashes
 from recsys.models.hybrid import Blend
 from recsys.schema import EVENT_TYPES, SOURCES, UNKNOWN
+from recsys.timeline import cut
 from recsys.training.findings.quality import activity_groups
 from recsys.training.judge import labels_of
 from recsys.training.plan import Plan

@@ -8,11 +8,10 @@ import numpy as np
 import ray
 
 from recsys.arrays import offsets_of, ragged_indices, runs
+from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
-from recsys.data.split import cut
-from recsys.data.tasks import run_tasks
 from recsys.features.definitions import NAMES, names_of
 from recsys.features.profiles import profiles
 from recsys.histories import Histories
@@ -22,6 +21,7 @@ from recsys.models.ranking import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import Candidates
 from recsys.schema import SOURCES
+from recsys.timeline import cut
 from recsys.training.preparation import TableRefs
 
 SALT: Final = 4

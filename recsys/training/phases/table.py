@@ -8,11 +8,11 @@ import numpy as np
 from recsys.arrays import ranked_lists
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
-from recsys.data.split import cut
 from recsys.evaluation import metrics, protocol
 from recsys.evaluation.diversity import different_categories
 from recsys.evaluation.protocol import TestCases
 from recsys.evaluation.thresholds import best_threshold, decide
+from recsys.timeline import cut
 from recsys.training.judge import labels_of
 from recsys.training.phases.five import Phase
 from recsys.training.plan import Plan

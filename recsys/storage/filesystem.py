@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from recsys import s3
 from recsys.errors import DataError
-from recsys.s3 import S3Folder, is_s3
+from recsys.storage import s3
+from recsys.storage.s3 import S3Folder, is_s3
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,49 @@
+"""Structured log records, one a line."""
+
+import json
+import logging
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+
+
+class _Structured(logging.Formatter):
+    """A record and its `extra` fields as one line, of JSON or of key=value pairs."""
+
+    def __init__(self, as_json: bool) -> None:
+        super().__init__()
+        self.as_json = as_json
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: Mapping[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            # What begins with an underscore is a library's own, such as the time that Ray adds to every record.
+            **{k: value for k, value in vars(record).items() if k not in _STANDARD and not k.startswith("_")},
+        }
+        if record.exc_info:
+            fields = {**fields, "exception": self.formatException(record.exc_info)}
+        if self.as_json:
+            return json.dumps(fields, ensure_ascii=False, default=str)
+        return " ".join(f"{key}={_quoted(value)}" for key, value in fields.items())
+
+
+def _quoted(value: object) -> str:
+    text = str(value)
+    return json.dumps(text, ensure_ascii=False) if not text or any(c in text for c in ' "=\n') else text
+
+
+def configure_logging(as_json: bool = False, level: int = logging.INFO) -> None:
+    """Send this package's log records to stderr, one a line; calling it again replaces the handler."""
+    # The process's own stderr: Ray Serve puts a logger of its own, which keeps warnings alone, in place of sys.stderr.
+    handler = logging.StreamHandler(sys.__stderr__ if as_json else None)
+    handler.setFormatter(_Structured(as_json))
+    logger = logging.getLogger("recsys")
+    logger.handlers[:] = [handler]
+    logger.setLevel(level)
+    logger.propagate = False
