@@ -78,7 +78,7 @@ class Laps:
 
 def count_repeats(partition: "UserPartition", n_items: int, cut: int) -> "RepeatCounts":
     from recsys.models.tables import count_pairs
-    from recsys.retrieval.covisitation import CovisitationConfig
+    from recsys.retrieval.sources.covisitation import CovisitationConfig
     from recsys.schema import PURCHASE
 
     past = partition.histories.until(cut)

@@ -17,7 +17,7 @@ from recsys.evaluation.protocol import TestCases
 from recsys.evaluation.report.content import Report
 from recsys.models.hybrid import fit_calibration
 from recsys.models.ranking import RankingData
-from recsys.retrieval.selection import NOTHING_LEARNED
+from recsys.retrieval.preranker import NOTHING_LEARNED
 from recsys.schema import PURCHASE
 from recsys.timeline import cut
 from recsys.training import judge

@@ -33,7 +33,7 @@ from recsys.models.snapshot import assemble, snapshot_part
 from recsys.models.tables import Tables
 from recsys.registry.bundle import About, Bundle, Counts, DateRange, write
 from recsys.registry.store import FolderStore
-from recsys.retrieval.selection import NOTHING_LEARNED
+from recsys.retrieval.preranker import NOTHING_LEARNED
 from recsys.schema import DAY, EVENT_TYPES, UNKNOWN
 from recsys.timeline import cut
 from recsys.training.tables import Cut, count_partition, fit_cut, sample_users

@@ -17,7 +17,7 @@ from recsys.inference.stages import (
 )
 from recsys.models.hybrid import Blend, Calibration
 from recsys.retrieval.generator import Candidates
-from recsys.retrieval.selection import NOTHING_LEARNED
+from recsys.retrieval.preranker import NOTHING_LEARNED
 from recsys.schema import DAY, DISCOVER, REPEAT, SOURCES, UNKNOWN
 
 

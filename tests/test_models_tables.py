@@ -3,7 +3,7 @@ import pytest
 
 from recsys.histories import Histories
 from recsys.models.tables import PairCounts, add_counts, category_attributes, count_pairs
-from recsys.retrieval.covisitation import CovisitationConfig
+from recsys.retrieval.sources.covisitation import CovisitationConfig
 from recsys.schema import DAY, PURCHASE, UNKNOWN, VIEW
 
 NOW = 30 * DAY

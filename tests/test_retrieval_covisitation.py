@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from recsys.histories import Histories
-from recsys.retrieval.covisitation import CovisitationConfig, covisitation, merge_counts, pair_counts
+from recsys.retrieval.sources.covisitation import CovisitationConfig, covisitation, merge_counts, pair_counts
 from recsys.schema import DAY, VIEW
 
 HOUR = DAY // 24

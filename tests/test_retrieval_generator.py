@@ -11,8 +11,8 @@ from recsys.histories import Histories
 from recsys.inference.stages import CandidateStage, objectives
 from recsys.retrieval.generator import CandidateConfig, Candidates, RetrievalTables, SourceShares, generate
 from recsys.retrieval.neighbours import Neighbours
-from recsys.retrieval.popularity import PopularityLists
-from recsys.retrieval.selection import BY_SHARES, KNOTS, NOTHING_LEARNED, Selection, Selectors
+from recsys.retrieval.preranker import BY_SHARES, KNOTS, NOTHING_LEARNED, Selection, Selectors
+from recsys.retrieval.sources.popularity import PopularityLists
 from recsys.schema import DAY, PURCHASE, SOURCES, VIEW, Objective
 
 NOW = 50 * DAY

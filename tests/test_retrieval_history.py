@@ -3,9 +3,9 @@ import pytest
 
 from recsys.features.interactions import InteractionConfig, Interactions, interactions
 from recsys.histories import Histories
-from recsys.retrieval.history import neighbours_of, own_items, seeds
 from recsys.retrieval.neighbours import Neighbours
-from recsys.retrieval.sources import Scored, summed
+from recsys.retrieval.sources.base import Scored, summed
+from recsys.retrieval.sources.own import neighbours_of, own_items, seeds
 from recsys.schema import CART, DAY, PURCHASE, VIEW
 
 NOW = 50 * DAY

@@ -5,7 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from recsys.retrieval.neighbours import Neighbours, NeighboursConfig, mf_neighbours
+from recsys.retrieval.neighbours import Neighbours
+from recsys.retrieval.sources.mf_neighbours import NeighboursConfig, mf_neighbours
 from recsys.schema import UNKNOWN
 
 

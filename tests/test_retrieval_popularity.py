@@ -6,7 +6,13 @@ import pytest
 from recsys.features.interactions import InteractionConfig, interactions
 from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS, Statistics
 from recsys.histories import Histories
-from recsys.retrieval.popularity import PopularityConfig, PopularityLists, everywhere, in_categories, popularity_lists
+from recsys.retrieval.sources.popularity import (
+    PopularityConfig,
+    PopularityLists,
+    everywhere,
+    in_categories,
+    popularity_lists,
+)
 from recsys.schema import DAY, UNKNOWN, VIEW
 
 

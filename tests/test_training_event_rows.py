@@ -13,7 +13,7 @@ from recsys.histories import Histories
 from recsys.inference.stages import CandidateStage, candidate_features
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import Candidates
-from recsys.retrieval.selection import NOTHING_LEARNED
+from recsys.retrieval.preranker import NOTHING_LEARNED
 from recsys.schema import DAY, PURCHASE, SOURCES
 from recsys.timeline import cut
 from recsys.training.phases import event_rows as module

@@ -15,7 +15,7 @@ from recsys.histories import Histories
 from recsys.inference.stages import CandidateStage, candidate_features
 from recsys.models.ranking import RankingData
 from recsys.models.tables import Tables
-from recsys.retrieval.selection import NOTHING_LEARNED
+from recsys.retrieval.preranker import NOTHING_LEARNED
 from recsys.schema import CART, OBJECTIVES, PURCHASE, VIEW
 from recsys.timeline import cut
 from recsys.training.examples import (

@@ -10,7 +10,7 @@ from recsys.histories import Histories
 from recsys.inference.stages import objectives
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import propose
-from recsys.retrieval.selection import (
+from recsys.retrieval.preranker import (
     BY_SHARES,
     LEARNED,
     Selection,

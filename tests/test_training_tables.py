@@ -34,7 +34,7 @@ from recsys.histories import Histories
 from recsys.inference.stages import CandidateStage, candidate_features
 from recsys.models.tables import Tables
 from recsys.retrieval.neighbours import Neighbours
-from recsys.retrieval.selection import NOTHING_LEARNED
+from recsys.retrieval.preranker import NOTHING_LEARNED
 from recsys.schema import DAY, UNKNOWN
 from recsys.timeline import cut
 from recsys.training.tables import fit_tables

@@ -23,7 +23,7 @@ from recsys.models.snapshot import HistoryConfig
 from recsys.models.tables import Tables
 from recsys.registry.bundle import Bundle
 from recsys.retrieval.generator import CandidateConfig, Candidates, generate
-from recsys.retrieval.selection import Selection, Selectors
+from recsys.retrieval.preranker import Selection, Selectors
 from recsys.schema import ALL, DISCOVER, OBJECTIVES, SOURCES, Config, Objective
 
 

@@ -9,8 +9,8 @@ from scipy import sparse
 from recsys.features.statistics import RepeatCounts, Statistics
 from recsys.histories import Histories
 from recsys.models.factors import ItemFactors
-from recsys.retrieval.covisitation import CovisitationConfig, merge_counts, pair_counts
 from recsys.retrieval.generator import RetrievalTables
+from recsys.retrieval.sources.covisitation import CovisitationConfig, merge_counts, pair_counts
 from recsys.schema import DAY, PURCHASE, UNKNOWN
 
 

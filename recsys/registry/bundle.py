@@ -25,8 +25,8 @@ from recsys.registry.artifact import Artifact
 from recsys.registry.shapes import check_arrays
 from recsys.retrieval.generator import RetrievalTables
 from recsys.retrieval.neighbours import Neighbours
-from recsys.retrieval.popularity import PopularityLists
-from recsys.retrieval.selection import Selectors
+from recsys.retrieval.preranker import Selectors
+from recsys.retrieval.sources.popularity import PopularityLists
 from recsys.schema import LATEST, Config
 
 RANKER: Final = "ranker.txt"

@@ -8,12 +8,13 @@ from pydantic import Field
 from recsys.arrays import offsets_of, positions, rank_within, runs
 from recsys.features.profiles import Profiles
 from recsys.features.statistics import Statistics
-from recsys.retrieval.covisitation import CovisitationConfig
-from recsys.retrieval.history import neighbours_of, own_items, seeds
-from recsys.retrieval.neighbours import Neighbours, NeighboursConfig
-from recsys.retrieval.popularity import PopularityConfig, PopularityLists, everywhere, in_categories
-from recsys.retrieval.selection import MAX_TURN, Proposals, Selection
-from recsys.retrieval.sources import Scored
+from recsys.retrieval.neighbours import Neighbours
+from recsys.retrieval.preranker import MAX_TURN, Proposals, Selection
+from recsys.retrieval.sources.base import Scored
+from recsys.retrieval.sources.covisitation import CovisitationConfig
+from recsys.retrieval.sources.mf_neighbours import NeighboursConfig
+from recsys.retrieval.sources.own import neighbours_of, own_items, seeds
+from recsys.retrieval.sources.popularity import PopularityConfig, PopularityLists, everywhere, in_categories
 from recsys.schema import DISCOVER, PURCHASE, REPEAT, SOURCES, UNKNOWN, Config
 
 

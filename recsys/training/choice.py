@@ -19,7 +19,7 @@ from recsys.models.backends import train
 from recsys.models.hybrid import Blend, Calibration, choose_alpha, fit_calibration
 from recsys.models.ranking import Ranker, RankerConfig, RankingData, TrainingSet, Watch
 from recsys.models.tables import Tables
-from recsys.retrieval.selection import Selectors
+from recsys.retrieval.preranker import Selectors
 from recsys.schema import Objective
 from recsys.timeline import cut
 from recsys.training.judge import labels_of

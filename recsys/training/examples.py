@@ -21,7 +21,7 @@ from recsys.ids import hashes
 from recsys.inference.stages import CandidateStage, candidate_features, chunks, objectives
 from recsys.models.ranking import RankingData
 from recsys.models.tables import Tables
-from recsys.retrieval.selection import Selectors
+from recsys.retrieval.preranker import Selectors
 from recsys.schema import OBJECTIVES, Objective
 from recsys.timeline import day
 from recsys.training.plan import validation_age

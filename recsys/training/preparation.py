@@ -13,7 +13,7 @@ from recsys.data.ingest import ShopData
 from recsys.evaluation.protocol import TestCases, new_items_only
 from recsys.models.ranking import RankingData
 from recsys.models.tables import Tables
-from recsys.retrieval.selection import NOTHING_LEARNED, Selectors
+from recsys.retrieval.preranker import NOTHING_LEARNED, Selectors
 from recsys.schema import Objective
 from recsys.training.choice import Validation, find_validation
 from recsys.training.examples import build_examples

@@ -21,7 +21,7 @@ from recsys.models.snapshot import HistoryConfig, Snapshot, SnapshotPart, assemb
 from recsys.models.tables import Tables
 from recsys.registry.bundle import CONFIG, METRICS, About, Bundle, Counts, DateRange, write
 from recsys.registry.store import Store
-from recsys.retrieval.selection import Selectors
+from recsys.retrieval.preranker import Selectors
 from recsys.training.judge import HYBRID
 
 

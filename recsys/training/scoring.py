@@ -23,7 +23,7 @@ from recsys.inference.stages import (
 from recsys.models.backends import ranker_from_text
 from recsys.models.ranking import Ranker
 from recsys.models.tables import Tables
-from recsys.retrieval.selection import Selectors
+from recsys.retrieval.preranker import Selectors
 from recsys.schema import Objective
 from recsys.timeline import cut
 

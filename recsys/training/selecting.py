@@ -16,7 +16,7 @@ from recsys.ids import hashes
 from recsys.inference.stages import chunks, objectives
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import propose
-from recsys.retrieval.selection import NOTHING_LEARNED, Selector, Selectors, fit_selector, selection_columns
+from recsys.retrieval.preranker import NOTHING_LEARNED, Selector, Selectors, fit_selector, selection_columns
 from recsys.schema import Objective
 from recsys.training.examples import hits, mixed, sample_rows
 from recsys.training.plan import Plan

@@ -26,10 +26,10 @@ from recsys.models.factorization import (
     held_out_quality,
 )
 from recsys.models.tables import PairCounts, Tables, add_counts, category_attributes, count_pairs
-from recsys.retrieval.covisitation import covisitation
 from recsys.retrieval.generator import RetrievalTables
-from recsys.retrieval.neighbours import mf_neighbours
-from recsys.retrieval.popularity import popularity_lists
+from recsys.retrieval.sources.covisitation import covisitation
+from recsys.retrieval.sources.mf_neighbours import mf_neighbours
+from recsys.retrieval.sources.popularity import popularity_lists
 from recsys.timeline import cut
 
 SALT: Final = 1

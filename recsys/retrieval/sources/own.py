@@ -5,7 +5,7 @@ import numpy as np
 from recsys.arrays import order_within, rows_of
 from recsys.features.interactions import Interactions
 from recsys.retrieval.neighbours import Neighbours
-from recsys.retrieval.sources import Scored, summed
+from recsys.retrieval.sources.base import Scored, summed
 
 
 def own_items(by_item: Interactions) -> tuple[Scored, np.ndarray]:

@@ -8,7 +8,7 @@ from pydantic import Field
 from recsys.arrays import offsets_of, ragged_indices, rank_within, rows_of
 from recsys.features.interactions import Interactions
 from recsys.features.statistics import Statistics
-from recsys.retrieval.sources import Scored, best_first
+from recsys.retrieval.sources.base import Scored, best_first
 from recsys.schema import Config, EventType
 
 
