@@ -47,8 +47,8 @@ from recsys.config import TrainConfig, changed, load_config  # noqa: E402
 from recsys.data.ingest import ingest  # noqa: E402
 from recsys.data.sources import resolve  # noqa: E402
 from recsys.evaluation.metrics import Truth  # noqa: E402
-from recsys.models.hybrid import Calibration  # noqa: E402
-from recsys.models.ranking import Backend, RankingData  # noqa: E402
+from recsys.models.blend import Calibration  # noqa: E402
+from recsys.models.rankers.base import Backend, RankingData  # noqa: E402
 from recsys.training.choice import Validation, choose, training_set  # noqa: E402
 from recsys.training.plan import Plan  # noqa: E402
 from recsys.training.preparation import Prepared, prepare  # noqa: E402

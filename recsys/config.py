@@ -14,10 +14,10 @@ from recsys.errors import ConfigError
 from recsys.evaluation.protocol import EvaluationConfig
 from recsys.features.statistics import StatisticsConfig
 from recsys.inference.stages import InferenceConfig
+from recsys.models.blend import HybridConfig
 from recsys.models.factorization import FactorizationConfig
-from recsys.models.hybrid import HybridConfig
 from recsys.models.logistic import LogisticConfig
-from recsys.models.ranking import RankerConfig
+from recsys.models.rankers.base import RankerConfig
 from recsys.schema import EVENT_TYPES, Config, EventType
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)

@@ -15,8 +15,8 @@ from recsys.data.partition import count_days
 from recsys.evaluation import protocol
 from recsys.evaluation.protocol import TestCases
 from recsys.evaluation.report.content import Report
-from recsys.models.hybrid import fit_calibration
-from recsys.models.ranking import RankingData
+from recsys.models.blend import fit_calibration
+from recsys.models.rankers.base import RankingData
 from recsys.retrieval.preranker import NOTHING_LEARNED
 from recsys.schema import PURCHASE
 from recsys.timeline import cut

@@ -26,9 +26,9 @@ from recsys.features.definitions import CATEGORICAL, NAMES
 from recsys.histories import Histories
 from recsys.ids import Ids
 from recsys.inference.stages import CandidateStage, candidate_features
-from recsys.models.backends import ranker_from_text, train
-from recsys.models.hybrid import Blend, Calibration
-from recsys.models.ranking import Ranker, RankingData, TrainingSet
+from recsys.models.blend import Blend, Calibration
+from recsys.models.rankers.base import Ranker, RankingData, TrainingSet
+from recsys.models.rankers.registry import ranker_from_text, train
 from recsys.models.snapshot import assemble, snapshot_part
 from recsys.models.tables import Tables
 from recsys.registry.bundle import About, Bundle, Counts, DateRange, write

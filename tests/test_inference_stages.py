@@ -15,7 +15,7 @@ from recsys.inference.stages import (
     chunks,
     with_newcomers,
 )
-from recsys.models.hybrid import Blend, Calibration
+from recsys.models.blend import Blend, Calibration
 from recsys.retrieval.generator import Candidates
 from recsys.retrieval.preranker import NOTHING_LEARNED
 from recsys.schema import DAY, DISCOVER, REPEAT, SOURCES, UNKNOWN

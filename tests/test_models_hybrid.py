@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 from sklearn.linear_model import LogisticRegression
 
-from recsys.models.hybrid import (
+from recsys.models.blend import (
     MIN_SLOPE,
     Blend,
     Calibration,

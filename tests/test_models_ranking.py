@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from recsys.errors import ModelError
-from recsys.models import xgboost_ranker
-from recsys.models.backends import ranker_from_text, train
-from recsys.models.ranking import Backend, RankerConfig, RankingData, TrainingSet
+from recsys.models.rankers import xgboost as xgboost_ranker
+from recsys.models.rankers.base import Backend, RankerConfig, RankingData, TrainingSet
+from recsys.models.rankers.registry import ranker_from_text, train
 
 NAMES = ["signal", "category", "noise"]
 GOOD_CATEGORY = 3

@@ -13,7 +13,7 @@ from recsys.errors import ModelError
 from recsys.features.definitions import NAMES
 from recsys.histories import Histories
 from recsys.inference.stages import CandidateStage, candidate_features
-from recsys.models.ranking import RankingData
+from recsys.models.rankers.base import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import NOTHING_LEARNED
 from recsys.schema import CART, OBJECTIVES, PURCHASE, VIEW

@@ -13,7 +13,7 @@ from shops import SETTINGS, Trained
 
 from recsys import cli
 from recsys.features.definitions import FEATURES
-from recsys.models.ranking import RankingData
+from recsys.models.rankers.base import RankingData
 from recsys.training.phases.five import basic_features, rich_features
 from recsys.training.phases.folds import group_ndcg, rolling
 from recsys.training.phases.table import BETTER, LEVEL, WORSE, headline, verdict, with_improvements

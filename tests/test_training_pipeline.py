@@ -17,7 +17,7 @@ from recsys import cli
 from recsys.config import TrainConfig, parse_config
 from recsys.errors import ModelError
 from recsys.features.definitions import NAMES
-from recsys.models.ranking import RankingData
+from recsys.models.rankers.base import RankingData
 from recsys.registry import bundle
 from recsys.registry.store import FolderStore
 from recsys.schema import DAY, EVENT_TYPES, SOURCES

@@ -22,8 +22,9 @@ from recsys import cli
 from recsys.errors import ConfigError, ModelError
 from recsys.inference.stages import Recommender
 from recsys.inference.versions import read_version
-from recsys.models import lightgbm_ranker, xgboost_ranker
-from recsys.models.ranking import Backend, Ranker, RankerConfig, RankingData, TrainingSet
+from recsys.models.rankers import lightgbm as lightgbm_ranker
+from recsys.models.rankers import xgboost as xgboost_ranker
+from recsys.models.rankers.base import Backend, Ranker, RankerConfig, RankingData, TrainingSet
 from recsys.registry.store import FolderStore
 from recsys.storage.filesystem import file_at
 from recsys.training import workers, xgboost_workers

@@ -17,8 +17,8 @@ from recsys.features.interactions import InteractionConfig
 from recsys.features.profiles import Profiles, profiles
 from recsys.histories import Histories
 from recsys.inference.repeats import limit_repeats
-from recsys.models.hybrid import Blend
-from recsys.models.ranking import Ranker
+from recsys.models.blend import Blend
+from recsys.models.rankers.base import Ranker
 from recsys.models.snapshot import HistoryConfig
 from recsys.models.tables import Tables
 from recsys.registry.bundle import Bundle

@@ -14,10 +14,10 @@ from recsys.errors import RegistryError
 from recsys.features.definitions import NAMES
 from recsys.features.statistics import Statistics, levels_of
 from recsys.ids import Ids
-from recsys.models.backends import ranker_from_text
+from recsys.models.blend import Blend
 from recsys.models.factors import ItemFactors
-from recsys.models.hybrid import Blend
-from recsys.models.ranking import Backend, Ranker
+from recsys.models.rankers.base import Backend, Ranker
+from recsys.models.rankers.registry import ranker_from_text
 from recsys.models.snapshot import Snapshot
 from recsys.models.tables import Tables
 from recsys.registry import artifact

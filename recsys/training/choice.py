@@ -15,9 +15,9 @@ from recsys.data.ingest import ShopData
 from recsys.evaluation import protocol
 from recsys.evaluation.protocol import TestCases
 from recsys.features.definitions import CATEGORICAL, NAMES
-from recsys.models.backends import train
-from recsys.models.hybrid import Blend, Calibration, choose_alpha, fit_calibration
-from recsys.models.ranking import Ranker, RankerConfig, RankingData, TrainingSet, Watch
+from recsys.models.blend import Blend, Calibration, choose_alpha, fit_calibration
+from recsys.models.rankers.base import Ranker, RankerConfig, RankingData, TrainingSet, Watch
+from recsys.models.rankers.registry import train
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import Selectors
 from recsys.schema import Objective

@@ -19,7 +19,7 @@ from recsys.features.definitions import NAMES
 from recsys.histories import Histories
 from recsys.ids import hashes
 from recsys.inference.stages import CandidateStage, candidate_features, chunks, objectives
-from recsys.models.ranking import RankingData
+from recsys.models.rankers.base import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import Selectors
 from recsys.schema import OBJECTIVES, Objective

@@ -18,7 +18,7 @@ from recsys.evaluation.baselines import (
     tuned_half_life,
 )
 from recsys.evaluation.protocol import Row, TestCases
-from recsys.models.hybrid import Blend
+from recsys.models.blend import Blend
 from recsys.schema import SOURCES
 from recsys.timeline import cut
 from recsys.training.plan import Plan

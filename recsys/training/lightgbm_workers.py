@@ -14,8 +14,8 @@ from ray.train.v2._internal.callbacks.placement_group_callback import PlacementG
 from ray.train.v2.api.config import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.v2.lightgbm.lightgbm_trainer import LightGBMTrainer
 
-from recsys.models import lightgbm_ranker
-from recsys.models.ranking import RankerConfig, RankingData, TrainingSet
+from recsys.models.rankers import lightgbm as lightgbm_ranker
+from recsys.models.rankers.base import RankerConfig, RankingData, TrainingSet
 from recsys.storage.filesystem import File
 from recsys.training.shares import RESTARTS, WAIT_SECONDS, shares
 

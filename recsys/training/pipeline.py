@@ -14,8 +14,8 @@ from recsys.data.sources import Source
 from recsys.errors import ModelError
 from recsys.evaluation.metrics import paired_difference
 from recsys.evaluation.protocol import TestCases, new_items_only
-from recsys.models.hybrid import Blend, score_drift
-from recsys.models.ranking import Ranker, TrainingSet
+from recsys.models.blend import Blend, score_drift
+from recsys.models.rankers.base import Ranker, TrainingSet
 from recsys.registry.store import Store
 from recsys.schema import Objective
 from recsys.timeline import cut

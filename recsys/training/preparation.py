@@ -11,7 +11,7 @@ from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.evaluation.protocol import TestCases, new_items_only
-from recsys.models.ranking import RankingData
+from recsys.models.rankers.base import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import NOTHING_LEARNED, Selectors
 from recsys.schema import Objective

@@ -15,8 +15,8 @@ from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
 from recsys.features.definitions import NAMES
 from recsys.inference.versions import check_version
-from recsys.models.hybrid import Blend
-from recsys.models.ranking import Ranker
+from recsys.models.blend import Blend
+from recsys.models.rankers.base import Ranker
 from recsys.models.snapshot import HistoryConfig, Snapshot, SnapshotPart, assemble, snapshot_part
 from recsys.models.tables import Tables
 from recsys.registry.bundle import CONFIG, METRICS, About, Bundle, Counts, DateRange, write

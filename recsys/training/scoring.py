@@ -20,8 +20,8 @@ from recsys.inference.stages import (
     objectives,
     with_newcomers,
 )
-from recsys.models.backends import ranker_from_text
-from recsys.models.ranking import Ranker
+from recsys.models.rankers.base import Ranker
+from recsys.models.rankers.registry import ranker_from_text
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import Selectors
 from recsys.schema import Objective

@@ -14,7 +14,7 @@ from ray import tune
 from recsys.config import TrainConfig, changed
 from recsys.data.ingest import ShopData
 from recsys.errors import RecsysError
-from recsys.models.ranking import RankingData, TrainingSet
+from recsys.models.rankers.base import RankingData, TrainingSet
 from recsys.training.choice import Validation, fit, read_blend, training_set
 from recsys.training.plan import make_plan
 from recsys.training.preparation import Prepared, TableRefs, prepare

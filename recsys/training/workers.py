@@ -19,8 +19,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from recsys.cluster import free_cpus, node_cpus
 from recsys.errors import ConfigError, ModelError, last_line
-from recsys.models.backends import ranker_from_text, train
-from recsys.models.ranking import Backend, Ranker, RankerConfig, TrainingSet, Watch
+from recsys.models.rankers.base import Backend, Ranker, RankerConfig, TrainingSet, Watch
+from recsys.models.rankers.registry import ranker_from_text, train
 from recsys.storage.filesystem import file_at
 from recsys.training.shares import WAIT_SECONDS
 

@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 import xgboost_ray
 
 from recsys.errors import ModelError
-from recsys.models import xgboost_ranker
-from recsys.models.ranking import RankerConfig, RankingData, TrainingSet
+from recsys.models.rankers import xgboost as xgboost_ranker
+from recsys.models.rankers.base import RankerConfig, RankingData, TrainingSet
 from recsys.storage.filesystem import File
 from recsys.training.shares import RESTARTS, WAIT_SECONDS, shares
 

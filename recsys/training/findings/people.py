@@ -11,7 +11,7 @@ from recsys.evaluation import metrics as measures
 from recsys.evaluation.protocol import TestCases
 from recsys.evaluation.report import content
 from recsys.ids import hashes
-from recsys.models.hybrid import Blend
+from recsys.models.blend import Blend
 from recsys.schema import EVENT_TYPES, SOURCES, UNKNOWN
 from recsys.timeline import cut
 from recsys.training.findings.quality import activity_groups

@@ -12,7 +12,7 @@ from recsys.evaluation import protocol
 from recsys.evaluation.protocol import TestCases
 from recsys.evaluation.report import content
 from recsys.features.definitions import FEATURES, NAMES
-from recsys.models.ranking import Ranker
+from recsys.models.rankers.base import Ranker
 from recsys.schema import SOURCES
 from recsys.training.choice import Choice, Validation
 from recsys.training.findings.numbers import short

@@ -17,7 +17,7 @@ from recsys.features.profiles import profiles
 from recsys.histories import Histories
 from recsys.ids import hashes
 from recsys.inference.stages import candidate_features
-from recsys.models.ranking import RankingData
+from recsys.models.rankers.base import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import Candidates
 from recsys.schema import SOURCES

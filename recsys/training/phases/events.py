@@ -20,8 +20,8 @@ from recsys.evaluation import metrics
 from recsys.evaluation.events import auc_difference, list_metrics
 from recsys.evaluation.protocol import defined
 from recsys.features.definitions import CATEGORICAL, NAMES
-from recsys.models.backends import train
-from recsys.models.ranking import RankingData, TrainingSet
+from recsys.models.rankers.base import RankingData, TrainingSet
+from recsys.models.rankers.registry import train
 from recsys.training.phases.event_rows import EventRows, event_rows
 from recsys.training.phases.five import Grown, Phase, Tuned, Windows, chosen_blend, five_phases
 from recsys.training.phases.table import Table, decision, verdict, with_improvements

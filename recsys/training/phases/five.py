@@ -9,9 +9,9 @@ import numpy as np
 from recsys import console
 from recsys.config import TrainConfig
 from recsys.features.definitions import FEATURES, names_of
-from recsys.models.hybrid import Blend, HybridConfig, choose_alpha, fit_calibration
+from recsys.models.blend import Blend, HybridConfig, choose_alpha, fit_calibration
 from recsys.models.logistic import MISSING, LogisticModel, Normalization, fit_path
-from recsys.models.ranking import RankingData
+from recsys.models.rankers.base import RankingData
 
 ALPHA: Final = 0.3
 """Of the reference's fourth phase."""

@@ -6,7 +6,7 @@ import numpy as np
 
 from recsys.arrays import rank_within
 from recsys.evaluation import metrics
-from recsys.models.ranking import RankingData
+from recsys.models.rankers.base import RankingData
 from recsys.training.phases.five import Phase
 
 

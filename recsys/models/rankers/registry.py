@@ -2,7 +2,7 @@
 
 from types import ModuleType
 
-from recsys.models.ranking import Backend, Ranker, RankerConfig, TrainingSet, Watch
+from recsys.models.rankers.base import Backend, Ranker, RankerConfig, TrainingSet, Watch
 
 
 def ranker_from_text(text: str, backend: Backend = "lightgbm", threads: int = 1) -> Ranker:
@@ -23,9 +23,9 @@ def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None = None
 def _module(backend: Backend) -> ModuleType:
     """What stands for a library, loaded at its first use: a process that serves one has no use for the other."""
     if backend == "xgboost":
-        from recsys.models import xgboost_ranker  # noqa: PLC0415
+        from recsys.models.rankers import xgboost as xgboost  # noqa: PLC0415
 
-        return xgboost_ranker
-    from recsys.models import lightgbm_ranker  # noqa: PLC0415
+        return xgboost
+    from recsys.models.rankers import lightgbm as lightgbm  # noqa: PLC0415
 
-    return lightgbm_ranker
+    return lightgbm

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import logit
 
 from recsys.errors import ModelError
-from recsys.models.ranking import METRIC, NDCG_AT, RankerConfig, RankingData, TrainingSet, Watch, by_gain
+from recsys.models.rankers.base import METRIC, NDCG_AT, RankerConfig, RankingData, TrainingSet, Watch, by_gain
 
 # LightGBM does without, and else takes two seconds and 70 MB more of every process. On ARM it wants to come after it,
 # for the sake of OpenMP. While this module is imported no other thread may import scikit-learn.

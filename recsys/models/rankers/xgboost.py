@@ -21,7 +21,7 @@ from pydantic import Field, TypeAdapter
 from xgboost.callback import TrainingCallback
 
 from recsys.errors import ModelError, first_line
-from recsys.models.ranking import METRIC, RankerConfig, RankingData, TrainingSet, Watch, by_gain
+from recsys.models.rankers.base import METRIC, RankerConfig, RankingData, TrainingSet, Watch, by_gain
 
 VALID: Final = "valid"
 CATEGORIES: Final = "categories"
