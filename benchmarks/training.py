@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT))
 
 from recsys import console  # noqa: E402
 from recsys.data.sources import resolve  # noqa: E402
-from recsys.registry.store import FolderStore  # noqa: E402
+from recsys.registry.folder import FolderStore  # noqa: E402
 
 STEP = re.compile(r"^\d\d:\d\d:\d\d (.*) (?:took) ([0-9.]+) s")
 GIGABYTE = 1e9

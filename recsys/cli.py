@@ -17,7 +17,8 @@ from recsys.errors import ConfigError, RegistryError
 from recsys.evaluation.report.files import write_report
 from recsys.inference.batch import recommend
 from recsys.inference.versions import check_apart
-from recsys.registry.store import REGISTRY_HELP, Store, Version, absolute, default_registry, open_store
+from recsys.registry.locate import REGISTRY_HELP, absolute, default_registry, open_store
+from recsys.registry.store import Store, Version
 from recsys.schema import OBJECTIVES
 from recsys.storage.s3 import SCHEME, is_s3, split
 from recsys.training.phases.comparison import compare

@@ -32,7 +32,7 @@ from recsys.models.rankers.registry import ranker_from_text, train
 from recsys.models.snapshot import assemble, snapshot_part
 from recsys.models.tables import Tables
 from recsys.registry.bundle import About, Bundle, Counts, DateRange, write
-from recsys.registry.store import FolderStore
+from recsys.registry.folder import FolderStore
 from recsys.retrieval.preranker import NOTHING_LEARNED
 from recsys.schema import DAY, EVENT_TYPES, UNKNOWN
 from recsys.timeline import cut

@@ -14,7 +14,7 @@ from shops import END, Event, Trained, events, train_arguments, user_id, write_s
 from recsys import cli, console
 from recsys.cluster import run_tasks
 from recsys.errors import DataError
-from recsys.registry.store import FolderStore
+from recsys.registry.folder import FolderStore
 from recsys.schema import DAY
 
 ROOT = Path(__file__).resolve().parent.parent

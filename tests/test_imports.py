@@ -164,7 +164,7 @@ def test_numerics_do_not_reach_ray(part: str) -> None:
 
 def test_pure_modules_load_no_framework(tmp_path: Path) -> None:
     names = [name for name, libraries in libraries_reached().items() if not libraries]
-    assert {"recsys.schema", "recsys.ids", "recsys.histories", "recsys.registry.store"} <= set(names)
+    assert {"recsys.schema", "recsys.ids", "recsys.histories", "recsys.registry.locate"} <= set(names)
     assert in_a_process(names, tmp_path) == "[] 1\n"
 
 

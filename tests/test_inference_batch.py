@@ -17,7 +17,7 @@ from recsys.inference import batch
 from recsys.inference.batch import read_users, recommend, recommend_to
 from recsys.inference.stages import Recommender
 from recsys.registry import bundle
-from recsys.registry.store import FolderStore
+from recsys.registry.folder import FolderStore
 from recsys.schema import Objective
 
 UNKNOWN_USERS = [-3, 10**15]

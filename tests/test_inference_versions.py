@@ -14,7 +14,7 @@ from shops import BLEND, halve_ranker, publish, reseal, small_bundle
 from recsys.errors import RegistryError
 from recsys.inference import versions
 from recsys.inference.versions import check_apart, check_version, open_version, try_version
-from recsys.registry.store import FolderStore
+from recsys.registry.folder import FolderStore
 
 
 @pytest.fixture

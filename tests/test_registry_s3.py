@@ -22,11 +22,12 @@ from conftest import free_port
 from shops import flip_a_byte
 
 from recsys.errors import RegistryError
-from recsys.registry import s3 as registry_s3
+from recsys.registry import bucket as registry_s3
 from recsys.registry.artifact import Artifact, write
+from recsys.registry.bucket import S3Store
 from recsys.registry.cache import GIGABYTE, IN_USE_SECONDS, Cache
-from recsys.registry.s3 import S3Store
-from recsys.registry.store import Store, absolute, default_registry, open_store
+from recsys.registry.locate import absolute, default_registry, open_store
+from recsys.registry.store import Store
 from recsys.storage import s3
 from recsys.storage.s3 import S3Folder
 

@@ -18,8 +18,10 @@ import pytest
 
 from recsys.errors import RegistryError
 from recsys.registry.artifact import Artifact, write
-from recsys.registry.s3 import S3Store
-from recsys.registry.store import FolderStore, Store, new_version, open_store
+from recsys.registry.bucket import S3Store
+from recsys.registry.folder import FolderStore
+from recsys.registry.locate import open_store
+from recsys.registry.store import Store, new_version
 from recsys.storage.files import ABANDONED_SECONDS
 from recsys.storage.filesystem import put
 from recsys.storage.s3 import S3Folder

@@ -15,9 +15,9 @@ from shops import Event, events, publish, retrained, train_arguments, user_id, w
 
 from recsys import cli
 from recsys.errors import RegistryError
+from recsys.registry.bucket import S3Store
 from recsys.registry.cache import Cache
-from recsys.registry.s3 import S3Store
-from recsys.registry.store import open_store
+from recsys.registry.locate import open_store
 from recsys.serving.app import QUIET, build_app
 from recsys.serving.settings import ServeSettings
 from recsys.storage.filesystem import put

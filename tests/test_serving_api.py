@@ -20,7 +20,7 @@ from shops import ODD_IDS, odd_bundle, publish, retrained
 
 from recsys import __version__
 from recsys.registry.bundle import Bundle
-from recsys.registry.store import FolderStore
+from recsys.registry.folder import FolderStore
 from recsys.serving.api import create_api
 from recsys.serving.service import Service
 

@@ -18,7 +18,7 @@ from ray import serve
 from shops import wait_until
 
 from recsys.registry import bundle
-from recsys.registry.store import FolderStore
+from recsys.registry.folder import FolderStore
 from recsys.serving.app import QUIET, assemble
 from recsys.serving.deployments import CandidateReplica, FactorReplica, Ingress, RankReplica
 from recsys.serving.settings import ServeSettings

@@ -24,7 +24,7 @@ from shops import USERS, user_id, wait_until
 from recsys.inference.stages import Recommender
 from recsys.inference.versions import check_version
 from recsys.registry import bundle
-from recsys.registry.store import FolderStore
+from recsys.registry.folder import FolderStore
 from recsys.serving.app import QUIET, build_app
 from recsys.serving.settings import ServeSettings
 

@@ -13,7 +13,7 @@ from shops import END, flip_a_byte, publish, retrained, small_world, without_fac
 
 from recsys.inference.stages import Recommender
 from recsys.registry.bundle import Bundle, read
-from recsys.registry.store import FolderStore
+from recsys.registry.folder import FolderStore
 from recsys.schema import EVENT_TYPES, PURCHASE, SOURCES, UNKNOWN, Objective
 from recsys.serving.answers import Answer, Question
 from recsys.serving.engine import Unavailable

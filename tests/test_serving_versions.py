@@ -9,7 +9,7 @@ from shops import flip_a_byte, halve_ranker, publish, small_bundle
 
 from recsys.inference.versions import Loaded, open_version
 from recsys.registry import bundle
-from recsys.registry.store import FolderStore
+from recsys.registry.folder import FolderStore
 from recsys.serving import versions
 from recsys.serving.versions import Versions
 

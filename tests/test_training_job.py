@@ -18,7 +18,7 @@ import pytest
 from conftest import family
 from shops import metrics_of, train_arguments, write_shop
 
-from recsys.registry.store import FolderStore
+from recsys.registry.folder import FolderStore
 
 ROOT = Path(__file__).resolve().parent.parent
 RAY = str(Path(sys.executable).parent / "ray")

@@ -19,7 +19,7 @@ from recsys.errors import ModelError
 from recsys.features.definitions import NAMES
 from recsys.models.rankers.base import RankingData
 from recsys.registry import bundle
-from recsys.registry.store import FolderStore
+from recsys.registry.folder import FolderStore
 from recsys.schema import DAY, EVENT_TYPES, SOURCES
 from recsys.training import pipeline
 from recsys.training.choice import Choice, Validation

@@ -20,7 +20,7 @@ from recsys import cli
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.registry.artifact import Artifact
-from recsys.registry.store import FolderStore
+from recsys.registry.folder import FolderStore
 from recsys.training import tuning
 from recsys.training.preparation import Prepared, prepare
 from recsys.training.printing import show_sweep

@@ -25,7 +25,7 @@ from recsys.inference.versions import read_version
 from recsys.models.rankers import lightgbm as lightgbm_ranker
 from recsys.models.rankers import xgboost as xgboost_ranker
 from recsys.models.rankers.base import Backend, Ranker, RankerConfig, RankingData, TrainingSet
-from recsys.registry.store import FolderStore
+from recsys.registry.folder import FolderStore
 from recsys.storage.filesystem import file_at
 from recsys.training import workers, xgboost_workers
 from recsys.training.shares import shares

@@ -11,7 +11,7 @@ import numpy as np
 
 from recsys.errors import DataError, RecsysError
 from recsys.registry import bundle
-from recsys.registry.store import open_store
+from recsys.registry.locate import open_store
 
 SEED: Final = 11
 REQUESTS: Final = 10_000

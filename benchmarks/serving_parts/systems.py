@@ -17,7 +17,7 @@ from recsys.errors import RegistryError
 from recsys.histories import Histories
 from recsys.inference.stages import objectives
 from recsys.inference.versions import Loaded
-from recsys.registry.store import open_store
+from recsys.registry.locate import open_store
 from recsys.retrieval.generator import Candidates
 from recsys.serving.answers import Answer, Question
 from recsys.serving.api import create_api

@@ -14,7 +14,7 @@ from recsys import logs
 from recsys.histories import Histories
 from recsys.inference.stages import Recommendations
 from recsys.inference.versions import Loaded
-from recsys.registry.store import open_store
+from recsys.registry.locate import open_store
 from recsys.serving.answers import Answer, Question
 from recsys.serving.api import create_api
 from recsys.serving.deployments import CandidateReplica, FactorReplica, GraphEngine, Ingress, RankReplica

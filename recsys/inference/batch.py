@@ -17,7 +17,7 @@ from recsys.inference.stages import Recommender, objectives
 from recsys.inference.versions import tried
 from recsys.registry import bundle
 from recsys.registry.bundle import Bundle
-from recsys.registry.store import open_store
+from recsys.registry.locate import open_store
 from recsys.schema import ITEM, LGB_SCORE, MF_SCORE, RANK, SCORE, USER, Objective
 
 MAX_N = 1000

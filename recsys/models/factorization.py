@@ -11,16 +11,6 @@ from recsys.histories import Histories
 from recsys.models.factors import ItemFactors, cells
 from recsys.schema import EVENT_TYPES, UNKNOWN, Config, EventWeights
 
-__all__ = [
-    "FactorizationConfig",
-    "ItemFactors",
-    "best_confidence",
-    "confidences",
-    "fit",
-    "held_out_quality",
-    "with_confidence",
-]
-
 TEST_USERS = 2_000
 MIN_GAIN = 0.005
 """Of the choice of confidence: users who are tested, and the relative gain below which a step up is noise."""

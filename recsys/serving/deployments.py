@@ -17,7 +17,7 @@ from recsys import logs
 from recsys.histories import Histories
 from recsys.inference.stages import Recommendations, Recommender
 from recsys.inference.versions import Loaded
-from recsys.registry.store import open_store
+from recsys.registry.locate import open_store
 from recsys.retrieval.generator import Candidates
 from recsys.serving.api import create_api
 from recsys.serving.engine import Engine, Held, LocalEngine, Unavailable, Wishes

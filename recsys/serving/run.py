@@ -13,7 +13,7 @@ from recsys import console, logs
 from recsys.cluster import start_ray
 from recsys.config import parse_config, with_settings
 from recsys.errors import ConfigError
-from recsys.registry.store import REGISTRY_HELP, absolute, default_registry, open_store
+from recsys.registry.locate import REGISTRY_HELP, absolute, default_registry, open_store
 from recsys.serving.app import QUIET, build_app
 from recsys.serving.settings import FAST, ServeSettings
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
-from recsys.registry.store import default_registry
+from recsys.registry.locate import default_registry
 from recsys.schema import Config
 
 FAST: Final = {

@@ -23,9 +23,9 @@ def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None = None
 def _module(backend: Backend) -> ModuleType:
     """What stands for a library, loaded at its first use: a process that serves one has no use for the other."""
     if backend == "xgboost":
-        from recsys.models.rankers import xgboost as xgboost  # noqa: PLC0415
+        from recsys.models.rankers import xgboost  # noqa: PLC0415
 
         return xgboost
-    from recsys.models.rankers import lightgbm as lightgbm  # noqa: PLC0415
+    from recsys.models.rankers import lightgbm  # noqa: PLC0415
 
     return lightgbm

@@ -19,7 +19,7 @@ from typing import Any, Final
 from recsys.errors import RegistryError
 from recsys.registry.artifact import MANIFEST, Artifact, parse_manifest
 from recsys.registry.cache import Cache
-from recsys.registry.versions import VERSION_NAME, PointedStore, Pointer, Step, checked_name, new_version
+from recsys.registry.store import VERSION_NAME, PointedStore, Pointer, Step, checked_name, new_version
 from recsys.storage.files import ABANDONED_SECONDS
 from recsys.storage.s3 import Found, S3Folder, endpoint
 

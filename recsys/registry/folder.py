@@ -1,0 +1,114 @@
+"""A registry in a folder of a local or shared filesystem.
+
+ROOT/versions/VERSION/    published artifacts, never changed afterwards
+ROOT/staging/…/VERSION/   a version while its publisher fills it
+ROOT/production           {"version": …, "history": [versions promoted before it, oldest first], "checked": …}
+ROOT/lock                 held while the pointer changes
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from recsys.errors import RegistryError
+from recsys.registry.artifact import Artifact, read_manifest
+from recsys.registry.store import PointedStore, Pointer, Step, checked_name, new_version
+from recsys.storage.files import locked, remove_abandoned, sync
+
+
+class FolderStore(PointedStore):
+    """A registry in a folder of a local or shared filesystem.
+
+    Publishing renames a finished folder into place and promoting replaces one small file, so a reader sees
+    the old state or the new one, and a process killed on the way leaves the old one.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self._versions = self.root / "versions"
+        self._staging = self.root / "staging"
+        self._pointer = self.root / "production"
+
+    def __str__(self) -> str:
+        return str(self.root)
+
+    def publish(self, fill: Callable[[Path], None], version: str | None = None) -> str:
+        """See Store. `fill` must leave an artifact; if it raises, nothing is published."""
+        version = new_version() if version is None else checked_name(version)
+        target = self._versions / version
+        if target.exists():
+            raise RegistryError(f"version {version} exists already in {self.root}; versions never change")
+        self.prepare()
+        remove_abandoned(self._staging.iterdir())
+        work = Path(tempfile.mkdtemp(dir=self._staging))
+        try:
+            folder = work / version
+            folder.mkdir()
+            fill(folder)
+            Artifact.open(folder, verify=False)
+            sync(*folder.rglob("*"), folder)
+            try:
+                folder.rename(target)
+            except OSError as error:  # a folder with content is never replaced
+                raise RegistryError(f"version {version} cannot be published as {target}: {error}") from error
+            sync(self._versions)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        return version
+
+    def prepare(self) -> None:
+        """See Store."""
+        try:
+            for folder in (self._versions, self._staging):
+                folder.mkdir(parents=True, exist_ok=True)
+                tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            raise RegistryError(f"cannot make a registry at {self.root}: {error}") from error
+
+    def path(self, version: str | None = None) -> Path:
+        """See Store. A caller that honours MODEL_VERSION passes it here as `version`."""
+        version = self._wanted(version)
+        folder = self._versions / version
+        try:
+            if not folder.is_dir():
+                raise self._unknown(version)
+        except OSError as error:
+            raise RegistryError(f"{folder} cannot be read: {error.strerror}") from error
+        return folder
+
+    def _names(self) -> list[str]:
+        if not self._versions.is_dir():
+            return []
+        return sorted(path.name for path in self._versions.iterdir() if path.is_dir())
+
+    def _manifest(self, version: str) -> Mapping[str, Any]:
+        return read_manifest(self._versions / version)[0]
+
+    def pointer(self) -> Pointer | None:
+        """See Store."""
+        try:
+            return Pointer.parse(self._pointer.read_bytes(), str(self._pointer))
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise RegistryError(f"{self._pointer} cannot be read: {error.strerror}") from error
+
+    def _change(self, step: Step) -> Pointer:
+        if not self.root.is_dir():
+            raise RegistryError(f"no registry at {self.root}")
+        with locked(self.root / "lock"):
+            before = self.pointer()
+            pointer = step(before)
+            if pointer != before:
+                self._write(pointer)
+        return pointer
+
+    def _write(self, pointer: Pointer) -> None:
+        """Replace the pointer as a whole; call it with the lock held."""
+        fresh = self._pointer.with_suffix(".new")
+        fresh.write_bytes(pointer.dump())
+        sync(fresh)
+        fresh.replace(self._pointer)
+        sync(self.root)

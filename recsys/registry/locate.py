@@ -1,0 +1,46 @@
+"""Which registry a URI names, and the default one."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+from recsys.errors import RegistryError
+from recsys.registry.bucket import S3Store
+from recsys.registry.folder import FolderStore
+from recsys.registry.store import Store
+from recsys.storage.s3 import SCHEME, is_s3
+
+FOLDER: Final = "registry"
+"""Of a registry where nobody says otherwise."""
+REGISTRY_HELP: Final = (
+    f"a folder or s3://bucket/prefix (default: s3://$S3_BUCKET/{FOLDER} where that is set, else {FOLDER})"
+)
+"""What command lines say of the option."""
+
+
+def default_registry() -> str:
+    """Where no registry is given: in the bucket S3_BUCKET if that is set, else a folder."""
+    bucket = os.environ.get("S3_BUCKET")
+    return f"{SCHEME}{bucket}/{FOLDER}" if bucket else FOLDER
+
+
+def absolute(uri: str) -> str:
+    """The registry's URI, a folder's as an absolute path: processes elsewhere have other working folders."""
+    return uri if "://" in uri or not uri else str(Path(uri).absolute())
+
+
+def open_store(uri: str) -> Store:
+    """The registry at a folder path or s3://bucket/prefix. It need not exist yet: the first publish makes it.
+
+    Raises RegistryError where the URI is neither.
+    """
+    if is_s3(uri):
+        return S3Store(uri)
+    scheme, separator, _ = uri.partition("://")
+    if separator:
+        raise RegistryError(
+            f"registry {uri}: {scheme}:// is not supported, expected a folder path or s3://bucket/prefix"
+        )
+    if not uri:
+        raise RegistryError("the registry's path is empty, expected a folder path or s3://bucket/prefix")
+    return FolderStore(Path(uri))
