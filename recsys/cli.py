@@ -16,7 +16,7 @@ from recsys.data.sources import resolve
 from recsys.errors import ConfigError, RegistryError
 from recsys.evaluation.report.files import write_report
 from recsys.inference.batch import recommend
-from recsys.inference.versions import check_apart
+from recsys.inference.trial import check_apart
 from recsys.registry.locate import REGISTRY_HELP, absolute, default_registry, open_store
 from recsys.registry.store import Store, Version
 from recsys.schema import OBJECTIVES

@@ -13,7 +13,7 @@ from recsys.data.ingest import DataConfig
 from recsys.errors import ConfigError
 from recsys.evaluation.protocol import EvaluationConfig
 from recsys.features.statistics import StatisticsConfig
-from recsys.inference.stages import InferenceConfig
+from recsys.inference.settings import InferenceConfig
 from recsys.models.blend import HybridConfig
 from recsys.models.factorization import FactorizationConfig
 from recsys.models.logistic import LogisticConfig

@@ -10,8 +10,8 @@ import numpy as np
 from shops import small_bundle, without_factors
 
 from recsys.histories import Histories
-from recsys.inference.stages import Recommendations
-from recsys.inference.versions import Loaded
+from recsys.inference.recommender import Recommendations
+from recsys.inference.servable import Loaded
 from recsys.registry.bundle import Bundle
 from recsys.registry.store import Store
 from recsys.serving.api import create_api

@@ -15,7 +15,7 @@ from shops import Trained, halve_ranker, publish, small_bundle, user_id
 from recsys.errors import DataError, RegistryError
 from recsys.inference import batch
 from recsys.inference.batch import read_users, recommend, recommend_to
-from recsys.inference.stages import Recommender
+from recsys.inference.recommender import Recommender
 from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
 from recsys.schema import Objective

@@ -4,7 +4,7 @@ from math import ceil
 import numpy as np
 import pytest
 
-from recsys.inference.repeats import limit_repeats
+from recsys.inference.repeat_cap import limit_repeats
 
 
 def one_by_one(order: list[int], had: np.ndarray, share: float) -> list[int]:

@@ -7,14 +7,8 @@ from shops import BLEND, END, NOBODY_DID_ANYTHING, NONE, small_config, small_ran
 from recsys.arrays import ranked_lists
 from recsys.features.definitions import NAMES
 from recsys.histories import Histories
-from recsys.inference.stages import (
-    CandidateStage,
-    Recommendations,
-    Recommender,
-    candidate_features,
-    chunks,
-    with_newcomers,
-)
+from recsys.inference.recommender import Recommendations, Recommender
+from recsys.inference.stages import CandidateStage, candidate_features, chunks, with_newcomers
 from recsys.models.blend import Blend, Calibration
 from recsys.retrieval.generator import Candidates
 from recsys.retrieval.preranker import NOTHING_LEARNED

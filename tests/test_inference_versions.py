@@ -12,8 +12,9 @@ import pytest
 from shops import BLEND, halve_ranker, publish, reseal, small_bundle
 
 from recsys.errors import RegistryError
-from recsys.inference import versions
-from recsys.inference.versions import check_apart, check_version, open_version, try_version
+from recsys.inference import trial as versions
+from recsys.inference.servable import open_version
+from recsys.inference.trial import check_apart, check_version, try_version
 from recsys.registry.folder import FolderStore
 
 

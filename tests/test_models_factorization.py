@@ -7,8 +7,8 @@ from scipy import sparse
 
 from recsys.errors import ModelError
 from recsys.histories import Histories
-from recsys.models.factorization import FactorizationConfig, ItemFactors, fit, with_confidence
-from recsys.models.factors import cells
+from recsys.models.factorization import FactorizationConfig, fit, with_confidence
+from recsys.models.factors import ItemFactors, cells
 from recsys.schema import CART, PURCHASE, UNKNOWN, VIEW, EventWeights
 
 

@@ -11,7 +11,7 @@ from recsys.errors import RegistryError
 from recsys.features.definitions import NAMES
 from recsys.histories import Histories
 from recsys.inference.batch import recommend_to
-from recsys.inference.stages import Recommender
+from recsys.inference.recommender import Recommender
 from recsys.registry.bundle import _narrowed, read, write
 from recsys.schema import UNKNOWN
 

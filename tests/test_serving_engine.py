@@ -12,8 +12,8 @@ from ray.exceptions import RayActorError
 from shops import END, NOBODY_DID_ANYTHING, retrained, small_bundle
 
 from recsys.histories import Histories
-from recsys.inference.stages import Recommendations, Recommender
-from recsys.inference.versions import Loaded
+from recsys.inference.recommender import Recommendations, Recommender
+from recsys.inference.servable import Loaded
 from recsys.registry.bundle import Bundle
 from recsys.schema import OBJECTIVES
 from recsys.serving.deployments import GraphEngine

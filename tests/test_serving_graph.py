@@ -21,8 +21,8 @@ from conftest import family, free_port
 from ray import serve
 from shops import USERS, user_id, wait_until
 
-from recsys.inference.stages import Recommender
-from recsys.inference.versions import check_version
+from recsys.inference.recommender import Recommender
+from recsys.inference.trial import check_version
 from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
 from recsys.serving.app import QUIET, build_app

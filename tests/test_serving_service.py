@@ -11,7 +11,7 @@ import pytest
 from services import FakeStages, cold_row, service_bundle, service_of, until, until_served
 from shops import END, flip_a_byte, publish, retrained, small_world, without_factors
 
-from recsys.inference.stages import Recommender
+from recsys.inference.recommender import Recommender
 from recsys.registry.bundle import Bundle, read
 from recsys.registry.folder import FolderStore
 from recsys.schema import EVENT_TYPES, PURCHASE, SOURCES, UNKNOWN, Objective

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from shops import flip_a_byte, halve_ranker, publish, small_bundle
 
-from recsys.inference.versions import Loaded, open_version
+from recsys.inference.servable import Loaded, open_version
 from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
 from recsys.serving import versions

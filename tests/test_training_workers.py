@@ -20,8 +20,8 @@ from xgboost.callback import TrainingCallback
 
 from recsys import cli
 from recsys.errors import ConfigError, ModelError
-from recsys.inference.stages import Recommender
-from recsys.inference.versions import read_version
+from recsys.inference.recommender import Recommender
+from recsys.inference.servable import read_version
 from recsys.models.rankers import lightgbm as lightgbm_ranker
 from recsys.models.rankers import xgboost as xgboost_ranker
 from recsys.models.rankers.base import Backend, Ranker, RankerConfig, RankingData, TrainingSet

@@ -15,8 +15,8 @@ from recsys import console
 from recsys.cluster import start_ray
 from recsys.errors import RegistryError
 from recsys.histories import Histories
+from recsys.inference.servable import Loaded
 from recsys.inference.stages import objectives
-from recsys.inference.versions import Loaded
 from recsys.registry.locate import open_store
 from recsys.retrieval.generator import Candidates
 from recsys.serving.answers import Answer, Question

@@ -12,8 +12,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from recsys import logs
 from recsys.histories import Histories
-from recsys.inference.stages import Recommendations
-from recsys.inference.versions import Loaded
+from recsys.inference.recommender import Recommendations
+from recsys.inference.servable import Loaded
 from recsys.registry.locate import open_store
 from recsys.serving.answers import Answer, Question
 from recsys.serving.api import create_api

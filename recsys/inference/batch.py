@@ -13,8 +13,9 @@ import ray
 from recsys.data.validate import integers
 from recsys.errors import DataError
 from recsys.ids import IdKind
-from recsys.inference.stages import Recommender, objectives
-from recsys.inference.versions import tried
+from recsys.inference.recommender import Recommender
+from recsys.inference.stages import objectives
+from recsys.inference.trial import tried
 from recsys.registry import bundle
 from recsys.registry.bundle import Bundle
 from recsys.registry.locate import open_store

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isnan
 from typing import Any
 
-from recsys.inference.stages import Recommendations
+from recsys.inference.recommender import Recommendations
 from recsys.registry.bundle import Bundle
 from recsys.schema import ITEM, LGB_SCORE, MF_SCORE, SCORE, SOURCES, UNKNOWN, Objective
 from recsys.serving.messages import HttpError

@@ -15,8 +15,8 @@ from ray.serve.handle import DeploymentHandle
 
 from recsys import logs
 from recsys.histories import Histories
-from recsys.inference.stages import Recommendations, Recommender
-from recsys.inference.versions import Loaded
+from recsys.inference.recommender import Recommendations, Recommender
+from recsys.inference.servable import Loaded
 from recsys.registry.locate import open_store
 from recsys.retrieval.generator import Candidates
 from recsys.serving.api import create_api

@@ -8,8 +8,8 @@ import numpy as np
 
 from recsys.errors import RecsysError
 from recsys.histories import Histories
-from recsys.inference.stages import Recommendations
-from recsys.inference.versions import Loaded
+from recsys.inference.recommender import Recommendations
+from recsys.inference.servable import Loaded
 from recsys.serving.versions import Versions
 
 Held = Mapping[str, Sequence[Sequence[str]]]

@@ -11,7 +11,7 @@ import numpy as np
 
 from recsys import __version__
 from recsys.errors import RegistryError
-from recsys.inference.versions import Loaded
+from recsys.inference.servable import Loaded
 from recsys.registry.bundle import Bundle
 from recsys.schema import EVENT, EVENT_TYPES, ITEM, OBJECTIVES, PURCHASE, TIME
 from recsys.serving.answers import Answer, Question, answers_to, category_of, find_user, user_type

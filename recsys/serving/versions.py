@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Final
 
 from recsys.errors import RegistryError
-from recsys.inference.versions import Loaded, open_version, tried
+from recsys.inference.servable import Loaded, open_version
+from recsys.inference.trial import tried
 from recsys.registry.store import Store
 
 logger = logging.getLogger(__name__)

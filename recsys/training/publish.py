@@ -14,7 +14,7 @@ from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
 from recsys.features.definitions import NAMES
-from recsys.inference.versions import check_version
+from recsys.inference.trial import check_version
 from recsys.models.blend import Blend
 from recsys.models.rankers.base import Ranker
 from recsys.models.snapshot import HistoryConfig, Snapshot, SnapshotPart, assemble, snapshot_part

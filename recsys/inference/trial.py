@@ -9,78 +9,26 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from importlib.metadata import version as release
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-import pyarrow as pa
-
 import recsys
-from recsys.errors import RecsysError, RegistryError
-from recsys.inference.stages import Recommender
-from recsys.registry import bundle
+from recsys.errors import RegistryError
+from recsys.inference.servable import open_version
 from recsys.registry.artifact import read_manifest
-from recsys.registry.bundle import Bundle
 from recsys.registry.cache import cache_root
 from recsys.registry.store import Store
-from recsys.schema import OBJECTIVES, UNKNOWN
 from recsys.storage.files import locked
 
-UNFIT: Final = (
-    *(RecsysError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError),
-    *(RuntimeError, OSError, EOFError, MemoryError, pa.ArrowException),
-)
-"""What code says of content that it cannot work with, or cannot get hold of."""
 UNFIT_CODE: Final = 3
 """Exit code of a trial that says why a version cannot be opened."""
 TRIAL_SECONDS: Final = 120.0
 """A version that is not open by then hangs."""
 AGAIN_SECONDS: Final = 20.0
 """For so long a bad verdict counts for all on the machine."""
-ANSWERS: Final = 50
-"""Items asked for to see whether a version answers."""
 LIBRARIES: Final = ("lightgbm", "numpy", "pyarrow", "xgboost")
 """What reads the files of a version."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A version that is ready to answer."""
-
-    bundle: Bundle
-    recommender: Recommender
-
-
-def read_version(directory: Path) -> Bundle:
-    """The version in a registry's folder, hashes checked; raises RegistryError, also where it is another one."""
-    opened = bundle.read(directory)
-    if opened.version != directory.name:
-        raise RegistryError(f"{directory}: its manifest is of version {opened.version!r}, expected the folder's name")
-    return opened
-
-
-def open_version(directory: Path, alpha: float | None = None) -> Loaded:
-    """Open the version in a registry's folder, check it and answer once, so that the first request finds it warm.
-
-    alpha: instead of the version's own. Raises RegistryError where it is broken or does not answer.
-    """
-    try:
-        opened = read_version(directory)
-        if alpha is not None:
-            opened = replace(opened, about=opened.about.with_alpha(alpha))
-        loaded = Loaded(opened, Recommender.of(opened))
-        rows = np.repeat([0, UNKNOWN], len(OBJECTIVES))  # somebody and nobody
-        objectives = np.tile(np.arange(len(OBJECTIVES), dtype=np.int8), 2)
-        found = loaded.recommender(opened.snapshot.take(rows), opened.about.live_watermark, ANSWERS, objectives)
-        if not (np.isfinite(found.scores).all() and np.isfinite(found.lgb_scores).all()):
-            raise RegistryError(f"{directory} answers with scores that are no numbers")
-    except RegistryError:
-        raise
-    except UNFIT as error:  # the hashes are right, but files may hold anything
-        raise RegistryError(f"{directory} does not answer: {type(error).__name__}: {error}") from error
-    return loaded
 
 
 def check_version(directory: Path) -> str:
