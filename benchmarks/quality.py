@@ -47,9 +47,9 @@ from recsys.evaluation.protocol import TestCases  # noqa: E402
 from recsys.models.tables import Tables  # noqa: E402
 from recsys.schema import UNKNOWN  # noqa: E402
 from recsys.timeline import cut, day  # noqa: E402
-from recsys.training.judge import HYBRID, our_lists, popular_items  # noqa: E402
-from recsys.training.pipeline import choose_models, score_test_window  # noqa: E402
+from recsys.training.evaluation import HYBRID, our_lists, popular_items  # noqa: E402
 from recsys.training.preparation import Prepared, prepare  # noqa: E402
+from recsys.training.ranker import choose_models, score_test_window  # noqa: E402
 
 Row = dict[str, str | float]
 

@@ -32,11 +32,11 @@ from recsys.config import TrainConfig, changed  # noqa: E402
 from recsys.data.ingest import ShopData, ingest  # noqa: E402
 from recsys.data.sources import resolve  # noqa: E402
 from recsys.evaluation import metrics  # noqa: E402
-from recsys.training.choice import choose, training_set  # noqa: E402
-from recsys.training.pipeline import score_test_window  # noqa: E402
 from recsys.training.preparation import Prepared, prepare  # noqa: E402
-from recsys.training.sweep import SweepConfig, load_sweep  # noqa: E402
-from recsys.training.tuning import search  # noqa: E402
+from recsys.training.ranker import score_test_window  # noqa: E402
+from recsys.training.sweep.config import SweepConfig, load_sweep  # noqa: E402
+from recsys.training.sweep.search import search  # noqa: E402
+from recsys.training.validation import choose, training_set  # noqa: E402
 
 BAD: Final = {"ranker.num_leaves": 2, "ranker.learning_rate": 0.001, "hybrid.alpha": 1.0}
 ALPHA: Final = {"hybrid.alpha": {"low": 0.0, "high": 1.0}}

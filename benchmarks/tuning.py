@@ -49,12 +49,12 @@ from recsys.data.sources import resolve  # noqa: E402
 from recsys.evaluation.metrics import Truth  # noqa: E402
 from recsys.models.blend import Calibration  # noqa: E402
 from recsys.models.rankers.base import Backend, RankingData  # noqa: E402
-from recsys.training.choice import Validation, choose, training_set  # noqa: E402
+from recsys.training.distributed.launch import fit_ranker  # noqa: E402
 from recsys.training.plan import Plan  # noqa: E402
 from recsys.training.preparation import Prepared, prepare  # noqa: E402
-from recsys.training.sweep import SweepConfig  # noqa: E402
-from recsys.training.tuning import search  # noqa: E402
-from recsys.training.workers import fit_ranker  # noqa: E402
+from recsys.training.sweep.config import SweepConfig  # noqa: E402
+from recsys.training.sweep.search import search  # noqa: E402
+from recsys.training.validation import Validation, choose, training_set  # noqa: E402
 
 RATES: Final = (0.03, 0.06, 0.12, 0.24)
 LEAVES: Final = (7, 15, 31, 63)

@@ -14,16 +14,16 @@ from recsys.cluster import start_ray
 from recsys.config import load_config
 from recsys.data.sources import resolve
 from recsys.errors import ConfigError, RegistryError
-from recsys.evaluation.report.files import write_report
 from recsys.inference.batch import recommend
 from recsys.inference.trial import check_apart
+from recsys.jobs.train import run
 from recsys.registry.locate import REGISTRY_HELP, absolute, default_registry, open_store
 from recsys.registry.store import Store, Version
+from recsys.report.files import write_report
 from recsys.schema import OBJECTIVES
 from recsys.storage.s3 import SCHEME, is_s3, split
-from recsys.training.phases.comparison import compare
-from recsys.training.pipeline import run
-from recsys.training.sweep import load_sweep
+from recsys.studies.phases.comparison import compare
+from recsys.training.sweep.config import load_sweep
 
 VERSION_HELP: Final = "default: MODEL_VERSION, else the one in production"
 JOB_VARIABLE: Final = "RAY_JOB_CONFIG_JSON_ENV_VAR"

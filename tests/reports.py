@@ -14,20 +14,20 @@ from recsys.data.ingest import ShopData
 from recsys.data.partition import count_days
 from recsys.evaluation import protocol
 from recsys.evaluation.protocol import TestCases
-from recsys.evaluation.report.content import Report
 from recsys.models.blend import fit_calibration
 from recsys.models.rankers.base import RankingData
+from recsys.report.collect.data import find_data
+from recsys.report.collect.people import find_people
+from recsys.report.collect.quality import find_quality
+from recsys.report.collect.reasons import find_reasons
+from recsys.report.content import Report
 from recsys.retrieval.preranker import NOTHING_LEARNED
 from recsys.schema import PURCHASE
 from recsys.timeline import cut
-from recsys.training import judge
-from recsys.training.choice import Choice, Validation, read_blend
-from recsys.training.findings.data import find_data
-from recsys.training.findings.people import find_people
-from recsys.training.findings.quality import find_quality
-from recsys.training.findings.reasons import find_reasons
+from recsys.training import evaluation as judge
 from recsys.training.plan import Plan, make_plan
 from recsys.training.scoring import ScoredCandidates, partition_cases, score_chunk
+from recsys.training.validation import Choice, Validation, read_blend
 
 SWEEP: dict[str, Any] = {
     "config": {"metric": "ndcg@10"},

@@ -15,11 +15,11 @@ from recsys.inference.servable import Loaded
 from recsys.registry.bundle import Bundle
 from recsys.registry.store import Store
 from recsys.serving.api import create_api
-from recsys.serving.engine import Engine, Held, LocalEngine, Wishes
-from recsys.serving.events import SnapshotEvents
+from recsys.serving.histories import SnapshotEvents
 from recsys.serving.messages import HttpError
 from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
+from recsys.serving.stages import Engine, Held, LocalEngine, Wishes
 from recsys.serving.versions import Versions
 
 SELDOM = 1000.0

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from recsys.evaluation.events import auc_difference, list_metrics
+from recsys.evaluation.event_metrics import auc_difference, list_metrics
 from recsys.evaluation.metrics import roc_auc
 
 

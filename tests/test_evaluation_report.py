@@ -17,12 +17,12 @@ from shops import ODD_IDS, Trained
 
 from recsys import cli
 from recsys.errors import RegistryError
-from recsys.evaluation.report import page
-from recsys.evaluation.report.content import PAGE, REPORT, Report, parse
-from recsys.evaluation.report.drawing import Picture, counted, drawable, percent, png
-from recsys.evaluation.report.files import write_report
 from recsys.registry.artifact import Artifact
-from recsys.training.sweep_report import sweep_of
+from recsys.report import page
+from recsys.report.content import PAGE, REPORT, Report, parse
+from recsys.report.drawing import Picture, counted, drawable, percent, png
+from recsys.report.files import write_report
+from recsys.report.sweep import sweep_of
 
 FIGURES = {
     *("events-per-day", "funnel", "activity", "concentration", "categories", "coverage", "systems", "differences"),
@@ -127,7 +127,7 @@ def test_a_sweep_can_be_drawn() -> None:
 
 
 def test_all_of_a_sweep_in_one_figure() -> None:
-    from recsys.evaluation.report.part_reasons import sweep_panels
+    from recsys.report.part_reasons import sweep_panels
 
     for sweep in (SWEEP, ONE_TRIAL):
         picture = Picture("sweep", "", "", lambda figure, sweep=sweep: sweep_panels(figure, sweep_of(sweep)), 8, 12)

@@ -17,11 +17,14 @@ ROOT = Path(__file__).resolve().parent.parent
 LAYERS = [
     "schema",
     "errors",
+    "arrays",
+    "timeline",
     "ids",
     "histories",
-    "files",
-    "s3",
+    "storage",
     "console",
+    "logs",
+    "cluster",
     "data",
     "features",
     "retrieval",
@@ -31,6 +34,9 @@ LAYERS = [
     "evaluation",
     "config",
     "training",
+    "report",
+    "studies",
+    "jobs",
     "serving",
     "cli",
     "__main__",
@@ -39,16 +45,20 @@ LAYERS = [
 
 OWNERS = {
     "ray": [
+        "recsys.cluster",
         "recsys.data.*",
         "recsys.features.statistics",
         "recsys.inference.batch",
         "recsys.training.*",
+        "recsys.report.*",
+        "recsys.studies.*",
+        "recsys.jobs.*",
         "recsys.serving.*",
     ],
     "cmfrec": ["recsys.models.factorization"],
     "lightgbm": ["recsys.models.rankers.lightgbm"],
     "xgboost": ["recsys.models.rankers.xgboost"],
-    "xgboost_ray": ["recsys.training.xgboost_workers"],
+    "xgboost_ray": ["recsys.training.distributed.xgboost"],
     "pickle": [],
     "cloudpickle": [],
     "joblib": [],
@@ -170,7 +180,7 @@ def test_pure_modules_load_no_framework(tmp_path: Path) -> None:
 
 def test_tasks_that_fit_nothing_load_no_library_that_fits(tmp_path: Path) -> None:
     """A worker is started for every few tasks, and these libraries take seconds."""
-    names = [f"recsys.training.{name}" for name in ("tables", "selecting", "examples", "scoring")]
+    names = [f"recsys.training.{name}" for name in ("tables", "preranker", "examples", "scoring")]
     assert in_a_process(names, tmp_path) == "['ray'] 1\n"
 
 

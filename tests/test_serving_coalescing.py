@@ -4,7 +4,7 @@ from collections.abc import Sequence
 import pytest
 from services import until
 
-from recsys.serving.coalescing import Abandoned, Coalescer, Overloaded
+from recsys.serving.batching import Abandoned, Coalescer, Overloaded
 
 pytestmark = pytest.mark.anyio
 

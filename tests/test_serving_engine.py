@@ -17,7 +17,7 @@ from recsys.inference.servable import Loaded
 from recsys.registry.bundle import Bundle
 from recsys.schema import OBJECTIVES
 from recsys.serving.deployments import GraphEngine
-from recsys.serving.engine import Unavailable, Wishes
+from recsys.serving.stages import Unavailable, Wishes
 
 
 class Handle:

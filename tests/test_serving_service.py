@@ -16,9 +16,9 @@ from recsys.registry.bundle import Bundle, read
 from recsys.registry.folder import FolderStore
 from recsys.schema import EVENT_TYPES, PURCHASE, SOURCES, UNKNOWN, Objective
 from recsys.serving.answers import Answer, Question
-from recsys.serving.engine import Unavailable
 from recsys.serving.messages import HttpError
 from recsys.serving.service import Service
+from recsys.serving.stages import Unavailable
 
 pytestmark = pytest.mark.anyio
 

@@ -15,9 +15,9 @@ from recsys.models.tables import Tables
 from recsys.retrieval.generator import Candidates
 from recsys.retrieval.preranker import NOTHING_LEARNED
 from recsys.schema import DAY, PURCHASE, SOURCES
+from recsys.studies.phases import event_rows as module
+from recsys.studies.phases.event_rows import EventRows, Segment, event_rows, segment_rows
 from recsys.timeline import cut
-from recsys.training.phases import event_rows as module
-from recsys.training.phases.event_rows import EventRows, Segment, event_rows, segment_rows
 
 AGE = 14
 EVERYBODY = Segment(AGE, cut(END, AGE), END, quota=1.0)

@@ -9,14 +9,14 @@ from reports import SWEEP, bare_run, small_run
 from shops import DAYS, END, START, USERS, events, small_config
 
 from recsys.data.shop import UserPartition
-from recsys.evaluation.report import page
-from recsys.evaluation.report.content import Report
 from recsys.features.definitions import FEATURES
 from recsys.histories import Histories
+from recsys.report import page
+from recsys.report.collect.data import count_traits, daily_events, funnel
+from recsys.report.collect.quality import activity_groups
+from recsys.report.content import Report
+from recsys.report.sweep import MOST_TRIALS, sweep_of
 from recsys.schema import CART, DAY, EVENT_TYPES, PURCHASE, SOURCES, VIEW
-from recsys.training.findings.data import count_traits, daily_events, funnel
-from recsys.training.findings.quality import activity_groups
-from recsys.training.sweep_report import MOST_TRIALS, sweep_of
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

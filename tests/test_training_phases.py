@@ -14,9 +14,9 @@ from shops import SETTINGS, Trained
 from recsys import cli
 from recsys.features.definitions import FEATURES
 from recsys.models.rankers.base import RankingData
-from recsys.training.phases.five import basic_features, rich_features
-from recsys.training.phases.folds import group_ndcg, rolling
-from recsys.training.phases.table import BETTER, LEVEL, WORSE, headline, verdict, with_improvements
+from recsys.studies.phases.five import basic_features, rich_features
+from recsys.studies.phases.folds import group_ndcg, rolling
+from recsys.studies.phases.table import BETTER, LEVEL, WORSE, headline, verdict, with_improvements
 
 SWEEP = {"search": {"ranker.num_leaves": [3, 15]}, "searcher": "grid", "scheduler": "none"}
 

@@ -21,9 +21,9 @@ from recsys.models.rankers.base import RankingData
 from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
 from recsys.schema import DAY, EVENT_TYPES, SOURCES
-from recsys.training import pipeline
-from recsys.training.choice import Choice, Validation
-from recsys.training.pipeline import check_drift, choose_models
+from recsys.training import ranker as pipeline
+from recsys.training.ranker import check_drift, choose_models
+from recsys.training.validation import Choice, Validation
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from shops import END, START, USERS, small_config, small_world
 from recsys.data.catalog import TreeProblems
 from recsys.data.ingest import ShopData
 from recsys.data.shop import PropertyQuality, Quality
-from recsys.training.printing import show_data, show_metrics
+from recsys.report.terminal import show_data, show_metrics
 
 K = ("ndcg@10", "recall@10", "precision@10", "hit@10", "mrr@10", "coverage@10")
 

@@ -21,9 +21,9 @@ from recsys.retrieval.preranker import (
 )
 from recsys.schema import OBJECTIVES
 from recsys.timeline import cut
-from recsys.training.choice import Size, smallest
 from recsys.training.plan import make_plan
-from recsys.training.selecting import fit_rows, learn_selectors, selection_rows
+from recsys.training.preranker import fit_rows, learn_selectors, selection_rows
+from recsys.training.validation import Size, smallest
 from recsys.training.windows import LabelWindow
 
 AGE = 42

@@ -8,7 +8,7 @@ import yaml
 
 from recsys.config import TrainConfig, changed
 from recsys.errors import ConfigError
-from recsys.training.sweep import SweepConfig, axes, load_sweep, start_point
+from recsys.training.sweep.config import SweepConfig, axes, load_sweep, start_point
 
 SHIPPED = sorted((Path(__file__).resolve().parent.parent / "tune_configs").glob("*.yaml"))
 RATE = "ranker.learning_rate"

@@ -21,11 +21,11 @@ from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.registry.artifact import Artifact
 from recsys.registry.folder import FolderStore
-from recsys.training import tuning
+from recsys.report.sweep import TABLE, sweep_files
+from recsys.report.terminal import show_sweep
 from recsys.training.preparation import Prepared, prepare
-from recsys.training.printing import show_sweep
-from recsys.training.sweep import load_sweep
-from recsys.training.sweep_report import TABLE, sweep_files
+from recsys.training.sweep import search as tuning
+from recsys.training.sweep.config import load_sweep
 
 ROOT = Path(__file__).resolve().parent.parent
 SEARCH = {
@@ -220,7 +220,7 @@ def test_a_cluster_that_is_busy_ends_the_sweep_with_a_reason(
         ray.get(holders[0].ready.remote())
         return search(*arguments, **settings)
 
-    monkeypatch.setattr("recsys.training.pipeline.search", held)
+    monkeypatch.setattr("recsys.training.ranker.search", held)
     monkeypatch.setattr(tuning, "START_SECONDS", 2.0)
     assert tuned(plain.data, tmp_path / "registry", SWEEP) == 2
     ray.kill(holders[0])

@@ -27,9 +27,10 @@ from recsys.models.rankers import xgboost as xgboost_ranker
 from recsys.models.rankers.base import Backend, Ranker, RankerConfig, RankingData, TrainingSet
 from recsys.registry.folder import FolderStore
 from recsys.storage.filesystem import file_at
-from recsys.training import workers, xgboost_workers
-from recsys.training.shares import shares
-from recsys.training.workers import fit_ranker
+from recsys.training.distributed import launch as workers
+from recsys.training.distributed import xgboost as xgboost_workers
+from recsys.training.distributed.launch import fit_ranker
+from recsys.training.distributed.shards import shares
 
 TREE = 7
 """The tree after which a worker is killed."""

@@ -17,7 +17,8 @@ from ray.cluster_utils import Cluster
 from shops import wait_until
 
 from recsys import cli
-from recsys.training import examples, tuning
+from recsys.training import examples
+from recsys.training.sweep import search as tuning
 
 FEATURES, SWEEP = "features", "sweep"
 

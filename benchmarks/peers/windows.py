@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import ray
 from scipy.sparse import csr_matrix
 
+from recsys.arrays import belongs
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
@@ -20,7 +21,7 @@ from recsys.histories import Histories
 from recsys.ids import Ids
 from recsys.schema import DAY, UNKNOWN, EventWeights
 from recsys.timeline import cut
-from recsys.training.judge import MOST_SEEN, popular_items
+from recsys.training.evaluation import MOST_SEEN, popular_items
 
 ALL: Final = "all items"
 NEW: Final = "new items"
@@ -101,7 +102,7 @@ class Window:
         keep = metrics.first_occurrences(joined)
         if question == NEW:
             seen, users = self.cases.histories, np.arange(len(ranked))[:, None]
-            keep &= ~metrics.belongs(users, joined, seen.offsets, seen.items)
+            keep &= ~belongs(users, joined, seen.offsets, seen.items)
         return metrics.compact(joined, keep, self.depth)
 
     def popularity(self) -> Lists:

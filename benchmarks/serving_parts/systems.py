@@ -23,11 +23,11 @@ from recsys.serving.answers import Answer, Question
 from recsys.serving.api import create_api
 from recsys.serving.app import QUIET, STAGES, assemble
 from recsys.serving.deployments import Ingress, StageReplica
-from recsys.serving.engine import LocalEngine
-from recsys.serving.events import SnapshotEvents
+from recsys.serving.histories import SnapshotEvents
 from recsys.serving.messages import HttpError
 from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
+from recsys.serving.stages import LocalEngine
 from recsys.serving.versions import Versions
 from serving_parts.timings import TIMED_STAGES, TimedIngress
 

@@ -18,10 +18,10 @@ from recsys.registry.locate import open_store
 from recsys.serving.answers import Answer, Question
 from recsys.serving.api import create_api
 from recsys.serving.deployments import CandidateReplica, FactorReplica, GraphEngine, Ingress, RankReplica
-from recsys.serving.engine import Wishes
-from recsys.serving.events import SnapshotEvents
+from recsys.serving.histories import SnapshotEvents
 from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
+from recsys.serving.stages import Wishes
 from recsys.serving.versions import Versions
 
 Means = dict[str, float]

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from recsys.arrays import offsets_of, ragged_indices
+from recsys.arrays import belongs, offsets_of, ragged_indices
 from recsys.errors import ConfigError, DataError
 from recsys.evaluation import metrics
 from recsys.evaluation.metrics import Truth
@@ -145,7 +145,7 @@ def new_items_only(cases: TestCases) -> tuple[TestCases, np.ndarray]:
     """
     rows = np.repeat(np.arange(len(cases), dtype=np.int64), cases.truth.sizes)
     history = cases.histories
-    new = ~metrics.belongs(rows, cases.truth.items, history.offsets, history.items)
+    new = ~belongs(rows, cases.truth.items, history.offsets, history.items)
     sizes = np.bincount(rows[new], minlength=len(cases))
     stay = np.flatnonzero(sizes)
     truth = Truth(offsets_of(sizes), cases.truth.items[new])
@@ -155,7 +155,7 @@ def new_items_only(cases: TestCases) -> tuple[TestCases, np.ndarray]:
 def without_seen(ranked: np.ndarray, histories: Histories, k: int) -> np.ndarray:
     """The first k items of each list that are not in the user's history, int32 (n_users, k), padded."""
     rows = np.arange(len(ranked), dtype=np.int64)[:, None]
-    new = ~metrics.belongs(rows, ranked, histories.offsets, histories.items) & (ranked != UNKNOWN)
+    new = ~belongs(rows, ranked, histories.offsets, histories.items) & (ranked != UNKNOWN)
     return metrics.compact(ranked, new, k)
 
 

@@ -20,10 +20,10 @@ from recsys.inference.servable import Loaded
 from recsys.registry.locate import open_store
 from recsys.retrieval.generator import Candidates
 from recsys.serving.api import create_api
-from recsys.serving.engine import Engine, Held, LocalEngine, Unavailable, Wishes
-from recsys.serving.events import SnapshotEvents
+from recsys.serving.histories import SnapshotEvents
 from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
+from recsys.serving.stages import Engine, Held, LocalEngine, Unavailable, Wishes
 from recsys.serving.versions import Versions
 
 logger = logging.getLogger(__name__)

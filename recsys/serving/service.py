@@ -15,11 +15,11 @@ from recsys.inference.servable import Loaded
 from recsys.registry.bundle import Bundle
 from recsys.schema import EVENT, EVENT_TYPES, ITEM, OBJECTIVES, PURCHASE, TIME
 from recsys.serving.answers import Answer, Question, answers_to, category_of, find_user, user_type
-from recsys.serving.coalescing import Abandoned, Coalescer, Overloaded
-from recsys.serving.engine import Engine, Held, Unavailable, Wishes
-from recsys.serving.events import EventSource
+from recsys.serving.batching import Abandoned, Coalescer, Overloaded
+from recsys.serving.histories import EventSource
 from recsys.serving.messages import HttpError, spoken_time
 from recsys.serving.settings import ServeSettings
+from recsys.serving.stages import Engine, Held, Unavailable, Wishes
 from recsys.serving.versions import Versions
 
 logger = logging.getLogger(__name__)

@@ -15,12 +15,12 @@ from recsys.models.rankers.base import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import NOTHING_LEARNED, Selectors
 from recsys.schema import Objective
-from recsys.training.choice import Validation, find_validation
 from recsys.training.examples import build_examples
 from recsys.training.plan import Plan, make_plan
+from recsys.training.preranker import learn_selectors
 from recsys.training.scoring import find_cases
-from recsys.training.selecting import learn_selectors
 from recsys.training.tables import fit_tables
+from recsys.training.validation import Validation, find_validation
 
 TableRefs = Mapping[int, "ray.ObjectRef[Tables]"]
 """Tables by the age of their cut."""

@@ -22,7 +22,7 @@ from recsys.models.tables import Tables
 from recsys.registry.bundle import CONFIG, METRICS, About, Bundle, Counts, DateRange, write
 from recsys.registry.store import Store
 from recsys.retrieval.preranker import Selectors
-from recsys.training.judge import HYBRID
+from recsys.training.evaluation import HYBRID
 
 
 @dataclass(frozen=True, slots=True)

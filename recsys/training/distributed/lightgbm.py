@@ -1,0 +1,93 @@
+"""LightGBM's trees grown by several workers, through Ray Train: each reads its rows from Ray's object store.
+
+A worker that dies starts again, and with it the training, from the first tree: so it ends with the same bits.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.train.lightgbm import get_network_params
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2.api.config import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+from ray.train.v2.lightgbm.lightgbm_trainer import LightGBMTrainer
+
+from recsys.models.rankers import lightgbm as lightgbm_ranker
+from recsys.models.rankers.base import RankerConfig, RankingData, TrainingSet
+from recsys.storage.filesystem import File
+from recsys.training.distributed.shards import RESTARTS, WAIT_SECONDS, shares
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What each worker gets: references to its rows and to those that all have."""
+
+    shares: "list[ray.ObjectRef[list[RankingData]]]"
+    valid: "ray.ObjectRef[RankingData | None]"
+    feature_names: list[str]
+    categorical: list[str]
+    config: RankerConfig
+    n_trees: int | None
+    callbacks: list[Callable[..., Any]]
+    folder: File
+
+
+def prepare(data: TrainingSet, config: RankerConfig, n_trees: int | None, folder: File) -> Job:
+    """Share out the rows; folder: for what Ray Train keeps"""
+    valid = data.valid if n_trees is None else None
+    return Job(
+        [ray.put(share) for share in shares(data.parts, config.num_workers)],
+        ray.put(valid),
+        data.feature_names,
+        data.categorical,
+        config,
+        n_trees,
+        [lightgbm_ranker.Stopping() if valid is None else lightgbm_ranker.stopping(config)],
+        folder,
+    )
+
+
+def lead(job: Job) -> tuple[str, float]:
+    """Start the workers and wait for them: the ranker's text and its validation NDCG, NaN where it was not stopped."""
+    # Twice, since workers may also die while they start.
+    os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(WAIT_SECONDS / 2)
+    trainer = _Trainer(
+        grow,
+        train_loop_config={"job": job},
+        scaling_config=ScalingConfig(
+            num_workers=job.config.num_workers,
+            resources_per_worker={"CPU": job.config.threads},
+            placement_strategy="SPREAD",
+        ),
+        run_config=RunConfig(
+            name="ranker",
+            storage_path=job.folder.path,
+            storage_filesystem=job.folder.system,
+            failure_config=FailureConfig(max_failures=RESTARTS, controller_failure_limit=1),
+            logging_config=LoggingConfig(log_level="WARNING"),
+        ),
+    )
+    result: Any = trainer.fit()
+    return result.return_value
+
+
+class _Trainer(LightGBMTrainer):
+    """Without Ray Train's guard of the workers' CPUs, which go with the trainer's process anyway: where a machine runs
+    several clusters it asks the newest, and takes the CPUs from a training that this one does not know.
+    """
+
+    def _create_default_callbacks(self) -> list[Any]:
+        given = super()._create_default_callbacks()
+        return [callback for callback in given if not isinstance(callback, PlacementGroupCleanerCallback)]
+
+
+def grow(settings: dict[str, Job]) -> tuple[str, float]:
+    """Runs in each worker."""
+    job = settings["job"]
+    rank = ray.train.get_context().get_world_rank()
+    parts, valid = ray.get([job.shares[rank], job.valid])
+    data = TrainingSet(parts, valid, job.feature_names, job.categorical, whole=False)
+    network = get_network_params()
+    return lightgbm_ranker.train_share(data, job.config, network, n_trees=job.n_trees, callbacks=job.callbacks)

@@ -1,0 +1,125 @@
+"""XGBoost's trees grown by several workers, through xgboost_ray: each reads its Parquet shard.
+
+A worker that dies starts again, and with it the training, from the last checkpoint.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import xgboost_ray
+
+from recsys.errors import ModelError
+from recsys.models.rankers import xgboost as xgboost_ranker
+from recsys.models.rankers.base import RankerConfig, RankingData, TrainingSet
+from recsys.storage.filesystem import File
+from recsys.training.distributed.shards import RESTARTS, WAIT_SECONDS, shares
+
+CHECKPOINT_TREES: Final = 5
+"""Trees between two checkpoints."""
+LABEL, QID = "label", "qid"
+"""Columns of a shard beside the features."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """shards: paths in `folder`, one for each worker, of the rows to learn from; valid: to stop by, or none"""
+
+    shards: list[str]
+    valid: list[str]
+    folder: File
+    types: list[str]
+    categories: dict[str, list[int]]
+    settings: dict[str, Any]
+    config: RankerConfig
+    n_trees: int | None
+    callbacks: list[Any]
+
+
+def prepare(data: TrainingSet, config: RankerConfig, n_trees: int | None, folder: File) -> Job:
+    """Write the shards into `folder`. Raises ModelError for weights that workers do not take."""
+    valid = [data.valid] if data.valid is not None and n_trees is None else []
+    known = xgboost_ranker.known_categories(data)
+    tables = xgboost_ranker.category_tables(data.feature_names, known)
+
+    def write(name: str, parts: Sequence[RankingData]) -> list[str]:
+        dealt = shares([_judged(part) for part in parts], config.num_workers)
+        files = [folder.inside(f"{name}-{number}.parquet") for number in range(len(dealt))]
+        for file, share in zip(files, dealt, strict=True):
+            _write_shard(file, share, data.feature_names, tables, config)
+        return [file.path for file in files]
+
+    return Job(
+        write("train", data.parts),
+        write("valid", valid) if valid else [],
+        folder,
+        xgboost_ranker.feature_types(data),
+        known,
+        xgboost_ranker.parameters(config, xgboost_ranker.leaf_weight(data, config)),
+        config,
+        n_trees,
+        [xgboost_ranker.stopping(config)] if valid else [],
+    )
+
+
+def lead(job: Job) -> tuple[str, float]:
+    """Start the workers and wait for them: the ranker's text and its validation NDCG, NaN where it was not stopped."""
+    os.environ["RXGB_PLACEMENT_GROUP_TIMEOUT_S"] = str(int(WAIT_SECONDS))
+    booster = xgboost_ray.train(
+        job.settings,
+        _rows(job, job.shards),
+        job.n_trees or job.config.max_trees,
+        evals=[(_rows(job, job.valid), xgboost_ranker.VALID)] if job.valid else [],
+        callbacks=job.callbacks,
+        verbose_eval=False,
+        ray_params=xgboost_ray.RayParams(
+            num_actors=job.config.num_workers,
+            cpus_per_actor=job.config.threads,
+            max_actor_restarts=RESTARTS,
+            checkpoint_frequency=CHECKPOINT_TREES,
+            verbose=False,
+        ),
+    )
+    ndcg = float(booster.attr(xgboost_ranker.BEST_SCORE) or "nan")
+    return xgboost_ranker.finished(booster, job.categories, job.config).to_text(), ndcg
+
+
+class _Shards(xgboost_ray.RayDMatrix):  # type: ignore[misc]
+    """Parquet shards, one for each actor. Of their feature types xgboost_ray itself makes nothing."""
+
+    def update_matrix_properties(self, matrix: Any) -> None:
+        matrix.feature_types = self.feature_types
+
+
+def _rows(job: Job, shards: list[str]) -> _Shards:
+    return _Shards(shards, label=LABEL, qid=QID, feature_types=job.types, filesystem=job.folder.system)
+
+
+def _judged(part: RankingData) -> RankingData:
+    """Without query groups that weigh nothing: xgboost_ray takes no weights beside query groups."""
+    if part.weights is None:
+        return part
+    kept = np.repeat(np.add.reduceat(part.weights, np.cumsum(part.groups) - part.groups) > 0, part.groups)
+    if (part.weights[kept] != 1).any():
+        raise ModelError("ranker: with backend xgboost and several workers a query group weighs 0 or 1")
+    groups = part.groups[kept[np.cumsum(part.groups) - 1]]
+    return RankingData(part.features[kept], part.labels[kept], groups)
+
+
+def _write_shard(
+    file: File, share: Sequence[RankingData], names: Sequence[str], tables: dict[int, np.ndarray], config: RankerConfig
+) -> None:
+    """One Parquet file, part after part: features, LABEL and QID."""
+    fields = [*((name, pa.float32()) for name in names), (LABEL, pa.float32()), (QID, pa.int64())]
+    with pq.ParquetWriter(file.path, pa.schema(fields), filesystem=file.system, compression="none") as writer:
+        first = 0
+        for part in share:
+            features = xgboost_ranker.with_missing(part.features, tables)
+            groups = np.repeat(np.arange(first, first + len(part.groups)), part.groups)
+            columns = [*features.T, xgboost_ranker.labels(part, config), groups]
+            writer.write_table(pa.Table.from_arrays([pa.array(column) for column in columns], schema=writer.schema))
+            first += len(part.groups)
