@@ -102,16 +102,16 @@ def features_of_partition(partition: "UserPartition", stats: "Statistics", cut: 
     from recsys.features.build import build
     from recsys.features.definitions import FACTS, FEATURES
     from recsys.features.interactions import InteractionConfig
-    from recsys.features.profiles import profiles
+    from recsys.features.profiles import build_profiles
     from recsys.schema import SOURCES
 
     past = partition.histories.until(cut)
     returned = partition.histories.between(cut, cut + HORIZON * DAY).lengths > 0
     chosen = np.flatnonzero(returned & (past.lengths > 0))
-    of = profiles(past.take(chosen).latest(MAX_EVENTS), stats, cut, InteractionConfig())
-    users, items = of.by_item.users, of.by_item.things.astype(np.int32)
+    profiles = build_profiles(past.take(chosen).latest(MAX_EVENTS), stats, cut, InteractionConfig())
+    users, items = profiles.by_item.users, profiles.by_item.things.astype(np.int32)
     unknown = np.full((len(users), len(SOURCES) + len(FACTS)), np.nan, np.float32)
-    matrix = build(of, stats, users, items, unknown[:, : len(SOURCES)], unknown[:, len(SOURCES) :])
+    matrix = build(profiles, stats, users, items, unknown[:, : len(SOURCES)], unknown[:, len(SOURCES) :])
     columns = {f.name: matrix[:, i] for i, f in enumerate(FEATURES) if f.group != "candidate"}
     return pa.table({USER_ID: partition.users.take(pa.array(chosen[users])), ITEM_CODE: items, **columns})
 

@@ -48,8 +48,8 @@ from recsys.models.tables import Tables  # noqa: E402
 from recsys.schema import UNKNOWN  # noqa: E402
 from recsys.timeline import cut, day  # noqa: E402
 from recsys.training.evaluation import HYBRID, our_lists, popular_items  # noqa: E402
-from recsys.training.preparation import Prepared, prepare  # noqa: E402
-from recsys.training.ranker import choose_models, score_test_window  # noqa: E402
+from recsys.training.preparation import RankerInputs, prepare  # noqa: E402
+from recsys.training.ranker import score_test_window, select_rankers  # noqa: E402
 
 Row = dict[str, str | float]
 
@@ -98,11 +98,11 @@ def read(data: str, back: int, config: TrainConfig, work: Path) -> ShopData:
     return shop
 
 
-def ours(shop: ShopData, prepared: Prepared, config: TrainConfig, work: Path) -> tuple[TestCases, list[System]]:
+def ours(shop: ShopData, inputs: RankerInputs, config: TrainConfig, work: Path) -> tuple[TestCases, list[System]]:
     """The test users, and the hybrid and its parts as a training run judges them."""
-    choice, discover = choose_models(prepared, config, work)
+    choice, discover = select_rankers(inputs, config, work)
     seeds = config.evaluation.seeds
-    cases, scored, judged = score_test_window(shop, prepared, choice, config, work, new=discover, n_new=seeds)
+    cases, scored, judged = score_test_window(shop, inputs, choice, config, work, new=discover, n_new=seeds)
     every = our_lists(scored, choice.blend, cases, config)
     if judged is None:
         raise SystemExit("nobody chose a new item in the test window: there is nothing to compare")
@@ -121,11 +121,11 @@ def _spread(ranked: np.ndarray, rows: np.ndarray, n_users: int) -> np.ndarray:
     return every
 
 
-def make_contest(shop: ShopData, prepared: Prepared, cases: TestCases, config: TrainConfig) -> Contest:
-    plan, earlier, k = prepared.plan, ray.get(prepared.validation).cases, config.evaluation.k
+def make_contest(shop: ShopData, inputs: RankerInputs, cases: TestCases, config: TrainConfig) -> Contest:
+    plan, earlier, k = inputs.plan, ray.get(inputs.validation).cases, config.evaluation.k
     popular = popular_items(shop, plan.valid, k, config)
     half_life, _ = tuned_half_life(earlier, cut(shop.end, plan.valid), popular, k=k)
-    log = Log.of(shop)
+    log = Log.from_shop(shop)
     valid = Window.at(shop, log, plan.valid, earlier, half_life, config)
     test = Window.at(shop, log, plan.test, cases, half_life, config)
     seeds = range(config.seed, config.seed + config.evaluation.seeds)
@@ -175,11 +175,11 @@ def two_stage_peer(contest: Contest, systems: Sequence[System], config: TrainCon
 def compete(shop: ShopData, config: TrainConfig, work: Path) -> tuple[TestCases, list[System]]:
     """All systems, the hybrid first."""
     with console.step("tables, examples and validation of ours"):
-        prepared = prepare(shop, config)
+        inputs = prepare(shop, config)
     with console.step("choose and score ours"):
-        cases, systems = ours(shop, prepared, config, work)
-    contest = make_contest(shop, prepared, cases, config)
-    systems += baselines(contest, ray.get(prepared.tables[prepared.plan.test]))
+        cases, systems = ours(shop, inputs, config, work)
+    contest = make_contest(shop, inputs, cases, config)
+    systems += baselines(contest, ray.get(inputs.tables[inputs.plan.test]))
     systems += [implicit_peer(peer, contest) for peer in implicit_models.PEERS]
     try:
         systems.append(two_stage_peer(contest, systems, config, work))

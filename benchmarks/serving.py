@@ -90,24 +90,47 @@ class Bar:
 
 
 BARS: Final = (
-    Bar("fused / plain, p50 at 1", lambda of: of("fused", "c=1", "p50") / of("plain", "c=1", "p50"), 1.6),
-    Bar("fused / plain, req/s at 32", lambda of: of("fused", "c=32", "rps") / of("plain", "c=32", "rps"), 0.65, True),
+    Bar(
+        "fused / plain, p50 at 1",
+        lambda profiles: profiles("fused", "c=1", "p50") / profiles("plain", "c=1", "p50"),
+        1.6,
+    ),
+    Bar(
+        "fused / plain, req/s at 32",
+        lambda profiles: profiles("fused", "c=32", "rps") / profiles("plain", "c=32", "rps"),
+        0.65,
+        True,
+    ),
     Bar(
         "(graph - empty) / plain, p50 at 1",
-        lambda of: (of("graph", "c=1", "p50") - of("empty", "c=1", "p50")) / of("plain", "c=1", "p50"),
+        lambda profiles: (
+            (profiles("graph", "c=1", "p50") - profiles("empty", "c=1", "p50")) / profiles("plain", "c=1", "p50")
+        ),
         1.3,
     ),
-    Bar("graph / plain, req/s at 32", lambda of: of("graph", "c=32", "rps") / of("plain", "c=32", "rps"), 0.65, True),
-    Bar("graph / empty, req/s at 32", lambda of: of("graph", "c=32", "rps") / of("empty", "c=32", "rps"), 0.8, True),
-    Bar("graph, p99 at 32", lambda of: of("graph", "c=32", "p99"), 250, unit="ms"),
+    Bar(
+        "graph / plain, req/s at 32",
+        lambda profiles: profiles("graph", "c=32", "rps") / profiles("plain", "c=32", "rps"),
+        0.65,
+        True,
+    ),
+    Bar(
+        "graph / empty, req/s at 32",
+        lambda profiles: profiles("graph", "c=32", "rps") / profiles("empty", "c=32", "rps"),
+        0.8,
+        True,
+    ),
+    Bar("graph, p99 at 32", lambda profiles: profiles("graph", "c=32", "p99"), 250, unit="ms"),
     Bar(
         "errors of graph and fused",
-        lambda of: sum(of(system, f"c={c}", "errors") for system in ("graph", "fused") for c in CONCURRENCIES),
+        lambda profiles: sum(
+            profiles(system, f"c={c}", "errors") for system in ("graph", "fused") for c in CONCURRENCIES
+        ),
         0,
         unit="count",
     ),
-    Bar("graph, memory of replicas", lambda of: of("graph", "all", "memory"), 1500, unit="MB"),
-    Bar("graph, ready", lambda of: of("graph", "all", "ready"), 20, unit="s"),
+    Bar("graph, memory of replicas", lambda profiles: profiles("graph", "all", "memory"), 1500, unit="MB"),
+    Bar("graph, ready", lambda profiles: profiles("graph", "all", "ready"), 20, unit="s"),
 )
 
 
@@ -320,7 +343,7 @@ def print_profile(rows: list[Row], title: str) -> None:
             [name, *(f"{values[s, name]:.2f}" if (s, name) in values else None for s in settings)] for name in names
         ]
         console.table([what, *settings], cells, title)
-    console.line(f"idle: {values['idle', 'cpu of all']:.2f} cores for all processes, of Ray too")
+    console.line(f"idle: {values['idle', 'cpu profiles all']:.2f} cores for all processes, of Ray too")
 
 
 def parse() -> argparse.Namespace:

@@ -56,7 +56,7 @@ class Log:
     def read(cls, folder: Path) -> "Log":
         table = pl.read_csv(folder / "events.csv", schema_overrides={schema.TRANSACTION: pl.Int64})
         user, item = table[schema.USER].to_arrow(), table[schema.ITEM].to_arrow()
-        users, items = Ids.of(user), Ids.of(item)
+        users, items = Ids.from_values(user), Ids.from_values(item)
         kinds = table[schema.EVENT].replace_strict(EVENT_TYPES, range(len(EVENT_TYPES)), return_dtype=pl.Int8)
         times = table[schema.TIME].to_numpy()
         histories = Histories.build(users.encode(user), items.encode(item), kinds.to_numpy(), times, len(users))

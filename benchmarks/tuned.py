@@ -32,21 +32,21 @@ from recsys.config import TrainConfig, changed  # noqa: E402
 from recsys.data.ingest import ShopData, ingest  # noqa: E402
 from recsys.data.sources import resolve  # noqa: E402
 from recsys.evaluation import metrics  # noqa: E402
-from recsys.training.preparation import Prepared, prepare  # noqa: E402
+from recsys.training.preparation import RankerInputs, prepare  # noqa: E402
 from recsys.training.ranker import score_test_window  # noqa: E402
 from recsys.training.sweep.config import SweepConfig, load_sweep  # noqa: E402
 from recsys.training.sweep.search import search  # noqa: E402
-from recsys.training.validation import choose, training_set  # noqa: E402
+from recsys.training.validation import select_ranker, training_set  # noqa: E402
 
 BAD: Final = {"ranker.num_leaves": 2, "ranker.learning_rate": 0.001, "hybrid.alpha": 1.0}
 ALPHA: Final = {"hybrid.alpha": {"low": 0.0, "high": 1.0}}
 
 
-def judged(shop: ShopData, prepared: Prepared, config: TrainConfig, work: Path) -> tuple[float, np.ndarray]:
+def judged(shop: ShopData, inputs: RankerInputs, config: TrainConfig, work: Path) -> tuple[float, np.ndarray]:
     """Validation NDCG, and on the test window NDCG of each user, the mean over the seeds; float64 (n_users,)."""
-    validation = ray.get(prepared.validation)
-    choice = choose(training_set(prepared.rows(prepared.plan.train), validation), validation, config, work)
-    cases, scored, _ = score_test_window(shop, prepared, choice, config, work)
+    validation = ray.get(inputs.validation)
+    choice = select_ranker(training_set(inputs.rows(inputs.plan.train), validation), validation, config, work)
+    cases, scored, _ = score_test_window(shop, inputs, choice, config, work)
     k, found = config.evaluation.k, []
     for lgb in scored.lgb:
         scores, _, _ = choice.blend(lgb, scored.mf)
@@ -74,19 +74,19 @@ def compare(data: str, sweep: SweepConfig, default: TrainConfig, work: Path) -> 
     with console.step("read the data"):
         shop = ingest(resolve(data, work), default.data, int(time.time() * 1000), work / "quarantine.parquet")
     with console.step("make the ranker's rows"):
-        prepared = prepare(shop, default)
+        inputs = prepare(shop, default)
     bad = changed(default, BAD)
     sweep = sweep.model_copy(update={"beyond_chance": False})
     wider = sweep.model_copy(update={"search": SweepConfig.model_validate({"search": sweep.search | ALPHA}).search})
-    from_default = search(shop, prepared, default, sweep, work, resume=False)
-    from_bad = search(shop, prepared, bad, wider, work, resume=False)
+    from_default = search(shop, inputs, default, sweep, work, resume=False)
+    from_bad = search(shop, inputs, bad, wider, work, resume=False)
     rows: list[dict[str, Any]] = []
     reference = np.zeros(0)
     for name, config, there in (
-        ("default", default, prepared),
-        ("tuned", from_default.config, from_default.prepared),
-        ("bad start", bad, prepared),
-        ("bad start, tuned", from_bad.config, from_bad.prepared),
+        ("default", default, inputs),
+        ("tuned", from_default.config, from_default.inputs),
+        ("bad start", bad, inputs),
+        ("bad start, tuned", from_bad.config, from_bad.inputs),
     ):
         with console.step(f"judge {name}"):
             validation, values = judged(shop, there, config, work)

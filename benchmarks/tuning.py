@@ -51,10 +51,10 @@ from recsys.models.blend import Calibration  # noqa: E402
 from recsys.models.rankers.base import Backend, RankingData  # noqa: E402
 from recsys.training.distributed.launch import fit_ranker  # noqa: E402
 from recsys.training.plan import Plan  # noqa: E402
-from recsys.training.preparation import Prepared, prepare  # noqa: E402
+from recsys.training.preparation import RankerInputs, prepare  # noqa: E402
 from recsys.training.sweep.config import SweepConfig  # noqa: E402
 from recsys.training.sweep.search import search  # noqa: E402
-from recsys.training.validation import Validation, choose, training_set  # noqa: E402
+from recsys.training.validation import Validation, select_ranker, training_set  # noqa: E402
 
 RATES: Final = (0.03, 0.06, 0.12, 0.24)
 LEAVES: Final = (7, 15, 31, 63)
@@ -90,11 +90,11 @@ MEGABYTE: Final = 1e6
 # The shared rows on disk: the benchmark's own, read back by the same code at once, hence NumPy's plain format.
 
 
-def save(folder: Path, prepared: Prepared) -> int:
+def save(folder: Path, inputs: RankerInputs) -> int:
     """Write what every system starts from; returns the bytes of the training rows."""
-    validation, size = ray.get(prepared.validation), 0
-    for age in prepared.plan.train:
-        [rows] = prepared.rows([age])
+    validation, size = ray.get(inputs.validation), 0
+    for age in inputs.plan.train:
+        [rows] = inputs.rows([age])
         np.savez(folder / f"rows-{age}.npz", features=rows.features, labels=rows.labels, groups=rows.groups)
         size += rows.features.nbytes
     found, cases = validation.candidates, validation.cases
@@ -110,7 +110,7 @@ def save(folder: Path, prepared: Prepared) -> int:
         truth_offsets=cases.truth.offsets,
         truth_items=cases.truth.items,
     )
-    ages = {"train": prepared.plan.train, "mf": validation.mf.model_dump()}
+    ages = {"train": inputs.plan.train, "mf": validation.mf.model_dump()}
     (folder / "plan.json").write_text(json.dumps(ages), encoding="utf-8")
     return size
 
@@ -148,7 +148,7 @@ def run_grid(folder: Path, config: TrainConfig) -> None:
     for rate in RATES:
         for leaves in LEAVES:
             point = {"ranker.learning_rate": rate, "ranker.num_leaves": leaves, "ranker.threads": 2}
-            choice = choose(training_set(parts, validation), validation, changed(config, point), folder)
+            choice = select_ranker(training_set(parts, validation), validation, changed(config, point), folder)
             say(metric=choice.curve[choice.blend.alpha], at=time.time(), trees=choice.n_trees, point=point)
 
 
@@ -160,9 +160,9 @@ def run_sweep(folder: Path, config: TrainConfig, sweep: SweepConfig, work: Path,
     plan = Plan(1, tuple(ages), None, 0, 0, ())
     examples = {age: ray.put(part) for age, part in zip(ages, parts, strict=True)}
     del parts
-    prepared = Prepared(plan, {}, examples, ray.put(validation))
+    inputs = RankerInputs(plan, {}, examples, ray.put(validation))
     shop: Any = SimpleNamespace(fingerprint="benchmark")
-    swept = search(shop, prepared, config, sweep, work, resume=False)
+    swept = search(shop, inputs, config, sweep, work, resume=False)
     for trial in swept.trials:
         say(metric=trial.metric, at=trial.ended, trees=trial.trees, point=dict(trial.settings), status=trial.status)
 

@@ -24,7 +24,7 @@ class Ids:
     values: pa.Array
 
     @classmethod
-    def of(cls, values: pa.Array | pa.ChunkedArray) -> "Ids":
+    def from_values(cls, values: pa.Array | pa.ChunkedArray) -> "Ids":
         """The distinct values, sorted."""
         unique = values.unique()
         if isinstance(unique, pa.ChunkedArray):

@@ -21,13 +21,13 @@ from recsys.report.collect.people import find_people
 from recsys.report.collect.quality import find_quality
 from recsys.report.collect.reasons import find_reasons
 from recsys.report.content import Report
-from recsys.retrieval.preranker import NOTHING_LEARNED
+from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.schema import PURCHASE
 from recsys.timeline import cut
-from recsys.training import evaluation as judge
+from recsys.training import evaluation
 from recsys.training.plan import Plan, make_plan
 from recsys.training.scoring import ScoredCandidates, partition_cases, score_chunk
-from recsys.training.validation import Choice, Validation, read_blend
+from recsys.training.validation import SelectedRanker, Validation, read_blend
 
 SWEEP: dict[str, Any] = {
     "config": {"metric": "ndcg@10"},
@@ -55,16 +55,16 @@ class Run:
     plan: Plan
     config: TrainConfig
     validation: Validation
-    choice: Choice
+    selected: SelectedRanker
     cases: TestCases
     scored: ScoredCandidates
 
     def metrics(self) -> dict[str, Any]:
-        found = judge.evaluate(
-            self.shop, self.plan, self.cases, self.scored, self.choice.blend, self.validation.cases, None, self.config
+        found = evaluation.evaluate(
+            self.shop, self.plan, self.cases, self.scored, self.selected.blend, self.validation.cases, None, self.config
         )
-        curve = [{"alpha": alpha, "ndcg": value} for alpha, value in self.choice.curve.items()]
-        ranker = self.choice.ranker
+        curve = [{"alpha": alpha, "ndcg": value} for alpha, value in self.selected.curve.items()]
+        ranker = self.selected.ranker
         return found | {
             "alpha_curve": curve,
             "trees": ranker.n_trees,
@@ -82,9 +82,9 @@ class Run:
         return Report(
             created=END,
             data=find_data(shop, plan, config),
-            quality=find_quality(shop, plan, self.cases, self.scored, self.choice, self.validation, metrics, config),
-            reasons=find_reasons(self.validation, self.choice, metrics, sweep, config),
-            people=find_people(shop, plan, self.cases, self.scored, self.choice.blend, config),
+            quality=find_quality(shop, plan, self.cases, self.scored, self.selected, self.validation, metrics, config),
+            reasons=find_reasons(self.validation, self.selected, metrics, sweep, config),
+            people=find_people(shop, plan, self.cases, self.scored, self.selected.blend, config),
         )
 
 
@@ -99,22 +99,22 @@ def small_run() -> Run:
     """Of the small shop; needs Ray. Its ranker learned nothing of use."""
     config, world, shop = small_config(), small_world(), world_shop(2)
     plan, ranker = make_plan(shop.start, shop.end, config), small_ranker()
-    text, nothing = [ranker.to_text()], (NOTHING_LEARNED, "all")
+    text, nothing = [ranker.to_text()], (NO_PRERANKERS, "all")
     earlier = _cases(world, plan.valid, config)
     earlier = earlier.take(np.flatnonzero(earlier.warm))
     found = score_chunk(
         earlier.histories, tables_of(world, plan.valid), text, cut(END, plan.valid), *nothing, config, True
     )
-    labels = judge.labels_of(found, earlier)
+    labels = evaluation.labels_of(found, earlier)
     rows = RankingData(found.features, labels.astype(np.int8), np.bincount(found.users))
     validation = Validation(earlier, found, rows, fit_calibration(found.mf, labels))
     blend, curve = read_blend(validation, found.lgb[0], config)
-    choice = Choice(ranker, 7, [], blend, curve, found.lgb[0])
+    selected = SelectedRanker(ranker, 7, [], blend, curve, found.lgb[0])
     cases = _cases(world, plan.test, config)
     scored = score_chunk(
         cases.histories, tables_of(world, plan.test), text * 2, cut(END, plan.test), *nothing, config, False
     )
-    return Run(shop, plan, config, validation, choice, cases, scored)
+    return Run(shop, plan, config, validation, selected, cases, scored)
 
 
 def bare_run() -> Run:

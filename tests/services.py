@@ -104,7 +104,7 @@ class FakeStages:
         self.open.set()
         self.stages: Held = {}
         self.calls: list[Call] = []
-        self.prepared: list[str] = []
+        self.inputs: list[str] = []
         self.hanging = 0
 
     async def __call__(self, loaded: Loaded, histories: Histories, now: int, wishes: Wishes) -> Recommendations | None:
@@ -122,7 +122,7 @@ class FakeStages:
         return loaded.recommender(histories, now, wishes.n, wishes.objectives, wishes.repeat_shares)
 
     async def prepare(self, version: str) -> str | None:
-        self.prepared.append(version)
+        self.inputs.append(version)
         return self.refuses
 
     async def held(self) -> Held:

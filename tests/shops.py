@@ -31,9 +31,9 @@ from recsys.models.rankers.base import Ranker, RankingData, TrainingSet
 from recsys.models.rankers.registry import ranker_from_text, train
 from recsys.models.snapshot import assemble, snapshot_part
 from recsys.models.tables import Tables
-from recsys.registry.bundle import About, Bundle, Counts, DateRange, write
+from recsys.registry.bundle import Bundle, Counts, DateRange, Manifest, write
 from recsys.registry.folder import FolderStore
-from recsys.retrieval.preranker import NOTHING_LEARNED
+from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.schema import DAY, EVENT_TYPES, UNKNOWN
 from recsys.timeline import cut
 from recsys.training.tables import Cut, count_partition, fit_cut, sample_users
@@ -220,8 +220,8 @@ class World:
 @cache
 def small_world() -> World:
     rows = events()
-    items = Ids.of(pa.array([row.itemid for row in rows]))
-    users = Ids.of(pa.array([row.visitorid for row in rows]))
+    items = Ids.from_values(pa.array([row.itemid for row in rows]))
+    users = Ids.from_values(pa.array([row.visitorid for row in rows]))
     histories = Histories.build(
         users.encode(pa.array([row.visitorid for row in rows])),
         items.encode(pa.array([row.itemid for row in rows])),
@@ -293,11 +293,11 @@ NOBODY_DID_ANYTHING = Histories.build(NONE, NONE, NONE, NONE, 1)
 def small_ranker(*settings: str) -> Ranker:
     """Trained on the candidates of `small_world`; what it learned means nothing."""
     tables, config = small_world().tables, small_config(*settings)
-    stage = CandidateStage(tables, NOTHING_LEARNED, config.inference)
-    of = stage.profile(small_world().partition.histories, END)
-    candidates = stage(of)
-    features = candidate_features(of, candidates, tables)
-    labels = (of.by_item.find(candidates.users, candidates.items) >= 0).astype(np.int8)
+    stage = CandidateStage(tables, NO_PRERANKERS, config.inference)
+    profiles = stage.profile(small_world().partition.histories, END)
+    candidates = stage(profiles)
+    features = candidate_features(profiles, candidates, tables)
+    labels = (profiles.by_item.find(candidates.users, candidates.items) >= 0).astype(np.int8)
     rows = RankingData(features, labels, np.diff(candidates.offsets))
     return train(TrainingSet([rows], None, NAMES, CATEGORICAL), config.ranker)
 
@@ -307,7 +307,7 @@ def small_bundle() -> Bundle:
     part = snapshot_part(
         world.partition.users, world.partition.histories, world.tables.statistics.category, config.inference.history
     )
-    about = About(
+    manifest = Manifest(
         fingerprint="0" * 64,
         date_range=DateRange(start=START, end=END),
         counts=Counts(events={"view": 1}, users=len(part.users), items=len(world.items), mf_users=2, mf_items=3),
@@ -315,7 +315,7 @@ def small_bundle() -> Bundle:
         features=NAMES,
         backend="lightgbm",
         blend=BLEND,
-        selectors=NOTHING_LEARNED,
+        prerankers=NO_PRERANKERS,
         exclude_purchased=world.tables.retrieval.exclude_purchased,
         live_watermark=END,
         inference=config.inference.model_dump(mode="json"),
@@ -323,7 +323,7 @@ def small_bundle() -> Bundle:
     )
     catalog = world.catalog
     tree = catalog.categories, catalog.parent, catalog.ancestors(config.category_levels)
-    return Bundle("v1", about, world.items, *tree, world.tables, small_ranker(), None, assemble([part], "int64"))
+    return Bundle("v1", manifest, world.items, *tree, world.tables, small_ranker(), None, assemble([part], "int64"))
 
 
 def odd_bundle() -> Bundle:
@@ -340,9 +340,9 @@ def odd_bundle() -> Bundle:
 def retrained(bundle: Bundle) -> Bundle:
     """The same shop by another alpha and fewer trees, so that its scores differ."""
     text = small_ranker("ranker.max_trees=5").to_text()
-    blend = bundle.about.blend.model_copy(update={"alpha": 0.6})
-    about = bundle.about.model_copy(update={"blend": blend})
-    return replace(bundle, about=about, ranker=ranker_from_text(text, "lightgbm"))
+    blend = bundle.manifest.blend.model_copy(update={"alpha": 0.6})
+    manifest = bundle.manifest.model_copy(update={"blend": blend})
+    return replace(bundle, manifest=manifest, ranker=ranker_from_text(text, "lightgbm"))
 
 
 def without_factors(bundle: Bundle, items: np.ndarray) -> Bundle:

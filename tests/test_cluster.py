@@ -23,9 +23,9 @@ def cluster() -> dict[str, Any]:
 
 
 def test_the_launcher_accepts_it(cluster: dict[str, Any]) -> None:
-    prepared = prepare_config(cluster)
-    validate_config(prepared)
-    assert set(prepared["available_node_types"]) == {"head", "on_demand", "spot"}
+    inputs = prepare_config(cluster)
+    validate_config(inputs)
+    assert set(inputs["available_node_types"]) == {"head", "on_demand", "spot"}
 
 
 def test_nothing_is_open_but_ssh(cluster: dict[str, Any]) -> None:

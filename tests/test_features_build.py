@@ -5,7 +5,7 @@ from shops import END, small_config, small_world
 from recsys.features.build import build, days_since
 from recsys.features.definitions import CATEGORICAL, FACTS, FEATURES, NAMES
 from recsys.features.interactions import NEVER, InteractionConfig
-from recsys.features.profiles import Profiles, profiles
+from recsys.features.profiles import Profiles, build_profiles
 from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS, Statistics
 from recsys.histories import Histories
 from recsys.schema import CART, DAY, PURCHASE, SOURCES, UNKNOWN, VIEW
@@ -33,15 +33,15 @@ def rows_of(statistics: Statistics, *events: tuple[int, int, int, float], n_user
     users, items, kinds, ages = np.array(events).reshape(-1, 4).T
     times = (NOW - ages * DAY).astype(np.int64)
     histories = Histories.build(users.astype(int), items.astype(int), kinds.astype(int), times, n_users)
-    return profiles(histories, statistics, NOW, CONFIG)
+    return build_profiles(histories, statistics, NOW, CONFIG)
 
 
-def table(of: Profiles, statistics: Statistics, *pairs: tuple[int, int]) -> dict[str, np.ndarray]:
+def table(profiles: Profiles, statistics: Statistics, *pairs: tuple[int, int]) -> dict[str, np.ndarray]:
     """Columns by name, every source silent but the first."""
     users, items = np.array(pairs).T
     scores = np.full((len(pairs), len(SOURCES)), np.nan, np.float32)
     scores[:, 0] = 0.5
-    matrix = build(of, statistics, users, items.astype(np.int32), scores, np.zeros((len(pairs), len(FACTS))))
+    matrix = build(profiles, statistics, users, items.astype(np.int32), scores, np.zeros((len(pairs), len(FACTS))))
     assert matrix.shape == (len(pairs), len(NAMES))
     assert matrix.dtype == np.float32
     assert matrix.flags["C_CONTIGUOUS"]
@@ -57,7 +57,7 @@ def test_users_known_answer(statistics: Statistics) -> None:
     """User 0 did something, the newest on Saturday, 1 August, at 22:59; user 1 did nothing."""
     hour = 1 / 24
     newest = 1 + hour + hour / 60
-    of = rows_of(
+    profiles = rows_of(
         statistics,
         (0, 0, PURCHASE, 8),
         (0, 0, PURCHASE, 4),
@@ -66,7 +66,7 @@ def test_users_known_answer(statistics: Statistics) -> None:
         (0, 3, CART, newest),
     )
     check(
-        table(of, statistics, (0, 0), (1, 0)),
+        table(profiles, statistics, (0, 0), (1, 0)),
         {
             "user_events": [5, 0],
             "user_purchases": [3, 0],
@@ -89,7 +89,7 @@ def test_users_known_answer(statistics: Statistics) -> None:
 
 
 def test_pairs_known_answer(statistics: Statistics) -> None:
-    of = rows_of(
+    profiles = rows_of(
         statistics,
         (0, 0, PURCHASE, 8),
         (0, 0, PURCHASE, 4),
@@ -100,7 +100,7 @@ def test_pairs_known_answer(statistics: Statistics) -> None:
     slow = 5 / 4 + 5 / 2 + 3 * 2**-0.75
     total = slow + 2**-0.5
     check(
-        table(of, statistics, (0, 0), (0, 1), (0, 3), (1, 0)),
+        table(profiles, statistics, (0, 0), (0, 1), (0, 3), (1, 0)),
         {
             "pair_views": [0, 1, 0, 0],
             "pair_addtocarts": [1, 0, 0, 0],
@@ -124,10 +124,10 @@ def test_pairs_known_answer(statistics: Statistics) -> None:
 
 def test_affinities_known_answer(statistics: Statistics) -> None:
     """Items 0 and 1 share the parent 1 and the root 0, item 2 is apart."""
-    of = rows_of(statistics, (0, 0, VIEW, 4), (0, 1, PURCHASE, 4), (0, 2, VIEW, 0))
+    profiles = rows_of(statistics, (0, 0, VIEW, 4), (0, 1, PURCHASE, 4), (0, 2, VIEW, 0))
     total = 1 / 2 + 5 / 2 + 1
     check(
-        table(of, statistics, (0, 0), (0, 1), (0, 2), (0, 3), (1, 0)),
+        table(profiles, statistics, (0, 0), (0, 1), (0, 2), (0, 3), (1, 0)),
         {
             "category_share_slow": [0.5 / total, 2.5 / total, 1 / total, 0, np.nan],
             "parent_share_slow": [3 / total, 3 / total, 1 / total, 0, np.nan],
@@ -155,8 +155,8 @@ def test_items_categories_and_sources(statistics: Statistics) -> None:
 
 def test_never_is_not_a_time(statistics: Statistics) -> None:
     """A time that is the smallest int64 would show as some 1e11 days."""
-    of = rows_of(statistics, (0, 0, VIEW, 1), (0, 1, PURCHASE, 1))
-    found = table(of, statistics, (0, 0), (0, 1), (0, 2), (1, 0))
+    profiles = rows_of(statistics, (0, 0, VIEW, 1), (0, 1, PURCHASE, 1))
+    found = table(profiles, statistics, (0, 0), (0, 1), (0, 2), (1, 0))
     for name in NAMES:
         values = found[name][~np.isnan(found[name])]
         assert (np.abs(values) < 1e6).all(), name
@@ -166,12 +166,12 @@ def test_every_feature_is_filled() -> None:
     """On the small shop each feature has values, and only the categorical ones are codes."""
     world = small_world()
     config = small_config().inference
-    of = profiles(world.partition.histories, world.tables.statistics, END, config.interactions)
-    n_users, n_items = len(of), world.tables.statistics.n_items
+    profiles = build_profiles(world.partition.histories, world.tables.statistics, END, config.interactions)
+    n_users, n_items = len(profiles), world.tables.statistics.n_items
     users, items = np.divmod(np.arange(n_users * n_items), n_items)
     scores = np.where((users + items)[:, None] % np.arange(2, 2 + len(SOURCES)) == 0, 1.0, np.nan)
     matrix = build(
-        of,
+        profiles,
         world.tables.statistics,
         users,
         items.astype(np.int32),

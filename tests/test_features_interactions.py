@@ -19,8 +19,8 @@ def histories(*rows: tuple[int, int, int, float], n_users: int = 2) -> Histories
     return Histories.build(users.astype(int), items.astype(int), events.astype(int), times, n_users)
 
 
-def aggregated(of: Histories, width: int = 10) -> object:
-    return interactions(of, [of.items], width, NOW, CONFIG)
+def aggregated(profiles: Histories, width: int = 10) -> object:
+    return interactions(profiles, [profiles.items], width, NOW, CONFIG)
 
 
 def test_known_answer() -> None:
@@ -72,20 +72,20 @@ def test_an_unknown_thing_is_not_the_last_one_of_the_user_before() -> None:
 
 
 def test_negative_things_are_left_out() -> None:
-    of = histories((0, 1, VIEW, 2), (0, 2, PURCHASE, 1), (1, 3, VIEW, 1))
-    rows = interactions(of, [np.array([4, -1, -1])], 5, NOW, CONFIG)
+    profiles = histories((0, 1, VIEW, 2), (0, 2, PURCHASE, 1), (1, 3, VIEW, 1))
+    rows = interactions(profiles, [np.array([4, -1, -1])], 5, NOW, CONFIG)
     assert rows.things.tolist() == [4]
     assert rows.counts.tolist() == [[1, 0, 0]]
 
 
 def test_kinds_of_things_go_together_and_come_apart() -> None:
     """User u of kind k is user 2 * k + u; what one kind leaves out the other still counts."""
-    of = histories((0, 1, VIEW, 2), (0, 2, PURCHASE, 1), (1, 3, CART, 1))
-    both = interactions(of, [of.items, np.array([4, -1, 0])], 5, NOW, CONFIG)
+    profiles = histories((0, 1, VIEW, 2), (0, 2, PURCHASE, 1), (1, 3, CART, 1))
+    both = interactions(profiles, [profiles.items, np.array([4, -1, 0])], 5, NOW, CONFIG)
     assert both.users.tolist() == [0, 0, 1, 2, 3]
     assert both.things.tolist() == [1, 2, 3, 4, 0]
     first, second = both.of_users(0, 2), both.of_users(2, 4)
-    alone = aggregated(of, 5)
+    alone = aggregated(profiles, 5)
     for name in Interactions.__slots__:
         assert np.array_equal(getattr(first, name), getattr(alone, name)), name
     assert second.users.tolist() == [0, 1]
@@ -109,8 +109,8 @@ def test_no_events(n_users: int) -> None:
 
 def test_counts_add_up_to_the_number_of_events() -> None:
     rng = np.random.default_rng(1)
-    of = histories(*zip(*rng.integers(0, [[5], [6], [3], [50]], (4, 300)), strict=True), n_users=5)
-    assert aggregated(of).counts.sum() == 300
+    profiles = histories(*zip(*rng.integers(0, [[5], [6], [3], [50]], (4, 300)), strict=True), n_users=5)
+    assert aggregated(profiles).counts.sum() == 300
 
 
 def test_a_user_alone_gets_the_same_bits() -> None:
@@ -140,7 +140,7 @@ def test_rank_within_puts_ties_in_order() -> None:
 
 def test_session_starts_after_a_longer_pause_only() -> None:
     minute = 1 / 24 / 60
-    of = histories(
+    profiles = histories(
         (0, 1, VIEW, 100 * minute),
         (0, 2, VIEW, 69 * minute),
         (0, 1, CART, 39 * minute),
@@ -148,8 +148,8 @@ def test_session_starts_after_a_longer_pause_only() -> None:
         (2, 1, VIEW, 5),
         n_users=3,
     )
-    starts, lengths = sessions(of, gap_minutes=30)
-    assert starts.tolist() == [of.times[1], NEVER, of.times[3 + 1]]
+    starts, lengths = sessions(profiles, gap_minutes=30)
+    assert starts.tolist() == [profiles.times[1], NEVER, profiles.times[3 + 1]]
     assert lengths.tolist() == [3, 0, 1]
 
 

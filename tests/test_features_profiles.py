@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from recsys.features.interactions import NEVER, InteractionConfig
-from recsys.features.profiles import Profiles, profiles
+from recsys.features.profiles import Profiles, build_profiles
 from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS, Statistics
 from recsys.histories import Histories
 from recsys.schema import CART, DAY, PURCHASE, UNKNOWN, VIEW
@@ -29,7 +29,7 @@ def statistics(category: list[int], ancestors: list[list[int]]) -> Statistics:
 
 
 @pytest.fixture
-def of() -> Profiles:
+def profiles() -> Profiles:
     """User 0 did something, user 1 nothing. Items 0 and 1 share a root, item 2 has no category."""
     rows = [
         (0, PURCHASE, NOW - 8 * DAY),
@@ -40,42 +40,42 @@ def of() -> Profiles:
     ]
     items, events, times = np.array(rows).T
     histories = Histories.build(np.zeros(5, int), items, events, times, 2)
-    return profiles(histories, statistics([1, 2, UNKNOWN], [[0, 0], [0, 1], [0, 2]]), NOW, CONFIG)
+    return build_profiles(histories, statistics([1, 2, UNKNOWN], [[0, 0], [0, 1], [0, 2]]), NOW, CONFIG)
 
 
-def test_levels_leave_out_items_without_a_category(of: Profiles) -> None:
+def test_levels_leave_out_items_without_a_category(profiles: Profiles) -> None:
     """The tree has two levels and there are two users: users 2 and 3 of `by_level` are the leaves'."""
-    assert of.by_level.users.tolist() == [0, 2, 2]
-    assert of.by_level.things.tolist() == [0, 1, 2]
-    assert of.by_level.counts.tolist() == [[1, 0, 3], [0, 0, 2], [1, 0, 1]]
-    assert of.by_category.users.tolist() == [0, 0]
-    assert of.by_category.things.tolist() == [1, 2]
-    assert of.by_category.find(np.array([0, 1]), np.array([2, 2])).tolist() == [1, UNKNOWN]
+    assert profiles.by_level.users.tolist() == [0, 2, 2]
+    assert profiles.by_level.things.tolist() == [0, 1, 2]
+    assert profiles.by_level.counts.tolist() == [[1, 0, 3], [0, 0, 2], [1, 0, 1]]
+    assert profiles.by_category.users.tolist() == [0, 0]
+    assert profiles.by_category.things.tolist() == [1, 2]
+    assert profiles.by_category.find(np.array([0, 1]), np.array([2, 2])).tolist() == [1, UNKNOWN]
 
 
-def test_totals_are_of_all_items(of: Profiles) -> None:
-    np.testing.assert_allclose(of.totals, [of.by_item.decayed.sum(axis=0), [0, 0, 0]])
+def test_totals_are_of_all_items(profiles: Profiles) -> None:
+    np.testing.assert_allclose(profiles.totals, [profiles.by_item.decayed.sum(axis=0), [0, 0, 0]])
 
 
-def test_recency(of: Profiles) -> None:
-    assert of.recency.tolist() == [2, 1, 0]
+def test_recency(profiles: Profiles) -> None:
+    assert profiles.recency.tolist() == [2, 1, 0]
 
 
-def test_session_start(of: Profiles) -> None:
-    assert of.session_start.tolist() == [NOW - 2 * DAY + HOUR, NEVER]
-    assert of.session_events.tolist() == [2, 0]
+def test_session_start(profiles: Profiles) -> None:
+    assert profiles.session_start.tolist() == [NOW - 2 * DAY + HOUR, NEVER]
+    assert profiles.session_events.tolist() == [2, 0]
 
 
 def test_a_shop_without_categories() -> None:
     histories = Histories.build(np.array([0]), np.array([0]), np.array([VIEW]), np.array([NOW]), 1)
-    of = profiles(histories, statistics([UNKNOWN], []), NOW, CONFIG)
-    assert len(of.by_item.keys) == 1
-    assert len(of.by_level.keys) == len(of.by_category.keys) == 0
+    profiles = build_profiles(histories, statistics([UNKNOWN], []), NOW, CONFIG)
+    assert len(profiles.by_item.keys) == 1
+    assert len(profiles.by_level.keys) == len(profiles.by_category.keys) == 0
 
 
 def test_nobody_has_a_history() -> None:
     none = np.zeros(0, np.int64)
-    of = profiles(Histories.build(none, none, none, none, 3), statistics([UNKNOWN], []), NOW, CONFIG)
-    assert len(of) == 3
-    assert of.totals.tolist() == [[0, 0, 0]] * 3
-    assert of.session_start.tolist() == [NEVER] * 3
+    profiles = build_profiles(Histories.build(none, none, none, none, 3), statistics([UNKNOWN], []), NOW, CONFIG)
+    assert len(profiles) == 3
+    assert profiles.totals.tolist() == [[0, 0, 0]] * 3
+    assert profiles.session_start.tolist() == [NEVER] * 3

@@ -15,19 +15,19 @@ def values(request: pytest.FixtureRequest) -> list[int] | list[str]:
 
 
 def test_ids_are_distinct_and_ascending() -> None:
-    assert Ids.of(pa.array(INTEGERS)).values.to_pylist() == [-3, 0, 7, 40, 2**62]
-    assert Ids.of(pa.array(TEXTS)).values.to_pylist() == sorted(set(TEXTS), key=str.encode)
+    assert Ids.from_values(pa.array(INTEGERS)).values.to_pylist() == [-3, 0, 7, 40, 2**62]
+    assert Ids.from_values(pa.array(TEXTS)).values.to_pylist() == sorted(set(TEXTS), key=str.encode)
 
 
 def test_chunks_are_joined() -> None:
     chunked = pa.chunked_array([[3, 1], [], [2, 3]], pa.int64())
-    ids = Ids.of(chunked)
+    ids = Ids.from_values(chunked)
     assert ids.values.to_pylist() == [1, 2, 3]
     assert ids.encode(chunked).tolist() == [2, 0, 1, 2]
 
 
 def test_code_agrees_with_encode(values: list) -> None:
-    ids = Ids.of(pa.array(values[:-1]))
+    ids = Ids.from_values(pa.array(values[:-1]))
     expected = [ids.values.to_pylist().index(value) if value in values[:-1] else UNKNOWN for value in values]
     assert ids.encode(pa.array(values)).tolist() == expected
     assert [ids.code(value) for value in values] == expected
@@ -35,7 +35,7 @@ def test_code_agrees_with_encode(values: list) -> None:
 
 
 def test_decode_and_getitem_turn_codes_back(values: list) -> None:
-    ids = Ids.of(pa.array(values))
+    ids = Ids.from_values(pa.array(values))
     codes = ids.encode(pa.array(values))
     assert ids.decode(codes).to_pylist() == values
     assert [ids[int(code)] for code in codes] == values
@@ -48,7 +48,7 @@ def test_ids_may_be_a_slice() -> None:
 
 @pytest.mark.parametrize(("kind", "value"), [(pa.int64(), 3), (pa.string(), "3")])
 def test_no_ids(kind: pa.DataType, value: int | str) -> None:
-    ids = Ids.of(pa.array([], kind))
+    ids = Ids.from_values(pa.array([], kind))
     assert len(ids) == 0
     assert ids.kind == str(kind)
     assert ids.code(value) == UNKNOWN
@@ -59,13 +59,13 @@ def test_no_ids(kind: pa.DataType, value: int | str) -> None:
 
 @pytest.mark.parametrize("text", ["07", "+7", " 7", "7.0", "", "x", str(2**63), "\u0667"])
 def test_parse_refuses_what_is_no_plain_integer(text: str) -> None:
-    assert Ids.of(pa.array([7])).parse(text) is None
+    assert Ids.from_values(pa.array([7])).parse(text) is None
 
 
 def test_parse_keeps_to_the_kind() -> None:
-    assert Ids.of(pa.array([7])).parse("-12") == -12
-    assert Ids.of(pa.array([7])).parse(str(2**63 - 1)) == 2**63 - 1
-    assert Ids.of(pa.array(["7"])).parse("07") == "07"
+    assert Ids.from_values(pa.array([7])).parse("-12") == -12
+    assert Ids.from_values(pa.array([7])).parse(str(2**63 - 1)) == 2**63 - 1
+    assert Ids.from_values(pa.array(["7"])).parse("07") == "07"
 
 
 def test_hashes_never_change() -> None:

@@ -61,7 +61,7 @@ def test_a_batch_says_what_the_recommender_says(trained: Trained, tmp_path: Path
     recommend(str(trained.registry), None, users_file(tmp_path, users), 5, tmp_path / "out.parquet")
     table = pq.read_table(tmp_path / "out.parquet")
     histories = opened.snapshot.take(opened.snapshot.rows(pa.array(users)))
-    found = Recommender.of(opened)(histories, opened.about.live_watermark, 5)
+    found = Recommender.from_bundle(opened)(histories, opened.manifest.live_watermark, 5)
     assert table["itemid"].to_pylist() == opened.items.decode(found.items).to_pylist()
     for name, expected in (("score", found.scores), ("lgb_score", found.lgb_scores), ("mf_score", found.mf_scores)):
         np.testing.assert_array_equal(table[name].to_numpy(), expected, err_msg=name)

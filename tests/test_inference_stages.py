@@ -8,10 +8,10 @@ from recsys.arrays import ranked_lists
 from recsys.features.definitions import NAMES
 from recsys.histories import Histories
 from recsys.inference.recommender import Recommendations, Recommender
-from recsys.inference.stages import CandidateStage, candidate_features, chunks, with_newcomers
+from recsys.inference.stages import CandidateStage, candidate_features, chunks, score_cold_start
 from recsys.models.blend import Blend, Calibration
 from recsys.retrieval.generator import Candidates
-from recsys.retrieval.preranker import NOTHING_LEARNED
+from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.schema import DAY, DISCOVER, REPEAT, SOURCES, UNKNOWN
 
 
@@ -25,7 +25,7 @@ def histories() -> Histories:
 def recommender() -> Recommender:
     return Recommender(
         small_world().tables,
-        NOTHING_LEARNED,
+        NO_PRERANKERS,
         (small_ranker(), small_ranker()),
         (BLEND, BLEND),
         small_config().inference,
@@ -35,10 +35,10 @@ def recommender() -> Recommender:
 def stages_of(histories: Histories) -> dict[str, list[np.ndarray]]:
     """What each stage says, as lists with one array for each user."""
     tables, config = small_world().tables, small_config().inference
-    stage = CandidateStage(tables, NOTHING_LEARNED, config)
-    of = stage.profile(histories, END)
-    candidates = stage(of)
-    features = candidate_features(of, candidates, tables)
+    stage = CandidateStage(tables, NO_PRERANKERS, config)
+    profiles = stage.profile(histories, END)
+    candidates = stage(profiles)
+    features = candidate_features(profiles, candidates, tables)
     user_factors, warm = tables.factors.fold_in(histories)
     mf = tables.factors.score(user_factors, candidates.users, candidates.items)
     by_pair = {
@@ -120,13 +120,13 @@ def test_a_newcomer_gets_recent_popularity_first_and_then_the_rest_of_all_time(r
 
 def test_newcomers_do_not_change_the_scores_of_others(histories: Histories) -> None:
     tables, config = small_world().tables, small_config().inference
-    stage = CandidateStage(tables, NOTHING_LEARNED, config)
-    of = stage.profile(histories, END)
-    candidates = stage(of)
-    raw = small_ranker().predict(candidate_features(of, candidates, tables))
+    stage = CandidateStage(tables, NO_PRERANKERS, config)
+    profiles = stage.profile(histories, END)
+    candidates = stage(profiles)
+    raw = small_ranker().predict(candidate_features(profiles, candidates, tables))
     known = histories.lengths[candidates.users] > 0
     assert not known.all()
-    np.testing.assert_array_equal(with_newcomers(raw, of.histories, candidates, config)[known], raw[known])
+    np.testing.assert_array_equal(score_cold_start(raw, profiles.histories, candidates, config)[known], raw[known])
 
 
 def test_fewer_items_than_asked_for(recommender: Recommender, histories: Histories) -> None:
@@ -141,14 +141,14 @@ def test_sold_out_items_are_not_recommended(recommender: Recommender, histories:
 
 def test_the_newest_events_count_up_to_the_cap(histories: Histories) -> None:
     config = small_config("inference.history.max_events=4").inference
-    stage = CandidateStage(small_world().tables, NOTHING_LEARNED, config)
-    of = stage.profile(histories, END)
-    assert of.histories.lengths.max() == 4
-    assert of.histories.times.tolist() == histories.latest(4).times.tolist()
+    stage = CandidateStage(small_world().tables, NO_PRERANKERS, config)
+    profiles = stage.profile(histories, END)
+    assert profiles.histories.lengths.max() == 4
+    assert profiles.histories.times.tolist() == histories.latest(4).times.tolist()
 
 
 def test_the_clock_ages_what_happened(histories: Histories) -> None:
-    stage = CandidateStage(small_world().tables, NOTHING_LEARNED, small_config().inference)
+    stage = CandidateStage(small_world().tables, NO_PRERANKERS, small_config().inference)
     today, later = (stage.profile(histories, END + days * DAY) for days in (0, 3))
     column = NAMES.index("user_days_idle")
     tables = small_world().tables
@@ -174,7 +174,7 @@ def selected(
     same = Calibration(slope=1.0, intercept=0.0)
     blend = Blend(alpha=0.5, lgb=same, mf=same)
     config = small_config().inference.model_copy(update={"repeat_share": share})
-    recommender = Recommender(small_world().tables, NOTHING_LEARNED, (), (blend, blend), config)
+    recommender = Recommender(small_world().tables, NO_PRERANKERS, (), (blend, blend), config)
     wanted = None if asked is None else np.full(2, asked)
     shares = recommender.repeat_shares(candidates.objectives, wanted)
     return recommender.select(candidates, np.array(lgb), np.float32(mf), np.array([False, True]), n, shares)

@@ -12,7 +12,7 @@ import pytest
 from shops import BLEND, halve_ranker, publish, reseal, small_bundle
 
 from recsys.errors import RegistryError
-from recsys.inference import trial as versions
+from recsys.inference import servable, trial
 from recsys.inference.servable import open_version
 from recsys.inference.trial import check_apart, check_version, try_version
 from recsys.registry.folder import FolderStore
@@ -30,7 +30,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStore:
 def test_an_open_version_has_its_own_alpha_or_the_one_given(store: FolderStore) -> None:
     for alpha, expected in ((None, BLEND.alpha), (0.0, 0.0), (0.9, 0.9)):
         loaded = open_version(store.path("v1"), alpha)
-        assert loaded.bundle.about.blend.alpha == expected
+        assert loaded.bundle.manifest.blend.alpha == expected
         assert loaded.recommender.blends[0].alpha == expected
 
 
@@ -76,7 +76,7 @@ def test_whatever_opening_raises_is_an_error_of_the_registry(
     def fails(_: Path) -> None:
         raise fault
 
-    monkeypatch.setattr(versions, "read_version", fails)
+    monkeypatch.setattr(servable, "read_version", fails)
     with pytest.raises(RegistryError, match=f"v1 does not answer: {type(fault).__name__}"):
         check_version(store.path("v1"))
 
@@ -90,7 +90,7 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         started.append(arguments)
         return run(*arguments, **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(versions.subprocess, "run", counted)
+    monkeypatch.setattr(trial.subprocess, "run", counted)
     return started
 
 
@@ -107,7 +107,7 @@ def test_a_version_that_ends_the_process_is_an_error_for_all_and_tried_again_lat
 ) -> None:
     halve_ranker(store.path("v1"))
     for again in (20.0, 20.0, 0.0):
-        monkeypatch.setattr(versions, "AGAIN_SECONDS", again)
+        monkeypatch.setattr(trial, "AGAIN_SECONDS", again)
         with pytest.raises(RegistryError, match=r"v1: opening it ended a process by SIG\w+: "):
             try_version(store.path("v1"))
     assert len(children) == 2
@@ -122,13 +122,13 @@ def test_a_version_that_lacked_a_file_is_not_taken_for_fit(store: FolderStore, m
     with pytest.raises(RegistryError, match=r"ranker\.txt is missing"):
         try_version(store.path("v1"))
     ranker.with_suffix(".away").rename(ranker)
-    monkeypatch.setattr(versions, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(trial, "AGAIN_SECONDS", 0.0)
     with pytest.raises(RegistryError, match="ended a process"):
         try_version(store.path("v1"))
 
 
 def test_a_version_that_hangs_is_an_error(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(versions, "TRIAL_SECONDS", 0.01)  # less than Python needs to start
+    monkeypatch.setattr(trial, "TRIAL_SECONDS", 0.01)  # less than Python needs to start
     with pytest.raises(RegistryError, match=r"v1 is not open after 0\.01 s"):
         try_version(store.path("v1"))
 
@@ -149,6 +149,6 @@ def test_a_machine_that_can_start_no_process_is_an_error_of_the_registry(
     def fails(*_: object, **__: object) -> None:
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(versions.subprocess, "run", fails)
+    monkeypatch.setattr(trial.subprocess, "run", fails)
     with pytest.raises(RegistryError, match=r"v1: no process can be started to open it: .*temporarily unavailable"):
         try_version(store.path("v1"))

@@ -63,10 +63,13 @@ def test_only_unknown_users(snapshot: Snapshot) -> None:
 def test_partitions_do_not_matter() -> None:
     rng = np.random.default_rng(0)
     rows = zip(*rng.integers(0, [[9], [50], [4], [3]], (4, 60)), strict=True)
-    of, users = histories(*rows, n_users=9), pa.array(np.arange(9) * 5 - 20)
-    whole = assemble([snapshot_part(users, of, CATEGORY, CONFIG)], "int64")
+    profiles, users = histories(*rows, n_users=9), pa.array(np.arange(9) * 5 - 20)
+    whole = assemble([snapshot_part(users, profiles, CATEGORY, CONFIG)], "int64")
     apart = assemble(
-        [snapshot_part(users.take(pa.array(p)), of.take(p), CATEGORY, CONFIG) for p in (np.arange(6, 9), np.arange(6))],
+        [
+            snapshot_part(users.take(pa.array(p)), profiles.take(p), CATEGORY, CONFIG)
+            for p in (np.arange(6, 9), np.arange(6))
+        ],
         "int64",
     )
     assert apart.users.values.equals(whole.users.values)

@@ -17,8 +17,8 @@ def histories(*rows: tuple[int, int, int, float], n_users: int = 3) -> Histories
     return Histories.build(users.astype(int), items.astype(int), events.astype(int), times, n_users)
 
 
-def counted(of: Histories) -> PairCounts:
-    return count_pairs(of, N, NOW, CovisitationConfig())
+def counted(profiles: Histories) -> PairCounts:
+    return count_pairs(profiles, N, NOW, CovisitationConfig())
 
 
 def test_known_answer() -> None:
@@ -56,9 +56,9 @@ def test_no_events(n_users: int) -> None:
 def test_counts_of_disjoint_users_add_up() -> None:
     rng = np.random.default_rng(5)
     rows = zip(*rng.integers(0, [[30], [N], [3], [20]], (4, 500)), strict=True)
-    of = histories(*rows, n_users=30)
-    whole = counted(of)
-    parts = [counted(of.take(users)) for users in (np.arange(20, 30), np.arange(7), np.arange(7, 20))]
+    profiles = histories(*rows, n_users=30)
+    whole = counted(profiles)
+    parts = [counted(profiles.take(users)) for users in (np.arange(20, 30), np.arange(7), np.arange(7, 20))]
     joined = add_counts(parts)
     for name in ("keys", "counts", "users", "buyers", "repeaters"):
         np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name), err_msg=name)

@@ -41,7 +41,7 @@ def edited(folder: Path, copy: Path, **entries: Any) -> Path:
 def test_recommendations_survive_to_the_bit(folder: Path) -> None:
     before, after = small_bundle(), read(folder)
     users = pa.concat_arrays([before.snapshot.users.values, pa.array([-5])])
-    tables = [recommend_to(users, bundle, Recommender.of(bundle), 10) for bundle in (before, after)]
+    tables = [recommend_to(users, bundle, Recommender.from_bundle(bundle), 10) for bundle in (before, after)]
     assert len(tables[0]) == 10 * len(users)
     assert tables[0].schema == tables[1].schema
     for name in tables[0].column_names:
@@ -60,7 +60,7 @@ def test_everything_survives(folder: Path) -> None:
         np.testing.assert_array_equal(one, other)
     roots = after.categories.decode(np.flatnonzero(after.parents == UNKNOWN)).to_pylist()
     assert sorted(roots) == [1 + root for root in range(ROOTS)]
-    assert after.about.model_copy(update={"created": ""}) == before.about
+    assert after.manifest.model_copy(update={"created": ""}) == before.manifest
     assert after.ranker.to_text() == before.ranker.to_text()
     assert after.tables.end == END
     for one, other in (
@@ -176,7 +176,7 @@ def test_string_ids(tmp_path: Path) -> None:
     bundle = odd_bundle()
     write(bundle, tmp_path / "v1", {})
     after = read(tmp_path / "v1")
-    found = recommend_to(pa.array([ODD_IDS[0], "nobody"]), after, Recommender.of(after), 3)
+    found = recommend_to(pa.array([ODD_IDS[0], "nobody"]), after, Recommender.from_bundle(after), 3)
     assert found["visitorid"].to_pylist() == [ODD_IDS[0]] * 3 + ["nobody"] * 3
     assert set(found["itemid"].to_pylist()) <= set(bundle.items.values.to_pylist())
 
@@ -184,6 +184,6 @@ def test_string_ids(tmp_path: Path) -> None:
 def test_a_user_without_events_is_like_an_unknown_one(folder: Path) -> None:
     bundle = read(folder)
     none = np.zeros(0, np.int64)
-    found = Recommender.of(bundle)(Histories.build(none, none, none, none, 1), END, 5)
-    unknown = recommend_to(pa.array([-5]), bundle, Recommender.of(bundle), 5)
+    found = Recommender.from_bundle(bundle)(Histories.build(none, none, none, none, 1), END, 5)
+    unknown = recommend_to(pa.array([-5]), bundle, Recommender.from_bundle(bundle), 5)
     assert unknown["itemid"].to_pylist() == bundle.items.decode(found.items).to_pylist()

@@ -170,7 +170,7 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from recsys.registry import artifact
-from recsys.registry.store import FolderStore
+from recsys.registry.folder import FolderStore
 
 def pause():
     print("ready", flush=True)
@@ -217,7 +217,7 @@ PUBLISHER = """
 import sys
 import numpy as np
 from recsys.registry.artifact import write
-from recsys.registry.store import open_store
+from recsys.registry.locate import open_store
 store = open_store(sys.argv[1])
 for n in range(5):
     version = store.publish(lambda folder: write(folder, {"factors": np.full(9, n)}, {}, {}, {}))

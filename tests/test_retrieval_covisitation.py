@@ -17,8 +17,8 @@ def histories(*rows: tuple[int, int, float], n_users: int = 2) -> Histories:
     return Histories.build(users.astype(int), items.astype(int), np.full(len(rows), VIEW), times, n_users)
 
 
-def counted(of: Histories, **settings: float) -> dict[tuple[int, int], int]:
-    keys, counts = pair_counts(of, N, CONFIG.model_copy(update=settings))
+def counted(profiles: Histories, **settings: float) -> dict[tuple[int, int], int]:
+    keys, counts = pair_counts(profiles, N, CONFIG.model_copy(update=settings))
     assert keys.dtype == counts.dtype == np.int64
     assert (np.diff(keys) > 0).all()
     return {(int(key) // N, int(key) % N): int(count) for key, count in zip(keys, counts, strict=True)}
@@ -26,14 +26,14 @@ def counted(of: Histories, **settings: float) -> dict[tuple[int, int], int]:
 
 def test_pairs_known_answer() -> None:
     """1 and 2 in one visit of user 0 and a day apart at user 1; 3 comes too late for 1, not for 2."""
-    of = histories((0, 2, 0), (0, 1, 1), (0, 3, 48), (1, 1, 0), (1, 2, 24), n_users=2)
-    assert counted(of) == {(1, 2): 3 + 1, (1, 3): 1, (2, 3): 1}
-    assert counted(of, window_days=47.5 / 24) == {(1, 2): 4, (1, 3): 1}
+    profiles = histories((0, 2, 0), (0, 1, 1), (0, 3, 48), (1, 1, 0), (1, 2, 24), n_users=2)
+    assert counted(profiles) == {(1, 2): 3 + 1, (1, 3): 1, (2, 3): 1}
+    assert counted(profiles, window_days=47.5 / 24) == {(1, 2): 4, (1, 3): 1}
 
 
 def test_the_newest_event_of_an_item_counts_once() -> None:
-    of = histories((0, 1, 0), (0, 2, 0), (0, 1, 30), (0, 1, 31))
-    assert counted(of) == {(1, 2): 1}
+    profiles = histories((0, 1, 0), (0, 2, 0), (0, 1, 30), (0, 1, 31))
+    assert counted(profiles) == {(1, 2): 1}
 
 
 def test_users_do_not_mix() -> None:
@@ -41,9 +41,9 @@ def test_users_do_not_mix() -> None:
 
 
 def test_the_newest_items_pair_up() -> None:
-    of = histories((0, 1, 0), (0, 2, 1), (0, 3, 2), (0, 4, 2))
-    assert counted(of, last_items=2) == {(3, 4): 3}
-    assert set(counted(of, last_items=3)) == {(2, 3), (2, 4), (3, 4)}
+    profiles = histories((0, 1, 0), (0, 2, 1), (0, 3, 2), (0, 4, 2))
+    assert counted(profiles, last_items=2) == {(3, 4): 3}
+    assert set(counted(profiles, last_items=3)) == {(2, 3), (2, 4), (3, 4)}
 
 
 @pytest.mark.parametrize("n_users", [0, 4])
@@ -53,9 +53,9 @@ def test_no_events_no_pairs(n_users: int) -> None:
 
 def test_counts_of_parts_add_up_in_any_order() -> None:
     rng = np.random.default_rng(3)
-    of = histories(*zip(*rng.integers(0, [[20], [N], [200]], (3, 400)), strict=True), n_users=20)
-    whole = pair_counts(of, N, CONFIG)
-    halves = [pair_counts(of.take(users), N, CONFIG) for users in (np.arange(12, 20), np.arange(12))]
+    profiles = histories(*zip(*rng.integers(0, [[20], [N], [200]], (3, 400)), strict=True), n_users=20)
+    whole = pair_counts(profiles, N, CONFIG)
+    halves = [pair_counts(profiles.take(users), N, CONFIG) for users in (np.arange(12, 20), np.arange(12))]
     for parts in (halves, halves[::-1]):
         for together, apart in zip(whole, merge_counts(parts), strict=True):
             np.testing.assert_array_equal(together, apart)

@@ -5,13 +5,13 @@ import pytest
 from shops import END, small_config, small_world
 
 from recsys.features.interactions import InteractionConfig
-from recsys.features.profiles import Profiles, profiles
+from recsys.features.profiles import Profiles, build_profiles
 from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS, Statistics
 from recsys.histories import Histories
 from recsys.inference.stages import CandidateStage, objectives
 from recsys.retrieval.generator import CandidateConfig, Candidates, RetrievalTables, SourceShares, generate
 from recsys.retrieval.neighbours import Neighbours
-from recsys.retrieval.preranker import BY_SHARES, KNOTS, NOTHING_LEARNED, Selection, Selectors
+from recsys.retrieval.preranker import BY_SOURCE_WEIGHTS, KNOTS, NO_PRERANKERS, PreRanker, PreRankerModels
 from recsys.retrieval.sources.popularity import PopularityLists
 from recsys.schema import DAY, PURCHASE, SOURCES, VIEW, Objective
 
@@ -45,31 +45,33 @@ def tables() -> RetrievalTables:
 
 
 @pytest.fixture
-def of(statistics: Statistics) -> Profiles:
+def profiles(statistics: Statistics) -> Profiles:
     """User 0 bought item 0, user 1 has no history."""
     histories = Histories.build(np.array([0]), np.array([0]), np.array([PURCHASE]), np.array([NOW]), 2)
-    return profiles(histories, statistics, NOW, InteractionConfig())
+    return build_profiles(histories, statistics, NOW, InteractionConfig())
 
 
 def found_by(
-    of: Profiles,
+    profiles: Profiles,
     tables: RetrievalTables,
     statistics: Statistics,
     config: CandidateConfig,
-    selectors: Selectors = NOTHING_LEARNED,
+    prerankers: PreRankerModels = NO_PRERANKERS,
     objective: Objective = "all",
     repeat_shares: np.ndarray | None = None,
 ) -> Candidates:
-    selection = Selection.of(selectors, config.shares.by_source(), statistics)
-    return generate(of, tables, statistics, config, selection, objectives(objective, len(of)), repeat_shares)
+    selection = PreRanker.for_tables(prerankers, config.shares.by_source(), statistics)
+    return generate(
+        profiles, tables, statistics, config, selection, objectives(objective, len(profiles)), repeat_shares
+    )
 
 
 def listed(found: Candidates) -> list[list[int]]:
     return [part.tolist() for part in np.split(found.items, found.offsets[1:-1])]
 
 
-def test_union_with_provenance(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
-    found = found_by(of, tables, statistics, CandidateConfig())
+def test_union_with_provenance(profiles: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
+    found = found_by(profiles, tables, statistics, CandidateConfig())
     assert listed(found) == [[0, 1, 2, 3, 4], [3, 4]]
     assert found.sources.tolist() == [
         OWN,
@@ -101,100 +103,107 @@ def test_scores_of_several_seeds_add_up(tables: RetrievalTables, statistics: Sta
     """Item 1 is near item 0 (0.5) and item 5 (0.25), of which the user viewed each once, just now."""
     near = Neighbours.build(np.array([0, 5]), np.array([1, 1]), np.float32([0.5, 0.25]), 6, 9)
     histories = Histories.build(np.zeros(2, int), np.array([0, 5]), np.full(2, VIEW), np.full(2, NOW), 1)
-    of = profiles(histories, statistics, NOW, InteractionConfig())
+    profiles = build_profiles(histories, statistics, NOW, InteractionConfig())
     both = RetrievalTables(near, tables.mf_neighbours, tables.lists, exclude_purchased=False)
-    found = found_by(of, both, statistics, CandidateConfig())
+    found = found_by(profiles, both, statistics, CandidateConfig())
     assert found.scores[found.items == 1, SOURCES.index("covisitation")].tolist() == [0.5 * 0.5 + 0.5 * 0.25]
 
 
-def test_unavailable_items_are_never_proposed(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
+def test_unavailable_items_are_never_proposed(
+    profiles: Profiles, tables: RetrievalTables, statistics: Statistics
+) -> None:
     statistics.available[[0, 1, 2, 3]] = False
-    assert listed(found_by(of, tables, statistics, CandidateConfig())) == [[4], [4]]
+    assert listed(found_by(profiles, tables, statistics, CandidateConfig())) == [[4], [4]]
 
 
-def test_purchased_items_are_left_out_on_request(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
+def test_purchased_items_are_left_out_on_request(
+    profiles: Profiles, tables: RetrievalTables, statistics: Statistics
+) -> None:
     without = RetrievalTables(tables.covisitation, tables.mf_neighbours, tables.lists, exclude_purchased=True)
-    assert listed(found_by(of, without, statistics, CandidateConfig())) == [[1, 2, 3, 4], [3, 4]]
+    assert listed(found_by(profiles, without, statistics, CandidateConfig())) == [[1, 2, 3, 4], [3, 4]]
 
 
 def test_viewed_items_stay(tables: RetrievalTables, statistics: Statistics) -> None:
     viewed = Histories.build(np.array([0]), np.array([0]), np.array([VIEW]), np.array([NOW]), 1)
-    of = profiles(viewed, statistics, NOW, InteractionConfig())
+    profiles = build_profiles(viewed, statistics, NOW, InteractionConfig())
     without = RetrievalTables(tables.covisitation, tables.mf_neighbours, tables.lists, exclude_purchased=True)
-    assert 0 in found_by(of, without, statistics, CandidateConfig()).items
+    assert 0 in found_by(profiles, without, statistics, CandidateConfig()).items
 
 
 @pytest.mark.parametrize(("size", "expected"), [(1, [[0], [3]]), (2, [[0, 2], [3, 4]]), (4, [[0, 1, 2, 3], [3, 4]])])
 def test_size_keeps_the_best_by_turns(
-    of: Profiles, tables: RetrievalTables, statistics: Statistics, size: int, expected: list[list[int]]
+    profiles: Profiles, tables: RetrievalTables, statistics: Statistics, size: int, expected: list[list[int]]
 ) -> None:
-    assert listed(found_by(of, tables, statistics, CandidateConfig(size=size))) == expected
+    assert listed(found_by(profiles, tables, statistics, CandidateConfig(size=size))) == expected
 
 
-def test_ties_go_to_the_smaller_code(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
+def test_ties_go_to_the_smaller_code(profiles: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
     equal = SourceShares(**dict.fromkeys(SOURCES, 1.0))
-    found = found_by(of, tables, statistics, CandidateConfig(size=3, shares=equal))
+    found = found_by(profiles, tables, statistics, CandidateConfig(size=3, shares=equal))
     assert listed(found) == [[0, 2, 3], [3, 4]]  # 0, 1 and 4 are worth the same
 
 
 def test_a_source_without_a_share_proposes_nothing(
-    of: Profiles, tables: RetrievalTables, statistics: Statistics
+    profiles: Profiles, tables: RetrievalTables, statistics: Statistics
 ) -> None:
     shares = SourceShares(**(dict.fromkeys(SOURCES, 0.0) | {"popular": 1.0}))
-    found = found_by(of, tables, statistics, CandidateConfig(shares=shares))
+    found = found_by(profiles, tables, statistics, CandidateConfig(shares=shares))
     assert listed(found) == [[3, 4], [3, 4]]
     assert found.sources.tolist() == [POPULAR] * 4
 
 
-def test_objectives(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
+def test_objectives(profiles: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
     """User 0 had item 0 alone, user 1 nothing."""
-    assert listed(found_by(of, tables, statistics, CandidateConfig(), objective="discover")) == [[1, 2, 3, 4], [3, 4]]
-    assert listed(found_by(of, tables, statistics, CandidateConfig(), objective="repeat")) == [[0], []]
+    assert listed(found_by(profiles, tables, statistics, CandidateConfig(), objective="discover")) == [
+        [1, 2, 3, 4],
+        [3, 4],
+    ]
+    assert listed(found_by(profiles, tables, statistics, CandidateConfig(), objective="repeat")) == [[0], []]
 
 
 def test_a_share_of_the_places_is_for_items_the_user_had(
-    of: Profiles, tables: RetrievalTables, statistics: Statistics
+    profiles: Profiles, tables: RetrievalTables, statistics: Statistics
 ) -> None:
     two = CandidateConfig(size=2)
-    free = found_by(of, tables, statistics, two)
+    free = found_by(profiles, tables, statistics, two)
     assert 0 in listed(free)[0]
-    none = found_by(of, tables, statistics, two, repeat_shares=np.array([0.0, 0.5]))
+    none = found_by(profiles, tables, statistics, two, repeat_shares=np.array([0.0, 0.5]))
     assert [len(items) for items in listed(none)] == [2, 2]
     assert 0 not in listed(none)[0]
     assert listed(none)[1] == listed(free)[1]
-    assert listed(found_by(of, tables, statistics, two, repeat_shares=np.array([0.5, 1.0]))) == listed(free)
+    assert listed(found_by(profiles, tables, statistics, two, repeat_shares=np.array([0.5, 1.0]))) == listed(free)
 
 
 def test_what_was_bought_comes_back_when_asked_for(
-    of: Profiles, tables: RetrievalTables, statistics: Statistics
+    profiles: Profiles, tables: RetrievalTables, statistics: Statistics
 ) -> None:
     without = RetrievalTables(tables.covisitation, tables.mf_neighbours, tables.lists, exclude_purchased=True)
-    assert listed(found_by(of, without, statistics, CandidateConfig(), objective="repeat")) == [[0], []]
+    assert listed(found_by(profiles, without, statistics, CandidateConfig(), objective="repeat")) == [[0], []]
 
 
-def test_a_learned_selection_decides(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
+def test_a_learned_selection_decides(profiles: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
     """Of all items those of the factorization's neighbours, of new ones what is popular."""
-    nothing = BY_SHARES.model_copy(update={"shares": 0.0})
+    nothing = BY_SOURCE_WEIGHTS.model_copy(update={"shares": 0.0})
     rows = [(0.0,) * len(KNOTS)] * len(SOURCES)
     learned = {}
     for name, source in (("all", "mf_neighbours"), ("discover", "popular")):
         one = list(rows)
         one[SOURCES.index(source)] = (1.0,) * len(KNOTS)
-        learned[name] = nothing.model_copy(update={"turns": tuple(one)})
+        learned[name] = nothing.model_copy(update={"ranks": tuple(one)})
     one = CandidateConfig(size=1)
-    assert listed(found_by(of, tables, statistics, one, Selectors(**learned)))[0] == [2]
-    assert listed(found_by(of, tables, statistics, one, Selectors(**learned), "discover"))[0] == [3]
+    assert listed(found_by(profiles, tables, statistics, one, PreRankerModels(**learned)))[0] == [2]
+    assert listed(found_by(profiles, tables, statistics, one, PreRankerModels(**learned), "discover"))[0] == [3]
 
 
-def test_nobody(tables: RetrievalTables, statistics: Statistics, of: Profiles) -> None:
-    nobody = profiles(of.histories.take(np.zeros(0, int)), statistics, NOW, InteractionConfig())
+def test_nobody(tables: RetrievalTables, statistics: Statistics, profiles: Profiles) -> None:
+    nobody = build_profiles(profiles.histories.take(np.zeros(0, int)), statistics, NOW, InteractionConfig())
     found = found_by(nobody, tables, statistics, CandidateConfig())
     assert found.n_users == len(found.items) == 0
     assert found.offsets.tolist() == [0]
 
 
-def test_take_keeps_users(of: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
-    found = found_by(of, tables, statistics, CandidateConfig()).take(np.array([1, 5]))
+def test_take_keeps_users(profiles: Profiles, tables: RetrievalTables, statistics: Statistics) -> None:
+    found = found_by(profiles, tables, statistics, CandidateConfig()).take(np.array([1, 5]))
     assert listed(found) == [[1], [3]]
 
 
@@ -204,9 +213,9 @@ class TestSmallShop:
     def found(self, **settings: Any) -> tuple[Profiles, Candidates]:
         world = small_world()
         config = small_config().inference
-        stage = CandidateStage(world.tables, NOTHING_LEARNED, config.model_copy(update=settings))
-        of = stage.profile(world.partition.histories, END)
-        return of, stage(of)
+        stage = CandidateStage(world.tables, NO_PRERANKERS, config.model_copy(update=settings))
+        profiles = stage.profile(world.partition.histories, END)
+        return profiles, stage(profiles)
 
     def test_rows_ascend_by_user_and_item(self) -> None:
         _, found = self.found()
@@ -228,6 +237,6 @@ class TestSmallShop:
         assert available[found.items].all()
 
     def test_own_items_carry_the_bit(self) -> None:
-        of, found = self.found()
-        own = of.by_item.find(found.users, found.items) >= 0
+        profiles, found = self.found()
+        own = profiles.by_item.find(found.users, found.items) >= 0
         assert (own == (found.sources & OWN > 0)).all()

@@ -42,8 +42,8 @@ def statistics(
     )
 
 
-def lists_of(of: Statistics, **settings: int) -> PopularityLists:
-    return popularity_lists(of, ("transaction",), PopularityConfig(**settings))
+def lists_of(profiles: Statistics, **settings: int) -> PopularityLists:
+    return popularity_lists(profiles, ("transaction",), PopularityConfig(**settings))
 
 
 def by_category(lists: PopularityLists) -> list[list[int]]:
@@ -99,9 +99,9 @@ def test_interest_fills_up_where_targets_are_rare() -> None:
 
 
 def test_several_targets_add_up() -> None:
-    of = statistics(**FIVE)
-    of.items[:, ITEM_COLUMNS.index("item_views")] = [7, 0, 0, 0, np.nan]
-    lists = popularity_lists(of, ("view", "transaction"), PopularityConfig())
+    profiles = statistics(**FIVE)
+    profiles.items[:, ITEM_COLUMNS.index("item_views")] = [7, 0, 0, 0, np.nan]
+    lists = popularity_lists(profiles, ("view", "transaction"), PopularityConfig())
     assert lists.popular.tolist() == [0, 1, 2, 3]
 
 

@@ -159,7 +159,7 @@ async def test_health_has_the_fields_of_the_contract(client: AsyncClient, bundle
         },
         "model": {
             "version": "v1",
-            "features": len(bundle.about.features),
+            "features": len(bundle.manifest.features),
             "mf_users": 2,
             "mf_items": 3,
             "hybrid_alpha": 0.2,

@@ -42,9 +42,9 @@ def loaded() -> Loaded:
     """With a ranker of its own for items that are new to a user, and another alpha for these."""
     bundle: Bundle = small_bundle()
     other = retrained(bundle)
-    about = bundle.about.model_copy(update={"discover": other.about.blend})
-    bundle = replace(bundle, about=about, discover=other.ranker)
-    return Loaded(bundle, Recommender.of(bundle))
+    manifest = bundle.manifest.model_copy(update={"discover": other.manifest.blend})
+    bundle = replace(bundle, manifest=manifest, discover=other.ranker)
+    return Loaded(bundle, Recommender.from_bundle(bundle))
 
 
 def answers() -> dict[str, Callable[..., Any]]:

@@ -58,11 +58,11 @@ class Client:
 def expected_answers(path: Path) -> dict[int, Answer]:
     """What a version says of every user and of one without events, computed in this process one by one."""
     opened = bundle.read(path)
-    recommender = Recommender.of(opened)
+    recommender = Recommender.from_bundle(opened)
     answers = {}
     for user in (*opened.snapshot.users.values.to_pylist(), -5):
         histories = opened.snapshot.take(np.array([opened.snapshot.users.code(user)]))
-        found = recommender(histories, opened.about.live_watermark, N)
+        found = recommender(histories, opened.manifest.live_watermark, N)
         mf_scores = [None if np.isnan(score) else score for score in found.mf_scores.tolist()]
         columns = opened.items.decode(found.items).to_pylist(), found.scores.tolist(), found.lgb_scores.tolist()
         names = ("itemid", "score", "lgb_score", "mf_score")
@@ -104,8 +104,10 @@ def running(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
     store = FolderStore(tmp_path_factory.mktemp("serving"))
     opened = bundle.read(trained.path)
     for alpha, version in ((0.2, "first"), (0.7, "second")):
-        about = opened.about.model_copy(update={"blend": opened.about.blend.model_copy(update={"alpha": alpha})})
-        changed = replace(opened, version=version, about=about)
+        manifest = opened.manifest.model_copy(
+            update={"blend": opened.manifest.blend.model_copy(update={"alpha": alpha})}
+        )
+        changed = replace(opened, version=version, manifest=manifest)
         store.publish(lambda folder, changed=changed: bundle.write(changed, folder, {}), version)
     store.promote("first", check_version)
     settings = ServeSettings(

@@ -77,7 +77,7 @@ async def ask_all(service: Service, questions: Sequence[Question]) -> list[Answe
 
 def expected(bundle: Bundle, row: int, n: int) -> Answer:
     """What a direct call of the stages says, put into the answer's form."""
-    found = Recommender.of(bundle)(bundle.snapshot.take(np.array([row])), bundle.about.live_watermark, n)
+    found = Recommender.from_bundle(bundle)(bundle.snapshot.take(np.array([row])), bundle.manifest.live_watermark, n)
     nan_is_none = [None if np.isnan(score) else float(score) for score in found.mf_scores]
     columns = (bundle.items.decode(found.items).to_pylist(), found.scores, found.lgb_scores, nan_is_none)
     return {
@@ -115,7 +115,7 @@ async def test_no_more_items_come_than_there_are(store: FolderStore, bundle: Bun
 
 async def test_a_score_is_the_blend_or_that_of_the_ranker_alone(store: FolderStore, bundle: Bundle) -> None:
     service = await ready(service_of(store))
-    alpha = bundle.about.blend.alpha
+    alpha = bundle.manifest.blend.alpha
     answers = await ask_all(service, [question(user, 50) for user in bundle.snapshot.users.values.to_pylist()])
     without, mixed = set(), set()
     for answer in answers:
@@ -526,12 +526,12 @@ async def test_a_replica_that_lacks_the_version_is_told_to_load_it_when_health_i
     store: FolderStore, stages: FakeStages
 ) -> None:
     service = await ready(service_of(store, stages))
-    stages.stages, stages.prepared = {"rank": [["v1"]]}, []
+    stages.stages, stages.inputs = {"rank": [["v1"]]}, []
     assert (await service.health())["status"] == "healthy"
     stages.stages = {"rank": [["v0"]]}
     assert (await service.health())["status"] == "unavailable"
     await asyncio.sleep(0)
-    assert stages.prepared == ["v1"]
+    assert stages.inputs == ["v1"]
 
 
 async def test_health_does_not_wait_for_stages_that_hang(store: FolderStore, stages: FakeStages) -> None:

@@ -13,7 +13,7 @@ from recsys.histories import Histories
 from recsys.inference.stages import CandidateStage, candidate_features
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import Candidates
-from recsys.retrieval.preranker import NOTHING_LEARNED
+from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.schema import DAY, PURCHASE, SOURCES
 from recsys.studies.phases import event_rows as module
 from recsys.studies.phases.event_rows import EventRows, Segment, event_rows, segment_rows
@@ -42,17 +42,17 @@ def test_each_event_is_told_as_if_its_user_asked_just_then(tables: Tables, monke
     monkeypatch.setattr(module, "ROWS_AT_ONCE", 1000)
     config = small_config("inference.history.max_events=15")
     histories, found = small_world().partition.histories, rows_of(small_world(), tables, config)
-    stage, of_events = CandidateStage(tables, NOTHING_LEARNED, config.inference), positions(histories)
+    stage, of_events = CandidateStage(tables, NO_PRERANKERS, config.inference), positions(histories)
     assert len(found.labels) == len(of_events)
     for row in np.linspace(0, len(of_events) - 1, 60).astype(int):
         event = of_events[row]
         user, time = histories.rows[event], int(histories.times[event])
-        of = stage.profile(histories.take(np.array([user])).until(time - 1), time)
+        profiles = stage.profile(histories.take(np.array([user])).until(time - 1), time)
         nothing, zeros = np.full((1, len(SOURCES)), np.nan, np.float32), (np.zeros(1, np.float32), np.zeros(1, np.int8))
         pair = Candidates(1, np.array([0]), histories.items[[event]], nothing, *zeros)
-        expected = candidate_features(of, pair, tables)[0]
+        expected = candidate_features(profiles, pair, tables)[0]
         np.testing.assert_array_equal(found.features[row], expected, err_msg=str(time))
-        user_factors, _ = tables.factors.fold_in(of.histories)
+        user_factors, _ = tables.factors.fold_in(profiles.histories)
         mf = tables.factors.score(user_factors, pair.users, pair.items)
         np.testing.assert_array_equal(found.mf[row], mf[0])
         assert found.users[row] == user

@@ -15,7 +15,7 @@ from recsys.histories import Histories
 from recsys.inference.stages import CandidateStage, candidate_features
 from recsys.models.rankers.base import RankingData
 from recsys.models.tables import Tables
-from recsys.retrieval.preranker import NOTHING_LEARNED
+from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.schema import CART, OBJECTIVES, PURCHASE, VIEW
 from recsys.timeline import cut
 from recsys.training.examples import (
@@ -42,7 +42,7 @@ def tables() -> Tables:
 
 def examples_of(tables: Tables, window: LabelWindow = EVERYONE, **examples: Any) -> pa.Table:
     config = small_config(*(f"examples.{name}={value}" for name, value in examples.items()))
-    return make_examples(small_world().partition, window, tables, NOTHING_LEARNED, ["all"], config)
+    return make_examples(small_world().partition, window, tables, NO_PRERANKERS, ["all"], config)
 
 
 def matrix_of(table: pa.Table) -> np.ndarray:
@@ -85,13 +85,13 @@ def test_a_hit_is_an_event_of_the_window_and_nothing_else(tables: Tables) -> Non
     """Labels say what happened in (cut, cut + 14 days]; the rows are candidates as of the cut."""
     world, config = small_world(), small_config("examples.negatives=1000")
     table = examples_of(tables, negatives=1000)
-    stage = CandidateStage(tables, NOTHING_LEARNED, config.inference)
-    of = stage.profile(world.partition.histories.until(EVERYONE.start), EVERYONE.start)
-    candidates = stage(of)
+    stage = CandidateStage(tables, NO_PRERANKERS, config.inference)
+    profiles = stage.profile(world.partition.histories.until(EVERYONE.start), EVERYONE.start)
+    candidates = stage(profiles)
     chosen = np.isin(candidates.users, table[GROUP].to_numpy())
     kept = candidates.take(np.flatnonzero(chosen))
     np.testing.assert_array_equal(kept.users, table[GROUP].to_numpy())
-    np.testing.assert_array_equal(candidate_features(of, kept, tables), matrix_of(table))
+    np.testing.assert_array_equal(candidate_features(profiles, kept, tables), matrix_of(table))
     window = world.partition.histories.between(EVERYONE.start, EVERYONE.end)
     bought = {
         (int(user), int(item))
@@ -106,7 +106,7 @@ def test_what_comes_after_the_window_is_not_seen(tables: Tables) -> None:
     world = small_world()
     past = replace(world.partition, histories=world.partition.histories.until(EVERYONE.end))
     one, other = (
-        make_examples(part, EVERYONE, tables, NOTHING_LEARNED, ["all"], small_config())
+        make_examples(part, EVERYONE, tables, NO_PRERANKERS, ["all"], small_config())
         for part in (past, world.partition)
     )
     assert one[GROUP].equals(other[GROUP])
@@ -132,7 +132,7 @@ def test_partitions_do_not_matter(tables: Tables) -> None:
     config: TrainConfig = small_config("examples.max_users=60")
     ages = (AGE, 28)
     refs = {AGE: ray.put(tables), 28: ray.put(tables_of(small_world(), 28))}
-    found = [build_examples(world_shop(n), refs, ages, NOTHING_LEARNED, OBJECTIVES, config) for n in (1, 5)]
+    found = [build_examples(world_shop(n), refs, ages, NO_PRERANKERS, OBJECTIVES, config) for n in (1, 5)]
     for objective in OBJECTIVES:
         for one, other in zip(*(examples[objective] for examples in found), strict=True):
             assert len(one.groups) > 10
@@ -157,7 +157,7 @@ def test_a_window_without_a_hit_is_explained(found: Survey, cause: str) -> None:
 
 def test_a_survey_counts_the_window(tables: Tables) -> None:
     partition, config = small_world().partition, small_config()
-    found = Survey(*survey(partition, EVERYONE, tables, NOTHING_LEARNED, config).tolist())
+    found = Survey(*survey(partition, EVERYONE, tables, NO_PRERANKERS, config).tolist())
     after = partition.histories.between(EVERYONE.start, EVERYONE.end)
     assert (found.events, found.targets) == (len(after.events), int((after.events == PURCHASE).sum()))
     chosen = chosen_users(partition, EVERYONE, config)
@@ -172,8 +172,8 @@ def test_windows_without_a_hit_stop_the_run(age: int, tables: Tables, capsys: py
     nothing = small_config(*(f"inference.candidates.shares.{name}=0" for name in names))
     refs = {at: ray.put(tables_of(small_world(), at)) for at in (age, 14)}
     with pytest.raises(ModelError, match="0 candidates for them, 0 labels; nothing is proposed"):
-        build_examples(shop, refs, [age], NOTHING_LEARNED, ["all"], nothing)
+        build_examples(shop, refs, [age], NO_PRERANKERS, ["all"], nothing)
     build_examples(
-        shop, refs, [14], NOTHING_LEARNED, ["all"], nothing
+        shop, refs, [14], NO_PRERANKERS, ["all"], nothing
     )  # neither learned from before the choice nor chosen on
     assert "nothing is proposed" in capsys.readouterr().err

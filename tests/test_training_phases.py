@@ -83,9 +83,9 @@ def test_the_ranking_protocol(trained: Trained, tmp_path: Path, capsys: pytest.C
     for name in (*headline(10), "users", "ndcg@10_low", "ndcg@10_high", "precision@1", "recall@20"):
         assert table[4][name] == hybrid[name], name  # the same as a training run's, to the bit
         assert table[2][name] == alone[name], name
-    assert table[4]["about"]["alpha"] == trained.metrics["alpha"]
-    assert not table[4]["about"]["taken"]  # the factorization alone is no better than where the sweep started
-    assert table[3]["about"]["alpha"] == 0.3
+    assert table[4]["details"]["alpha"] == trained.metrics["alpha"]
+    assert not table[4]["details"]["taken"]  # the factorization alone is no better than where the sweep started
+    assert table[3]["details"]["alpha"] == 0.3
     assert table[1]["ndcg@10"] > table[0]["ndcg@10"]
     for above, row in pairwise(table):
         assert row["difference"]["mean"] == pytest.approx(row["ndcg@10"] - above["ndcg@10"])
@@ -96,7 +96,7 @@ def test_the_ranking_protocol(trained: Trained, tmp_path: Path, capsys: pytest.C
         assert 0 < row["diversity@10"] <= 1
         assert row["warm"]["users"] + row["cold"]["users"] == row["users"]
         assert row["phase"] in out
-    chosen = {(point["normalization"], point["C"]): point["metric"] for point in table[1]["about"]["curve"]}
+    chosen = {(point["normalization"], point["C"]): point["metric"] for point in table[1]["details"]["curve"]}
     assert len(chosen) == 12
     assert table[1]["validation"] == max(chosen.values())
     folds = found["cross_validation"]
@@ -118,7 +118,7 @@ def test_the_event_protocol_with_a_sweep(trained: Trained, tmp_path: Path, capsy
     assert found["events"]["test"]["hits"] > 0
     table = found["table"]
     assert table[1]["roc_auc"] > table[0]["roc_auc"]
-    assert table[4]["about"]["trials"] == 2
+    assert table[4]["details"]["trials"] == 2
     assert table[4]["validation"] >= table[3]["validation"]
     assert "Not comparable with the ranking protocol" in " ".join(out.split())
 

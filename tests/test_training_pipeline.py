@@ -22,8 +22,8 @@ from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
 from recsys.schema import DAY, EVENT_TYPES, SOURCES
 from recsys.training import ranker as pipeline
-from recsys.training.ranker import check_drift, choose_models
-from recsys.training.validation import Choice, Validation
+from recsys.training.ranker import check_drift, select_rankers
+from recsys.training.validation import SelectedRanker, Validation
 
 
 @pytest.fixture(scope="module")
@@ -43,18 +43,18 @@ def test_one_version_is_published_and_in_production(trained: Trained) -> None:
 
 
 def test_the_manifest_describes_the_data(trained: Trained) -> None:
-    about = bundle.read(trained.path).about
+    manifest = bundle.read(trained.path).manifest
     kinds = [event.event for event in set(events())]
-    assert about.counts.events == {kind: kinds.count(kind) for kind in EVENT_TYPES}
-    assert (about.counts.users, about.counts.items, about.counts.mf_users, about.counts.mf_items) == (
+    assert manifest.counts.events == {kind: kinds.count(kind) for kind in EVENT_TYPES}
+    assert (manifest.counts.users, manifest.counts.items, manifest.counts.mf_users, manifest.counts.mf_items) == (
         USERS,
         60,
         USERS,
         60,
     )
-    assert (about.date_range.start, about.date_range.end, about.live_watermark) == (START, END, END)
-    assert about.targets == ("transaction",)
-    assert about.headline["ndcg@10 all"] == row(trained, "hybrid")["ndcg@10"]
+    assert (manifest.date_range.start, manifest.date_range.end, manifest.live_watermark) == (START, END, END)
+    assert manifest.targets == ("transaction",)
+    assert manifest.headline["ndcg@10 all"] == row(trained, "hybrid")["ndcg@10"]
 
 
 def test_what_is_served_of_new_items_is_judged_whoever_ranks_them(trained: Trained) -> None:
@@ -67,21 +67,21 @@ def test_a_second_ranker_is_kept_where_its_lead_is_beyond_chance(
     ray_session: None, monkeypatch: pytest.MonkeyPatch, lead: list[float], kept: bool
 ) -> None:
     rows = RankingData(np.zeros((1, len(NAMES)), np.float32), np.zeros(1, np.int8), np.ones(1, np.int64))
-    of_new: Any = SimpleNamespace(validation=ray.put(SimpleNamespace(rows=rows)), discover=None)
-    prepared: Any = SimpleNamespace(discover=of_new)
-    every = Choice(small_ranker(), 31, (), BLEND, {}, np.zeros(1))
+    for_discovery: Any = SimpleNamespace(validation=ray.put(SimpleNamespace(rows=rows)), discover=None)
+    inputs: Any = SimpleNamespace(discover=for_discovery)
+    every = SelectedRanker(small_ranker(), 31, (), BLEND, {}, np.zeros(1))
     own = replace(every, leaves=7)
-    monkeypatch.setattr(pipeline, "_choose", lambda of, *_: own if of is of_new else every)
-    monkeypatch.setattr(pipeline, "_served", lambda of, *_: 0.3 + np.array(lead) * (of is own))
-    choice, new = choose_models(prepared, small_config(), "")
-    assert choice is every
-    assert new.choice is (own if kept else every)
+    monkeypatch.setattr(pipeline, "_choose", lambda profiles, *_: own if profiles is for_discovery else every)
+    monkeypatch.setattr(pipeline, "_served", lambda profiles, *_: 0.3 + np.array(lead) * (profiles is own))
+    selected, new = select_rankers(inputs, small_config(), "")
+    assert selected is every
+    assert new.selected is (own if kept else every)
 
 
 def test_the_published_model_has_seen_every_event(trained: Trained) -> None:
     opened = bundle.read(trained.path)
     views = opened.tables.statistics.item("item_views")
-    assert np.nansum(views) == opened.about.counts.events["view"]
+    assert np.nansum(views) == opened.manifest.counts.events["view"]
     assert opened.snapshot.histories.times.max() == END
     assert len(opened.snapshot.users) == USERS
     assert opened.ranker.n_trees == trained.metrics["trees"]
@@ -145,7 +145,7 @@ def test_choices_are_recorded(trained: Trained) -> None:
     assert list(curve) == sorted(small_config().hybrid.grid)
     enough = [alpha for alpha, ndcg in curve.items() if ndcg >= 0.995 * max(curve.values())]
     assert metrics["alpha"] == min(enough)
-    assert bundle.read(trained.path).about.blend.alpha == metrics["alpha"]
+    assert bundle.read(trained.path).manifest.blend.alpha == metrics["alpha"]
     assert metrics["plan"] == {"horizon": 14, "train": [42, 56], "select": 70, "valid": 28, "test": 14, "refit": [14]}
     assert set(metrics["importance"]) == set(NAMES)
     assert 0 <= metrics["score_drift"] <= 1
@@ -167,7 +167,7 @@ def test_a_refit_that_scores_otherwise_is_refused() -> None:
     rows = np.random.default_rng(0).random((50, len(NAMES))).astype(np.float32)
     data = RankingData(rows, np.zeros(50, np.int8), np.array([50]))
     validation = Validation(None, None, data, BLEND.mf)  # type: ignore[arg-type]
-    same = Choice(ranker, 31, [], BLEND, {}, ranker.predict(rows))
+    same = SelectedRanker(ranker, 31, [], BLEND, {}, ranker.predict(rows))
     config = small_config("hybrid.max_drift=0.1")
     assert check_drift(ranker, same, validation, config) == 0
     with pytest.raises(ModelError, match=r"moved by 0\.\d+, more than hybrid.max_drift = 0.1"):
@@ -185,4 +185,4 @@ def test_where_nobody_chose_a_new_item_there_is_no_ranker_of_these(tmp_path: Pat
     log.filter(~new).write_csv(folder / "events.csv")
     assert cli.train_main(shops.train_arguments(folder, tmp_path / "registry")) == 0
     assert not [row for row in shops.metrics_of(tmp_path / "registry")["new_items"] if "discover" in row["system"]]
-    assert bundle.read(FolderStore(tmp_path / "registry").path()).about.discover is None
+    assert bundle.read(FolderStore(tmp_path / "registry").path()).manifest.discover is None

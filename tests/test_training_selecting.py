@@ -5,24 +5,24 @@ import pytest
 import ray
 from shops import END, START, small_config, small_world, tables_of, world_shop
 
-from recsys.features.profiles import profiles
+from recsys.features.profiles import build_profiles
 from recsys.histories import Histories
 from recsys.inference.stages import objectives
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import propose
 from recsys.retrieval.preranker import (
-    BY_SHARES,
-    LEARNED,
-    Selection,
-    Selector,
-    Selectors,
-    fit_selector,
-    selection_columns,
+    BY_SOURCE_WEIGHTS,
+    MODEL_OF_OBJECTIVE,
+    PreRanker,
+    PreRankerModel,
+    PreRankerModels,
+    fit_preranker,
+    preranker_columns,
 )
 from recsys.schema import OBJECTIVES
 from recsys.timeline import cut
 from recsys.training.plan import make_plan
-from recsys.training.preranker import fit_rows, learn_selectors, selection_rows
+from recsys.training.preranker import fit_prerankers, fit_rows, preranker_rows
 from recsys.training.validation import Size, smallest
 from recsys.training.windows import LabelWindow
 
@@ -35,47 +35,47 @@ def tables() -> Tables:
     return tables_of(small_world(), AGE)
 
 
-def learned(tables: Tables, histories: Histories | None = None) -> Selectors:
+def learned(tables: Tables, histories: Histories | None = None) -> PreRankerModels:
     partition = small_world().partition
     if histories is not None:
         partition = replace(partition, histories=histories)
     found = {
-        name: fit_rows(selection_rows(partition, WINDOW, tables, name, small_config())) for name in ("all", "discover")
+        name: fit_rows(preranker_rows(partition, WINDOW, tables, name, small_config())) for name in ("all", "discover")
     }
     assert all(found.values())
-    return Selectors(**found)
+    return PreRankerModels(**found)
 
 
 def test_what_is_selected_is_what_was_learned(tables: Tables) -> None:
     """The service looks weights up by place; training multiplies a matrix: both come to the same log-odds."""
-    selectors, config = learned(tables), small_config().inference
+    prerankers, config = learned(tables), small_config().inference
     past = small_world().partition.histories.until(WINDOW.start)
-    of = profiles(past, tables.statistics, WINDOW.start, config.interactions)
+    profiles = build_profiles(past, tables.statistics, WINDOW.start, config.interactions)
     for name in OBJECTIVES:
-        wanted = objectives(name, len(of))
-        proposals = propose(of, tables.retrieval, tables.statistics, config.candidates, wanted)
-        selection = Selection.of(selectors, config.candidates.shares.by_source(), tables.statistics)
-        scores = selection(of, tables.statistics, proposals, wanted)
-        selector = getattr(selectors, LEARNED[OBJECTIVES.index(name)])
-        weights = np.concatenate([[selector.shares], *map(np.array, selector.turns), selector.own, selector.prior])
+        wanted = objectives(name, len(profiles))
+        proposals = propose(profiles, tables.retrieval, tables.statistics, config.candidates, wanted)
+        selection = PreRanker.for_tables(prerankers, config.candidates.shares.by_source(), tables.statistics)
+        scores = selection(profiles, tables.statistics, proposals, wanted)
+        selector = getattr(prerankers, MODEL_OF_OBJECTIVE[OBJECTIVES.index(name)])
+        weights = np.concatenate([[selector.shares], *map(np.array, selector.ranks), selector.own, selector.prior])
         everything, shares = np.arange(len(proposals.users)), config.candidates.shares.by_source()
-        columns = selection_columns(of, tables.statistics, proposals, everything, shares)
+        columns = preranker_columns(profiles, tables.statistics, proposals, everything, shares)
         assert len(scores)
         np.testing.assert_allclose(scores, columns @ weights, rtol=1e-4, atol=1e-4)
 
 
 def test_hits_come_first_more_often_than_by_turns(tables: Tables) -> None:
-    keys, columns, labels = selection_rows(small_world().partition, WINDOW, tables, "all", small_config())
+    keys, columns, labels = preranker_rows(small_world().partition, WINDOW, tables, "all", small_config())
     assert len(keys) == len(columns) == len(labels)
-    selector = fit_selector(columns, labels > 0)
+    selector = fit_preranker(columns, labels > 0)
     assert selector is not None
 
-    def lead(one: Selector) -> float:
-        weights = np.concatenate([[one.shares], *map(np.array, one.turns), one.own, one.prior])
+    def lead(one: PreRankerModel) -> float:
+        weights = np.concatenate([[one.shares], *map(np.array, one.ranks), one.own, one.prior])
         scores = columns @ weights
         return float(np.mean(scores[labels > 0][:, None] > scores[labels == 0]))
 
-    assert lead(selector) > lead(BY_SHARES)
+    assert lead(selector) > lead(BY_SOURCE_WEIGHTS)
 
 
 def test_later_events_change_nothing(tables: Tables) -> None:
@@ -86,8 +86,8 @@ def test_later_events_change_nothing(tables: Tables) -> None:
 
 def test_nothing_is_learned_where_nothing_differs() -> None:
     columns = np.ones((4, 3), np.float32)
-    assert fit_selector(columns, np.zeros(4, bool)) is None
-    assert fit_selector(columns, np.ones(4, bool)) is None
+    assert fit_preranker(columns, np.zeros(4, bool)) is None
+    assert fit_preranker(columns, np.ones(4, bool)) is None
     assert fit_rows() is None
 
 
@@ -95,10 +95,10 @@ def test_nothing_is_learned_where_nothing_differs() -> None:
 def test_partitions_do_not_matter(tables: Tables) -> None:
     config = small_config()
     plan = replace(make_plan(START, END, config), select=AGE)
-    one, other = (learn_selectors(world_shop(n), {AGE: ray.put(tables)}, plan, config) for n in (1, 4))
+    one, other = (fit_prerankers(world_shop(n), {AGE: ray.put(tables)}, plan, config) for n in (1, 4))
     assert one == other
     assert one.all is not None
-    assert learn_selectors(world_shop(1), {}, replace(plan, select=None), config) == Selectors()
+    assert fit_prerankers(world_shop(1), {}, replace(plan, select=None), config) == PreRankerModels()
 
 
 def test_the_smallest_ranker_that_is_about_as_good() -> None:

@@ -34,7 +34,7 @@ from recsys.histories import Histories
 from recsys.inference.stages import CandidateStage, candidate_features
 from recsys.models.tables import Tables
 from recsys.retrieval.neighbours import Neighbours
-from recsys.retrieval.preranker import NOTHING_LEARNED
+from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.schema import DAY, UNKNOWN
 from recsys.timeline import cut
 from recsys.training.tables import fit_tables
@@ -114,11 +114,11 @@ class Seen:
     def recommended(self) -> dict[Any, Any]:
         """Candidates, their source scores, features and scores of the factorization by (user, item)."""
         users, histories = self.past()
-        stage = CandidateStage(self.tables, NOTHING_LEARNED, small_config().inference)
-        of = stage.profile(histories, T)
-        candidates = stage(of)
-        matrix = candidate_features(of, candidates, self.tables)
-        user_factors, _ = self.tables.factors.fold_in(of.histories)
+        stage = CandidateStage(self.tables, NO_PRERANKERS, small_config().inference)
+        profiles = stage.profile(histories, T)
+        candidates = stage(profiles)
+        matrix = candidate_features(profiles, candidates, self.tables)
+        user_factors, _ = self.tables.factors.fold_in(profiles.histories)
         mf = self.tables.factors.score(user_factors, candidates.users, candidates.items)
         coded = [NAMES.index(name) for name in CATEGORICAL]
         codes = np.where(np.isnan(matrix[:, coded]), UNKNOWN, matrix[:, coded]).astype(int)

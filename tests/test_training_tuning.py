@@ -23,7 +23,7 @@ from recsys.registry.artifact import Artifact
 from recsys.registry.folder import FolderStore
 from recsys.report.sweep import TABLE, sweep_files
 from recsys.report.terminal import show_sweep
-from recsys.training.preparation import Prepared, prepare
+from recsys.training.preparation import RankerInputs, prepare
 from recsys.training.sweep import search as tuning
 from recsys.training.sweep.config import load_sweep
 
@@ -75,14 +75,14 @@ def plain(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Traine
 
 
 @pytest.fixture(scope="module")
-def read(plain: Trained) -> tuple[ShopData, Prepared]:
+def read(plain: Trained) -> tuple[ShopData, RankerInputs]:
     """What a sweep over the shop of `plain` starts from, for tests of the sweep alone."""
     shop = shops.read_shop(plain.data)
     return shop, prepare(shop, shops.small_config())
 
 
 def searched(
-    read: tuple[ShopData, Prepared], folder: Path, content: dict[str, Any], *settings: str
+    read: tuple[ShopData, RankerInputs], folder: Path, content: dict[str, Any], *settings: str
 ) -> tuple[dict[str, Any], TrainConfig]:
     """What a training writes of the sweep, and the settings it goes on with, without the training around it."""
     sweep, config = load_sweep(sweep_file(folder, content), None, [*shops.SETTINGS, *settings])
@@ -120,7 +120,7 @@ def test_the_best_settings_are_published_with_their_sweep(undisturbed: Path, pla
 
 
 def test_a_trial_that_fails_is_recorded_and_the_sweep_goes_on(
-    read: tuple[ShopData, Prepared], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    read: tuple[ShopData, RankerInputs], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = SWEEP | {"search": {"ranker.num_leaves": [200_000, 7]}, "searcher": "grid"}
     found, _ = searched(read, tmp_path, content)
@@ -141,7 +141,7 @@ def test_nothing_is_published_where_every_trial_fails(
 
 
 def test_alpha_is_searched_without_another_fit(
-    plain: Trained, read: tuple[ShopData, Prepared], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plain: Trained, read: tuple[ShopData, RankerInputs], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The trials differ in alpha alone, and agree with the curve of one ranker."""
     grid = [0.0, 0.2, 0.4]
@@ -157,7 +157,7 @@ def test_alpha_is_searched_without_another_fit(
 
 
 def test_where_the_start_cannot_be_fitted_the_best_is_taken(
-    read: tuple[ShopData, Prepared], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    read: tuple[ShopData, RankerInputs], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = SWEEP | ALPHAS | {"search": {"ranker.num_leaves": [7]}}
     found, config = searched(read, tmp_path, content, "ranker.num_leaves=200000")
@@ -176,7 +176,7 @@ def test_a_lead_beyond_chance_is_taken(plain: Trained, tmp_path: Path) -> None:
 
 
 def test_what_the_ranker_learns_from_can_be_searched(
-    plain: Trained, read: tuple[ShopData, Prepared], tmp_path: Path
+    plain: Trained, read: tuple[ShopData, RankerInputs], tmp_path: Path
 ) -> None:
     search = {"examples.negatives": [4, 10], "factorization.factors": [4, 8]}
     content = SWEEP | {"search": search, "searcher": "grid", "scheduler": "none"}

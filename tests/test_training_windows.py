@@ -37,7 +37,7 @@ def chosen_ids(partitions: Sequence[UserPartition], window: LabelWindow, config:
 
 def test_who_has_a_label() -> None:
     """0 buys with a history; 1 views, 2 has no history, 3 buys before and 4 after the window."""
-    of = partition(
+    profiles = partition(
         (0, VIEW, 100),
         (0, PURCHASE, 200),
         (1, PURCHASE, 99),
@@ -48,12 +48,12 @@ def test_who_has_a_label() -> None:
         (4, PURCHASE, 201),
         n_users=5,
     )
-    assert has_label(of.histories, WINDOW, config_of()).tolist() == [True, False, False, False, False]
+    assert has_label(profiles.histories, WINDOW, config_of()).tolist() == [True, False, False, False, False]
 
 
 def test_nobody_is_chosen_without_a_quota() -> None:
-    of = partition((0, VIEW, 100), (0, PURCHASE, 200), n_users=1)
-    assert chosen_users(of, WINDOW, config_of()).tolist() == []
+    profiles = partition((0, VIEW, 100), (0, PURCHASE, 200), n_users=1)
+    assert chosen_users(profiles, WINDOW, config_of()).tolist() == []
 
 
 @pytest.mark.usefixtures("ray_session")

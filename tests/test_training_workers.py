@@ -251,8 +251,8 @@ def test_a_run_with_xgboost_publishes_a_version_that_recommends(tmp_path: Path) 
     folder, registry = shops.write_shop(tmp_path / "data"), tmp_path / "registry"
     assert cli.train_main(shops.train_arguments(folder, registry, "ranker.backend=xgboost")) == 0
     opened = read_version(FolderStore(registry).path())
-    assert opened.about.backend == "xgboost"
+    assert opened.manifest.backend == "xgboost"
     assert opened.ranker.to_text().startswith("{")
-    made = Recommender.of(opened)(opened.snapshot.histories, opened.about.live_watermark, 5)
+    made = Recommender.from_bundle(opened)(opened.snapshot.histories, opened.manifest.live_watermark, 5)
     assert len(made.items) == 5 * len(opened.snapshot.users)
     assert shops.metrics_of(registry)["trees"] == opened.ranker.n_trees

@@ -43,7 +43,7 @@ class Log:
     n_items: int
 
     @classmethod
-    def of(cls, shop: ShopData) -> "Log":
+    def from_shop(cls, shop: ShopData) -> "Log":
         parts: list[UserPartition] = ray.get(list(shop.partitions))
         users = pa.concat_arrays([part.users for part in parts])
         order = pc.sort_indices(users).to_numpy()

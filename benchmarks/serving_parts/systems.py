@@ -84,13 +84,13 @@ class CannedRank(CannedReplica):
 def canned(loaded: Loaded, n_users: int) -> Canned:
     """Computed as one batch, so that the arrays lie in memory as real ones do."""
     opened, recommender = loaded.bundle, loaded.recommender
-    now = opened.about.live_watermark
+    now = opened.manifest.live_watermark
     rows = np.random.default_rng(0).integers(len(opened.snapshot.users), size=LOOKED_AT)
     many = recommender.candidates(recommender.candidates.profile(opened.snapshot.take(rows), now))
     usual = rows[np.argsort(np.diff(many.offsets))[LOOKED_AT // 2]]
     histories = opened.snapshot.take(np.full(n_users, usual))
     candidates, features = recommender.propose(histories, now, objectives("all", n_users), None)
-    lgb_raw = recommender.rank(features, candidates.of_new)
+    lgb_raw = recommender.rank(features, candidates.for_discovery)
     return Canned(candidates, features, recommender.fold_in(histories), lgb_raw)
 
 

@@ -127,8 +127,8 @@ def build_catalog(
     availability: values are bool
     children, parents: the tree's rows, ids of the same type as the categories; a null parent marks a root
     """
-    listed = Ids.of(children)
-    known = Ids.of(pa.chunked_array([children, parents.drop_null(), categories.values]))
+    listed = Ids.from_values(children)
+    known = Ids.from_values(pa.chunked_array([children, parents.drop_null(), categories.values]))
     parent, conflicting = _parents(known, children, parents)
     parent, cycles = _break_cycles(parent)
     problems = TreeProblems(

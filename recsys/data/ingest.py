@@ -156,7 +156,7 @@ def read_events(source: Source, max_bad_share: float, now: int, aside: Quarantin
         raise DataError(f"{files}: no usable event among {read:,} rows")
     return Events(
         blocks=typed,
-        items=Ids.of(pa.chunked_array([report.items for report in reports])),
+        items=Ids.from_values(pa.chunked_array([report.items for report in reports])),
         user_kind=user_kind,
         read=read,
         usable=read - len(faults),

@@ -58,7 +58,7 @@ def merge_events(*shares: pa.Table) -> tuple[UserPartition, PartitionSummary]:
     """One partition from its share of every block; repeated rows are dropped."""
     table = pa.concat_tables(shares).combine_chunks()
     events = pl.DataFrame(table).unique().to_arrow()
-    users = Ids.of(events[USER].cast(table.schema.field(USER).type))
+    users = Ids.from_values(events[USER].cast(table.schema.field(USER).type))
     histories = Histories.build(
         users.encode(events[USER].cast(users.values.type)),
         events[ITEM].to_numpy(),

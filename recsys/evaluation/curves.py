@@ -26,7 +26,7 @@ class Ranking:
     misses: np.ndarray
 
     @classmethod
-    def of(cls, labels: np.ndarray, scores: np.ndarray) -> "Ranking":
+    def from_scores(cls, labels: np.ndarray, scores: np.ndarray) -> "Ranking":
         order = np.argsort(-scores, kind="stable")
         ordered, right = scores[order], labels[order]
         last = np.append(ordered[1:] != ordered[:-1], True)[: len(ordered)]
@@ -133,7 +133,7 @@ class Spread:
     counts: np.ndarray
 
     @classmethod
-    def of(cls, events: np.ndarray, weights: np.ndarray | None = None) -> "Spread":
+    def from_counts(cls, events: np.ndarray, weights: np.ndarray | None = None) -> "Spread":
         """events: int (n,), of each user or item; weights: how many have so many, where not one each"""
         sizes, place = np.unique(events, return_inverse=True)
         counts = np.bincount(place, weights, minlength=len(sizes)).astype(np.int64)

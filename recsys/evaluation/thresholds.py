@@ -24,7 +24,7 @@ def best_threshold(labels: np.ndarray, scores: np.ndarray) -> float:
     hit = np.asarray(labels, np.bool_)
     if not hit.any():
         return float("nan")
-    ranking = Ranking.of(hit, scores)
+    ranking = Ranking.from_scores(hit, scores)
     return float(ranking.thresholds[np.argmax(ranking.f1)])
 
 

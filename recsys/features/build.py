@@ -23,13 +23,13 @@ NEVER_MET: Final = np.array([np.nan if name in NAN_UNLESS_MET else 0 for name in
 NO_AFFINITY: Final = np.array([[0, 0, 0, 0, np.nan, 0]])
 """What `_affinities` looks up for a category without an event of the user."""
 SHARES: Final = np.array(
-    [[NAMES.index(f"{of}_share_{speed}") for of in ("pair", "category", "parent")] for speed in SPEEDS]
+    [[NAMES.index(f"{profiles}_share_{speed}") for profiles in ("pair", "category", "parent")] for speed in SPEEDS]
 )
 """Columns with a share of the user's total, for each speed."""
 
 
 def build(
-    of: Profiles,
+    profiles: Profiles,
     statistics: Statistics,
     users: np.ndarray,
     items: np.ndarray,
@@ -45,26 +45,26 @@ def build(
     source_scores: float32 (n_pairs, len(SOURCES)), NaN where a source did not propose the item
     facts: float (n_pairs, len(FACTS)), what the stages know of the pair besides
     """
-    met = of.by_item.find(users, items)
+    met = profiles.by_item.find(users, items)
     blocks = (
-        _users(of).take(users, axis=0),
+        _users(profiles).take(users, axis=0),
         statistics.items.take(items, axis=0),
         _categories(statistics, items),
-        _pairs(of).take(met, axis=0),
-        *_affinities(of, statistics, met, users, items),
+        _pairs(profiles).take(met, axis=0),
+        *_affinities(profiles, statistics, met, users, items),
         *_sources(source_scores),
         facts,
     )
     matrix = np.concatenate(blocks, axis=1, dtype=np.float32, casting="same_kind")
-    for columns, silent in zip(SHARES, (of.totals == 0).T, strict=True):
+    for columns, silent in zip(SHARES, (profiles.totals == 0).T, strict=True):
         if silent.any():
             matrix[np.ix_(silent[users], columns)] = np.nan
     return matrix
 
 
-def _users(of: Profiles) -> np.ndarray:
+def _users(profiles: Profiles) -> np.ndarray:
     """What depends on the user alone, (n_users, len(USER)); NaN where the user has no event."""
-    histories, by_item, n_users = of.histories, of.by_item, len(of)
+    histories, by_item, n_users = profiles.histories, profiles.by_item, len(profiles)
     events = histories.lengths
     some = events.nonzero()[0]
     newest, oldest = np.full((2, n_users), np.nan)
@@ -80,12 +80,12 @@ def _users(of: Profiles) -> np.ndarray:
         "user_purchases": purchases,
         "user_purchase_rate": _ratio(purchases, events),
         "user_items": items,
-        "user_categories": np.bincount(of.by_category.users, minlength=n_users),
-        "user_recent_events": of.totals[:, SPEEDS.index("medium")],
-        "user_days_idle": (of.now - newest) / DAY,
-        "user_days_known": (of.now - oldest) / DAY,
+        "user_categories": np.bincount(profiles.by_category.users, minlength=n_users),
+        "user_recent_events": profiles.totals[:, SPEEDS.index("medium")],
+        "user_days_idle": (profiles.now - newest) / DAY,
+        "user_days_known": (profiles.now - oldest) / DAY,
         "user_repeat_share": _ratio(repeaters, buyers),
-        "user_session_events": of.session_events,
+        "user_session_events": profiles.session_events,
         "last_hour": np.floor((newest - day * DAY) / 3_600_000),
         "last_weekday": weekday,
         "last_weekend": np.where(events > 0, (weekday == 2) | (weekday == 3), np.nan),
@@ -104,46 +104,46 @@ def _categories(statistics: Statistics, items: np.ndarray) -> np.ndarray:
     return columns
 
 
-def _pairs(of: Profiles) -> np.ndarray:
+def _pairs(profiles: Profiles) -> np.ndarray:
     """What users did with items, (n_rows + 1, len(PAIR)): the rows of `of.by_item`, last the row of never met.
 
     So a row that is UNKNOWN, -1, finds the last one.
     """
-    rows, now = of.by_item, of.now
+    rows, now = profiles.by_item, profiles.now
     bought, days = rows.last[:, PURCHASE], rows.purchase_days
     repeated = days > 1
     interval = (bought - np.where(repeated, rows.first_purchase, bought)) / DAY / np.maximum(days - 1, 1)
     interval = np.where(repeated, interval, np.nan)
-    since, shares = days_since(now, rows.last), _ratio(rows.decayed, of.totals[rows.users])
+    since, shares = days_since(now, rows.last), _ratio(rows.decayed, profiles.totals[rows.users])
     columns = {
         **{f"pair_{name}s": rows.counts[:, kind] for kind, name in enumerate(EVENT_TYPES)},
         **{f"pair_weight_{speed}": rows.decayed[:, i] for i, speed in enumerate(SPEEDS)},
         **{f"pair_share_{speed}": shares[:, i] for i, speed in enumerate(SPEEDS)},
         "pair_bought": rows.bought,
         "pair_rank": rank_within(rows.users, rows.decayed[:, SPEEDS.index("slow")]),
-        "pair_last_rank": of.recency,
+        "pair_last_rank": profiles.recency,
         **{f"pair_days_since_{name}": since[:, kind] for kind, name in enumerate(EVENT_TYPES)},
         "pair_purchase_days": days,
         "pair_due": since[:, PURCHASE] / np.maximum(interval, 1e-3),
         "pair_cart_open": rows.last[:, CART] > bought,
-        "pair_in_session": rows.newest >= of.session_start[rows.users],
+        "pair_in_session": rows.newest >= profiles.session_start[rows.users],
     }
     return np.concatenate((_table(len(days), PAIR, columns), NEVER_MET[None]))
 
 
 def _affinities(
-    of: Profiles, statistics: Statistics, met: np.ndarray, users: np.ndarray, items: np.ndarray
+    profiles: Profiles, statistics: Statistics, met: np.ndarray, users: np.ndarray, items: np.ndarray
 ) -> list[np.ndarray]:
     """The user's interest in the item's category and its parent; blocks of (n_pairs, n_columns)."""
-    depth, n_users = statistics.levels.shape[1], len(of)
+    depth, n_users = statistics.levels.shape[1], len(profiles)
     levels = np.array([depth - 1, max(depth - 2, 0)])[:, None]
-    near = of.by_level.find((levels * n_users + users).ravel(), statistics.levels[items, levels].ravel())
-    rows, slow = of.by_level, SPEEDS.index("slow")
-    shares = _ratio(rows.decayed, of.totals[rows.users % max(n_users, 1)])
+    near = profiles.by_level.find((levels * n_users + users).ravel(), statistics.levels[items, levels].ravel())
+    rows, slow = profiles.by_level, SPEEDS.index("slow")
+    shares = _ratio(rows.decayed, profiles.totals[rows.users % max(n_users, 1)])
     purchases = rows.counts[:, PURCHASE]
-    table = np.column_stack((shares, purchases, days_since(of.now, rows.newest), rows.decayed[:, slow]))
+    table = np.column_stack((shares, purchases, days_since(profiles.now, rows.newest), rows.decayed[:, slow]))
     category, parent = np.append(table, NO_AFFINITY, axis=0).take(near.reshape(len(levels), -1), axis=0)
-    item_weight = np.append(of.by_item.decayed[:, slow], 0)[met]
+    item_weight = np.append(profiles.by_item.decayed[:, slow], 0)[met]
     item_share = _ratio(item_weight, category[:, -1])
     return [*(level[:, : len(SPEEDS)] for level in (category, parent)), category[:, 3:-1], item_share[:, None]]
 

@@ -35,7 +35,7 @@ class Profiles:
         return len(self.histories)
 
 
-def profiles(histories: Histories, statistics: Statistics, now: int, config: InteractionConfig) -> Profiles:
+def build_profiles(histories: Histories, statistics: Statistics, now: int, config: InteractionConfig) -> Profiles:
     """Aggregate histories that end at or before `now`."""
     items, n_users = histories.items, len(histories)
     levels = statistics.levels[items].T

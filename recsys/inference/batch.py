@@ -101,7 +101,7 @@ def recommend_to(
     """Recommendations to some users, rows by user and rank."""
     histories = opened.snapshot.take(opened.snapshot.rows(users))
     shares = None if repeat_share is None else np.full(len(users), repeat_share)
-    found = recommender(histories, opened.about.live_watermark, n, objectives(objective, len(users)), shares)
+    found = recommender(histories, opened.manifest.live_watermark, n, objectives(objective, len(users)), shares)
     lengths = np.diff(found.offsets)
     rank = np.arange(len(found.items)) - np.repeat(found.offsets[:-1], lengths) + 1
     return pa.table(
@@ -120,7 +120,7 @@ def recommend_to(
 def _open(registry: str, version: str) -> tuple[Bundle, Recommender]:
     """A worker's bundle, opened once; the caller has checked its hashes, or its node's cache."""
     opened = bundle.read(open_store(registry).path(version), verify=False)
-    return opened, Recommender.of(opened)
+    return opened, Recommender.from_bundle(opened)
 
 
 def read_users(path: Path, kind: IdKind) -> pa.Array:

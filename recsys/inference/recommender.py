@@ -11,24 +11,24 @@ from recsys.errors import RegistryError
 from recsys.histories import Histories
 from recsys.inference.repeat_cap import limit_repeats
 from recsys.inference.settings import InferenceConfig
-from recsys.inference.stages import CandidateStage, candidate_features, with_newcomers
+from recsys.inference.stages import CandidateStage, candidate_features, score_cold_start
 from recsys.models.blend import Blend
 from recsys.models.rankers.base import Ranker
 from recsys.models.tables import Tables
 from recsys.registry.bundle import Bundle
 from recsys.retrieval.generator import Candidates
-from recsys.retrieval.preranker import Selectors
+from recsys.retrieval.preranker import PreRankerModels
 from recsys.schema import ALL
 
 
-def by_model(of_new: np.ndarray) -> list[tuple[int, slice | np.ndarray]]:
+def rows_by_ranker(for_discovery: np.ndarray) -> list[tuple[int, slice | np.ndarray]]:
     """Which rows are for the model of all items, 0, and which for the one of items new to the user, 1.
 
     of_new: bool (n_pairs,), see `Candidates.of_new`
     """
-    if of_new.all() or not of_new.any():
-        return [(int(of_new.any()), slice(None))]
-    return [(0, (~of_new).nonzero()[0]), (1, of_new.nonzero()[0])]
+    if for_discovery.all() or not for_discovery.any():
+        return [(int(for_discovery.any()), slice(None))]
+    return [(0, (~for_discovery).nonzero()[0]), (1, for_discovery.nonzero()[0])]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +56,13 @@ class Recommender:
     def __init__(
         self,
         tables: Tables,
-        selectors: Selectors,
+        prerankers: PreRankerModels,
         rankers: Sequence[Ranker],
         blends: Sequence[Blend],
         config: InferenceConfig,
     ) -> None:
         """rankers, blends: of all items, and of those new to the user"""
-        self.candidates = CandidateStage(tables, selectors, config)
+        self.candidates = CandidateStage(tables, prerankers, config)
         self.factors = tables.factors
         self.rankers = rankers
         self.blends = blends
@@ -70,15 +70,15 @@ class Recommender:
         self._config = config
 
     @classmethod
-    def of(cls, opened: Bundle) -> "Recommender":
+    def from_bundle(cls, opened: Bundle) -> "Recommender":
         """Over a version, with its own settings and blend; raises RegistryError where this code has other settings."""
         try:
-            config = InferenceConfig.model_validate(opened.about.inference)
+            config = InferenceConfig.model_validate(opened.manifest.inference)
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, ("inference", *first["loc"])))
             raise RegistryError(f"version {opened.version}: manifest entry {where}: {first['msg']}") from error
-        return cls(opened.tables, opened.about.selectors, opened.rankers, opened.about.blends, config)
+        return cls(opened.tables, opened.manifest.prerankers, opened.rankers, opened.manifest.blends, config)
 
     def __call__(
         self,
@@ -97,7 +97,7 @@ class Recommender:
         shares = self.repeat_shares(objectives, repeat_shares)
         candidates, features = self.propose(histories, now, objectives, shares)
         user_factors, warm = self.fold_in(histories)
-        lgb_raw = self.rank(features, candidates.of_new)
+        lgb_raw = self.rank(features, candidates.for_discovery)
         mf_raw = self.factors.score(user_factors, candidates.users, candidates.items)
         return self.conclude(histories, candidates, lgb_raw, mf_raw, warm, n, shares)
 
@@ -107,14 +107,14 @@ class Recommender:
         """Candidates and what the ranker looks at, float32 (n_pairs, n_features): made where the users' profiles are,
         which take longer to make than features to send.
         """
-        of = self.candidates.profile(histories, now)
-        candidates = self.candidates(of, objectives, repeat_shares)
-        return candidates, candidate_features(of, candidates, self._tables)
+        profiles = self.candidates.profile(histories, now)
+        candidates = self.candidates(profiles, objectives, repeat_shares)
+        return candidates, candidate_features(profiles, candidates, self._tables)
 
-    def rank(self, features: np.ndarray, of_new: np.ndarray) -> np.ndarray:
+    def rank(self, features: np.ndarray, for_discovery: np.ndarray) -> np.ndarray:
         """Raw scores of candidates by the ranker that each is for, float64 (n_pairs,); of_new: bool (n_pairs,)"""
         raw = np.empty(len(features))
-        for at, rows in by_model(of_new):
+        for at, rows in rows_by_ranker(for_discovery):
             raw[rows] = self.rankers[at].predict(features[rows])
         return raw
 
@@ -136,7 +136,7 @@ class Recommender:
 
         lgb_raw: see `rank`; mf_raw: float32 (n_pairs,), see `ItemFactors.score`; warm: see `fold_in`
         """
-        lgb_raw = with_newcomers(lgb_raw, histories, candidates, self._config)
+        lgb_raw = score_cold_start(lgb_raw, histories, candidates, self._config)
         return self.select(candidates, lgb_raw, mf_raw, warm, n, repeat_shares)
 
     def repeat_shares(self, objectives: np.ndarray, wanted: np.ndarray | None) -> np.ndarray | None:
@@ -165,7 +165,7 @@ class Recommender:
         does.
         """
         scores, lgb_scores, mf_scores = np.empty((3, len(lgb_raw)))
-        for at, rows in by_model(candidates.of_new):
+        for at, rows in rows_by_ranker(candidates.for_discovery):
             scores[rows], lgb_scores[rows], mf_scores[rows] = self.blends[at](lgb_raw[rows], mf_raw[rows])
         order = order_within(candidates.users, scores, candidates.items)
         counts = listed = np.bincount(candidates.users, minlength=candidates.n_users)

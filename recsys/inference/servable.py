@@ -48,11 +48,11 @@ def open_version(directory: Path, alpha: float | None = None) -> Loaded:
     try:
         opened = read_version(directory)
         if alpha is not None:
-            opened = replace(opened, about=opened.about.with_alpha(alpha))
-        loaded = Loaded(opened, Recommender.of(opened))
+            opened = replace(opened, manifest=opened.manifest.with_alpha(alpha))
+        loaded = Loaded(opened, Recommender.from_bundle(opened))
         rows = np.repeat([0, UNKNOWN], len(OBJECTIVES))  # somebody and nobody
         objectives = np.tile(np.arange(len(OBJECTIVES), dtype=np.int8), 2)
-        found = loaded.recommender(opened.snapshot.take(rows), opened.about.live_watermark, ANSWERS, objectives)
+        found = loaded.recommender(opened.snapshot.take(rows), opened.manifest.live_watermark, ANSWERS, objectives)
         if not (np.isfinite(found.scores).all() and np.isfinite(found.lgb_scores).all()):
             raise RegistryError(f"{directory} answers with scores that are no numbers")
     except RegistryError:

@@ -10,12 +10,12 @@ import numpy as np
 from recsys.arrays import rank_within
 from recsys.features.build import build
 from recsys.features.definitions import FACTS
-from recsys.features.profiles import Profiles, profiles
+from recsys.features.profiles import Profiles, build_profiles
 from recsys.histories import Histories
 from recsys.inference.settings import InferenceConfig
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import Candidates, generate
-from recsys.retrieval.preranker import Selection, Selectors
+from recsys.retrieval.preranker import PreRanker, PreRankerModels
 from recsys.schema import DISCOVER, OBJECTIVES, SOURCES, Objective
 
 
@@ -27,29 +27,31 @@ def objectives(objective: Objective, n_users: int) -> np.ndarray:
 class CandidateStage:
     """Proposes items."""
 
-    def __init__(self, tables: Tables, selectors: Selectors, config: InferenceConfig) -> None:
+    def __init__(self, tables: Tables, prerankers: PreRankerModels, config: InferenceConfig) -> None:
         self._tables = tables
         self._config = config
-        self._selection = Selection.of(selectors, config.candidates.shares.by_source(), tables.statistics)
+        self._selection = PreRanker.for_tables(prerankers, config.candidates.shares.by_source(), tables.statistics)
 
     def profile(self, histories: Histories, now: int) -> Profiles:
         """What the users look like at `now` (ms); histories end at or before it."""
         recent = histories.latest(self._config.history.max_events)
-        return profiles(recent, self._tables.statistics, now, self._config.interactions)
+        return build_profiles(recent, self._tables.statistics, now, self._config.interactions)
 
     def __call__(
-        self, of: Profiles, objectives: np.ndarray | None = None, repeat_shares: np.ndarray | None = None
+        self, profiles: Profiles, objectives: np.ndarray | None = None, repeat_shares: np.ndarray | None = None
     ) -> Candidates:
         """objectives: int8 (n_users,), positions in OBJECTIVES; None is ALL for everyone
 
         repeat_shares: see `generate`
         """
         tables, config = self._tables, self._config.candidates
-        objectives = np.zeros(len(of), np.int8) if objectives is None else objectives
-        return generate(of, tables.retrieval, tables.statistics, config, self._selection, objectives, repeat_shares)
+        objectives = np.zeros(len(profiles), np.int8) if objectives is None else objectives
+        return generate(
+            profiles, tables.retrieval, tables.statistics, config, self._selection, objectives, repeat_shares
+        )
 
 
-def with_newcomers(
+def score_cold_start(
     raw: np.ndarray, histories: Histories, candidates: Candidates, config: InferenceConfig
 ) -> np.ndarray:
     """The ranker's raw scores, but -ln(position among the popular items) for users without events; float64 (n_pairs,).
@@ -70,7 +72,7 @@ def with_newcomers(
 
 
 def candidate_features(
-    of: Profiles, candidates: Candidates, tables: Tables, rows: np.ndarray | None = None
+    profiles: Profiles, candidates: Candidates, tables: Tables, rows: np.ndarray | None = None
 ) -> np.ndarray:
     """The ranker's rows, float32 (n_pairs, n_features).
 
@@ -79,18 +81,18 @@ def candidate_features(
     rows: int64 (n,), positions of the candidates that are wanted, None for all
     """
     facts = np.full((len(candidates.users), len(FACTS)), np.nan)
-    facts[:, 0] = candidates.selection
-    of_new = candidates.of_new.nonzero()[0]
-    if len(of_new):
-        users, items = candidates.users[of_new], candidates.items[of_new]
+    facts[:, 0] = candidates.preranker_score
+    for_discovery = candidates.for_discovery.nonzero()[0]
+    if len(for_discovery):
+        users, items = candidates.users[for_discovery], candidates.items[for_discovery]
         asking = (candidates.objectives == DISCOVER).nonzero()[0]
-        user_factors, _ = tables.factors.fold_in(of.histories.take(asking))
-        facts[of_new, 1] = mf = tables.factors.score(user_factors, np.searchsorted(asking, users), items)
+        user_factors, _ = tables.factors.fold_in(profiles.histories.take(asking))
+        facts[for_discovery, 1] = mf = tables.factors.score(user_factors, np.searchsorted(asking, users), items)
         # Among all candidates of the user, wanted or not.
-        facts[of_new, 2] = rank_within(users, np.nan_to_num(mf, nan=-np.inf, neginf=-np.inf))
+        facts[for_discovery, 2] = rank_within(users, np.nan_to_num(mf, nan=-np.inf, neginf=-np.inf))
     if rows is not None:
         candidates, facts = candidates.take(rows), facts[rows]
-    return build(of, tables.statistics, candidates.users, candidates.items, candidates.scores, facts)
+    return build(profiles, tables.statistics, candidates.users, candidates.items, candidates.scores, facts)
 
 
 def chunks(histories: Histories, size: int) -> Sequence[np.ndarray]:

@@ -17,7 +17,7 @@ from recsys.training.distributed.launch import check_cpus
 from recsys.training.evaluation import evaluate
 from recsys.training.preparation import prepare
 from recsys.training.publish import Model, publish
-from recsys.training.ranker import choose_models, fit_final, score_test_window
+from recsys.training.ranker import fit_final, score_test_window, select_rankers
 from recsys.training.sweep.config import SweepConfig
 from recsys.training.sweep.search import search
 
@@ -43,38 +43,38 @@ def run(
     with console.step("read and check the data"):
         shop = ingest(source, config.data, now, f"{work}/quarantine.parquet")
     show_data(shop)
-    prepared, files = prepare(shop, config), {}
+    inputs, files = prepare(shop, config), {}
     if sweep is not None:
         with console.step(f"search {', '.join(sweep.search)}"):
-            swept = search(shop, prepared, config, sweep, work, resume=resume)
+            swept = search(shop, inputs, config, sweep, work, resume=resume)
         show_sweep(swept)
-        config, prepared, files = swept.config, swept.prepared, sweep_files(swept)
-    plan, validation = prepared.plan, ray.get(prepared.validation)
+        config, inputs, files = swept.config, swept.inputs, sweep_files(swept)
+    plan, validation = inputs.plan, ray.get(inputs.validation)
     with console.step("choose trees, calibrations and alpha on the validation window"):
-        choice, new = choose_models(prepared, config, work)
+        selected, new = select_rankers(inputs, config, work)
     with console.step("evaluate on the test window"):
-        cases, scored, scored_new = score_test_window(shop, prepared, choice, config, work, new=new)
-        metrics = evaluate(shop, plan, cases, scored, choice.blend, validation.cases, scored_new, config)
+        cases, scored, scored_new = score_test_window(shop, inputs, selected, config, work, new=new)
+        metrics = evaluate(shop, plan, cases, scored, selected.blend, validation.cases, scored_new, config)
     show_metrics(metrics, config)
     with console.step("refit on every event"):
-        final, drift = fit_final(prepared, choice, config, work)
-        final_new = None if new.choice is choice else fit_final(new.prepared, new.choice, config, work)[0]
+        final, drift = fit_final(inputs, selected, config, work)
+        discovery_final = None if new.selected is selected else fit_final(new.inputs, new.selected, config, work)[0]
     metrics |= {
         "model": "metrics are of the model trained up to the test window; the published one is its refit on all events",
-        "alpha": choice.blend.alpha,
-        "alpha_curve": [{"alpha": alpha, "ndcg": value} for alpha, value in choice.curve.items()],
-        "trees": choice.n_trees,
-        "leaves": choice.leaves,
-        "sizes": [size._asdict() for size in choice.sizes],
+        "alpha": selected.blend.alpha,
+        "alpha_curve": [{"alpha": alpha, "ndcg": value} for alpha, value in selected.curve.items()],
+        "trees": selected.n_trees,
+        "leaves": selected.leaves,
+        "sizes": [size._asdict() for size in selected.sizes],
         "score_drift": drift,
         "importance": final.importance(),
         "plan": asdict(plan),
         "quality": asdict(shop.quality),
     }
     with console.step("write the report"):
-        found = find(shop, prepared, choice, cases, scored, metrics, files, config, now)
+        found = find(shop, inputs, selected, cases, scored, metrics, files, config, now)
         files = {**files, **report_files(found, config)}
     with console.step("publish"):
-        blends = choice.blend, new.choice.blend if final_new else None
-        model = Model(ray.get(prepared.tables[0]), prepared.selectors, final, final_new, *blends)
+        blends = selected.blend, new.selected.blend if discovery_final else None
+        model = Model(ray.get(inputs.tables[0]), inputs.prerankers, final, discovery_final, *blends)
         return publish(shop, model, metrics, files, store, config)

@@ -25,7 +25,7 @@ from recsys.registry.artifact import Artifact
 from recsys.registry.shapes import check_arrays
 from recsys.retrieval.generator import RetrievalTables
 from recsys.retrieval.neighbours import Neighbours
-from recsys.retrieval.preranker import Selectors
+from recsys.retrieval.preranker import PreRankerModels
 from recsys.retrieval.sources.popularity import PopularityLists
 from recsys.schema import LATEST, Config
 
@@ -57,7 +57,7 @@ class DateRange(Config):
     end: int = Field(ge=0, le=LATEST)
 
 
-class About(Config):
+class Manifest(Config):
     """The manifest's entries beside the file hashes."""
 
     created: str = ""
@@ -71,7 +71,7 @@ class About(Config):
     blend: Blend
     discover: Blend | None = None
     """The blend for items that are new to the user, where there is a ranker of its own for them."""
-    selectors: Selectors
+    prerankers: PreRankerModels
     exclude_purchased: bool
     live_watermark: int = Field(ge=0, le=LATEST)
     """ms; events after it are not in the snapshot."""
@@ -85,7 +85,7 @@ class About(Config):
         """Of all items, and of those new to the user."""
         return self.blend, self.discover or self.blend
 
-    def with_alpha(self, alpha: float) -> "About":
+    def with_alpha(self, alpha: float) -> "Manifest":
         """The same with another alpha in every blend."""
         blends = {"blend": self.blend, "discover": self.discover}
         return self.model_copy(
@@ -103,7 +103,7 @@ class Bundle:
     """
 
     version: str
-    about: About
+    manifest: Manifest
     items: Ids
     categories: Ids
     parents: np.ndarray
@@ -131,7 +131,7 @@ def write(bundle: Bundle, directory: Path, texts: Mapping[str, str | bytes]) -> 
             "categories": pa.table({"id": bundle.categories.values}),
         },
         {RANKER: bundle.ranker.to_text(), **discover, **texts},
-        {"version": bundle.version, **bundle.about.model_dump(mode="json", exclude={"created"})},
+        {"version": bundle.version, **bundle.manifest.model_dump(mode="json", exclude={"created"})},
     )
 
 
@@ -142,15 +142,15 @@ def read(directory: Path, verify: bool = True) -> Bundle:
     """
     opened = Artifact.open(directory, verify=verify)
     try:
-        about = About.model_validate({name: opened.manifest.get(name) for name in About.model_fields})
+        manifest = Manifest.model_validate({name: opened.manifest.get(name) for name in Manifest.model_fields})
     except ValidationError as error:
         first = error.errors()[0]
         raise RegistryError(f"{directory}: manifest entry {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
     version = opened.manifest.get("version")
     if not isinstance(version, str):
         raise RegistryError(f"{directory}: manifest entry version is {version!r}, expected a name")
-    if about.features != NAMES:
-        odd = sorted(set(about.features) ^ set(NAMES))
+    if manifest.features != NAMES:
+        odd = sorted(set(manifest.features) ^ set(NAMES))
         raise RegistryError(f"{directory}: made for other features than this code builds: {odd[:5] or 'other order'}")
     items, users, categories = (_ids(opened, name) for name in ("items", "users", "categories"))
     arrays = {name: opened.array(name) for name in _array_names(opened)}
@@ -158,25 +158,25 @@ def read(directory: Path, verify: bool = True) -> Bundle:
         check_arrays(arrays, {"items": len(items), "users": len(users), "categories": len(categories)})
     except RegistryError as error:
         raise RegistryError(f"{directory}: {error}") from error
-    ranker = _ranker(opened, RANKER, about)
-    discover = _ranker(opened, DISCOVER, about) if about.discover else None
+    ranker = _ranker(opened, RANKER, manifest)
+    discover = _ranker(opened, DISCOVER, manifest) if manifest.discover else None
     return Bundle(
         version,
-        about,
+        manifest,
         items,
         categories,
         arrays["parents"],
         arrays["ancestors"],
-        _tables(about, arrays),
+        _tables(manifest, arrays),
         ranker,
         discover,
         Snapshot.from_arrays(users, arrays),
     )
 
 
-def _ranker(opened: Artifact, name: str, about: About) -> Ranker:
-    ranker = ranker_from_text(opened.text(name), about.backend)
-    if tuple(ranker.feature_names) != about.features:
+def _ranker(opened: Artifact, name: str, manifest: Manifest) -> Ranker:
+    ranker = ranker_from_text(opened.text(name), manifest.backend)
+    if tuple(ranker.feature_names) != manifest.features:
         raise RegistryError(f"{opened.directory}: {name} was trained on other features than the manifest lists")
     return ranker
 
@@ -226,7 +226,7 @@ def _narrowed(name: str, array: np.ndarray) -> np.ndarray:
     return array.astype(np.int32) if fits else array
 
 
-def _tables(about: About, arrays: Mapping[str, np.ndarray]) -> Tables:
+def _tables(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> Tables:
     category = arrays["category"]
     statistics = Statistics(
         arrays["item_statistics"],
@@ -239,9 +239,11 @@ def _tables(about: About, arrays: Mapping[str, np.ndarray]) -> Tables:
         Neighbours.from_arrays(_under("covisitation", arrays)),
         Neighbours.from_arrays(_under("mf_neighbours", arrays)),
         PopularityLists(*(arrays[f"popularity_{name}"] for name in PopularityLists.__slots__)),
-        about.exclude_purchased,
+        manifest.exclude_purchased,
     )
-    return Tables(about.date_range.end, statistics, retrieval, ItemFactors.from_arrays(_under("factorization", arrays)))
+    return Tables(
+        manifest.date_range.end, statistics, retrieval, ItemFactors.from_arrays(_under("factorization", arrays))
+    )
 
 
 def _prefixed(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

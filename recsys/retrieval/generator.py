@@ -9,7 +9,7 @@ from recsys.arrays import offsets_of, positions, rank_within, runs
 from recsys.features.profiles import Profiles
 from recsys.features.statistics import Statistics
 from recsys.retrieval.neighbours import Neighbours
-from recsys.retrieval.preranker import MAX_TURN, Proposals, Selection
+from recsys.retrieval.preranker import MAX_RANK, PreRanker, Proposals
 from recsys.retrieval.sources.base import Scored
 from recsys.retrieval.sources.covisitation import CovisitationConfig
 from recsys.retrieval.sources.mf_neighbours import NeighboursConfig
@@ -69,7 +69,7 @@ class Candidates:
 
     users: int64 (n,), positions in the batch; items: int32 (n,)
     scores: float32 (n, len(SOURCES)), each source's score, NaN where it did not propose the item
-    selection: float32 (n,), log-odds of the selection but for a constant
+    preranker_score: float32 (n,), log-odds of the pre-ranker but for a constant
     objectives: int8 (n_users,), positions in OBJECTIVES
     """
 
@@ -77,7 +77,7 @@ class Candidates:
     users: np.ndarray
     items: np.ndarray
     scores: np.ndarray
-    selection: np.ndarray
+    preranker_score: np.ndarray
     objectives: np.ndarray
 
     @property
@@ -98,21 +98,21 @@ class Candidates:
         return had
 
     @property
-    def of_new(self) -> np.ndarray:
+    def for_discovery(self) -> np.ndarray:
         """Whether only items new to the user are wanted, which have models of their own; bool (n,)."""
         return (self.objectives == DISCOVER)[self.users]
 
     def take(self, rows: np.ndarray) -> "Candidates":
         users, items = self.users[rows], self.items[rows]
-        return Candidates(self.n_users, users, items, self.scores[rows], self.selection[rows], self.objectives)
+        return Candidates(self.n_users, users, items, self.scores[rows], self.preranker_score[rows], self.objectives)
 
 
 def generate(
-    of: Profiles,
+    profiles: Profiles,
     tables: RetrievalTables,
     statistics: Statistics,
     config: CandidateConfig,
-    selection: Selection,
+    selection: PreRanker,
     objectives: np.ndarray,
     repeat_shares: np.ndarray | None = None,
 ) -> Candidates:
@@ -121,23 +121,23 @@ def generate(
     objectives: int8 (n_users,), positions in OBJECTIVES
     repeat_shares: float64 (n_users,), how much of the places items that the user had may take, None for all
     """
-    found = propose(of, tables, statistics, config, objectives)
-    scores = selection(of, statistics, found, objectives)
+    found = propose(profiles, tables, statistics, config, objectives)
+    scores = selection(profiles, statistics, found, objectives)
     if repeat_shares is not None:
         had, places = found.own != UNKNOWN, np.ceil(config.size * repeat_shares)[found.users]
         # 2 * user + 1 owns the items that the user had, 2 * user the others.
         scores[had & (rank_within(2 * found.users + had, scores) >= places)] = -np.inf
     best = ((rank_within(found.users, scores) < config.size) & (scores > -np.inf)).nonzero()[0]
     users, items = found.users[best], found.items[best]
-    return Candidates(len(of), users, items, found.scores.take(best, axis=0), scores[best], objectives)
+    return Candidates(len(profiles), users, items, found.scores.take(best, axis=0), scores[best], objectives)
 
 
 def propose(
-    of: Profiles, tables: RetrievalTables, statistics: Statistics, config: CandidateConfig, objectives: np.ndarray
+    profiles: Profiles, tables: RetrievalTables, statistics: Statistics, config: CandidateConfig, objectives: np.ndarray
 ) -> Proposals:
     """What the sources propose that is allowed and suits the users' objectives."""
-    by_item, n_users = of.by_item, len(of)
-    near = seeds(by_item, of.recency, config.seeds)
+    by_item, n_users = profiles.by_item, len(profiles)
+    near = seeds(by_item, profiles.recency, config.seeds)
     own, own_rows = own_items(by_item)
     parts = (
         own,
@@ -145,7 +145,7 @@ def propose(
         neighbours_of(near, tables.mf_neighbours, n_users),
         everywhere(tables.lists.recent, n_users),
         everywhere(tables.lists.popular, n_users),
-        in_categories(tables.lists, of.by_category, n_users, config.popularity.categories),
+        in_categories(tables.lists, profiles.by_category, n_users, config.popularity.categories),
     )
     source = np.arange(len(parts)).repeat([len(part.users) for part in parts])
     users, items, scores = (np.concatenate([getattr(part, name) for part in parts]) for name in Scored.__slots__)
@@ -170,16 +170,16 @@ def _merged(
     source: np.ndarray, keys: np.ndarray, scores: np.ndarray, mine: np.ndarray, n_users: int, n_items: int
 ) -> Proposals:
     """One row for each (user, item) of lists that are given source after source, user after user, best first."""
-    turn = positions(source * n_users + keys // n_items)
+    rank = positions(source * n_users + keys // n_items)
     order = keys.argsort()
     starts, row = runs(keys[order])
     by_source = np.full((len(starts), len(SOURCES)), np.nan, np.float32)
-    turns = np.full((len(starts), len(SOURCES)), MAX_TURN)
+    ranks = np.full((len(starts), len(SOURCES)), MAX_RANK)
     own = np.full(len(starts), UNKNOWN)
     cells = row, source[order]
     by_source[cells] = scores[order]
-    turns[cells] = np.minimum(turn[order], MAX_TURN - 1)
+    ranks[cells] = np.minimum(rank[order], MAX_RANK - 1)
     mine = mine[order]
     own[row[mine != UNKNOWN]] = mine[mine != UNKNOWN]
     users, items = np.divmod(keys[order[starts]], n_items)
-    return Proposals(users, items.astype(np.int32), by_source, turns, own)
+    return Proposals(users, items.astype(np.int32), by_source, ranks, own)

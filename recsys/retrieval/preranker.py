@@ -17,7 +17,7 @@ from recsys.schema import ALL, DAY, EVENT_TYPES, OBJECTIVES, SOURCES, UNKNOWN, C
 
 KNOTS: Final = 2 ** np.arange(11)
 """Places in a source's list, from 1, between which log-odds are interpolated by the logarithm of the place."""
-MAX_TURN: Final = int(KNOTS[-1])
+MAX_RANK: Final = int(KNOTS[-1])
 OWN_COLUMNS: Final = (
     *(f"weight_{speed}" for speed in ("fast", "medium", "slow")),
     *(f"{name}s" for name in EVENT_TYPES),
@@ -46,27 +46,27 @@ ITERATIONS: Final = 200
 Weights = tuple[float, ...]
 
 
-class Selector(Config):
+class PreRankerModel(Config):
     """Log-odds, but for a constant, that a proposal is a hit."""
 
     shares: float
     """Weight of the logarithm of the sum of share / place over the sources: where hits are few, most of what counts."""
-    turns: Annotated[tuple[Weights, ...], Field(min_length=len(SOURCES), max_length=len(SOURCES))]
+    ranks: Annotated[tuple[Weights, ...], Field(min_length=len(SOURCES), max_length=len(SOURCES))]
     """For each source what a place in its list adds, at each of KNOTS."""
     own: Annotated[Weights, Field(min_length=len(OWN_COLUMNS), max_length=len(OWN_COLUMNS))]
     prior: Annotated[Weights, Field(min_length=len(PRIOR_COLUMNS), max_length=len(PRIOR_COLUMNS))]
 
 
-class Selectors(Config):
+class PreRankerModels(Config):
     """What was learned, None where nothing could be."""
 
-    all: Selector | None = None
-    discover: Selector | None = None
+    all: PreRankerModel | None = None
+    discover: PreRankerModel | None = None
     """For items that are new to the user."""
 
 
-NOTHING_LEARNED: Final = Selectors()
-LEARNED: Final = ("all", "discover", "all")
+NO_PRERANKERS: Final = PreRankerModels()
+MODEL_OF_OBJECTIVE: Final = ("all", "discover", "all")
 """The selector of each of OBJECTIVES."""
 
 
@@ -84,12 +84,12 @@ class Proposals:
     users: np.ndarray
     items: np.ndarray
     scores: np.ndarray
-    turns: np.ndarray
+    ranks: np.ndarray
     own: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
-class Selection:
+class PreRanker:
     """Selectors made ready for the tables of a cut, one for each of OBJECTIVES.
 
     places: float32 (len(SOURCES), MAX_TURN + 1), share / place, the last 0
@@ -101,25 +101,25 @@ class Selection:
 
     places: np.ndarray
     shares: np.ndarray
-    turns: np.ndarray
+    ranks: np.ndarray
     own: np.ndarray
     prior: np.ndarray
 
     @classmethod
-    def of(cls, selectors: Selectors, shares: Sequence[float], statistics: Statistics) -> "Selection":
+    def for_tables(cls, prerankers: PreRankerModels, shares: Sequence[float], statistics: Statistics) -> "PreRanker":
         """shares: of the sources, see SourceShares"""
-        hats = _hats(np.arange(MAX_TURN))
-        turns = np.zeros((len(OBJECTIVES), len(SOURCES), MAX_TURN + 1), np.float32)
-        each = [getattr(selectors, name) or BY_SHARES for name in LEARNED]
-        for at, selector in enumerate(each):
-            turns[at, :, :-1] = np.array(selector.turns) @ hats.T
+        interpolation = _interpolation(np.arange(MAX_RANK))
+        ranks = np.zeros((len(OBJECTIVES), len(SOURCES), MAX_RANK + 1), np.float32)
+        each = [getattr(prerankers, name) or BY_SOURCE_WEIGHTS for name in MODEL_OF_OBJECTIVE]
+        for at, model in enumerate(each):
+            ranks[at, :, :-1] = np.array(model.ranks) @ interpolation.T
         columns = prior_columns(statistics)
-        prior = np.array([columns @ np.array(selector.prior, np.float32) for selector in each])
-        by_shares = np.array([selector.shares for selector in each], np.float32)
-        return cls(_places(shares), by_shares, turns, np.array(each[ALL].own, np.float32), prior)
+        prior = np.array([columns @ np.array(model.prior, np.float32) for model in each])
+        by_shares = np.array([model.shares for model in each], np.float32)
+        return cls(_places(shares), by_shares, ranks, np.array(each[ALL].own, np.float32), prior)
 
     def __call__(
-        self, of: Profiles, statistics: Statistics, proposals: Proposals, objectives: np.ndarray
+        self, profiles: Profiles, statistics: Statistics, proposals: Proposals, objectives: np.ndarray
     ) -> np.ndarray:
         """Log-odds of each proposal but for a constant, float32 (n,).
 
@@ -127,19 +127,19 @@ class Selection:
         """
         which = objectives[proposals.users]
         sources = np.arange(len(SOURCES))
-        score = self.turns[which[:, None], sources, proposals.turns].sum(axis=1)
-        score += self.shares[which] * _worth(self.places, proposals.turns)
+        score = self.ranks[which[:, None], sources, proposals.ranks].sum(axis=1)
+        score += self.shares[which] * _worth(self.places, proposals.ranks)
         score += self.prior[which, proposals.items]
         mine = (proposals.own != UNKNOWN).nonzero()[0]
         # Row by row, so that one user's sums do not depend on who else is in the batch.
-        own = (own_columns(of, statistics) * self.own).sum(axis=1)
+        own = (own_columns(profiles, statistics) * self.own).sum(axis=1)
         score[mine] += own[proposals.own[mine]]
         return score
 
 
-BY_SHARES: Final = Selector(
+BY_SOURCE_WEIGHTS: Final = PreRankerModel(
     shares=1.0,
-    turns=((0.0,) * len(KNOTS),) * len(SOURCES),
+    ranks=((0.0,) * len(KNOTS),) * len(SOURCES),
     own=(0.0,) * len(OWN_COLUMNS),
     prior=(0.0,) * len(PRIOR_COLUMNS),
 )
@@ -148,18 +148,18 @@ BY_SHARES: Final = Selector(
 
 def _places(shares: Sequence[float]) -> np.ndarray:
     """What each place in the sources' lists is worth, float32 (len(SOURCES), MAX_TURN + 1); the last is 0."""
-    worth = np.zeros((len(SOURCES), MAX_TURN + 1), np.float32)
-    worth[:, :-1] = np.array(shares)[:, None] / np.arange(1, MAX_TURN + 1)
+    worth = np.zeros((len(SOURCES), MAX_RANK + 1), np.float32)
+    worth[:, :-1] = np.array(shares)[:, None] / np.arange(1, MAX_RANK + 1)
     return worth
 
 
-def _worth(places: np.ndarray, turns: np.ndarray) -> np.ndarray:
+def _worth(places: np.ndarray, ranks: np.ndarray) -> np.ndarray:
     """The logarithm of the sum of what places are worth, float32 (n,); turns: int64 (n, len(SOURCES))"""
-    worth: np.ndarray = np.log(places[np.arange(len(SOURCES)), turns].sum(axis=1))
+    worth: np.ndarray = np.log(places[np.arange(len(SOURCES)), ranks].sum(axis=1))
     return worth
 
 
-def fit_selector(columns: np.ndarray, hits: np.ndarray) -> Selector | None:
+def fit_preranker(columns: np.ndarray, hits: np.ndarray) -> PreRankerModel | None:
     """Learned from proposals whose outcome is known, None where none is a hit or all are.
 
     columns: float32 (n, n_columns), as `selection_columns` makes them; hits: bool (n,)
@@ -172,38 +172,38 @@ def fit_selector(columns: np.ndarray, hits: np.ndarray) -> Selector | None:
     model = LogisticRegression(C=RIDGE, max_iter=ITERATIONS, tol=1e-3)
     weights = model.fit(columns / scale, hits).coef_[0] / scale
     n_turns = 1 + len(SOURCES) * len(KNOTS)
-    by_shares, turns, own, prior = np.split(weights.astype(np.float64), [1, n_turns, n_turns + len(OWN_COLUMNS)])
-    return Selector(
+    by_shares, ranks, own, prior = np.split(weights.astype(np.float64), [1, n_turns, n_turns + len(OWN_COLUMNS)])
+    return PreRankerModel(
         shares=float(by_shares[0]),
-        turns=tuple(tuple(row) for row in turns.reshape(len(SOURCES), len(KNOTS)).tolist()),
+        ranks=tuple(tuple(row) for row in ranks.reshape(len(SOURCES), len(KNOTS)).tolist()),
         own=tuple(own.tolist()),
         prior=tuple(prior.tolist()),
     )
 
 
-def selection_columns(
-    of: Profiles, statistics: Statistics, proposals: Proposals, rows: np.ndarray, shares: Sequence[float]
+def preranker_columns(
+    profiles: Profiles, statistics: Statistics, proposals: Proposals, rows: np.ndarray, shares: Sequence[float]
 ) -> np.ndarray:
     """What a Selector weighs of some proposals: shares, turns, own, prior; float32 (n_rows, n_columns)."""
-    worth = _worth(_places(shares), proposals.turns[rows])
-    hats = np.append(_hats(np.arange(MAX_TURN)), np.zeros((1, len(KNOTS)), np.float32), axis=0)
-    turns = hats[proposals.turns[rows]].reshape(len(rows), -1)
+    worth = _worth(_places(shares), proposals.ranks[rows])
+    interpolation = np.append(_interpolation(np.arange(MAX_RANK)), np.zeros((1, len(KNOTS)), np.float32), axis=0)
+    ranks = interpolation[proposals.ranks[rows]].reshape(len(rows), -1)
     nothing = np.zeros((1, len(OWN_COLUMNS)), np.float32)
-    own = np.append(own_columns(of, statistics), nothing, axis=0)[proposals.own[rows]]
-    return np.concatenate((worth[:, None], turns, own, prior_columns(statistics, proposals.items[rows])), axis=1)
+    own = np.append(own_columns(profiles, statistics), nothing, axis=0)[proposals.own[rows]]
+    return np.concatenate((worth[:, None], ranks, own, prior_columns(statistics, proposals.items[rows])), axis=1)
 
 
-def own_columns(of: Profiles, statistics: Statistics) -> np.ndarray:
+def own_columns(profiles: Profiles, statistics: Statistics) -> np.ndarray:
     """OWN_COLUMNS of each row of `of.by_item`, float32 (n_rows, len(OWN_COLUMNS))."""
-    rows: Interactions = of.by_item
+    rows: Interactions = profiles.by_item
     table = np.empty((len(rows.users), len(OWN_COLUMNS)), np.float32)
     n_kinds = len(EVENT_TYPES)
     np.log1p(rows.decayed / FAINT, out=table[:, :3], casting="same_kind")
     np.log1p(rows.counts, out=table[:, 3 : 3 + n_kinds], casting="same_kind")
     np.log1p(rows.purchase_days, out=table[:, -5], casting="same_kind")
-    np.log1p((of.now - rows.newest) / DAY, out=table[:, -4], casting="same_kind")
+    np.log1p((profiles.now - rows.newest) / DAY, out=table[:, -4], casting="same_kind")
     table[:, -3] = np.nan_to_num(statistics.item("item_repeat_share")[rows.things])
-    table[:, -2] = np.log1p(np.bincount(rows.users, minlength=len(of)))[rows.users]
+    table[:, -2] = np.log1p(np.bincount(rows.users, minlength=len(profiles)))[rows.users]
     table[:, -1] = 1.0
     return table
 
@@ -214,7 +214,7 @@ def prior_columns(statistics: Statistics, items: np.ndarray | None = None) -> np
     return np.log1p(np.nan_to_num(np.stack(columns, axis=1)))
 
 
-def _hats(turns: np.ndarray) -> np.ndarray:
+def _interpolation(ranks: np.ndarray) -> np.ndarray:
     """Weights of the knots at places from 0, which add up to 1; float32 (n, len(KNOTS))."""
-    at = np.log2(turns + 1.0)
+    at = np.log2(ranks + 1.0)
     return np.maximum(0, 1 - np.abs(at[:, None] - np.log2(KNOTS))).astype(np.float32)

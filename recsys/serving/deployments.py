@@ -114,8 +114,8 @@ class FactorReplica(StageReplica):
 class RankReplica(StageReplica):
     """Scores candidates by the ranker."""
 
-    async def __call__(self, version: str, features: np.ndarray, of_new: np.ndarray) -> np.ndarray | None:
-        return self._compute(version, lambda its: its.rank(features, of_new))
+    async def __call__(self, version: str, features: np.ndarray, for_discovery: np.ndarray) -> np.ndarray | None:
+        return self._compute(version, lambda its: its.rank(features, for_discovery))
 
 
 class GraphEngine:
@@ -143,7 +143,7 @@ class GraphEngine:
             return None
         (candidates, features), (user_factors, warm) = proposed, folded_in
         lgb_raw, mf_raw = await asyncio.gather(
-            self._call("rank", version, features, candidates.of_new),
+            self._call("rank", version, features, candidates.for_discovery),
             _meanwhile(recommender.factors.score, user_factors, candidates.users, candidates.items),
         )
         if lgb_raw is None:

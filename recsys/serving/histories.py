@@ -26,4 +26,4 @@ class SnapshotEvents:
         return opened.snapshot.take(np.asarray(rows))
 
     def newest(self, opened: Bundle) -> int:
-        return opened.about.live_watermark
+        return opened.manifest.live_watermark

@@ -232,7 +232,7 @@ class Service:
         Raises HttpError: 503 where there is no version, or the stages do not answer.
         """
         opened = self._ready().bundle
-        about = opened.about
+        manifest = opened.manifest
         held = await self._held()
         lacking = [
             stage
@@ -250,22 +250,22 @@ class Service:
             "mode": f"Hybrid (LGB + MF with fold-in), {self._settings.topology}",
             "model_version": opened.version,
             "stats": {
-                "total_events": sum(about.counts.events.values()),
-                "unique_users": about.counts.users,
-                "unique_items": about.counts.items,
+                "total_events": sum(manifest.counts.events.values()),
+                "unique_users": manifest.counts.users,
+                "unique_items": manifest.counts.items,
                 "date_range": {
-                    "start": spoken_time(about.date_range.start),
-                    "end": spoken_time(about.date_range.end),
+                    "start": spoken_time(manifest.date_range.start),
+                    "end": spoken_time(manifest.date_range.end),
                 },
             },
             "model": {
                 "version": opened.version,
-                "created": about.created,
-                "features": len(about.features),
-                "mf_users": about.counts.mf_users,
-                "mf_items": about.counts.mf_items,
-                "hybrid_alpha": about.blend.alpha,
-                "metrics": about.headline,
+                "created": manifest.created,
+                "features": len(manifest.features),
+                "mf_users": manifest.counts.mf_users,
+                "mf_items": manifest.counts.mf_items,
+                "hybrid_alpha": manifest.blend.alpha,
+                "metrics": manifest.headline,
             },
             "stages": held,
             "refused": refused,

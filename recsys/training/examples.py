@@ -21,7 +21,7 @@ from recsys.ids import hashes
 from recsys.inference.stages import CandidateStage, candidate_features, chunks, objectives
 from recsys.models.rankers.base import RankingData
 from recsys.models.tables import Tables
-from recsys.retrieval.preranker import Selectors
+from recsys.retrieval.preranker import PreRankerModels
 from recsys.schema import OBJECTIVES, Objective
 from recsys.timeline import day
 from recsys.training.plan import validation_age
@@ -38,7 +38,7 @@ def build_examples(
     shop: ShopData,
     tables: "Mapping[int, ray.ObjectRef[Tables]]",
     ages: Sequence[int],
-    selectors: Selectors,
+    prerankers: PreRankerModels,
     wanted: Sequence[Objective],
     config: TrainConfig,
 ) -> dict[Objective, list[RankingData]]:
@@ -55,7 +55,7 @@ def build_examples(
         # The closure carries references, of which a task fetches the two it needs.
         window, number = batch[WINDOW][0].as_py(), batch[PARTITION][0].as_py()
         fitted, partition = ray.get([table_refs[window], partition_refs[number]])
-        rows = make_examples(partition, windows[window], fitted, selectors, wanted, config)
+        rows = make_examples(partition, windows[window], fitted, prerankers, wanted, config)
         for name, value in ((PARTITION, number), (WINDOW, window)):
             rows = rows.add_column(0, name, pa.array(np.full(len(rows), value, np.int32)))
         return rows
@@ -67,7 +67,9 @@ def build_examples(
     # A block holds rows of one window and partition, those of one objective after another.
     blocks = [part for block in ray.get(dataset.to_arrow_refs()) for part in _by_objective(block)]
     keys = WINDOW, OBJECTIVE, PARTITION, GROUP
-    found = sorted(((tuple(block[name][0].as_py() for name in keys), block) for block in blocks), key=lambda of: of[0])
+    found = sorted(
+        ((tuple(block[name][0].as_py() for name in keys), block) for block in blocks), key=lambda profiles: profiles[0]
+    )
     examples = {
         objective: [
             _collect([block for key, block in found if key[:2] == (at, OBJECTIVES.index(objective))])
@@ -76,7 +78,7 @@ def build_examples(
         for objective in wanted
     }
     if "all" in examples:
-        _check(examples["all"], windows, shop, tables, selectors, config)
+        _check(examples["all"], windows, shop, tables, prerankers, config)
     return examples
 
 
@@ -91,7 +93,7 @@ def _check(
     windows: Sequence[LabelWindow],
     shop: ShopData,
     tables: "Mapping[int, ray.ObjectRef[Tables]]",
-    selectors: Selectors,
+    prerankers: PreRankerModels,
     config: TrainConfig,
 ) -> None:
     """Name what windows without a hit lack: as an error where the run needs one of them, else as progress."""
@@ -100,7 +102,7 @@ def _check(
     to_learn = [w for w in windows if w.age > validation_age(config)]
     fatal = next((needed for needed in (to_learn, to_choose) if needed and all(w in without for w in needed)), [])
     for window in fatal or without:
-        calls = [(partition, window, tables[window.age], selectors, config) for partition in shop.partitions]
+        calls = [(partition, window, tables[window.age], prerankers, config) for partition in shop.partitions]
         found = sum(ray.get(run_tasks(survey, "survey a window without a hit", calls)))
         message = explain(window, Survey(*np.asarray(found).tolist()), shop.end, config)
         if fatal:
@@ -129,7 +131,7 @@ def make_examples(
     partition: UserPartition,
     window: LabelWindow,
     tables: Tables,
-    selectors: Selectors,
+    prerankers: PreRankerModels,
     wanted: Sequence[Objective],
     config: TrainConfig,
 ) -> pa.Table:
@@ -140,7 +142,7 @@ def make_examples(
     chosen = chosen_users(partition, window, config)
     user_hashes = hashes(partition.users.take(pa.array(chosen)), 2 * config.seed + SALT)
     histories = partition.histories.take(chosen)
-    stage = CandidateStage(tables, selectors, config.inference)
+    stage = CandidateStage(tables, prerankers, config.inference)
     found: dict[Objective, list[tuple[np.ndarray, ...]]] = {
         objective: [
             (
@@ -154,15 +156,15 @@ def make_examples(
     }
     for users in chunks(histories, CHUNK):
         chunk = histories.take(users)
-        of = stage.profile(chunk.until(window.start), window.start)
+        profiles = stage.profile(chunk.until(window.start), window.start)
         after = chunk.between(window.start, window.end)
         for objective in wanted:
-            candidates = stage(of, objectives(objective, len(users)))
+            candidates = stage(profiles, objectives(objective, len(users)))
             label = hits(after, candidates.users, candidates.items, config)
             negatives = config.examples.negatives
             rows = sample_rows(candidates.users, candidates.items, label, user_hashes[users], negatives)
             groups = chosen[users[candidates.users[rows]]]
-            matrix = candidate_features(of, candidates, tables, rows)
+            matrix = candidate_features(profiles, candidates, tables, rows)
             found[objective].append((objectives(objective, len(rows)), groups, label[rows], matrix))
     parts = [part for objective in wanted for part in found[objective]]
     codes, groups, labels, matrix = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
@@ -209,13 +211,13 @@ class Survey(NamedTuple):
 
 
 def survey(
-    partition: UserPartition, window: LabelWindow, tables: Tables, selectors: Selectors, config: TrainConfig
+    partition: UserPartition, window: LabelWindow, tables: Tables, prerankers: PreRankerModels, config: TrainConfig
 ) -> np.ndarray:
     """The Survey of a partition, int64 (4,), so that partitions add up."""
     after = partition.histories.between(window.start, window.end)
     chosen = chosen_users(partition, window, config)
     histories = partition.histories.take(chosen).until(window.start)
-    stage = CandidateStage(tables, selectors, config.inference)
+    stage = CandidateStage(tables, prerankers, config.inference)
     found = (
         len(stage(stage.profile(histories.take(users), window.start), objectives("all", len(users))).users)
         for users in chunks(histories, CHUNK)

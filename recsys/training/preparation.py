@@ -13,11 +13,11 @@ from recsys.data.ingest import ShopData
 from recsys.evaluation.protocol import TestCases, new_items_only
 from recsys.models.rankers.base import RankingData
 from recsys.models.tables import Tables
-from recsys.retrieval.preranker import NOTHING_LEARNED, Selectors
+from recsys.retrieval.preranker import NO_PRERANKERS, PreRankerModels
 from recsys.schema import Objective
 from recsys.training.examples import build_examples
 from recsys.training.plan import Plan, make_plan
-from recsys.training.preranker import learn_selectors
+from recsys.training.preranker import fit_prerankers
 from recsys.training.scoring import find_cases
 from recsys.training.tables import fit_tables
 from recsys.training.validation import Validation, find_validation
@@ -27,7 +27,7 @@ TableRefs = Mapping[int, "ray.ObjectRef[Tables]"]
 
 
 @dataclass(frozen=True, slots=True)
-class Prepared:
+class RankerInputs:
     """What every choice of settings of the ranker and the blend shares, in Ray's object store.
 
     tables, examples: by the age of their cut
@@ -38,15 +38,15 @@ class Prepared:
     tables: TableRefs
     examples: "Mapping[int, ray.ObjectRef[RankingData]]"
     validation: "ray.ObjectRef[Validation]"
-    selectors: Selectors = NOTHING_LEARNED
-    discover: "Prepared | None" = None
+    prerankers: PreRankerModels = NO_PRERANKERS
+    discover: "RankerInputs | None" = None
 
     def rows(self, ages: Sequence[int]) -> list[RankingData]:
         """The training rows of the cuts at `ages`, whose arrays stay where they are."""
         return ray.get([self.examples[age] for age in ages])
 
 
-def prepare(shop: ShopData, config: TrainConfig, tables: TableRefs | None = None) -> Prepared:
+def prepare(shop: ShopData, config: TrainConfig, tables: TableRefs | None = None) -> RankerInputs:
     """Tables of every cut unless they are given, the ranker's rows, and what choices are made on.
 
     Raises RecsysError where the data lack something.
@@ -58,38 +58,38 @@ def prepare(shop: ShopData, config: TrainConfig, tables: TableRefs | None = None
             # Through tasks: they end with the error of the table they wait for, and fetch none to this process.
             ray.get(run_tasks(_wait_for, "wait for tables", [[table] for table in tables.values()]))
     with console.step("learn the selection of candidates"):
-        selectors = learn_selectors(shop, tables, plan, config)
+        prerankers = fit_prerankers(shop, tables, plan, config)
     with console.step("build the ranking examples"):
         wanted: tuple[Objective, ...] = ("all", "discover") if config.examples.discover else ("all",)
-        examples = build_examples(shop, tables, plan.examples, selectors, wanted, config)
+        examples = build_examples(shop, tables, plan.examples, prerankers, wanted, config)
         cases = find_cases(shop, plan.valid, plan.horizon, config)
         cases = cases.take(np.flatnonzero(cases.warm))
-        validation = find_validation(shop, tables[plan.valid], plan, cases, selectors, "all", config)
+        validation = find_validation(shop, tables[plan.valid], plan, cases, prerankers, "all", config)
         discover = None
         if "discover" in examples:
-            discover = _of_new_items(shop, tables, plan, examples["discover"], cases, selectors, config)
-    return Prepared(plan, tables, _put(plan, examples["all"]), ray.put(validation), selectors, discover)
+            discover = _discovery_inputs(shop, tables, plan, examples["discover"], cases, prerankers, config)
+    return RankerInputs(plan, tables, _put(plan, examples["all"]), ray.put(validation), prerankers, discover)
 
 
-def _of_new_items(
+def _discovery_inputs(
     shop: ShopData,
     tables: TableRefs,
     plan: Plan,
     examples: Sequence[RankingData],
     cases: TestCases,
-    selectors: Selectors,
+    prerankers: PreRankerModels,
     config: TrainConfig,
-) -> Prepared | None:
+) -> RankerInputs | None:
     """None where nobody chose a candidate that was new to them, in training or in the validation window."""
     some, _ = new_items_only(cases)
     learned = any(data.learnable for data, age in zip(examples, plan.examples, strict=True) if age in plan.train)
     validation = None
     if learned and len(some):
-        validation = find_validation(shop, tables[plan.valid], plan, some, selectors, "discover", config)
+        validation = find_validation(shop, tables[plan.valid], plan, some, prerankers, "discover", config)
     if validation is None or not validation.rows.learnable:
         console.progress("nobody chose a new item among the candidates: there is no ranker of its own for these")
         return None
-    return Prepared(plan, tables, _put(plan, examples), ray.put(validation), selectors)
+    return RankerInputs(plan, tables, _put(plan, examples), ray.put(validation), prerankers)
 
 
 def _put(plan: Plan, examples: Sequence[RankingData]) -> "dict[int, ray.ObjectRef[RankingData]]":

@@ -11,12 +11,12 @@ from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
-from recsys.features.profiles import profiles
+from recsys.features.profiles import build_profiles
 from recsys.ids import hashes
 from recsys.inference.stages import chunks, objectives
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import propose
-from recsys.retrieval.preranker import NOTHING_LEARNED, Selector, Selectors, fit_selector, selection_columns
+from recsys.retrieval.preranker import NO_PRERANKERS, PreRankerModel, PreRankerModels, fit_preranker, preranker_columns
 from recsys.schema import Objective
 from recsys.training.examples import hits, mixed, sample_rows
 from recsys.training.plan import Plan
@@ -29,27 +29,27 @@ NEGATIVES: Final = 50
 """Proposals without a hit that a user keeps."""
 
 
-def learn_selectors(
+def fit_prerankers(
     shop: ShopData, tables: "Mapping[int, ray.ObjectRef[Tables]]", plan: Plan, config: TrainConfig
-) -> Selectors:
+) -> PreRankerModels:
     """From a cut of its own, so that no ranker sees what was learned from the labels of its rows; else none."""
     if plan.select is None:
-        return NOTHING_LEARNED
+        return NO_PRERANKERS
     [window] = label_windows(shop, [plan.select], config)
     wanted: tuple[Objective, ...] = ("all", "discover")
     rows = {
         objective: run_tasks(
-            selection_rows,
+            preranker_rows,
             "look at proposals",
             [(partition, window, tables[plan.select], objective, config) for partition in shop.partitions],
         )
         for objective in wanted
     }
     fitted = [run_tasks(fit_rows, "learn the selection of candidates", [tuple(rows[name])])[0] for name in wanted]
-    return Selectors(**dict(zip(wanted, ray.get(fitted), strict=True)))
+    return PreRankerModels(**dict(zip(wanted, ray.get(fitted), strict=True)))
 
 
-def selection_rows(
+def preranker_rows(
     partition: UserPartition, window: LabelWindow, tables: Tables, objective: Objective, config: TrainConfig
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Proposals to the window's users: a hash, uint64 (n,), that orders them; what a Selector weighs, float32
@@ -62,14 +62,14 @@ def selection_rows(
     for users in chunks(histories, CHUNK):
         chunk = histories.take(users)
         past = chunk.until(window.start).latest(settings.history.max_events)
-        of = profiles(past, tables.statistics, window.start, settings.interactions)
+        profiles = build_profiles(past, tables.statistics, window.start, settings.interactions)
         proposals = propose(
-            of, tables.retrieval, tables.statistics, settings.candidates, objectives(objective, len(users))
+            profiles, tables.retrieval, tables.statistics, settings.candidates, objectives(objective, len(users))
         )
         label = hits(chunk.between(window.start, window.end), proposals.users, proposals.items, config)
         kept = sample_rows(proposals.users, proposals.items, label, user_hashes[users], NEGATIVES)
         shares = settings.candidates.shares.by_source()
-        columns = selection_columns(of, tables.statistics, proposals, kept, shares)
+        columns = preranker_columns(profiles, tables.statistics, proposals, kept, shares)
         found.append((mixed(user_hashes[users][proposals.users[kept]], proposals.items[kept]), columns, label[kept]))
     if not found:
         return np.zeros(0, np.uint64), np.zeros((0, 0), np.float32), np.zeros(0, np.int8)
@@ -77,11 +77,11 @@ def selection_rows(
     return keys, columns, labels
 
 
-def fit_rows(*parts: tuple[np.ndarray, np.ndarray, np.ndarray]) -> Selector | None:
+def fit_rows(*parts: tuple[np.ndarray, np.ndarray, np.ndarray]) -> PreRankerModel | None:
     """A selector from the rows of all partitions, in an order that does not depend on these."""
     some = [part for part in parts if len(part[0])]
     if not some:
         return None
     keys, columns, labels = (np.concatenate(arrays) for arrays in zip(*some, strict=True))
     order = np.argsort(keys, kind="stable")
-    return fit_selector(columns[order], labels[order] > 0)
+    return fit_preranker(columns[order], labels[order] > 0)

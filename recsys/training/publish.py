@@ -19,9 +19,9 @@ from recsys.models.blend import Blend
 from recsys.models.rankers.base import Ranker
 from recsys.models.snapshot import HistoryConfig, Snapshot, SnapshotPart, assemble, snapshot_part
 from recsys.models.tables import Tables
-from recsys.registry.bundle import CONFIG, METRICS, About, Bundle, Counts, DateRange, write
+from recsys.registry.bundle import CONFIG, METRICS, Bundle, Counts, DateRange, Manifest, write
 from recsys.registry.store import Store
-from recsys.retrieval.preranker import Selectors
+from recsys.retrieval.preranker import PreRankerModels
 from recsys.training.evaluation import HYBRID
 
 
@@ -30,11 +30,11 @@ class Model:
     """What a training run came to; of_new, blend_of_new: for items new to the user, where these have their own."""
 
     tables: Tables
-    selectors: Selectors
+    prerankers: PreRankerModels
     ranker: Ranker
-    of_new: Ranker | None
+    discovery_ranker: Ranker | None
     blend: Blend
-    blend_of_new: Blend | None
+    discovery_blend: Blend | None
 
 
 def publish(
@@ -53,13 +53,15 @@ def publish(
     calls = [(partition, category, config.inference.history) for partition in shop.partitions]
     parts: list[SnapshotPart] = ray.get(run_tasks(partition_snapshot, "cut histories to size", calls))
     snapshot = assemble(parts, shop.user_kind)
-    about = _about(shop, model, snapshot, metrics, config)
+    manifest = _about(shop, model, snapshot, metrics, config)
     catalog = shop.catalog
     ancestors = catalog.ancestors(config.category_levels)
 
     def fill(folder: Path) -> None:
         tree = catalog.categories, catalog.parent, ancestors
-        bundle = Bundle(folder.name, about, shop.items, *tree, model.tables, model.ranker, model.of_new, snapshot)
+        bundle = Bundle(
+            folder.name, manifest, shop.items, *tree, model.tables, model.ranker, model.discovery_ranker, snapshot
+        )
         texts: dict[str, str | bytes] = {
             METRICS: json.dumps(metrics, indent=1),
             CONFIG: config.model_dump_json(indent=1),
@@ -71,10 +73,10 @@ def publish(
     return version
 
 
-def _about(shop: ShopData, model: Model, snapshot: Snapshot, metrics: dict[str, Any], config: TrainConfig) -> About:
+def _about(shop: ShopData, model: Model, snapshot: Snapshot, metrics: dict[str, Any], config: TrainConfig) -> Manifest:
     factors = model.tables.factors
     name = f"ndcg@{config.evaluation.k}"
-    return About(
+    return Manifest(
         fingerprint=shop.fingerprint,
         date_range=DateRange(start=shop.start, end=shop.end),
         counts=Counts(
@@ -88,8 +90,8 @@ def _about(shop: ShopData, model: Model, snapshot: Snapshot, metrics: dict[str, 
         features=NAMES,
         backend=config.ranker.backend,
         blend=model.blend,
-        discover=model.blend_of_new,
-        selectors=model.selectors,
+        discover=model.discovery_blend,
+        prerankers=model.prerankers,
         exclude_purchased=model.tables.retrieval.exclude_purchased,
         live_watermark=shop.end,
         inference=config.inference.model_dump(mode="json"),

@@ -18,12 +18,12 @@ from recsys.inference.stages import (
     candidate_features,
     chunks,
     objectives,
-    with_newcomers,
+    score_cold_start,
 )
 from recsys.models.rankers.base import Ranker
 from recsys.models.rankers.registry import ranker_from_text
 from recsys.models.tables import Tables
-from recsys.retrieval.preranker import Selectors
+from recsys.retrieval.preranker import PreRankerModels
 from recsys.schema import Objective
 from recsys.timeline import cut
 
@@ -70,7 +70,7 @@ def score_users(
     tables: "ray.ObjectRef[Tables]",
     rankers: Sequence[Ranker],
     now: int,
-    selectors: Selectors,
+    prerankers: PreRankerModels,
     objective: Objective,
     config: TrainConfig,
     *,
@@ -78,7 +78,7 @@ def score_users(
 ) -> ScoredCandidates:
     """Candidates of all users with the raw scores of each ranker; histories end at or before `now` (ms)."""
     texts = ray.put([ranker.to_text() for ranker in rankers])
-    settings = selectors, objective, config, keep_features
+    settings = prerankers, objective, config, keep_features
     calls = [(histories.take(users), tables, texts, now, *settings) for users in chunks(histories, CHUNK)]
     parts: list[ScoredCandidates] = ray.get(run_tasks(score_chunk, "score test users", calls))
     starts = np.cumsum([0, *(len(part.warm) for part in parts)])[:-1]
@@ -98,20 +98,20 @@ def score_chunk(
     tables: Tables,
     rankers: Sequence[str],
     now: int,
-    selectors: Selectors,
+    prerankers: PreRankerModels,
     objective: Objective,
     config: TrainConfig,
     keep_features: bool,
 ) -> ScoredCandidates:
-    stage = CandidateStage(tables, selectors, config.inference)
-    of = stage.profile(histories, now)
-    candidates = stage(of, objectives(objective, len(histories)))
-    features = candidate_features(of, candidates, tables)
+    stage = CandidateStage(tables, prerankers, config.inference)
+    profiles = stage.profile(histories, now)
+    candidates = stage(profiles, objectives(objective, len(histories)))
+    features = candidate_features(profiles, candidates, tables)
     lgb = np.empty((len(rankers), len(candidates.items)))
     for scores, text in zip(lgb, rankers, strict=True):
         raw = ranker_from_text(text, config.ranker.backend).predict(features)
-        scores[:] = with_newcomers(raw, of.histories, candidates, config.inference)
-    user_factors, warm = tables.factors.fold_in(of.histories)
+        scores[:] = score_cold_start(raw, profiles.histories, candidates, config.inference)
+    user_factors, warm = tables.factors.fold_in(profiles.histories)
     mf = tables.factors.score(user_factors, candidates.users, candidates.items)
     kept = features if keep_features else features[:0]
     return ScoredCandidates(candidates.users, candidates.items, candidates.scores, lgb, mf, warm, kept)

@@ -19,7 +19,7 @@ from recsys.models.blend import Blend, Calibration, choose_alpha, fit_calibratio
 from recsys.models.rankers.base import Ranker, RankerConfig, RankingData, TrainingSet, Watch
 from recsys.models.rankers.registry import train
 from recsys.models.tables import Tables
-from recsys.retrieval.preranker import Selectors
+from recsys.retrieval.preranker import PreRankerModels
 from recsys.schema import Objective
 from recsys.timeline import cut
 from recsys.training.distributed.launch import fit_ranker
@@ -58,7 +58,7 @@ class Size(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Fitted:
+class FittedRanker:
     """A ranker trained up to the validation window.
 
     leaves: of its trees, at most; sizes: what rankers of several sizes came to
@@ -72,7 +72,7 @@ class Fitted:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class SelectedRanker:
     """What every refit carries over.
 
     ranker, leaves, sizes: see Fitted; scores: to measure drift against
@@ -101,13 +101,13 @@ def find_validation(
     tables: "ray.ObjectRef[Tables]",
     plan: Plan,
     cases: TestCases,
-    selectors: Selectors,
+    prerankers: PreRankerModels,
     objective: Objective,
     config: TrainConfig,
 ) -> Validation:
     """The rows of the candidates of the window's users; cases: those with a history."""
     now = cut(shop.end, plan.valid)
-    found = score_users(cases.histories, tables, [], now, selectors, objective, config, keep_features=True)
+    found = score_users(cases.histories, tables, [], now, prerankers, objective, config, keep_features=True)
     labels = labels_of(found, cases)
     groups = np.bincount(found.users, minlength=len(cases))
     judged = np.bincount(found.users[labels], minlength=len(cases)) > 0
@@ -117,7 +117,7 @@ def find_validation(
     return Validation(cases, replace(found, features=nothing), rows, fit_calibration(found.mf, labels))
 
 
-def choose(data: TrainingSet, validation: Validation, config: TrainConfig, work: str | Path) -> Choice:
+def select_ranker(data: TrainingSet, validation: Validation, config: TrainConfig, work: str | Path) -> SelectedRanker:
     """The ranker that `fit_smallest` gives, and the rest read off its scores.
 
     work: see `fit_ranker`
@@ -128,10 +128,10 @@ def choose(data: TrainingSet, validation: Validation, config: TrainConfig, work:
 
     found = fit_smallest(validation, config, grow, _report_trees)
     blend, curve = read_blend(validation, found.scores, config)
-    return Choice(found.ranker, found.leaves, found.sizes, blend, curve, found.scores)
+    return SelectedRanker(found.ranker, found.leaves, found.sizes, blend, curve, found.scores)
 
 
-def fit(data: TrainingSet, validation: Validation, config: TrainConfig, watch: Watch | None = None) -> Fitted:
+def fit(data: TrainingSet, validation: Validation, config: TrainConfig, watch: Watch | None = None) -> FittedRanker:
     """What `fit_smallest` gives, trained in this process as trials do."""
 
     def grow(settings: RankerConfig, watch: Watch) -> Ranker:
@@ -140,7 +140,7 @@ def fit(data: TrainingSet, validation: Validation, config: TrainConfig, watch: W
     return fit_smallest(validation, config, grow, watch)
 
 
-def fit_smallest(validation: Validation, config: TrainConfig, grow: Grow, watch: Watch | None) -> Fitted:
+def fit_smallest(validation: Validation, config: TrainConfig, grow: Grow, watch: Watch | None) -> FittedRanker:
     """Fit rankers that stop by the validation rows and take the smallest of those that are about as good as the best.
 
     grow: fits to rows of which the validation's are `valid`; watch: sees the ranker of most leaves grow
@@ -157,7 +157,7 @@ def fit_smallest(validation: Validation, config: TrainConfig, grow: Grow, watch:
         sizes += found
     size = smallest(sizes, config.ranker.tolerance)
     ranker = rankers[size.leaves].first(size.trees)
-    return Fitted(ranker, size.leaves, sizes, ranker.predict(validation.rows.features))
+    return FittedRanker(ranker, size.leaves, sizes, ranker.predict(validation.rows.features))
 
 
 def _grown(

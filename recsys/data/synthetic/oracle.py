@@ -104,7 +104,10 @@ class Oracle:
         visitors, items = load_record(folder, Visitors), np.load(folder / "items.npy", allow_pickle=False)
         log = pl.read_csv(directory / "events.csv", schema_overrides={schema.TRANSACTION: pl.Int64})
         position, item_position = np.argsort(visitors.ids), np.argsort(items)
-        users, item_ids = Ids.of(pl.Series(visitors.ids).to_arrow()), Ids.of(pl.Series(items).to_arrow())
+        users, item_ids = (
+            Ids.from_values(pl.Series(visitors.ids).to_arrow()),
+            Ids.from_values(pl.Series(items).to_arrow()),
+        )
         kinds = log[schema.EVENT].replace_strict(EVENT_TYPES, range(len(EVENT_TYPES)), return_dtype=pl.Int8)
         histories = Histories.build(
             position[users.encode(log[schema.USER].to_arrow())],

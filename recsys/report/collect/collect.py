@@ -18,9 +18,9 @@ from recsys.report.content import PAGE, REPORT, Report
 from recsys.report.drawing import png
 from recsys.report.page import pictures, render_page
 from recsys.report.sweep import TABLE
-from recsys.training.preparation import Prepared
+from recsys.training.preparation import RankerInputs
 from recsys.training.scoring import ScoredCandidates
-from recsys.training.validation import Choice, Validation
+from recsys.training.validation import SelectedRanker, Validation
 
 
 def report_files(report: Report, config: TrainConfig) -> dict[str, str | bytes]:
@@ -36,8 +36,8 @@ def report_files(report: Report, config: TrainConfig) -> dict[str, str | bytes]:
 
 def find(
     shop: ShopData,
-    prepared: Prepared,
-    choice: Choice,
+    inputs: RankerInputs,
+    selected: SelectedRanker,
     cases: TestCases,
     scored: ScoredCandidates,
     metrics: Mapping[str, Any],
@@ -50,12 +50,12 @@ def find(
     cases, scored: of the test window; metrics: all that metrics.json will hold; files: of the bundle, among them those
     of a sweep where there was one; now: the run's clock, ms
     """
-    plan = prepared.plan
-    validation: Validation = ray.get(prepared.validation)
+    plan = inputs.plan
+    validation: Validation = ray.get(inputs.validation)
     return Report(
         created=now,
         data=find_data(shop, plan, config),
-        quality=find_quality(shop, plan, cases, scored, choice, validation, metrics, config),
-        reasons=find_reasons(validation, choice, metrics, json.loads(files.get(TABLE, "null")), config),
-        people=find_people(shop, plan, cases, scored, choice.blend, config),
+        quality=find_quality(shop, plan, cases, scored, selected, validation, metrics, config),
+        reasons=find_reasons(validation, selected, metrics, json.loads(files.get(TABLE, "null")), config),
+        people=find_people(shop, plan, cases, scored, selected.blend, config),
     )

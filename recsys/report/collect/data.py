@@ -43,7 +43,7 @@ class Traits:
 
 def count_traits(partition: UserPartition) -> Traits:
     histories = partition.histories
-    spread = Spread.of(histories.lengths)
+    spread = Spread.from_counts(histories.lengths)
     width = int(histories.items.max(initial=0)) + 1
     pairs, place = np.unique(histories.rows * width + histories.items, return_inverse=True)
     by_pair = _sets(place, histories.events, len(pairs))
@@ -66,7 +66,7 @@ def find_data(shop: ShopData, plan: Plan, config: TrainConfig) -> content.Data:
     calls = [(partition,) for partition in shop.partitions]
     traits: list[Traits] = ray.get(run_tasks(count_traits, "count what users do", calls))
     by_item = items_by_type(shop)
-    activity = Spread.of(
+    activity = Spread.from_counts(
         np.concatenate([part.sizes for part in traits]), np.concatenate([part.counts for part in traits])
     )
     types = [name for name, count in shop.event_counts.items() if count]
@@ -85,7 +85,7 @@ def find_data(shop: ShopData, plan: Plan, config: TrainConfig) -> content.Data:
         funnel_users=funnel(np.sum([part.users for part in traits], axis=0)),
         funnel_pairs=funnel(np.sum([part.pairs for part in traits], axis=0)),
         activity=_spread(activity),
-        popularity=_spread(Spread.of(by_item.sum(axis=1))),
+        popularity=_spread(Spread.from_counts(by_item.sum(axis=1))),
         categories=top_categories(shop, by_item, types),
         n_categories=len(shop.catalog.categories),
         coverage=coverage(shop, by_item),

@@ -19,7 +19,7 @@ from recsys.schema import LGB_SCORE, MF_SCORE, SCORE, UNKNOWN
 from recsys.training.evaluation import HYBRID, baseline_scores, baselines, labels_of, our_lists, our_scores
 from recsys.training.plan import Plan
 from recsys.training.scoring import ScoredCandidates
-from recsys.training.validation import Choice, Validation
+from recsys.training.validation import SelectedRanker, Validation
 
 DEPTH: Final = 20
 """Of the curves of precision and recall."""
@@ -36,7 +36,7 @@ def find_quality(
     plan: Plan,
     cases: TestCases,
     scored: ScoredCandidates,
-    choice: Choice,
+    selected: SelectedRanker,
     validation: Validation,
     metrics: Mapping[str, Any],
     config: TrainConfig,
@@ -46,11 +46,11 @@ def find_quality(
     ndcg = {row["system"]: row[f"ndcg@{settings.k}"] for row in metrics["table"] if row["group"] == "all"}
     best = max(metrics["half_lives"], key=ndcg.__getitem__)
     half_lives = {best: metrics["half_lives"][best]}
-    ours = our_scores(scored, 0, choice.blend)
+    ours = our_scores(scored, 0, selected.blend)
     scores = ours | baseline_scores(shop, plan, cases, scored, half_lives, config)
     depth = max(DEPTH, settings.cutoffs[-1])
     deep = config.model_copy(update={"evaluation": settings.model_copy(update={"ks": (depth,)})})
-    [lists] = our_lists(replace(scored, lgb=scored.lgb[:1]), choice.blend, cases, deep)
+    [lists] = our_lists(replace(scored, lgb=scored.lgb[:1]), selected.blend, cases, deep)
     lists |= baselines(shop, plan, cases, half_lives, deep)
     baseline = max(("popularity", best), key=ndcg.__getitem__)
     met = Met(cases)
@@ -75,7 +75,7 @@ def find_quality(
         found=found(lists, cases, scored, labels, met, seen, settings.k),
         at_k={name: at_k(ranked, cases) for name, ranked in lists.items()},
         classified=classified(scores, labels),
-        confusion=confusion(scores[HYBRID], labels, validation, choice, n_truth),
+        confusion=confusion(scores[HYBRID], labels, validation, selected, n_truth),
         calibration=calibration({name: ours[system] for name, system in calibrated.items()}, labels),
         distribution=distribution(scores[HYBRID], labels),
     )
@@ -167,7 +167,7 @@ def classified(scores: Scores, labels: np.ndarray) -> dict[str, content.Classifi
         if np.isnan(values).all():
             continue
         complete = protocol.ranks_below(values)
-        ranking = Ranking.of(labels, complete)
+        ranking = Ranking.from_scores(labels, complete)
         roc, curve = ranking.roc(), ranking.precision_recall()
         if roc is None or curve is None:
             continue
@@ -181,11 +181,11 @@ def classified(scores: Scores, labels: np.ndarray) -> dict[str, content.Classifi
 
 
 def confusion(
-    scores: np.ndarray, labels: np.ndarray, validation: Validation, choice: Choice, n_truth: int
+    scores: np.ndarray, labels: np.ndarray, validation: Validation, selected: SelectedRanker, n_truth: int
 ) -> content.Confusion | None:
     """At the threshold of the best F1 on the validation window; None where the test candidates hold no hit."""
-    before, _, _ = choice.blend(choice.scores, validation.candidates.mf)
-    best = Ranking.of(validation.rows.labels > 0, before).best_f1()
+    before, _, _ = selected.blend(selected.scores, validation.candidates.mf)
+    best = Ranking.from_scores(validation.rows.labels > 0, before).best_f1()
     if best is None or not len(scores):
         return None
     threshold, f1 = best

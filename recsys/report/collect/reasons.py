@@ -16,7 +16,7 @@ from recsys.report import content
 from recsys.report.collect.numbers import short
 from recsys.report.sweep import sweep_of
 from recsys.schema import SOURCES
-from recsys.training.validation import Choice, Validation
+from recsys.training.validation import SelectedRanker, Validation
 
 USERS: Final = 600
 """Of the validation window, whose candidates are scored again without something."""
@@ -31,13 +31,13 @@ TOP: Final = 15
 
 def find_reasons(
     validation: Validation,
-    choice: Choice,
+    selected: SelectedRanker,
     metrics: Mapping[str, Any],
     sweep: Mapping[str, Any] | None,
     config: TrainConfig,
 ) -> content.Reasons:
     """The report's part on reasons; sweep: as in sweep.json"""
-    sample = Sample(validation, choice, config)
+    sample = Sample(validation, selected, config)
     gains = importance(metrics["importance"])
     groups = dict.fromkeys(feature.group for feature in FEATURES)
     by_group = {group: sum(found.gain for found in gains if found.group == group) for group in groups}
@@ -45,11 +45,11 @@ def find_reasons(
     return content.Reasons(
         backend=config.ranker.backend,
         trees=metrics["trees"],
-        leaves=choice.leaves,
-        alpha=choice.blend.alpha,
+        leaves=selected.leaves,
+        alpha=selected.blend.alpha,
         drift=metrics["score_drift"],
         importance=gains,
-        contributions=contributions(choice.ranker, rows),
+        contributions=contributions(selected.ranker, rows),
         sampled_rows=len(rows),
         sampled_users=len(sample.cases),
         validation=float(sample.base.mean()),
@@ -108,7 +108,7 @@ class Sample:
     base: NDCG@k of each user as things are, float64 (n_users,)
     """
 
-    def __init__(self, validation: Validation, choice: Choice, config: TrainConfig) -> None:
+    def __init__(self, validation: Validation, selected: SelectedRanker, config: TrainConfig) -> None:
         step = -(-len(validation.cases) // USERS)
         chosen = np.arange(0, len(validation.cases), step)
         found = validation.candidates
@@ -118,8 +118,8 @@ class Sample:
         self.base = np.zeros(0)
         self._users, self._items, self._mf = found.users[rows] // step, found.items[rows], found.mf[rows]
         self._proposed = ~np.isnan(found.sources[rows])
-        self._choice, self._config = choice, config.evaluation
-        self.base = self._ndcg(choice.scores[rows], np.ones(len(rows), bool))
+        self._choice, self._config = selected, config.evaluation
+        self.base = self._ndcg(selected.scores[rows], np.ones(len(rows), bool))
 
     def _ndcg(self, lgb: np.ndarray, kept: np.ndarray) -> np.ndarray:
         scores, _, _ = self._choice.blend(lgb[kept], self._mf[kept])

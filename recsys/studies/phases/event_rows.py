@@ -13,7 +13,7 @@ from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
 from recsys.features.definitions import NAMES, names_of
-from recsys.features.profiles import profiles
+from recsys.features.profiles import build_profiles
 from recsys.histories import Histories
 from recsys.ids import hashes
 from recsys.inference.stages import candidate_features
@@ -165,8 +165,8 @@ def _known_before(
     nowhere = np.full((len(events), len(SOURCES)), np.nan, np.float32)
     nothing = np.zeros(len(events), np.float32), np.zeros(len(events), np.int8)
     pairs = Candidates(len(events), np.arange(len(events)), items, nowhere, *nothing)
-    of = profiles(past, tables.statistics, now, config.inference.interactions)
-    features = candidate_features(of, pairs, tables)
+    profiles = build_profiles(past, tables.statistics, now, config.inference.interactions)
+    features = candidate_features(profiles, pairs, tables)
     newest = (starts + lengths - 1)[lengths > 0]
     last = Histories(
         offsets_of((lengths > 0).astype(np.int64)),
@@ -174,7 +174,7 @@ def _known_before(
         histories.events[newest],
         histories.times[newest],
     )
-    then = profiles(last, tables.statistics, now, config.inference.interactions)
+    then = build_profiles(last, tables.statistics, now, config.inference.interactions)
     features[:, TIME] = candidate_features(then, pairs, tables)[:, TIME]
     user_factors, _ = tables.factors.fold_in(past)
     return features, tables.factors.score(user_factors, pairs.users, pairs.items)

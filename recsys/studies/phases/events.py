@@ -144,7 +144,7 @@ def event_table(phases: Sequence[Phase], valid_labels: np.ndarray, test: EventRo
                 "verdict": gap and verdict(gap.low, gap.high),
                 "decision": decision(phase, valid_labels, test.labels),
                 "validation": phase.metric,
-                "about": dict(phase.about),
+                "details": dict(phase.details),
             }
         )
     return with_improvements(table, event_columns(settings.k))

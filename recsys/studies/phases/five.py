@@ -16,7 +16,7 @@ from recsys.models.rankers.base import RankingData
 ALPHA: Final = 0.3
 """Of the reference's fourth phase."""
 COUNTS: Final = frozenset(
-    f"{of}_{what}" for of in ("user", "item") for what in ("events", "views", "carts", "purchases")
+    f"{profiles}_{what}" for profiles in ("user", "item") for what in ("events", "views", "carts", "purchases")
 )
 """Names of plain counts of a user's and of an item's events."""
 BOOSTERS: Final = {"lightgbm": "LightGBM", "xgboost": "XGBoost"}
@@ -70,7 +70,7 @@ class Phase:
     """
 
     name: str
-    about: Mapping[str, Any]
+    details: Mapping[str, Any]
     metric: float
     valid: np.ndarray
     test: np.ndarray
@@ -82,7 +82,7 @@ class Tuned:
     """What a search came to; about: how it went."""
 
     config: TrainConfig
-    about: Mapping[str, Any]
+    details: Mapping[str, Any]
 
 
 def basic_features() -> tuple[str, ...]:
@@ -124,7 +124,7 @@ def five_phases(
         if tuned.config.ranker != config.ranker:
             grown = grow(tuned.config)
             raw, fit = windows.finish(grown.fit(windows.refit).predict(windows.test)), grown.fit
-        phases.append(blended_phase("5 tuned hybrid", windows, grown, raw, tuned.config.hybrid, tuned.about, fit))
+        phases.append(blended_phase("5 tuned hybrid", windows, grown, raw, tuned.config.hybrid, tuned.details, fit))
     return phases
 
 
@@ -154,14 +154,14 @@ def linear_phase(name: str, features: Sequence[str], windows: Windows, config: T
 
         calibrate = fit_calibration(scores[best], windows.valid.labels)
         test = windows.finish(fit(windows.refit).predict(windows.test))
-    about = {
+    details = {
         "features": list(features),
         "normalization": best[0],
         "C": best[1],
         "missing": MISSING,
         "curve": [{"normalization": n, "C": c, "metric": value} for (n, c), value in curve.items()],
     }
-    return Phase(name, about, curve[best], calibrate(scores[best]), calibrate(test), fit)
+    return Phase(name, details, curve[best], calibrate(scores[best]), calibrate(test), fit)
 
 
 def blended_phase(
@@ -170,7 +170,7 @@ def blended_phase(
     grown: Grown,
     raw: np.ndarray,
     hybrid: HybridConfig,
-    about: Mapping[str, Any],
+    details: Mapping[str, Any],
     fit: Callable[[Sequence[RankingData]], Predictor] | None,
 ) -> Phase:
     """Trees blended with the factorization as `hybrid` says; raw: their scores of the test rows."""
@@ -179,7 +179,7 @@ def blended_phase(
         "trees": grown.n_trees,
         "alpha": blend.alpha,
         "curve": [{"alpha": value, "metric": metric} for value, metric in curve.items()],
-        **about,
+        **details,
     }
     valid, test = blend(grown.scores, windows.valid_mf)[0], blend(raw, windows.test_mf)[0]
     return Phase(name, chosen, curve[blend.alpha], valid, test, fit)

@@ -71,14 +71,15 @@ def show_verdicts(table: Table, metric: str) -> None:
 def show_choices(table: Table, metric: str) -> None:
     """Say what the validation window chose."""
     for row in table:
-        about = row["about"]
-        if "normalization" in about:
-            chosen = (
-                f"{len(about['features'])} features, {about['normalization']}, C {about['C']:g}, {about['missing']}"
-            )
+        details = row["details"]
+        if "normalization" in details:
+            n_features, scaled = len(details["features"]), details["normalization"]
+            chosen = f"{n_features} features, {scaled}, C {details['C']:g}, {details['missing']}"
         else:
-            further = [f"{name} {about[name]}" for name in ("search", "trials", "settings", "taken") if name in about]
-            chosen = ", ".join([f"{about['trees']} trees, alpha {about['alpha']:g}", *further])
+            further = [
+                f"{name} {details[name]}" for name in ("search", "trials", "settings", "taken") if name in details
+            ]
+            chosen = ", ".join([f"{details['trees']} trees, alpha {details['alpha']:g}", *further])
         console.line(
             f"chosen on the validation window for {row['phase']}: {chosen}; {metric} there {row['validation']:.4f}"
         )

@@ -12,18 +12,18 @@ from recsys import console
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.evaluation.protocol import TestCases
-from recsys.inference.stages import with_newcomers
+from recsys.inference.stages import score_cold_start
 from recsys.report.terminal import show_sweep
 from recsys.retrieval.generator import Candidates
 from recsys.studies.phases.five import Grown, Tuned, Windows, five_phases
 from recsys.studies.phases.folds import cross_validate
 from recsys.studies.phases.table import ranking_table
-from recsys.training.preparation import Prepared, prepare
+from recsys.training.preparation import RankerInputs, prepare
 from recsys.training.ranker import refit, score_cases
 from recsys.training.scoring import ScoredCandidates, find_cases
 from recsys.training.sweep.config import SweepConfig
 from recsys.training.sweep.search import search
-from recsys.training.validation import Choice, Validation, choose, metric_of, training_set
+from recsys.training.validation import SelectedRanker, Validation, metric_of, select_ranker, training_set
 
 
 def rank_phases(shop: ShopData, config: TrainConfig, work: str | Path, sweep: SweepConfig | None) -> dict[str, Any]:
@@ -31,19 +31,19 @@ def rank_phases(shop: ShopData, config: TrainConfig, work: str | Path, sweep: Sw
 
     sweep: what the last phase searches, of the ranker and the blend; None for alpha alone
     """
-    prepared = prepare(shop, config)
-    plan, validation = prepared.plan, ray.get(prepared.validation)
+    inputs = prepare(shop, config)
+    plan, validation = inputs.plan, ray.get(inputs.validation)
     with console.step("score the test window"):
-        cases, found = test_candidates(shop, prepared, config)
-    windows = ranking_windows(prepared, cases, found, config)
+        cases, found = test_candidates(shop, inputs, config)
+    windows = ranking_windows(inputs, cases, found, config)
 
     def grow(settings: TrainConfig) -> Grown:
         return grown(windows, validation, settings, work)
 
-    tune = None if sweep is None else partial(tuned, shop, prepared, config, sweep, work)
+    tune = None if sweep is None else partial(tuned, shop, inputs, config, sweep, work)
     phases = five_phases(windows, grow, tune, config)
     with console.step("cross-validate over rolling cuts"):
-        rows = dict(zip(plan.train, prepared.rows(plan.train), strict=True))
+        rows = dict(zip(plan.train, inputs.rows(plan.train), strict=True))
         folds = cross_validate(rows, plan.horizon, phases, config.evaluation.k)
     return {
         "protocol": "ranking",
@@ -55,53 +55,55 @@ def rank_phases(shop: ShopData, config: TrainConfig, work: str | Path, sweep: Sw
     }
 
 
-def test_candidates(shop: ShopData, prepared: Prepared, config: TrainConfig) -> tuple[TestCases, ScoredCandidates]:
+def test_candidates(shop: ShopData, inputs: RankerInputs, config: TrainConfig) -> tuple[TestCases, ScoredCandidates]:
     """Users of the test window and their candidates with features, scored by the factorization alone."""
-    cases = find_cases(shop, prepared.plan.test, config.evaluation.test_days, config)
-    return cases, score_cases(shop, prepared, cases, [], "all", config, keep_features=True)
+    cases = find_cases(shop, inputs.plan.test, config.evaluation.test_days, config)
+    return cases, score_cases(shop, inputs, cases, [], "all", config, keep_features=True)
 
 
-def ranking_windows(prepared: Prepared, cases: TestCases, found: ScoredCandidates, config: TrainConfig) -> Windows:
+def ranking_windows(inputs: RankerInputs, cases: TestCases, found: ScoredCandidates, config: TrainConfig) -> Windows:
     """The rows that all phases share; cases, found: of the test window, see `test_candidates`."""
-    plan, validation = prepared.plan, ray.get(prepared.validation)
+    plan, validation = inputs.plan, ray.get(inputs.validation)
     return Windows(
-        prepared.rows(plan.train),
+        inputs.rows(plan.train),
         validation.rows,
-        prepared.rows((plan.valid, *plan.train)),
+        inputs.rows((plan.valid, *plan.train)),
         validation.candidates.mf,
         found.features,
         found.mf,
         metric_of(validation, f"ndcg@{config.evaluation.k}"),
-        lambda raw: newcomers_by_popularity(raw, cases, found, config),
+        lambda raw: cold_start_by_popularity(raw, cases, found, config),
     )
 
 
-def newcomers_by_popularity(
+def cold_start_by_popularity(
     raw: np.ndarray, cases: TestCases, found: ScoredCandidates, config: TrainConfig
 ) -> np.ndarray:
     """Raw scores with those of users without a history as every stage gives them, whatever the model."""
     nothing = np.zeros(len(found.users), np.float32), np.zeros(len(cases), np.int8)
     candidates = Candidates(len(cases), found.users, found.items, found.sources, *nothing)
-    return with_newcomers(raw, cases.histories, candidates, config.inference)
+    return score_cold_start(raw, cases.histories, candidates, config.inference)
 
 
 def grown(windows: Windows, validation: Validation, config: TrainConfig, work: str | Path) -> Grown:
     """Trees that stop by the validation rows, as a training run grows them."""
-    return grown_by(choose(training_set(list(windows.train), validation), validation, config, work), config, work)
-
-
-def grown_by(choice: Choice, config: TrainConfig, work: str | Path) -> Grown:
-    """Trees as they were chosen."""
-    return Grown(
-        choice.n_trees,
-        choice.scores,
-        lambda parts: refit(training_set(list(parts), None), choice, config, config.seed, work),
+    return grown_by(
+        select_ranker(training_set(list(windows.train), validation), validation, config, work), config, work
     )
 
 
-def tuned(shop: ShopData, prepared: Prepared, config: TrainConfig, sweep: SweepConfig, work: str | Path) -> Tuned:
+def grown_by(selected: SelectedRanker, config: TrainConfig, work: str | Path) -> Grown:
+    """Trees as they were chosen."""
+    return Grown(
+        selected.n_trees,
+        selected.scores,
+        lambda parts: refit(training_set(list(parts), None), selected, config, config.seed, work),
+    )
+
+
+def tuned(shop: ShopData, inputs: RankerInputs, config: TrainConfig, sweep: SweepConfig, work: str | Path) -> Tuned:
     """What a sweep with Ray Tune finds on the validation window."""
-    swept = search(shop, prepared, config, sweep, work, resume=False)
+    swept = search(shop, inputs, config, sweep, work, resume=False)
     show_sweep(swept)
     settings = dict(swept.best.settings) if swept.taken else {}
     return Tuned(swept.config, {"trials": len(swept.trials), "settings": settings, "taken": swept.taken})

@@ -65,7 +65,7 @@ def ranking_table(
                 "verdict": None if gap is None else verdict(gap["low"], gap["high"]),
                 "decision": decision(phase, valid_labels, labels),
                 "validation": phase.metric,
-                "about": dict(phase.about),
+                "details": dict(phase.details),
                 "warm": warm,
                 "cold": cold,
             }

@@ -29,7 +29,7 @@ from recsys.data.ingest import ShopData
 from recsys.errors import ConfigError, ModelError, RecsysError, first_line, last_line
 from recsys.evaluation.metrics import Difference, paired_difference
 from recsys.storage.filesystem import File, file_at
-from recsys.training.preparation import Prepared
+from recsys.training.preparation import RankerInputs
 from recsys.training.sweep.config import SweepConfig, axes, domain, n_points, start_point
 from recsys.training.sweep.trial import NOTHING, RETRIES, Job, run_trial, start_preparer
 from recsys.training.validation import fit, read_blend, served_by_user, training_set
@@ -82,7 +82,7 @@ class Swept:
     best: TrialResult
     lead: Difference | None
     config: TrainConfig
-    prepared: Prepared
+    inputs: RankerInputs
 
     @property
     def taken(self) -> bool:
@@ -91,7 +91,7 @@ class Swept:
 
 
 def search(
-    shop: ShopData, prepared: Prepared, config: TrainConfig, sweep: SweepConfig, work: str | Path, *, resume: bool
+    shop: ShopData, inputs: RankerInputs, config: TrainConfig, sweep: SweepConfig, work: str | Path, *, resume: bool
 ) -> Swept:
     """Try settings on the validation window; the best are taken where they lead beyond chance, see SweepConfig.
 
@@ -101,7 +101,7 @@ def search(
     """
     concurrency = _concurrency(config, sweep)
     preparer, shared = (start_preparer(), ray.put(shop)) if sweep.searches_data else (None, None)
-    job = Job(config, sweep, prepared, preparer, shared)
+    job = Job(config, sweep, inputs, preparer, shared)
     trainable = tune.with_resources(tune.with_parameters(run_trial, job=job), {"cpu": config.ranker.threads})
     _quieten()
     folder = file_at(f"{work}/sweeps").inside(_name(shop, config, sweep))
@@ -136,13 +136,13 @@ def search(
     if sweep.beyond_chance and chosen != config:
         console.progress("compare the best settings with those that the sweep started from")
         judged = sum(trial.metric is not None for trial in trials)
-        lead = _lead((config, prepared), (chosen, of_best), sweep.metric, judged)
+        lead = _lead((config, inputs), (chosen, of_best), sweep.metric, judged)
     swept = Swept(sweep, trials, best, lead, chosen, of_best)
-    return swept if swept.taken else replace(swept, config=config, prepared=prepared)
+    return swept if swept.taken else replace(swept, config=config, inputs=inputs)
 
 
 def _lead(
-    start: tuple[TrainConfig, Prepared], best: tuple[TrainConfig, Prepared], metric: str, n_trials: int
+    start: tuple[TrainConfig, RankerInputs], best: tuple[TrainConfig, RankerInputs], metric: str, n_trials: int
 ) -> Difference | None:
     """Of the best settings over those that the sweep started from, user by user of the validation window.
 
@@ -160,10 +160,10 @@ def _lead(
     return paired_difference(ray.get(after), values, seed, n_samples, 1 - (1 - level) / n_trials)
 
 
-def _by_user(config: TrainConfig, prepared: Prepared, metric: str) -> np.ndarray:
+def _by_user(config: TrainConfig, inputs: RankerInputs, metric: str) -> np.ndarray:
     """What a trial of these settings comes to for each user of the validation window, float64 (n_users,)."""
-    validation = ray.get(prepared.validation)
-    found = fit(training_set(prepared.rows(prepared.plan.train), validation), validation, config)
+    validation = ray.get(inputs.validation)
+    found = fit(training_set(inputs.rows(inputs.plan.train), validation), validation, config)
     blend, _ = read_blend(validation, found.scores, config, metric)
     return served_by_user(validation, metric, found.scores, blend)
 

@@ -16,7 +16,7 @@ from recsys.data.ingest import ShopData
 from recsys.errors import RecsysError
 from recsys.models.rankers.base import RankingData, TrainingSet
 from recsys.training.plan import make_plan
-from recsys.training.preparation import Prepared, TableRefs, prepare
+from recsys.training.preparation import RankerInputs, TableRefs, prepare
 from recsys.training.sweep.config import SweepConfig
 from recsys.training.validation import Validation, fit, read_blend, training_set
 
@@ -34,16 +34,16 @@ class Job:
 
     config: TrainConfig
     sweep: SweepConfig
-    prepared: Prepared
+    inputs: RankerInputs
     preparer: Any
     shop: "ray.ObjectRef[ShopData] | None"
 
-    def data(self, config: TrainConfig) -> Prepared:
+    def data(self, config: TrainConfig) -> RankerInputs:
         """What the ranker learns from with these settings."""
         if self.preparer is None:
-            return self.prepared
+            return self.inputs
         # References, so that an actor that was restarted gets them as well.
-        return ray.get(self.preparer.prepare.remote([self.shop], self.config, self.prepared, config))
+        return ray.get(self.preparer.prepare.remote([self.shop], self.config, self.inputs, config))
 
 
 def run_trial(point: Mapping[str, Any], job: Job) -> None:
@@ -72,9 +72,9 @@ def run_trial(point: Mapping[str, Any], job: Job) -> None:
 
     try:
         config = changed(job.config, point)
-        prepared = job.data(config)
-        rows = tuple(prepared.examples[age] for age in prepared.plan.train)
-        shared = _opened(rows, prepared.validation)
+        inputs = job.data(config)
+        rows = tuple(inputs.examples[age] for age in inputs.plan.train)
+        shared = _opened(rows, inputs.validation)
         validation = shared.validation
         key = config.model_copy(update={"hybrid": job.config.hybrid}).model_dump_json()
         if shared.fitted is None or shared.fitted.key != key:
@@ -122,12 +122,12 @@ class _Preparer:
     """Prepares data for settings of the factorization and the examples, each combination once while it is in use."""
 
     def __init__(self) -> None:
-        self._prepared: OrderedDict[str, Prepared] = OrderedDict()
+        self._prepared: OrderedDict[str, RankerInputs] = OrderedDict()
         self._tables: OrderedDict[str, TableRefs] = OrderedDict()
 
     def prepare(
-        self, shop: "list[ray.ObjectRef[ShopData]]", start: TrainConfig, there: Prepared, config: TrainConfig
-    ) -> Prepared:
+        self, shop: "list[ray.ObjectRef[ShopData]]", start: TrainConfig, there: RankerInputs, config: TrainConfig
+    ) -> RankerInputs:
         """For `config`; `there` is what there is for the config `start`. shop: one reference to it"""
         if _data_key(config) == _data_key(start):
             return there
@@ -136,9 +136,9 @@ class _Preparer:
             ages = make_plan(found.start, found.end, config).tables
             tables_key, known = _tables_key(config, ages), _tables_key(start, there.plan.tables)
             tables = there.tables if tables_key == known else self._tables.get(tables_key)
-            prepared = prepare(found, config, tables)
-            _keep(self._tables, tables_key, prepared.tables)
-            _keep(self._prepared, key, prepared)
+            inputs = prepare(found, config, tables)
+            _keep(self._tables, tables_key, inputs.tables)
+            _keep(self._prepared, key, inputs)
         self._prepared.move_to_end(key)
         return self._prepared[key]
 
