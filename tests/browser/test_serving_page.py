@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from urllib.parse import quote, urlencode, urlsplit
 
 import pytest
-import stub_service
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
+
+from tests.support import stub_service
 
 STATUS_LOGGED = "Failed to load resource: the server responded with a status of"
 """Chromium itself logs each answer of 400 and above; no page can prevent it."""

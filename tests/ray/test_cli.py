@@ -8,21 +8,21 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import ray
-import shops
-from shops import END, Event, Trained, events, train_arguments, user_id, write_shop
 
 from recsys import cli, console
 from recsys.cluster import run_tasks
 from recsys.errors import DataError
 from recsys.registry.folder import FolderStore
 from recsys.schema import DAY
+from tests.support.shop_data import END, Event, events, train_arguments, user_id, write_shop
+from tests.support.trained import Trained, metrics_of, trained_shop
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")
 def trained(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return shops.trained(tmp_path_factory)
+    return trained_shop(tmp_path_factory)
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ def test_models_are_promoted_rolled_back_and_listed(
     listing = models("list")
     assert production(listing) == [trained.version]
     assert "next" in listing
-    headline = shops.metrics_of(trained.registry)["table"][0]["ndcg@10"]
+    headline = metrics_of(trained.registry)["table"][0]["ndcg@10"]
     assert f"ndcg@10 all {headline:.4f}" in listing
     assert production(models("promote", "next")) == ["next"]
     listing = models("rollback")

@@ -8,9 +8,6 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from buckets import Proxy
-from conftest import free_port
-from shops import END, Event, Property, events, properties, write_shop
 
 from recsys.data import reading, sources
 from recsys.data.ingest import DataConfig, ShopData, ingest
@@ -19,6 +16,9 @@ from recsys.errors import DataError
 from recsys.schema import DAY
 from recsys.storage import s3
 from recsys.storage.filesystem import file_at, files_in, put, remove
+from tests.support.buckets import Proxy
+from tests.support.processes import free_port
+from tests.support.shop_data import END, Event, Property, events, properties, write_shop
 
 COLUMNS = ["a", "b"]
 

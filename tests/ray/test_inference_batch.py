@@ -9,8 +9,6 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import shops
-from shops import Trained, halve_ranker, publish, small_bundle, user_id
 
 from recsys.errors import DataError, RegistryError
 from recsys.inference import batch
@@ -19,13 +17,16 @@ from recsys.inference.recommender import Recommender
 from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
 from recsys.schema import Objective
+from tests.support.bundles import halve_ranker, publish, small_bundle
+from tests.support.shop_data import user_id
+from tests.support.trained import Trained, trained_shop
 
 UNKNOWN_USERS = [-3, 10**15]
 
 
 @pytest.fixture(scope="module")
 def trained(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return shops.trained(tmp_path_factory)
+    return trained_shop(tmp_path_factory)
 
 
 def users_file(folder: Path, ids: Sequence[object], header: str = "visitorid") -> Path:

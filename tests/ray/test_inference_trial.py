@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from shops import BLEND, halve_ranker, publish, reseal, small_bundle
 
 from recsys.errors import RegistryError
 from recsys.inference import servable, trial
 from recsys.inference.servable import open_version
 from recsys.inference.trial import check_apart, check_version, try_version
 from recsys.registry.folder import FolderStore
+from tests.support.bundles import BLEND, halve_ranker, publish, reseal, small_bundle
 
 
 @pytest.fixture

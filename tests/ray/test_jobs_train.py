@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import family
-from shops import metrics_of, train_arguments, write_shop
 
 from recsys.registry.folder import FolderStore
+from tests.support.processes import family
+from tests.support.shop_data import train_arguments, write_shop
+from tests.support.trained import metrics_of
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 RAY = str(Path(sys.executable).parent / "ray")
 
 

@@ -11,9 +11,10 @@ from jupyter_client.manager import KernelManager
 from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
 from nbformat import NotebookNode
-from shops import SETTINGS, write_shop
 
-FOLDER = Path(__file__).resolve().parent.parent / "notebooks"
+from tests.support.shop_data import SETTINGS, write_shop
+
+FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
 FIGURES = {
     "01_data_exploration": 4,
     "02_item_properties_exploration": 4,

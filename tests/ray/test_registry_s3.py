@@ -17,9 +17,6 @@ from threading import Barrier
 
 import numpy as np
 import pytest
-from buckets import Kind, Proxy
-from conftest import free_port
-from shops import flip_a_byte
 
 from recsys.errors import RegistryError
 from recsys.registry import bucket as registry_s3
@@ -30,8 +27,11 @@ from recsys.registry.locate import absolute, default_registry, open_store
 from recsys.registry.store import Store
 from recsys.storage import s3
 from recsys.storage.s3 import S3Folder
+from tests.support.buckets import Kind, Proxy
+from tests.support.bundles import flip_a_byte
+from tests.support.processes import free_port
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LARGE = 3 << 20
 """Elements of an array that travels in parts: 24 MiB."""
 

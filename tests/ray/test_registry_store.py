@@ -26,7 +26,7 @@ from recsys.storage.files import ABANDONED_SECONDS
 from recsys.storage.filesystem import put
 from recsys.storage.s3 import S3Folder
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def fill(folder: Path) -> None:

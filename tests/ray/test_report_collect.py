@@ -5,8 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-from reports import SWEEP, bare_run, small_run
-from shops import DAYS, END, START, USERS, events, small_config
 
 from recsys.data.shop import UserPartition
 from recsys.features.definitions import FEATURES
@@ -17,6 +15,9 @@ from recsys.report.collect.quality import activity_groups
 from recsys.report.content import Report
 from recsys.report.sweep import MOST_TRIALS, sweep_of
 from recsys.schema import CART, DAY, EVENT_TYPES, PURCHASE, SOURCES, VIEW
+from tests.support.reports import SWEEP, bare_run, small_run
+from tests.support.shop_data import DAYS, END, START, USERS, events
+from tests.support.world import small_config
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import shops
 from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser
-from reports import ONE_TRIAL, SWEEP, bare_run, small_run
-from shops import ODD_IDS, Trained
 
 from recsys import cli
 from recsys.errors import RegistryError
@@ -23,6 +20,9 @@ from recsys.report.content import PAGE, REPORT, Report, parse
 from recsys.report.drawing import Picture, counted, drawable, percent, png
 from recsys.report.files import write_report
 from recsys.report.sweep import sweep_of
+from tests.support.reports import ONE_TRIAL, SWEEP, bare_run, small_run
+from tests.support.shop_data import ODD_IDS
+from tests.support.trained import Trained, trained_shop
 
 FIGURES = {
     *("events-per-day", "funnel", "activity", "concentration", "categories", "coverage", "systems", "differences"),
@@ -40,7 +40,7 @@ ODD_ONES = (
 
 @pytest.fixture(scope="module")
 def trained(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return shops.trained(tmp_path_factory)
+    return trained_shop(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")

@@ -7,11 +7,7 @@ from pathlib import Path
 import httpx
 import pyarrow.parquet as pq
 import pytest
-from buckets import Proxy
-from conftest import free_port
 from ray import serve
-from services import service_bundle, service_of
-from shops import Event, events, publish, retrained, train_arguments, user_id, wait_until, write_shop
 
 from recsys import cli
 from recsys.errors import RegistryError
@@ -22,6 +18,11 @@ from recsys.serving.app import QUIET, build_app
 from recsys.serving.settings import ServeSettings
 from recsys.storage.filesystem import put
 from recsys.storage.s3 import S3Folder
+from tests.support.buckets import Proxy
+from tests.support.bundles import publish, retrained
+from tests.support.processes import free_port, wait_until
+from tests.support.services import service_bundle, service_of
+from tests.support.shop_data import Event, events, train_arguments, user_id, write_shop
 
 
 @pytest.mark.usefixtures("ray_session")

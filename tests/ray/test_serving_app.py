@@ -12,20 +12,19 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-import shops
 import yaml
-from conftest import free_port
 from pydantic import ValidationError
 from ray.serve.config import AutoscalingContext
 from ray.serve.schema import ServeDeploySchema
-from shops import wait_until
 
 from recsys.serving import run
 from recsys.serving.app import build_app
 from recsys.serving.deployments import TARGET_BUSY, by_busy_share
 from recsys.serving.settings import ServeSettings
+from tests.support.processes import free_port, wait_until
+from tests.support.trained import trained_shop
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def deployments(app: Any) -> dict[str, Any]:
@@ -131,7 +130,7 @@ def test_a_signal_ends_the_service(stop: signal.Signals, monkeypatch: pytest.Mon
 def test_the_script_serves_until_it_is_told_to_stop(
     ray_session: None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    trained, port = shops.trained(tmp_path_factory), free_port()
+    trained, port = trained_shop(tmp_path_factory), free_port()
 
     def healthy() -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)

@@ -12,16 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import shops
-from conftest import free_port
 from ray import serve
-from shops import wait_until
 
 from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
 from recsys.serving.app import QUIET, assemble
 from recsys.serving.deployments import CandidateReplica, FactorReplica, Ingress, RankReplica
 from recsys.serving.settings import ServeSettings
+from tests.support.bundles import small_bundle
+from tests.support.processes import free_port, wait_until
 
 WAITING = 2
 GATE = "gate"
@@ -76,7 +75,7 @@ def answered(connection: http.client.HTTPConnection) -> bool:
 @pytest.fixture(scope="module")
 def app(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Busy]:
     store = FolderStore(tmp_path_factory.mktemp("busy"))
-    small = shops.small_bundle()
+    small = small_bundle()
     store.publish(lambda folder: bundle.write(small, folder, {}), small.version)
     store.promote(small.version)
     settings = ServeSettings(

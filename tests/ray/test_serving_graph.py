@@ -16,10 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import ray
-import shops
-from conftest import family, free_port
 from ray import serve
-from shops import USERS, user_id, wait_until
 
 from recsys.inference.recommender import Recommender
 from recsys.inference.trial import check_version
@@ -27,6 +24,10 @@ from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
 from recsys.serving.app import QUIET, build_app
 from recsys.serving.settings import ServeSettings
+from tests.support.bundles import halve_ranker
+from tests.support.processes import family, free_port, wait_until
+from tests.support.shop_data import USERS, user_id
+from tests.support.trained import trained_shop
 
 N = 7
 SWITCHES = 100
@@ -100,7 +101,7 @@ class Running:
 
 @pytest.fixture(scope="module")
 def running(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    trained = shops.trained(tmp_path_factory)
+    trained = trained_shop(tmp_path_factory)
     store = FolderStore(tmp_path_factory.mktemp("serving"))
     opened = bundle.read(trained.path)
     for alpha, version in ((0.2, "first"), (0.7, "second")):
@@ -221,7 +222,7 @@ def test_a_broken_version_is_refused_and_the_old_one_serves_on(running: Running)
 def test_killed_replicas_come_back_and_a_version_that_would_end_them_all_is_refused(running: Running) -> None:
     opened = bundle.read(running.store.path("second"))
     running.store.publish(lambda folder: bundle.write(replace(opened, version="deadly"), folder, {}), "deadly")
-    shops.halve_ranker(running.store.path("deadly"))
+    halve_ranker(running.store.path("deadly"))
     serving = running.store.production() or ""
     running.store.promote("deadly")  # by its hashes alone
 

@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import shops
 import yaml
-from shops import SETTINGS, Trained
 
 from recsys import cli
 from recsys.features.definitions import FEATURES
@@ -17,6 +15,8 @@ from recsys.models.rankers.base import RankingData
 from recsys.studies.phases.five import basic_features, rich_features
 from recsys.studies.phases.folds import group_ndcg, rolling
 from recsys.studies.phases.table import BETTER, LEVEL, WORSE, headline, verdict, with_improvements
+from tests.support.shop_data import SETTINGS
+from tests.support.trained import Trained, trained_shop
 
 SWEEP = {"search": {"ranker.num_leaves": [3, 15]}, "searcher": "grid", "scheduler": "none"}
 
@@ -54,7 +54,7 @@ def test_improvements_are_relative() -> None:
 
 @pytest.fixture(scope="module")
 def trained(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return shops.trained(tmp_path_factory)
+    return trained_shop(tmp_path_factory)
 
 
 def phases(trained: Trained, folder: Path, *more: str) -> tuple[int, Path]:

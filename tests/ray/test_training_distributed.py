@@ -12,10 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
-import shops
 from sklearn.metrics import ndcg_score
-from test_models_ranking import NAMES, planted
-from test_training_faults import killer
 from xgboost.callback import TrainingCallback
 
 from recsys import cli
@@ -31,6 +28,10 @@ from recsys.training.distributed import launch as workers
 from recsys.training.distributed import xgboost as xgboost_workers
 from recsys.training.distributed.launch import fit_ranker
 from recsys.training.distributed.shards import shares
+from tests.support.faults import killer
+from tests.support.planted import NAMES, planted
+from tests.support.shop_data import train_arguments, write_shop
+from tests.support.trained import metrics_of
 
 TREE = 7
 """The tree after which a worker is killed."""
@@ -148,8 +149,8 @@ def test_what_the_cluster_does_not_have_is_an_error_at_once(
 def test_a_run_that_asks_too_much_ends_before_it_reads_anything(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = shops.write_shop(tmp_path / "data")
-    assert cli.train_main(shops.train_arguments(folder, tmp_path / "registry", "ranker.num_workers=64")) == 2
+    folder = write_shop(tmp_path / "data")
+    assert cli.train_main(train_arguments(folder, tmp_path / "registry", "ranker.num_workers=64")) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert "ranker.num_workers=64 and ranker.threads=1 ask for 64 CPUs" in line
 
@@ -248,11 +249,11 @@ def test_shards_may_lie_on_s3(bucket: str) -> None:
 
 @pytest.mark.usefixtures("ray_session")
 def test_a_run_with_xgboost_publishes_a_version_that_recommends(tmp_path: Path) -> None:
-    folder, registry = shops.write_shop(tmp_path / "data"), tmp_path / "registry"
-    assert cli.train_main(shops.train_arguments(folder, registry, "ranker.backend=xgboost")) == 0
+    folder, registry = write_shop(tmp_path / "data"), tmp_path / "registry"
+    assert cli.train_main(train_arguments(folder, registry, "ranker.backend=xgboost")) == 0
     opened = read_version(FolderStore(registry).path())
     assert opened.manifest.backend == "xgboost"
     assert opened.ranker.to_text().startswith("{")
     made = Recommender.from_bundle(opened)(opened.snapshot.histories, opened.manifest.live_watermark, 5)
     assert len(made.items) == 5 * len(opened.snapshot.users)
-    assert shops.metrics_of(registry)["trees"] == opened.ranker.n_trees
+    assert metrics_of(registry)["trees"] == opened.ranker.n_trees

@@ -10,8 +10,6 @@ import numpy as np
 import polars as pl
 import pytest
 import ray
-import shops
-from shops import BLEND, END, START, USERS, Trained, events, small_config, small_ranker
 
 from recsys import cli
 from recsys.config import TrainConfig, parse_config
@@ -24,11 +22,15 @@ from recsys.schema import DAY, EVENT_TYPES, SOURCES
 from recsys.training import ranker as pipeline
 from recsys.training.ranker import check_drift, select_rankers
 from recsys.training.validation import SelectedRanker, Validation
+from tests.support.bundles import BLEND, small_ranker
+from tests.support.shop_data import END, START, USERS, events, train_arguments, write_shop
+from tests.support.trained import Trained, metrics_of, trained_shop
+from tests.support.world import small_config
 
 
 @pytest.fixture(scope="module")
 def trained(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return shops.trained(tmp_path_factory)
+    return trained_shop(tmp_path_factory)
 
 
 def row(trained: Trained, system: str, group: str = "all", table: str = "table") -> dict[str, Any]:
@@ -176,13 +178,13 @@ def test_a_refit_that_scores_otherwise_is_refused() -> None:
 
 @pytest.mark.usefixtures("ray_session")
 def test_where_nobody_chose_a_new_item_there_is_no_ranker_of_these(tmp_path: Path) -> None:
-    folder = shops.write_shop(tmp_path / "data")
+    folder = write_shop(tmp_path / "data")
     log = pl.read_csv(folder / "events.csv", infer_schema=False)
     time = pl.col("timestamp").cast(pl.Int64)
     begins = END - 14 * DAY * ((END - time) // (14 * DAY) + 1)
     first = time.min().over("visitorid", "itemid")
     new = (pl.col("event") == "transaction") & (time > END - 28 * DAY) & (first > begins)
     log.filter(~new).write_csv(folder / "events.csv")
-    assert cli.train_main(shops.train_arguments(folder, tmp_path / "registry")) == 0
-    assert not [row for row in shops.metrics_of(tmp_path / "registry")["new_items"] if "discover" in row["system"]]
+    assert cli.train_main(train_arguments(folder, tmp_path / "registry")) == 0
+    assert not [row for row in metrics_of(tmp_path / "registry")["new_items"] if "discover" in row["system"]]
     assert bundle.read(FolderStore(tmp_path / "registry").path()).manifest.discover is None

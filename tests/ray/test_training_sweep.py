@@ -11,10 +11,7 @@ from typing import Any
 
 import pytest
 import ray
-import shops
 import yaml
-from shops import Trained, metrics_of, train_arguments, wait_until
-from test_training_faults import killer, waiting_once
 
 from recsys import cli
 from recsys.config import TrainConfig
@@ -26,8 +23,13 @@ from recsys.report.terminal import show_sweep
 from recsys.training.preparation import RankerInputs, prepare
 from recsys.training.sweep import search as tuning
 from recsys.training.sweep.config import load_sweep
+from tests.support.faults import killer, waiting_once
+from tests.support.processes import wait_until
+from tests.support.shop_data import SETTINGS, train_arguments
+from tests.support.trained import Trained, metrics_of, read_shop, trained_shop
+from tests.support.world import small_config
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SEARCH = {
     "ranker.learning_rate": {"low": 0.02, "high": 0.3, "log": True},
     "ranker.num_leaves": {"low": 3, "high": 15},
@@ -71,21 +73,21 @@ def timeless(sweep: dict[str, Any]) -> list[dict[str, Any]]:
 
 @pytest.fixture(scope="module")
 def plain(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    return shops.trained(tmp_path_factory)
+    return trained_shop(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
 def read(plain: Trained) -> tuple[ShopData, RankerInputs]:
     """What a sweep over the shop of `plain` starts from, for tests of the sweep alone."""
-    shop = shops.read_shop(plain.data)
-    return shop, prepare(shop, shops.small_config())
+    shop = read_shop(plain.data)
+    return shop, prepare(shop, small_config())
 
 
 def searched(
     read: tuple[ShopData, RankerInputs], folder: Path, content: dict[str, Any], *settings: str
 ) -> tuple[dict[str, Any], TrainConfig]:
     """What a training writes of the sweep, and the settings it goes on with, without the training around it."""
-    sweep, config = load_sweep(sweep_file(folder, content), None, [*shops.SETTINGS, *settings])
+    sweep, config = load_sweep(sweep_file(folder, content), None, [*SETTINGS, *settings])
     swept = tuning.search(*read, config, sweep, folder, resume=False)
     show_sweep(swept)
     return json.loads(sweep_files(swept)[TABLE]), swept.config
@@ -276,7 +278,7 @@ def test_nodes_that_are_taken_away_change_nothing(plain: Trained, tmp_path: Path
     file = sweep_file(tmp_path, SWEEP | {"search": search, "searcher": "grid", "scheduler": "none", "concurrency": 2})
     arguments = ["--tune", str(file)]
     assert cli.train_main([*train_arguments(plain.data, tmp_path / "calm"), *arguments]) == 0
-    command = [sys.executable, str(ROOT / "tests" / "three_nodes.py"), str(tmp_path)]
+    command = [sys.executable, "-m", "tests.support.three_nodes", str(tmp_path)]
     command += [*train_arguments(plain.data, tmp_path / "registry"), *arguments]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)
     assert ended.returncode == 0, ended.stderr[-5000:]

@@ -10,22 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import ray
-from shops import (
-    END,
-    START,
-    Event,
-    Property,
-    events,
-    item_id,
-    leaf_id,
-    properties,
-    read_shop,
-    small_config,
-    tree,
-    user_id,
-    write_csv,
-    write_shop,
-)
 
 from recsys.data.ingest import ShopData
 from recsys.features.definitions import CATEGORICAL, NAMES
@@ -38,6 +22,22 @@ from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.schema import DAY, UNKNOWN
 from recsys.timeline import cut
 from recsys.training.tables import fit_tables
+from tests.support.shop_data import (
+    END,
+    START,
+    Event,
+    Property,
+    events,
+    item_id,
+    leaf_id,
+    properties,
+    tree,
+    user_id,
+    write_csv,
+    write_shop,
+)
+from tests.support.trained import read_shop
+from tests.support.world import small_config
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from shops import END, World, small_config, small_ranker, small_world, tables_of, world_shop
 
 from recsys.config import TrainConfig
 from recsys.data.catalog import Records, build_catalog
@@ -28,6 +27,10 @@ from recsys.training import evaluation
 from recsys.training.plan import Plan, make_plan
 from recsys.training.scoring import ScoredCandidates, partition_cases, score_chunk
 from recsys.training.validation import SelectedRanker, Validation, read_blend
+from tests.support.bundles import small_ranker
+from tests.support.shop_data import END
+from tests.support.trained import world_shop
+from tests.support.world import World, small_config, small_world, tables_of
 
 SWEEP: dict[str, Any] = {
     "config": {"metric": "ndcg@10"},

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
-from shops import small_bundle, without_factors
 
 from recsys.histories import Histories
 from recsys.inference.recommender import Recommendations
@@ -21,6 +20,7 @@ from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
 from recsys.serving.stages import Engine, Held, LocalEngine, Wishes
 from recsys.serving.versions import Versions
+from tests.support.bundles import small_bundle, without_factors
 
 SELDOM = 1000.0
 """Seconds between two looks at a registry that does not change."""

@@ -15,7 +15,7 @@ from fastapi.responses import FileResponse
 
 from recsys.schema import SOURCES
 
-PAGE = Path(__file__).resolve().parent.parent / "recsys" / "serving" / "page.html"
+PAGE = Path(__file__).resolve().parents[2] / "recsys" / "serving" / "page.html"
 
 ALPHA = 0.3
 VERSION = "20260301-101500-4f1c"

@@ -1,7 +1,7 @@
 """A training job with a sweep on a Ray cluster of three nodes, of which two are taken away under way.
 
-Run as a program: `three_nodes.py FOLDER ARGUMENT …`, the arguments being those of train_job.py. Files in FOLDER say
-which node dies in which function, and that it did.
+Run as a program: `python -m tests.support.three_nodes FOLDER ARGUMENT …`, the arguments being those of train_job.py.
+Files in FOLDER say which node dies in which function, and that it did.
 """
 
 import json
@@ -14,11 +14,11 @@ from typing import Any
 
 import ray
 from ray.cluster_utils import Cluster
-from shops import wait_until
 
 from recsys import cli
 from recsys.training import examples
 from recsys.training.sweep import search as tuning
+from tests.support.processes import wait_until
 
 FEATURES, SWEEP = "features", "sweep"
 

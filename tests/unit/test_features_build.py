@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from shops import END, small_config, small_world
 
 from recsys.features.build import build, days_since
 from recsys.features.definitions import CATEGORICAL, FACTS, FEATURES, NAMES
@@ -9,6 +8,8 @@ from recsys.features.profiles import Profiles, build_profiles
 from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS, Statistics
 from recsys.histories import Histories
 from recsys.schema import CART, DAY, PURCHASE, SOURCES, UNKNOWN, VIEW
+from tests.support.shop_data import END
+from tests.support.world import small_config, small_world
 
 NOW = 16_650 * DAY
 CONFIG = InteractionConfig(half_lives_days=(1.0, 2.0, 4.0))

@@ -2,7 +2,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from shops import BLEND, END, NOBODY_DID_ANYTHING, NONE, small_config, small_ranker, small_world
 
 from recsys.arrays import ranked_lists
 from recsys.features.definitions import NAMES
@@ -13,6 +12,9 @@ from recsys.models.blend import Blend, Calibration
 from recsys.retrieval.generator import Candidates
 from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.schema import DAY, DISCOVER, REPEAT, SOURCES, UNKNOWN
+from tests.support.bundles import BLEND, small_ranker
+from tests.support.shop_data import END
+from tests.support.world import NOBODY_DID_ANYTHING, NONE, small_config, small_world
 
 
 @pytest.fixture

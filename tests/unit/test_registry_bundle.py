@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from shops import BLEND, END, ODD_IDS, ROOTS, odd_bundle, small_bundle
 
 from recsys.errors import RegistryError
 from recsys.features.definitions import NAMES
@@ -14,6 +13,8 @@ from recsys.inference.batch import recommend_to
 from recsys.inference.recommender import Recommender
 from recsys.registry.bundle import _narrowed, read, write
 from recsys.schema import UNKNOWN
+from tests.support.bundles import BLEND, odd_bundle, small_bundle
+from tests.support.shop_data import END, ODD_IDS, ROOTS
 
 METRICS = {"metrics.json": '{"ndcg": 0.5}'}
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from shops import reseal, small_bundle
 
 from recsys.errors import RegistryError
 from recsys.registry.bundle import read, write
 from recsys.registry.shapes import EXPECTED
 from recsys.schema import LATEST
+from tests.support.bundles import reseal, small_bundle
 
 Change = Callable[[np.ndarray], np.ndarray]
 

@@ -3,12 +3,13 @@
 from typing import Any
 
 import pytest
-from shops import END, START, USERS, small_config, small_world
 
 from recsys.data.catalog import TreeProblems
 from recsys.data.ingest import ShopData
 from recsys.data.shop import PropertyQuality, Quality
 from recsys.report.terminal import show_data, show_metrics
+from tests.support.shop_data import END, START, USERS
+from tests.support.world import small_config, small_world
 
 K = ("ndcg@10", "recall@10", "precision@10", "hit@10", "mrr@10", "coverage@10")
 

@@ -2,7 +2,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from shops import END, small_config, small_world
 
 from recsys.features.interactions import InteractionConfig
 from recsys.features.profiles import Profiles, build_profiles
@@ -14,6 +13,8 @@ from recsys.retrieval.neighbours import Neighbours
 from recsys.retrieval.preranker import BY_SOURCE_WEIGHTS, KNOTS, NO_PRERANKERS, PreRanker, PreRankerModels
 from recsys.retrieval.sources.popularity import PopularityLists
 from recsys.schema import DAY, PURCHASE, SOURCES, VIEW, Objective
+from tests.support.shop_data import END
+from tests.support.world import small_config, small_world
 
 NOW = 50 * DAY
 OWN, COVISITED, MF, RECENT, POPULAR, CATEGORY = (1 << bit for bit in range(len(SOURCES)))

@@ -15,14 +15,15 @@ from httpx import AsyncClient, Response
 from hypothesis import strategies
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
-from services import FakeStages, cold_row, http, service_bundle, service_of, until
-from shops import ODD_IDS, odd_bundle, publish, retrained
 
 from recsys import __version__
 from recsys.registry.bundle import Bundle
 from recsys.registry.folder import FolderStore
 from recsys.serving.api import create_api
 from recsys.serving.service import Service
+from tests.support.bundles import odd_bundle, publish, retrained
+from tests.support.services import FakeStages, cold_row, http, service_bundle, service_of, until
+from tests.support.shop_data import ODD_IDS
 
 pytestmark = pytest.mark.anyio
 

@@ -2,9 +2,9 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from services import until
 
 from recsys.serving.batching import Abandoned, Coalescer, Overloaded
+from tests.support.services import until
 
 pytestmark = pytest.mark.anyio
 

@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from services import FakeStages, cold_row, service_bundle, service_of, until, until_served
-from shops import END, flip_a_byte, publish, retrained, small_world, without_factors
 
 from recsys.inference.recommender import Recommender
 from recsys.registry.bundle import Bundle, read
@@ -19,6 +17,10 @@ from recsys.serving.answers import Answer, Question
 from recsys.serving.messages import HttpError
 from recsys.serving.service import Service
 from recsys.serving.stages import Unavailable
+from tests.support.bundles import flip_a_byte, publish, retrained, without_factors
+from tests.support.services import FakeStages, cold_row, service_bundle, service_of, until, until_served
+from tests.support.shop_data import END
+from tests.support.world import small_world
 
 pytestmark = pytest.mark.anyio
 

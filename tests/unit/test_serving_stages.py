@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from ray.exceptions import RayActorError
-from shops import END, NOBODY_DID_ANYTHING, retrained, small_bundle
 
 from recsys.histories import Histories
 from recsys.inference.recommender import Recommendations, Recommender
@@ -18,6 +17,9 @@ from recsys.registry.bundle import Bundle
 from recsys.schema import OBJECTIVES
 from recsys.serving.deployments import GraphEngine
 from recsys.serving.stages import Unavailable, Wishes
+from tests.support.bundles import retrained, small_bundle
+from tests.support.shop_data import END
+from tests.support.world import NOBODY_DID_ANYTHING
 
 
 class Handle:

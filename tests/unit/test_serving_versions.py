@@ -5,13 +5,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from shops import flip_a_byte, halve_ranker, publish, small_bundle
 
 from recsys.inference.servable import Loaded, open_version
 from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
 from recsys.serving import versions
 from recsys.serving.versions import Versions
+from tests.support.bundles import flip_a_byte, halve_ranker, publish, small_bundle
 
 pytestmark = pytest.mark.anyio
 

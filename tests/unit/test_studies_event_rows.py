@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 import pytest
-from shops import END, World, small_config, small_world, tables_of, world_shop
 
 from recsys.config import TrainConfig
 from recsys.data.partition import count_days
@@ -18,6 +17,9 @@ from recsys.schema import DAY, PURCHASE, SOURCES
 from recsys.studies.phases import event_rows as module
 from recsys.studies.phases.event_rows import EventRows, Segment, event_rows, segment_rows
 from recsys.timeline import cut
+from tests.support.shop_data import END
+from tests.support.trained import world_shop
+from tests.support.world import World, small_config, small_world, tables_of
 
 AGE = 14
 EVERYBODY = Segment(AGE, cut(END, AGE), END, quota=1.0)

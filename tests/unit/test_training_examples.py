@@ -6,7 +6,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import ray
-from shops import END, small_config, small_world, tables_of, world_shop
 
 from recsys.config import TrainConfig
 from recsys.errors import ModelError
@@ -30,6 +29,9 @@ from recsys.training.examples import (
     survey,
 )
 from recsys.training.windows import NOBODY, LabelWindow, chosen_users
+from tests.support.shop_data import END
+from tests.support.trained import world_shop
+from tests.support.world import small_config, small_world, tables_of
 
 AGE = 42
 EVERYONE = LabelWindow(AGE, cut(END, AGE), cut(END, AGE - 14), quota=1.0)

@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import ray
-from shops import END, START, small_config, small_world, tables_of, world_shop
 
 from recsys.features.profiles import build_profiles
 from recsys.histories import Histories
@@ -25,6 +24,9 @@ from recsys.training.plan import make_plan
 from recsys.training.preranker import fit_prerankers, fit_rows, preranker_rows
 from recsys.training.validation import Size, smallest
 from recsys.training.windows import LabelWindow
+from tests.support.shop_data import END, START
+from tests.support.trained import world_shop
+from tests.support.world import small_config, small_world, tables_of
 
 AGE = 42
 WINDOW = LabelWindow(AGE, cut(END, AGE), cut(END, AGE - 14), quota=1.0)

@@ -10,7 +10,7 @@ from recsys.config import TrainConfig, changed
 from recsys.errors import ConfigError
 from recsys.training.sweep.config import SweepConfig, axes, load_sweep, start_point
 
-SHIPPED = sorted((Path(__file__).resolve().parent.parent / "tune_configs").glob("*.yaml"))
+SHIPPED = sorted((Path(__file__).resolve().parents[2] / "tune_configs").glob("*.yaml"))
 RATE = "ranker.learning_rate"
 
 

@@ -4,13 +4,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import ray
-from shops import END, small_config, small_world, world_shop
 
 from recsys.config import TrainConfig
 from recsys.data.shop import UserPartition
 from recsys.histories import Histories
 from recsys.schema import DAY, PURCHASE, VIEW
 from recsys.training.windows import LabelWindow, chosen_users, has_label, label_windows, user_shares
+from tests.support.shop_data import END
+from tests.support.trained import world_shop
+from tests.support.world import small_config, small_world
 
 WINDOW = LabelWindow(age=0, start=100, end=200)
 
