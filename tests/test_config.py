@@ -69,7 +69,7 @@ def test_an_unknown_key_is_named_with_the_options(setting: str, options: list[st
         "hybrid.alpha=-0.1",
         "hybrid.alpha=1.01",
         "hybrid.alpha=.nan",
-        "data.max_bad_share=0.9",
+        "data.max_bad_fraction=0.9",
         "data.partitions=0",
         "ranker.num_leaves=1",
         "ranker.objective=best",
