@@ -86,7 +86,7 @@ def test_a_wrong_setting_of_a_source_is_named(setting: str, message: str) -> Non
         "hybrid.alpha=-0.1",
         "hybrid.alpha=1.01",
         "hybrid.alpha=.nan",
-        "data.max_bad_share=0.9",
+        "data.max_bad_fraction=0.9",
         "data.partitions=0",
         "ranker.num_leaves=1",
         "ranker.objective=best",
