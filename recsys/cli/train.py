@@ -37,8 +37,6 @@ def train(options: DataOptions, registry: str | None, tune: str | None, resume: 
     """Train, evaluate and publish a recommender."""
     if resume and not tune:
         raise ConfigError("--resume continues a sweep: give its file with --tune")
-    from recsys.cluster import start_ray
-    from recsys.jobs.train import run
     from recsys.registry.locate import default_registry, open_store
 
     sweep, config = read_settings(options, tune)
@@ -47,6 +45,10 @@ def train(options: DataOptions, registry: str | None, tune: str | None, resume: 
     work = work_folder(options, uri)
     source = find_source(options, work)
     store.prepare()
+
+    from recsys.cluster import start_ray  # from here on: bad input is refused before Ray and the libraries are loaded
+    from recsys.jobs.train import run
+
     start_ray()
     version = run(source, store, config, work, int(time.time() * 1000), sweep, resume=resume)
     console.line(f"published {version}")

@@ -2,6 +2,7 @@
 
 from types import ModuleType
 
+from recsys.errors import ModelError
 from recsys.models.rankers.base import Backend, Ranker, RankerConfig, TrainingSet, Watch
 
 
@@ -23,8 +24,10 @@ def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None = None
 def _module(backend: Backend) -> ModuleType:
     """What stands for a library, loaded at its first use: a process that serves one has no use for the other."""
     if backend == "xgboost":
-        from recsys.models.rankers import xgboost  # noqa: PLC0415
-
+        try:
+            from recsys.models.rankers import xgboost  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            raise ModelError(f"the ranker xgboost needs {error.name}: pip install 'recsys[xgboost]'") from error
         return xgboost
     from recsys.models.rankers import lightgbm  # noqa: PLC0415
 
