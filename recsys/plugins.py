@@ -54,7 +54,9 @@ class Registry(Generic[Component]):
             try:
                 loaded = importlib.import_module(module)
             except ModuleNotFoundError as error:
-                raise ConfigError(f"the {self._kind} {name} needs the Python package {error.name}: install it") from error
+                raise ConfigError(
+                    f"the {self._kind} {name} needs the Python package {error.name}: install it"
+                ) from error
             component = self._components[name] = cast(Component, getattr(loaded, attribute))
         return component
 
