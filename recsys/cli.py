@@ -22,7 +22,7 @@ from recsys.registry.store import Store, Version
 from recsys.report.files import write_report
 from recsys.schema import OBJECTIVES
 from recsys.storage.s3 import SCHEME, is_s3, split
-from recsys.studies.phases.comparison import compare
+from recsys.studies.phases.study import study_phases
 from recsys.training.sweep.config import load_sweep
 
 VERSION_HELP: Final = "default: MODEL_VERSION, else the one in production"
@@ -54,8 +54,7 @@ def train_main(arguments: Sequence[str] | None = None) -> int:
         source = resolve(_lasting_source(options.data, in_job), work)
         store.prepare()
         start_ray()
-        version = run(source, store, config, work, int(time.time() * 1000), sweep, resume=options.resume)
-        console.line(f"published {version}")
+        run(source, store, config, work, int(time.time() * 1000), sweep, resume=options.resume)
 
     logs.configure_logging()
     return console.guarded(command)
@@ -184,9 +183,9 @@ def _phases(options: argparse.Namespace) -> None:
     work = _lasting(options.work or _beside(default_registry()), "--work", in_job)
     source = resolve(_lasting_source(options.data, in_job), work)
     start_ray()
-    found = compare(source, config, work, int(time.time() * 1000), sweep, options.protocol)
+    result = study_phases(source, config, work, int(time.time() * 1000), sweep, options.protocol)
     if options.json is not None:
-        options.json.write_text(json.dumps(found, indent=1, allow_nan=False), encoding="utf-8")
+        options.json.write_text(json.dumps(result, indent=1, allow_nan=False), encoding="utf-8")
 
 
 def _models(store: Store, options: argparse.Namespace) -> None:

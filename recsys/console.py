@@ -1,10 +1,11 @@
-"""What people read: results on stdout; progress, errors and logs on stderr.
+"""Output for people: results on stdout; progress, errors and logs on stderr.
 
 Progress is whole lines, never redrawn, so that `ray job logs` and a file show what a terminal shows.
 """
 
 import resource
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from recsys.errors import RecsysError
 
 PLAIN_WIDTH: Final = 200
 """Columns of a table that is not printed to a terminal."""
+TEXT_WIDTH: Final = 100
+"""Columns of a paragraph."""
 ERROR_LENGTH: Final = 2000
 """Characters of an error at most, about."""
 BAD_INPUT: Final = 2
@@ -34,16 +37,22 @@ def _console(stderr: bool = False) -> Console:
 
 
 def line(text: str) -> None:
-    """One line of results."""
+    """Print one line of results."""
     _console().print(text, soft_wrap=True)
 
 
+def paragraph(text: str) -> None:
+    """Text of results, wrapped into lines; the second and later lines are indented."""
+    for part in textwrap.wrap(text, TEXT_WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False):
+        line(part)
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Rows under column names; numbers are set to the right, floats with four digits, None as a dash."""
+    """Print rows under column names; numbers are set to the right, floats with four digits, None as a dash."""
     cells = [list(row) for row in rows]
-    grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    for at, name in enumerate(columns):
-        numeric = all(isinstance(row[at], int | float | None) for row in cells)
+    grid = Table(title=title, title_justify="left", title_style="", box=SIMPLE_HEAD, show_edge=False)
+    for column, name in enumerate(columns):
+        numeric = all(isinstance(row[column], int | float | None) for row in cells)
         grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in cells:
         grid.add_row(*map(_cell, row))
@@ -57,7 +66,7 @@ def _cell(value: object) -> str:
 
 
 def error(text: str) -> None:
-    """One line that says what went wrong."""
+    """Print one line about what went wrong."""
     _console(stderr=True).print(f"error: {text}", style="bold red", soft_wrap=True)
 
 
@@ -99,9 +108,8 @@ class Step:
 
 @contextmanager
 def step(name: str, memory: bool = False) -> Iterator[Step]:
-    """Announce a step and say how long it took; with `memory` also this process's peak so far."""
+    """Print one line when a step is over, with the time it took; with `memory` also this process's peak so far."""
     done, started, verdict = Step(name), time.monotonic(), "failed after"
-    progress(f"{name} …")
     try:
         yield done
         verdict = "took"
@@ -112,7 +120,7 @@ def step(name: str, memory: bool = False) -> Iterator[Step]:
 
 
 def progress(text: str) -> None:
-    """One line about the run under way, with the time of day."""
+    """Print one line about the running command, with the time of day."""
     _console(stderr=True).print(f"{time.strftime('%H:%M:%S')} {text}", soft_wrap=True)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from recsys.arrays import rank_within
-from recsys.evaluation.metrics import Difference, roc_auc
+from recsys.evaluation.metrics import Difference, Resampling, roc_auc
 
 
 def list_metrics(labels: np.ndarray, scores: np.ndarray, users: np.ndarray, k: int) -> tuple[float, float]:
@@ -25,26 +25,26 @@ def list_metrics(labels: np.ndarray, scores: np.ndarray, users: np.ndarray, k: i
 
 
 def auc_difference(
-    labels: np.ndarray, scores: tuple[np.ndarray, np.ndarray], users: np.ndarray, seed: int, n: int, level: float
+    labels: np.ndarray, scores: tuple[np.ndarray, np.ndarray], users: np.ndarray, resampling: Resampling
 ) -> Difference:
     """ROC-AUC of the first scores minus that of the second scores, with an interval over resampled users.
 
-    labels: bool or 0/1 (n_rows,); scores: floats (n_rows,) each; users: int64 (n_rows,), any numbers; n: resamples
+    labels: bool or 0/1 (n_rows,); scores: floats (n_rows,) each; users: int64 (n_rows,), any numbers
     """
-    first, second = (_resampled(labels, values, users, seed, n) for values in scores)
+    first, second = (_resampled(labels, values, users, resampling) for values in scores)
     gaps = np.array([a - b for a, b in zip(first, second, strict=True)])
-    low, high = np.nanquantile(gaps, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.nanquantile(gaps, resampling.quantiles)
     return Difference(roc_auc(labels, scores[0]) - roc_auc(labels, scores[1]), float(low), float(high))
 
 
-def _resampled(labels: np.ndarray, scores: np.ndarray, users: np.ndarray, seed: int, n: int) -> Iterator[float]:
+def _resampled(labels: np.ndarray, scores: np.ndarray, users: np.ndarray, resampling: Resampling) -> Iterator[float]:
     """ROC-AUC of each resample of users, who keep all their rows; nan where a resample lacks hits or misses."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(resampling.seed)
     order = np.argsort(scores, kind="stable")
     names, user = np.unique(users, return_inverse=True)
     user, hit = user[order], np.asarray(labels, np.bool_)[order]
     starts = np.append(True, np.diff(scores[order]) > 0).nonzero()[0]
-    for _ in range(n):
+    for _ in range(resampling.samples):
         weight = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))[user]
         hits, misses = (np.add.reduceat(np.where(chosen, weight, 0), starts) for chosen in (hit, ~hit))
         below = np.cumsum(misses) - misses / 2  # equal scores count half

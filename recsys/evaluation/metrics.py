@@ -36,6 +36,20 @@ class Truth:
         return np.diff(self.offsets)
 
 
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """Settings of a bootstrap interval; samples: of the users; level: confidence, between 0 and 1."""
+
+    seed: int
+    samples: int = 1000
+    level: float = 0.95
+
+    @property
+    def quantiles(self) -> tuple[float, float]:
+        """Of the resampled values, at the low and the high end of the interval."""
+        return (1 - self.level) / 2, (1 + self.level) / 2
+
+
 class Difference(NamedTuple):
     """A mean difference, and the low and high end of its bootstrap interval."""
 
@@ -160,25 +174,25 @@ def _hits_apart(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.
     return np.sort(scores[chosen]), np.sort(scores[~chosen])
 
 
-def bootstrap_interval(values: np.ndarray, seed: int, n: int = 1000, level: float = 0.95) -> tuple[float, float]:
+def bootstrap_interval(values: np.ndarray, resampling: Resampling) -> tuple[float, float]:
     """Percentile bootstrap interval of the mean over users (Efron 1979): (low, high), nan without users.
 
-    values: float64 (n_users,), by user id, so that the order of the input does not matter; n: resamples
+    values: float64 (n_users,), by user id, so that the order of the input does not matter
     """
     if not len(values):
         return float("nan"), float("nan")
-    rng = np.random.default_rng(seed)
-    means = np.empty(n)
+    rng = np.random.default_rng(resampling.seed)
+    means = np.empty(resampling.samples)
     block = max(1, BOOTSTRAP_BLOCK // len(values))
-    for start in range(0, n, block):
-        rows = min(block, n - start)
+    for start in range(0, len(means), block):
+        rows = min(block, len(means) - start)
         drawn = rng.integers(len(values), size=(rows, len(values)))
         means[start : start + rows] = values[drawn].mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(means, resampling.quantiles)
     return float(low), float(high)
 
 
-def paired_difference(a: np.ndarray, b: np.ndarray, seed: int, n: int = 1000, level: float = 0.95) -> Difference:
+def paired_difference(a: np.ndarray, b: np.ndarray, resampling: Resampling) -> Difference:
     """Mean of a - b over the same users, and its bootstrap interval; nan without users.
 
     a, b: float64 (n_users,), one metric of two systems. Raises DataError where the lengths differ.
@@ -187,4 +201,4 @@ def paired_difference(a: np.ndarray, b: np.ndarray, seed: int, n: int = 1000, le
         raise DataError(f"metrics of {len(a)} and {len(b)} users are compared; expected the same users")
     difference = a - b
     mean = float(difference.mean()) if len(difference) else float("nan")
-    return Difference(mean, *bootstrap_interval(difference, seed, n, level))
+    return Difference(mean, *bootstrap_interval(difference, resampling))

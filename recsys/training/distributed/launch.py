@@ -26,14 +26,21 @@ from recsys.training.distributed.shards import WAIT_SECONDS
 
 
 def fit_ranker(
-    data: TrainingSet, config: RankerConfig, *, n_trees: int | None = None, watch: Watch | None = None, work: str | Path
+    data: TrainingSet,
+    config: RankerConfig,
+    *,
+    n_trees: int | None = None,
+    watch: Watch | None = None,
+    work: str | Path | None,
 ) -> Ranker:
-    """See `backends.train`; with several workers `watch` is called once, after the last tree, with the ranker's own.
+    """A trained ranker, see `rankers.registry.train`, from ranker.num_workers workers.
 
-    work: folder that all nodes share, or s3://bucket/prefix, for the shards; nothing stays there
-    Raises ConfigError where the cluster lacks the CPUs, at once, or they are not free within WAIT_SECONDS.
+    With several workers `watch` is called once, after the last tree, with the finished ranker's scores.
+    work: folder that all nodes share, or s3://bucket/prefix, for the workers' rows, which are removed in the end; None
+    trains in this process whatever the number of workers
+    Raises ConfigError at once where the cluster lacks the CPUs, and where they are not free within WAIT_SECONDS.
     """
-    if config.num_workers == 1:
+    if config.num_workers == 1 or work is None:
         return train(data, config, n_trees=n_trees, watch=watch)
     data.check_grades(config)
     check_cpus(config)
