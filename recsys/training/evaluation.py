@@ -10,7 +10,7 @@ from recsys.evaluation import metrics, protocol
 from recsys.evaluation.protocol import Row, TestCases
 from recsys.models.blend import Blend
 from recsys.models.rankers.base import Ranker
-from recsys.schema import SOURCES, Objective
+from recsys.schema import Objective
 from recsys.timeline import cut
 from recsys.training.context import Context
 from recsys.training.preparation import RankerInputs
@@ -114,7 +114,7 @@ def evaluate(context: Context, window: ScoredWindow, discovery: ScoredWindow | N
         candidates=CandidateSummary(
             recall=float(labels.sum() / cases.truth.sizes.sum()),
             per_user=len(labels) / len(cases),
-            sources=_contributions(scored, labels, int(cases.truth.sizes.sum())),
+            sources=_contributions(context, scored, labels, int(cases.truth.sizes.sum())),
         ),
     )
 
@@ -162,7 +162,10 @@ def _leads(context: Context, lists: Lists, cases: TestCases) -> list[Lead]:
     ]
 
 
-def _contributions(scored: ScoredCandidates, labels: np.ndarray, n_truth: int) -> list[SourceContribution]:
+def _contributions(
+    context: Context, scored: ScoredCandidates, labels: np.ndarray, n_truth: int
+) -> list[SourceContribution]:
+    names = context.config.inference.candidates.source_names
     proposed = ~np.isnan(scored.source_scores)
     alone = proposed.sum(axis=1) == 1
     return [
@@ -172,5 +175,5 @@ def _contributions(scored: ScoredCandidates, labels: np.ndarray, n_truth: int) -
             recall=float((own & labels).sum() / n_truth),
             recall_alone=float((own & alone & labels).sum() / n_truth),
         )
-        for name, own in zip(SOURCES, proposed.T, strict=True)
+        for name, own in zip(names, proposed.T, strict=True)
     ]

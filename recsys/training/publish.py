@@ -10,12 +10,12 @@ import ray
 
 from recsys.cluster import run_tasks
 from recsys.data.shop import UserPartition
-from recsys.features.definitions import NAMES
 from recsys.models.blend import Blend
 from recsys.models.rankers.base import Ranker
 from recsys.models.snapshot import HistoryConfig, Snapshot, SnapshotPart, assemble, snapshot_part
 from recsys.models.tables import Tables
-from recsys.registry.bundle import CONFIG, METRICS, Bundle, Counts, DateRange, Manifest, write
+from recsys.registry.bundle import CONFIG, METRICS, Bundle, write
+from recsys.registry.manifest import Counts, DateRange, Manifest, StatisticsColumns
 from recsys.registry.store import Store
 from recsys.retrieval.preranker import PreRankerModels
 from recsys.training.context import Context
@@ -77,7 +77,7 @@ def publish(
             ancestors=ancestors,
             tables=model.tables,
             ranker=model.ranker,
-            discover=model.discovery_ranker,
+            discovery_ranker=model.discovery_ranker,
             snapshot=snapshot,
         )
         texts: dict[str, str | bytes] = {
@@ -104,7 +104,8 @@ def partition_snapshot(partition: UserPartition, category: np.ndarray, config: H
 
 def make_manifest(context: Context, model: Model, result: TrainingResult, snapshot: Snapshot) -> Manifest:
     """The version's manifest without its file hashes."""
-    shop, config, factors = context.shop, context.config, model.tables.factors
+    shop, config = context.shop, context.config
+    factors, statistics = model.tables.factors, model.tables.statistics
     metric = f"ndcg@{config.evaluation.k}"
     hybrid = [row for row in result.evaluation.table if row.system == HYBRID]
     return Manifest(
@@ -118,10 +119,12 @@ def make_manifest(context: Context, model: Model, result: TrainingResult, snapsh
             mf_items=int(factors.known.sum()),
         ),
         targets=config.targets,
-        features=NAMES,
+        features=config.inference.feature_names,
+        sources=config.inference.candidates.source_names,
+        statistics=StatisticsColumns(items=statistics.item_columns, categories=statistics.category_columns),
         backend=config.ranker.backend,
         blend=model.blend,
-        discover=model.discovery_blend,
+        discovery_blend=model.discovery_blend,
         prerankers=model.prerankers,
         exclude_purchased=model.tables.retrieval.exclude_purchased,
         live_watermark=shop.end,

@@ -118,7 +118,7 @@ def select_rankers(context: Context, inputs: RankerInputs) -> SelectedRankers:
 def select_ranker(context: Context, inputs: RankerInputs) -> SelectedRanker:
     """The smallest ranker that is about as good as the best on the validation window, with its blend."""
     validation = ray.get(inputs.validation)
-    data = training_set(inputs.rows(inputs.plan.train), validation)
+    data = training_set(inputs.rows(inputs.plan.train), validation.rows, context.config.inference.features)
     fitted = fit_smallest(data, validation, context.config, context.work)
     blend, curve = choose_blend(validation, fitted.scores, context.config)
     return SelectedRanker(fitted.ranker, fitted.leaves, fitted.sizes, blend, curve, fitted.scores)

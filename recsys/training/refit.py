@@ -39,7 +39,7 @@ def refit_rankers(context: Context, inputs: RankerInputs, selected: SelectedRank
 
 def refit_on_all(context: Context, inputs: RankerInputs, selected: SelectedRanker) -> tuple[Ranker, float]:
     """A ranker trained on the rows of every cut, and the drift of its scores."""
-    data = training_set(inputs.rows(tuple(inputs.examples)), None)
+    data = training_set(inputs.rows(tuple(inputs.examples)), None, context.config.inference.features)
     ranker = refit(context, data, selected, context.config.seed)
     return ranker, check_drift(ranker, selected, ray.get(inputs.validation), context.config.hybrid.max_drift)
 
@@ -49,7 +49,7 @@ def refit_before_test(
 ) -> Sequence[Ranker]:
     """One ranker for each seed, trained on the rows of the cuts whose label windows end before the test window."""
     plan = inputs.plan
-    data = training_set(inputs.rows((plan.valid, *plan.train)), None)
+    data = training_set(inputs.rows((plan.valid, *plan.train)), None, context.config.inference.features)
     return [refit(context, data, selected, context.config.seed + seed) for seed in range(n_seeds)]
 
 

@@ -16,12 +16,11 @@ from recsys.histories import Histories
 from recsys.inference.settings import InferenceConfig
 from recsys.inference.stages import (
     CandidateStage,
-    candidate_features,
     chunks,
     objectives,
     score_cold_start,
 )
-from recsys.models.rankers.base import Backend, Ranker
+from recsys.models.rankers.base import Ranker
 from recsys.models.rankers.registry import ranker_from_text
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import PreRankerModels
@@ -66,7 +65,7 @@ class Scoring:
     objective: Objective
     prerankers: PreRankerModels
     inference: InferenceConfig
-    backend: Backend
+    backend: str
     keep_features: bool = False
 
 
@@ -117,7 +116,7 @@ def score_chunk(histories: Histories, tables: Tables, rankers: Sequence[str], sc
     stage = CandidateStage(tables, scoring.prerankers, scoring.inference)
     profiles = stage.profile(histories, scoring.now)
     candidates = stage(profiles, objectives(scoring.objective, len(histories)))
-    features = candidate_features(profiles, candidates, tables)
+    features = stage.features(profiles, candidates)
     lgb = np.empty((len(rankers), len(candidates.items)))
     for scores, text in zip(lgb, rankers, strict=True):
         raw = ranker_from_text(text, scoring.backend).predict(features)
@@ -125,4 +124,4 @@ def score_chunk(histories: Histories, tables: Tables, rankers: Sequence[str], sc
     user_factors, warm = tables.factors.fold_in(profiles.histories)
     mf = tables.factors.score(user_factors, candidates.users, candidates.items)
     kept = features if scoring.keep_features else features[:0]
-    return ScoredCandidates(candidates.users, candidates.items, candidates.scores, lgb, mf, warm, kept)
+    return ScoredCandidates(candidates.users, candidates.items, candidates.source_scores, lgb, mf, warm, kept)

@@ -16,7 +16,6 @@ from recsys.evaluation.baselines import (
 )
 from recsys.evaluation.protocol import TestCases
 from recsys.models.blend import Blend
-from recsys.schema import SOURCES
 from recsys.timeline import cut
 from recsys.training.context import Context
 from recsys.training.scoring import ScoredCandidates
@@ -59,10 +58,10 @@ def source_lists(
 ) -> dict[str, np.ndarray]:
     """Lists of each candidate source; new_only: see `hybrid_lists`."""
     kept = is_new(scored, cases) if new_only else np.ones(len(scored.users), bool)
-    depth = context.config.evaluation.cutoffs[-1]
+    depth, names = context.config.evaluation.cutoffs[-1], context.config.inference.candidates.source_names
     return {
         f"source {name}": _ranked(scored, np.where(kept, values, np.nan), len(cases), depth)
-        for name, values in zip(SOURCES, scored.source_scores.T, strict=True)
+        for name, values in zip(names, scored.source_scores.T, strict=True)
     }
 
 

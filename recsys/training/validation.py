@@ -1,6 +1,6 @@
 """The validation window: its users and their candidates, metrics of scores on it, and the blend chosen on it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -10,7 +10,7 @@ from recsys.arrays import ranked_lists
 from recsys.config import TrainConfig
 from recsys.evaluation import protocol
 from recsys.evaluation.protocol import TestCases
-from recsys.features.definitions import CATEGORICAL, NAMES
+from recsys.features.definitions import Feature, categorical_of, feature_names_of
 from recsys.models.blend import Blend, Calibration, choose_alpha, fit_calibration
 from recsys.models.rankers.base import RankingData, TrainingSet
 from recsys.models.tables import Tables
@@ -53,13 +53,16 @@ def find_validation(
     with_hit = np.bincount(candidates.users[labels], minlength=len(cases)) > 0
     weights = with_hit[candidates.users].astype(np.float32)
     rows = RankingData(candidates.features, labels.astype(np.int8), groups[groups > 0], weights)
-    nothing = np.zeros((0, len(NAMES)), np.float32)
+    nothing = np.zeros((0, len(config.inference.feature_names)), np.float32)
     return Validation(cases, replace(candidates, features=nothing), rows, fit_calibration(candidates.mf, labels))
 
 
-def training_set(parts: list[RankingData], validation: Validation | None) -> TrainingSet:
-    """The rows of several cuts to learn from, and the validation rows that end the training, if any."""
-    return TrainingSet(parts, None if validation is None else validation.rows, NAMES, CATEGORICAL)
+def training_set(parts: Sequence[RankingData], valid: RankingData | None, features: Sequence[Feature]) -> TrainingSet:
+    """The rows of several cuts to learn from, and the validation rows that end the training, if any.
+
+    features: of the rows' columns
+    """
+    return TrainingSet(parts, valid, feature_names_of(features), categorical_of(features))
 
 
 def choose_blend(

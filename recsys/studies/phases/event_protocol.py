@@ -19,8 +19,7 @@ from recsys.errors import ModelError
 from recsys.evaluation import metrics
 from recsys.evaluation.event_metrics import auc_difference, list_metrics
 from recsys.evaluation.protocol import EvaluationConfig, defined
-from recsys.features.definitions import CATEGORICAL, NAMES
-from recsys.models.rankers.base import Ranker, RankingData, TrainingSet
+from recsys.models.rankers.base import Ranker, RankingData
 from recsys.models.rankers.registry import train
 from recsys.studies.phases.event_rows import EventRows, event_rows
 from recsys.studies.phases.models import BoostedTrees, Phase, PhaseRows, TunedSettings, choose_phase_blend, train_phases
@@ -28,6 +27,7 @@ from recsys.studies.phases.table import PhaseRow, decision, with_improvements
 from recsys.training.context import Context
 from recsys.training.sweep.config import SweepConfig, axes, domain, start_point
 from recsys.training.tables import fit_tables
+from recsys.training.validation import training_set
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +116,7 @@ def boost_trees(rows: PhaseRows, config: TrainConfig) -> BoostedTrees:
     settings = config.ranker.model_copy(
         update={"seed": config.seed, "early_stopping_rounds": config.ranker.max_trees, "min_improvement": 0.0}
     )
+    features = config.inference.features
     best: tuple[float, int, np.ndarray] = (-1.0, 0, np.zeros(0))
 
     def watch(trees: int, _: float, scores: Any) -> None:
@@ -125,9 +126,9 @@ def boost_trees(rows: PhaseRows, config: TrainConfig) -> BoostedTrees:
             best = metric, trees, values
 
     def train_again(parts: Sequence[RankingData]) -> Ranker:
-        return train(TrainingSet(parts, None, NAMES, CATEGORICAL), settings, n_trees=best[1])
+        return train(training_set(parts, None, features), settings, n_trees=best[1])
 
-    train(TrainingSet(rows.train, rows.valid, NAMES, CATEGORICAL), settings, watch=watch)
+    train(training_set(rows.train, rows.valid, features), settings, watch=watch)
     return BoostedTrees(best[1], best[2], train_again)
 
 

@@ -12,15 +12,15 @@ from recsys.arrays import offsets_of, ragged_indices, runs
 from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
 from recsys.data.shop import UserPartition
-from recsys.features.definitions import NAMES, names_of
+from recsys.features.definitions import names_of
 from recsys.features.profiles import build_profiles
 from recsys.histories import Histories
 from recsys.ids import hashes
-from recsys.inference.stages import candidate_features
+from recsys.inference.stages import CandidateStage
 from recsys.models.rankers.base import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import Candidates
-from recsys.schema import SOURCES
+from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.timeline import cut
 from recsys.training.context import Context
 from recsys.training.preparation import TableRefs
@@ -31,7 +31,7 @@ ROWS_AT_ONCE: Final = 200_000
 """Rows of histories in memory at once, about."""
 ROWS_OF_AN_EVENT: Final = 100
 """Rows that an event counts as, beside its history."""
-TIME: Final = [NAMES.index(name) for name in names_of("time")]
+TIME: Final = names_of("time")
 """Features of the time of day or the weekday of past events, and not of how long ago they were."""
 
 
@@ -130,7 +130,7 @@ def window_rows(
     chosen = np.flatnonzero(_draws(partition, config) <= window.quota)
     histories = partition.histories.take(chosen)
     events = np.flatnonzero((histories.times > window.start) & (histories.times <= window.end))
-    features, mf = [np.zeros((0, len(NAMES)), np.float32)], [np.zeros(0, np.float32)]
+    features, mf = [np.zeros((0, len(config.inference.feature_names)), np.float32)], [np.zeros(0, np.float32)]
     for part in _batches(histories, events, config):
         block, scores = _known_before(histories, part, tables, config)
         features.append(block)
@@ -176,11 +176,11 @@ def _known_before(
         histories.events[index],
         histories.times[index] + (now - times).repeat(lengths),
     )
-    n = len(events)
-    nowhere = np.full((n, len(SOURCES)), np.nan, np.float32)
-    pairs = Candidates(n, np.arange(n), items, nowhere, np.zeros(n, np.float32), np.zeros(n, np.int8))
+    stage = CandidateStage(tables, NO_PRERANKERS, config.inference)
+    not_proposed = np.full((len(events), len(config.inference.candidates.sources)), np.nan, np.float32)
+    pairs = Candidates.given(len(events), np.arange(len(events)), items, not_proposed)
     profiles = build_profiles(past, tables.statistics, now, config.inference.interactions)
-    features = candidate_features(profiles, pairs, tables)
+    features = stage.features(profiles, pairs)
     newest = (starts + lengths - 1)[lengths > 0]
     last = Histories(
         offsets_of((lengths > 0).astype(np.int64)),
@@ -189,6 +189,7 @@ def _known_before(
         histories.times[newest],
     )
     then = build_profiles(last, tables.statistics, now, config.inference.interactions)
-    features[:, TIME] = candidate_features(then, pairs, tables)[:, TIME]
+    time = [config.inference.feature_names.index(name) for name in TIME]
+    features[:, time] = stage.features(then, pairs)[:, time]
     user_factors, _ = tables.factors.fold_in(past)
     return features, tables.factors.score(user_factors, pairs.users, pairs.items)

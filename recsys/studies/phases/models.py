@@ -8,10 +8,10 @@ import numpy as np
 
 from recsys import console
 from recsys.config import TrainConfig
-from recsys.features.definitions import FEATURES, names_of
+from recsys.features.definitions import BASE_FEATURES, names_of
 from recsys.models.blend import Blend, HybridConfig, choose_alpha, fit_calibration
-from recsys.models.logistic import MISSING, LogisticConfig, LogisticModel, Normalization, fit_path
-from recsys.models.rankers.base import RankingData
+from recsys.models.logistic import MISSING, LogisticModel, Normalization, fit_path
+from recsys.models.rankers.base import RANKERS, RankingData
 
 ALPHA: Final = 0.3
 """Weight of the factorization in the reference's fourth phase."""
@@ -19,7 +19,6 @@ COUNTS: Final = frozenset(
     f"{owner}_{kind}" for owner in ("user", "item") for kind in ("events", "views", "carts", "purchases")
 )
 """Names of the plain counts of a user's and of an item's events."""
-BOOSTERS: Final = {"lightgbm": "LightGBM", "xgboost": "XGBoost"}
 
 
 class Predictor(Protocol):
@@ -142,7 +141,7 @@ class Phase:
 
 def basic_features() -> tuple[str, ...]:
     """Features of the first phase: plain counts of the user's and of the item's events."""
-    return tuple(feature.name for feature in FEATURES if feature.name in COUNTS)
+    return tuple(feature.name for feature in BASE_FEATURES if feature.name in COUNTS)
 
 
 def rich_features() -> tuple[str, ...]:
@@ -151,7 +150,7 @@ def rich_features() -> tuple[str, ...]:
     Codes of categories are not numbers. Features of the candidate belong to later phases.
     """
     groups = names_of("user", "time", "item", "category", "user-item", "user-category")
-    numbers = {feature.name for feature in FEATURES if feature.kind == "number"}
+    numbers = {feature.name for feature in BASE_FEATURES if feature.kind == "number"}
     return tuple(name for name in groups if name in numbers)
 
 
@@ -165,10 +164,10 @@ def train_phases(
 
     boost: trains trees with some settings; tune: searches settings of the last phase, None to choose alpha alone
     """
-    name = BOOSTERS[config.ranker.backend]
+    name = RANKERS[config.ranker.backend].title
     phases = [
-        linear_phase("1 logistic regression, basic features", basic_features(), rows, config.phases.logistic),
-        linear_phase("2 logistic regression, all features", rich_features(), rows, config.phases.logistic),
+        linear_phase("1 logistic regression, basic features", basic_features(), rows, config),
+        linear_phase("2 logistic regression, all features", rich_features(), rows, config),
     ]
     with console.step(f"train phases 3 and 4, {name}"):
         trees = boost(config)
@@ -186,9 +185,9 @@ def train_phases(
     return phases
 
 
-def linear_phase(name: str, features: Sequence[str], rows: PhaseRows, settings: LogisticConfig) -> Phase:
+def linear_phase(name: str, features: Sequence[str], rows: PhaseRows, config: TrainConfig) -> Phase:
     """A logistic regression whose normalization and strength are chosen on the validation window."""
-    names = [feature.name for feature in FEATURES]
+    settings, names = config.phases.logistic, config.inference.feature_names
     columns = np.array([names.index(feature) for feature in features])
 
     def path(

@@ -100,14 +100,7 @@ def cold_start_by_popularity(
     raw: np.ndarray, cases: TestCases, scored: ScoredCandidates, config: TrainConfig
 ) -> np.ndarray:
     """The raw scores, but those of users without events by popularity, as every model is served."""
-    candidates = Candidates(
-        len(cases),
-        scored.users,
-        scored.items,
-        scored.source_scores,
-        np.zeros(len(scored.users), np.float32),
-        np.zeros(len(cases), np.int8),
-    )
+    candidates = Candidates.given(len(cases), scored.users, scored.items, scored.source_scores)
     return score_cold_start(raw, cases.histories, candidates, config.inference)
 
 
@@ -119,11 +112,11 @@ def boost_trees(context: Context, inputs: RankerInputs, config: TrainConfig) -> 
 
 def selected_trees(context: Context, selected: SelectedRanker) -> BoostedTrees:
     """Trees of a selected ranker."""
-    seed = context.config.seed
+    config = context.config
     return BoostedTrees(
         selected.n_trees,
         selected.scores,
-        lambda parts: refit(context, training_set(list(parts), None), selected, seed),
+        lambda parts: refit(context, training_set(parts, None, config.inference.features), selected, config.seed),
     )
 
 

@@ -86,7 +86,7 @@ def _lead(
 def _by_user(config: TrainConfig, inputs: RankerInputs, metric: str) -> np.ndarray:
     """The metric of a trial with these settings for each user of the validation window, float64 (n_users,)."""
     validation = ray.get(inputs.validation)
-    data = training_set(inputs.rows(inputs.plan.train), validation)
+    data = training_set(inputs.rows(inputs.plan.train), validation.rows, config.inference.features)
     fitted = fit_smallest(data, validation, config, work=None)
     blend, _ = choose_blend(validation, fitted.scores, config, metric)
     return blended_metric_by_user(validation, metric, fitted.scores, blend)

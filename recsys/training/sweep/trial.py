@@ -13,6 +13,7 @@ from ray import tune
 from recsys.config import TrainConfig, changed
 from recsys.data.ingest import ShopData
 from recsys.errors import RecsysError
+from recsys.features.definitions import Feature
 from recsys.models.rankers.base import RankingData, TrainingSet
 from recsys.training.preparation import RankerInputs
 from recsys.training.ranker import fit_smallest
@@ -76,7 +77,7 @@ def run_trial(point: Mapping[str, Any], job: Job) -> None:
         config = changed(job.config, point)
         inputs = job.data(config)
         rows = tuple(inputs.examples[age] for age in inputs.plan.train)
-        kept = _kept(rows, inputs.validation)
+        kept = _kept(rows, inputs.validation, config.inference.features)
         validation = kept.validation
         key = config.model_copy(update={"hybrid": job.config.hybrid}).model_dump_json()
         if kept.last is None or kept.last.key != key:
@@ -115,9 +116,13 @@ class _Kept:
 
 
 @lru_cache(maxsize=1)
-def _kept(rows: "tuple[ray.ObjectRef[RankingData], ...]", validation_ref: "ray.ObjectRef[Validation]") -> _Kept:
+def _kept(
+    rows: "tuple[ray.ObjectRef[RankingData], ...]",
+    validation_ref: "ray.ObjectRef[Validation]",
+    features: tuple[Feature, ...],
+) -> _Kept:
     validation = ray.get(validation_ref)
-    return _Kept(training_set(ray.get(list(rows)), validation), validation)
+    return _Kept(training_set(ray.get(list(rows)), validation.rows, features), validation)
 
 
 def start_preparer() -> Any:
