@@ -4,7 +4,6 @@ import time
 
 import click
 
-from recsys import console
 from recsys.cli.options import (
     DataOptions,
     absolute_in_job,
@@ -50,5 +49,5 @@ def train(options: DataOptions, registry: str | None, tune: str | None, resume: 
     from recsys.jobs.train import run
 
     start_ray()
-    version = run(source, store, config, work, int(time.time() * 1000), sweep, resume=resume)
-    console.line(f"published {version}")
+    now = int(time.time() * 1000)
+    run(source, store, config, work, now, sweep, resume=resume, promote=promote == "always")
