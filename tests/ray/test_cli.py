@@ -122,7 +122,7 @@ def test_too_many_bad_rows(refused: Refused, tmp_path: Path) -> None:
     rows = events()
     bad = [Event(-1, *row[1:]) for row in rows[: len(rows) // 50]]
     line = refused(write_shop(tmp_path / "data", rows + bad))
-    assert "data.max_bad_share = 1.00%" in line
+    assert "data.max_bad_fraction = 1.00%" in line
     assert "not positive" in line
     quarantine = pq.read_table(tmp_path / "registry-work" / "quarantine.parquet")
     assert len(quarantine) == len(bad)
