@@ -47,7 +47,7 @@ class Registry(Generic[Component]):
     def __getitem__(self, name: str) -> Component:
         """The component of a name.
 
-        Raises ConfigError that lists the names, or that names a package which the component needs.
+        Raises ConfigError that lists the names, or that names a Python package which the component needs.
         """
         if name not in self.names:
             raise ConfigError(f"there is no {self._kind} named {name!r}; there are: {', '.join(self.names)}")
@@ -55,10 +55,12 @@ class Registry(Generic[Component]):
         if isinstance(component, str):
             module, _, attribute = component.partition(":")
             try:
-                imported = importlib.import_module(module)
+                loaded = importlib.import_module(module)
             except ModuleNotFoundError as error:
-                raise ConfigError(f"the {self._kind} {name} needs the package {error.name}: install it") from error
-            component = self._components[name] = cast(Component, getattr(imported, attribute))
+                raise ConfigError(
+                    f"the {self._kind} {name} needs the Python package {error.name}: install it"
+                ) from error
+            component = self._components[name] = cast(Component, getattr(loaded, attribute))
         return component
 
 

@@ -102,7 +102,7 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.delitem(sys.modules, "recsys.models.rankers.xgboost", raising=False)
     registry: Registry[object] = Registry("ranker backend")
     registry.add("xgboost", "recsys.models.rankers.xgboost:BACKEND")
-    with pytest.raises(ConfigError, match="the ranker backend xgboost needs the package xgboost"):
+    with pytest.raises(ConfigError, match="the ranker backend xgboost needs the Python package xgboost"):
         registry["xgboost"]
 
 
