@@ -80,7 +80,7 @@ def test_users_known_answer(statistics: Statistics) -> None:
             ],
             "user_days_idle": [newest, np.nan],
             "user_days_known": [8, np.nan],
-            "user_repeat_share": [1 / 2, np.nan],  # of the items 0 and 1, item 0
+            "user_repeat_fraction": [1 / 2, np.nan],  # of the items 0 and 1, item 0
             "user_session_events": [2, 0],
             "last_hour": [22, np.nan],
             "last_weekday": [2, np.nan],
@@ -107,7 +107,7 @@ def test_pairs_known_answer(statistics: Statistics) -> None:
             "pair_addtocarts": [1, 0, 0, 0],
             "pair_transactions": [2, 0, 0, 0],
             "pair_weight_slow": [slow, 2**-0.5, 0, 0],
-            "pair_share_slow": [slow / total, 2**-0.5 / total, 0, 0],
+            "pair_fraction_slow": [slow / total, 2**-0.5 / total, 0, 0],
             "pair_bought": [1 / 4 + 1 / 2, 0, 0, 0],
             "pair_rank": [0, 1, np.nan, np.nan],
             "pair_last_rank": [1, 0, np.nan, np.nan],
@@ -130,11 +130,11 @@ def test_affinities_known_answer(statistics: Statistics) -> None:
     check(
         table(profiles, statistics, (0, 0), (0, 1), (0, 2), (0, 3), (1, 0)),
         {
-            "category_share_slow": [0.5 / total, 2.5 / total, 1 / total, 0, np.nan],
-            "parent_share_slow": [3 / total, 3 / total, 1 / total, 0, np.nan],
+            "category_fraction_slow": [0.5 / total, 2.5 / total, 1 / total, 0, np.nan],
+            "parent_fraction_slow": [3 / total, 3 / total, 1 / total, 0, np.nan],
             "category_user_purchases": [0, 1, 0, 0, 0],
             "category_days_idle": [4, 4, 0, np.nan, np.nan],
-            "pair_category_share": [1, 1, 1, np.nan, np.nan],
+            "pair_category_fraction": [1, 1, 1, np.nan, np.nan],
         },
     )
 
@@ -208,7 +208,7 @@ def test_a_shop_without_categories(statistics: Statistics) -> None:
     )
     found = table(rows_of(bare, (0, 0, VIEW, 1)), bare, (0, 0))
     assert all(np.isnan(found[name]).all() for name in (*CATEGORY_COLUMNS, *CATEGORICAL))
-    assert found["category_share_slow"].tolist() == [0]
+    assert found["category_fraction_slow"].tolist() == [0]
 
 
 def test_days_since_never_is_nan() -> None:

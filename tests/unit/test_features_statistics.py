@@ -55,8 +55,8 @@ def test_items_known_answer() -> None:
         "item_days_known": [10, np.nan, 20, 5],
         "item_trend": [(5 / 7) / (10 / 11), np.nan, 0, 1],
         # overall a quarter of the buyers
-        "item_repeat_share": [(1 + 2 / 4) / 6, np.nan, (2 / 4) / 2, (2 / 4) / 2],
-        "item_category_share": [8.5 / 8.875, np.nan, 0.375 / 8.875, np.nan],
+        "item_repeat_fraction": [(1 + 2 / 4) / 6, np.nan, (2 / 4) / 2, (2 / 4) / 2],
+        "item_category_fraction": [8.5 / 8.875, np.nan, 0.375 / 8.875, np.nan],
     }
     for name, column in expected.items():
         np.testing.assert_allclose(found.item(name), column, rtol=1e-6, err_msg=name)
@@ -109,7 +109,7 @@ def test_no_categories_at_all() -> None:
     found = statistics(COUNTS, 0, state, np.zeros((0, 2), np.int32), repeats, CONFIG)
     assert found.categories.shape == (0, len(CATEGORY_COLUMNS))
     assert (found.levels == UNKNOWN).all()
-    assert np.isnan(found.item("item_category_share")).all()
+    assert np.isnan(found.item("item_category_fraction")).all()
     assert found.item("item_views")[0] == 4
 
 
