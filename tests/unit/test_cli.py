@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from recsys import cli
+from recsys.registry.artifact import FORMAT
 from tests.support.refused import Refused, training_error
 from tests.support.shop_data import write_shop
 
@@ -46,7 +47,7 @@ def test_relative_folders_are_refused_inside_a_job(
 def test_a_junk_version_is_listed_as_broken(headline: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     junk = tmp_path / "versions" / "junk"
     junk.mkdir(parents=True)
-    (junk / "manifest.json").write_text('{"format": 1, "files": {}, "headline": ' + headline + "}")
+    (junk / "manifest.json").write_text(f'{{"format": {FORMAT}, "files": {{}}, "headline": {headline}}}')
     assert cli.main(["models", "list", "--registry", str(tmp_path)]) == 0
     [line] = [line for line in capfd.readouterr().out.splitlines() if "junk" in line]
     assert "broken" in line or "not JSON" in line
