@@ -27,7 +27,7 @@ from recsys.storage.filesystem import file_at
 from recsys.training.distributed import launch as workers
 from recsys.training.distributed import xgboost as xgboost_workers
 from recsys.training.distributed.launch import fit_ranker
-from recsys.training.distributed.shards import shares
+from recsys.training.distributed.shards import deal
 from tests.support.faults import killer
 from tests.support.planted import NAMES, planted
 from tests.support.shop_data import train_arguments, write_shop
@@ -177,7 +177,7 @@ def test_workers_whose_nodes_are_lost_are_not_waited_for(monkeypatch: pytest.Mon
     monkeypatch.setattr(workers, "WAIT_SECONDS", 0.5)
     monkeypatch.setattr(workers, "node_cpus", lambda: [1.0])
     with pytest.raises(ConfigError, match=r"nodes were lost.*the cluster has 1 on 1 nodes"):
-        workers._attend(wait_without_end, None, config())
+        workers.run_apart(wait_without_end, None, config())
 
 
 def fail(_: None) -> tuple[str, float]:
@@ -187,7 +187,7 @@ def fail(_: None) -> tuple[str, float]:
 @pytest.mark.usefixtures("ray_session")
 def test_what_went_wrong_in_a_worker_is_told_in_one_line() -> None:
     with pytest.raises(ModelError, match=r"2 workers could not train it: .*train-0\.parquet") as caught:
-        workers._attend(fail, None, config())
+        workers.run_apart(fail, None, config())
     assert "\n" not in str(caught.value)
 
 
@@ -201,7 +201,7 @@ def test_query_groups_are_dealt_out_whole_and_nearly_evenly(n: int) -> None:
         first += n_groups
         weights = group.astype(np.float32)
         parts.append(RankingData(weights[:, None], (group % 2).astype(np.int8), groups, weights))
-    found = shares(parts, n)
+    found = deal(parts, n)
     assert len(found) == n
     columns = [np.concatenate([part.features[:, 0] for part in share]) for share in found]
     assert np.concatenate(columns).tolist() == np.concatenate([part.weights for part in parts]).tolist()
@@ -218,18 +218,18 @@ def test_query_groups_are_dealt_out_whole_and_nearly_evenly(n: int) -> None:
 def test_every_worker_gets_a_query_group() -> None:
     groups = np.array([50, 1, 1, 1])
     part = RankingData(np.zeros((53, 3), np.float32), np.zeros(53, np.int8), groups)
-    assert [[part.groups.tolist() for part in share] for share in shares([part], 4)] == [[[50]], [[1]], [[1]], [[1]]]
-    with pytest.raises(ModelError, match=r"4 query groups cannot be shared out among ranker.num_workers=5"):
-        shares([part], 5)
+    assert [[part.groups.tolist() for part in share] for share in deal([part], 4)] == [[[50]], [[1]], [[1]], [[1]]]
+    with pytest.raises(ModelError, match=r"4 query groups cannot be dealt out to ranker.num_workers=5"):
+        deal([part], 5)
 
 
 def test_weights_that_xgboost_ray_does_not_take_are_an_error() -> None:
     rows = planted(3)
     weights = np.repeat([0, 1, 0.5], 20).astype(np.float32)
     with pytest.raises(ModelError, match="weighs 0 or 1"):
-        xgboost_workers._judged(RankingData(rows.features, rows.labels, rows.groups, weights))
+        xgboost_workers.without_weightless_groups(RankingData(rows.features, rows.labels, rows.groups, weights))
     weights = np.repeat([0, 1, 0], 20).astype(np.float32)
-    kept = xgboost_workers._judged(RankingData(rows.features, rows.labels, rows.groups, weights))
+    kept = xgboost_workers.without_weightless_groups(RankingData(rows.features, rows.labels, rows.groups, weights))
     assert kept.groups.tolist() == [20]
     assert (kept.features == rows.features[20:40]).all()
 

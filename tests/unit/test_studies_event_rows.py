@@ -14,15 +14,16 @@ from recsys.retrieval.generator import Candidates
 from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.schema import DAY, PURCHASE
 from recsys.studies.phases import event_rows as module
-from recsys.studies.phases.event_rows import EventRows, Segment, event_rows, segment_rows
+from recsys.studies.phases.event_rows import EventRows, EventWindow, event_rows, window_rows
 from recsys.timeline import cut
+from recsys.training.context import Context
 from tests.support.features import NAMES, SOURCES
 from tests.support.shop_data import END
 from tests.support.trained import world_shop
 from tests.support.world import World, small_config, small_world, tables_of
 
 AGE = 14
-EVERYBODY = Segment(AGE, cut(END, AGE), END, quota=1.0)
+EVERYBODY = EventWindow(AGE, cut(END, AGE), END, quota=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -31,12 +32,12 @@ def tables() -> Tables:
 
 
 def positions(histories: Histories) -> np.ndarray:
-    """Of the events of the segment."""
+    """Positions of the events of the window."""
     return np.flatnonzero(histories.times > EVERYBODY.start)
 
 
 def rows_of(world: World, tables: Tables, config: TrainConfig | None = None) -> EventRows:
-    return segment_rows(world.partition, tables, EVERYBODY, 0, config or small_config())
+    return window_rows(world.partition, tables, EVERYBODY, 0, config or small_config())
 
 
 def test_each_event_is_told_as_if_its_user_asked_just_then(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,12 +108,16 @@ def test_windows_whatever_the_partitions() -> None:
     tables = {age: ray.put(tables_of(small_world(), age)) for age in (28, 14)}
     config, histories = small_config(), small_world().partition.histories
     between = histories.between(cut(END, 28), END)
-    one, three = (event_rows(world_shop(n), tables, 28, 0, 400, config) for n in (1, 3))
+
+    def context(n_partitions: int) -> Context:
+        return Context.create(world_shop(n_partitions), config, work="")
+
+    one, three = (event_rows(context(n), tables, 28, 0, 400) for n in (1, 3))
     counts = np.unique(one.users, return_counts=True)[1]
     assert 300 < len(one.labels) <= 400
     assert set(counts) <= set(between.lengths)
     order, other = (np.lexsort(np.nan_to_num(rows.features, nan=-1).T) for rows in (one, three))
     np.testing.assert_array_equal(one.features[order], three.features[other])
     assert set(one.labels.tolist()) == {0, 1}
-    tiny = event_rows(world_shop(2), tables, 28, 0, 1, config)
+    tiny = event_rows(context(2), tables, 28, 0, 1)
     assert len(np.unique(tiny.users)) == 1

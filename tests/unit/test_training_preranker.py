@@ -23,7 +23,6 @@ from recsys.schema import OBJECTIVES
 from recsys.timeline import cut
 from recsys.training.plan import make_plan
 from recsys.training.preranker import fit_prerankers, fit_rows, proposal_rows
-from recsys.training.validation import Size, smallest
 from recsys.training.windows import LabelWindow
 from tests.support.features import SOURCES
 from tests.support.shop_data import END, START
@@ -111,10 +110,3 @@ def test_partitions_do_not_matter(tables: Tables) -> None:
     assert one == other
     assert one.all is not None
     assert fit_prerankers(world_shop(1), {}, replace(plan, select=None), config) == PreRankerModels()
-
-
-def test_the_smallest_ranker_that_is_about_as_good() -> None:
-    sizes = [Size(20, 15, 0.2985), Size(40, 15, 0.2990), Size(10, 31, 0.2986), Size(30, 31, 0.3), Size(5, 31, 0.29)]
-    assert smallest(sizes, 0.005) == Size(20, 15, 0.2985)
-    assert smallest(sizes, 0.0) == Size(30, 31, 0.3)
-    assert smallest(sizes, 0.1) == Size(5, 31, 0.29)
