@@ -176,7 +176,7 @@ def test_workers_whose_nodes_are_lost_are_not_waited_for(monkeypatch: pytest.Mon
     monkeypatch.setattr(workers, "WAIT_SECONDS", 0.5)
     monkeypatch.setattr(workers, "node_cpus", lambda: [1.0])
     with pytest.raises(ConfigError, match=r"nodes were lost.*the cluster has 1 on 1 nodes"):
-        workers._attend(wait_without_end, None, config())
+        workers.run_apart(wait_without_end, None, config())
 
 
 def fail(_: None) -> tuple[str, float]:
@@ -186,7 +186,7 @@ def fail(_: None) -> tuple[str, float]:
 @pytest.mark.usefixtures("ray_session")
 def test_what_went_wrong_in_a_worker_is_told_in_one_line() -> None:
     with pytest.raises(ModelError, match=r"2 workers could not train it: .*train-0\.parquet") as caught:
-        workers._attend(fail, None, config())
+        workers.run_apart(fail, None, config())
     assert "\n" not in str(caught.value)
 
 

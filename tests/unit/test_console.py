@@ -42,6 +42,20 @@ def test_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[3:] == [["hybrid", "0.3351", "1726"], ["[x]", "-", "3"]]
 
 
+def test_a_table_has_no_line_but_title_names_rule_and_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table(["model", "users"], [["hybrid", 3], ["popularity", 4]], title="All")
+    assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+def test_a_paragraph_is_wrapped_between_words(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "/w/" + "x" * 120
+    console.paragraph(f"{'word ' * 30}{path}")
+    first, *others = capsys.readouterr().out.splitlines()
+    assert len(first) <= console.TEXT_WIDTH
+    assert all(line.startswith("  ") for line in others)
+    assert path in others[-1]
+
+
 def test_a_table_without_rows(capsys: pytest.CaptureFixture[str]) -> None:
     console.table(["model", "users"], [])
     assert capsys.readouterr().out.split()[:2] == ["model", "users"]
