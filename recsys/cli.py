@@ -15,7 +15,7 @@ from recsys.config import load_config
 from recsys.data.sources import resolve
 from recsys.errors import ConfigError, RegistryError
 from recsys.inference.batch import recommend
-from recsys.inference.trial import check_apart
+from recsys.inference.probe import check_in_subprocess
 from recsys.jobs.train import run
 from recsys.registry.locate import REGISTRY_HELP, absolute, default_registry, open_store
 from recsys.registry.store import Store, Version
@@ -191,9 +191,9 @@ def _phases(options: argparse.Namespace) -> None:
 
 def _models(store: Store, options: argparse.Namespace) -> None:
     if options.action == "promote":
-        store.promote(options.version, check_apart)
+        store.promote(options.version, check_in_subprocess)
     elif options.action == "rollback":
-        console.line(f"rolled back to {store.rollback(check_apart)}")
+        console.line(f"rolled back to {store.rollback(check_in_subprocess)}")
     current = store.production()
     rows = [
         ["*" if version.name == current else "", version.name, version.created, _headline(version)]

@@ -1,4 +1,7 @@
-"""Versions of a registry made ready to answer, and found out to be unfit before anybody depends on them."""
+"""Test-opening: a version is opened in a subprocess before it is loaded and served.
+
+A library that is given a bad file may end the process that opens it. Then only the subprocess ends.
+"""
 
 import hashlib
 import json
@@ -15,137 +18,139 @@ from typing import Final
 
 import recsys
 from recsys.errors import RegistryError
-from recsys.inference.servable import open_version
+from recsys.inference.servable import open_servable
 from recsys.registry.artifact import read_manifest
 from recsys.registry.cache import cache_root
 from recsys.registry.store import Store
 from recsys.storage.files import locked
 
-UNFIT_CODE: Final = 3
-"""Exit code of a trial that says why a version cannot be opened."""
-TRIAL_SECONDS: Final = 120.0
-"""A version that is not open by then hangs."""
-AGAIN_SECONDS: Final = 20.0
-"""For so long a bad verdict counts for all on the machine."""
+REJECTED_CODE: Final = 3
+"""Exit code of a subprocess that printed why the version cannot be opened."""
+PROBE_SECONDS: Final = 120.0
+"""A version that is not open by then is rejected."""
+RETRY_SECONDS: Final = 20.0
+"""A rejection is kept for all processes of the machine for so long; then the next one opens the version again."""
 LIBRARIES: Final = ("lightgbm", "numpy", "pyarrow", "xgboost")
-"""What reads the files of a version."""
+"""The libraries that read the files of a version."""
 
 
-def check_version(directory: Path) -> str:
-    """The check of promotions: raises RegistryError unless the version in a folder answers; what `try_version` asks."""
-    open_version(directory)
+def check_here(directory: Path) -> str:
+    """A check of promotions, in this process: a fingerprint of the version and its libraries, see `probe`.
+
+    Raises RegistryError where the version cannot be opened.
+    """
+    open_servable(directory)
     return _fingerprint(directory)
 
 
-def check_apart(directory: Path) -> str:
-    """As `check_version`, for a version that may end the process that opens it."""
+def check_in_subprocess(directory: Path) -> str:
+    """As `check_here`, in a subprocess: for a version that may end the process that opens it."""
     fingerprint = _fingerprint(directory)
-    if reason := _opened_apart(directory):
+    if reason := _open_in_subprocess(directory):
         raise RegistryError(reason)
     return fingerprint
 
 
-def try_version(directory: Path, checked: str | None = None) -> None:
-    """Open a version in a process of its own, once on a machine: a library that is given a bad file may abort.
+def probe(directory: Path, checked: str | None = None) -> None:
+    """Test-open the version in a folder, once on a machine; raises RegistryError where it cannot be opened.
 
-    checked: what the check gave when the version was promoted; where it is the same here that is enough
-    Raises RegistryError where it cannot be opened. Others on the machine that ask within AGAIN_SECONDS hear the same.
+    checked: the fingerprint that the version's promotion kept; where it is the same here, nothing is opened
     """
     fingerprint = _fingerprint(directory)
     if checked == fingerprint:
         return
-    reason = _known_reason(directory, cache_root() / "tried" / fingerprint)
+    reason = _reason(directory, cache_root() / "probed" / fingerprint)
     if reason:
         raise RegistryError(reason)
 
 
-def tried(store: Store, version: str | None = None) -> Path:
-    """The folder of a version, by default the one in production; raises RegistryError where it cannot be opened."""
+def probed_path(store: Store, version: str | None = None) -> Path:
+    """The folder of a version that was test-opened, by default of the one in production; raises RegistryError."""
     directory = store.path(version)
     try:
         pointer = store.pointer()
     except RegistryError:  # a version that was named can be opened all the same
         pointer = None
-    try_version(directory, pointer.checked if pointer and pointer.version == directory.name else None)
+    probe(directory, pointer.checked if pointer and pointer.version == directory.name else None)
     return directory
 
 
-def _known_reason(directory: Path, verdict: Path) -> str:
-    """Why a version cannot be opened, "" where it can be; verdict: the file that keeps it."""
-    reason = _read(verdict)
+def _reason(directory: Path, outcome: Path) -> str:
+    """Why a version cannot be opened, "" where it can be; outcome: the file that keeps this text."""
+    reason = _kept_reason(outcome)
     if reason is not None:
         return reason
     with suppress(OSError):  # where nothing can be kept, such as in a container that may only read
-        verdict.parent.mkdir(parents=True, exist_ok=True)
-        with locked(verdict.with_suffix(".lock")):
-            reason = _read(verdict)
+        outcome.parent.mkdir(parents=True, exist_ok=True)
+        with locked(outcome.with_suffix(".lock")):
+            reason = _kept_reason(outcome)
             if reason is None:
-                reason = _opened_apart(directory)
-                draft = verdict.with_suffix(".new")
+                reason = _open_in_subprocess(directory)
+                draft = outcome.with_suffix(".new")
                 draft.write_text(reason, encoding="utf-8")
-                draft.replace(verdict)
-    return _opened_apart(directory) if reason is None else reason
+                draft.replace(outcome)
+    return _open_in_subprocess(directory) if reason is None else reason
 
 
-def _read(verdict: Path) -> str | None:
-    """What was found out, None where nobody has yet or where it was bad and long ago: a disk may have been at fault."""
+def _kept_reason(outcome: Path) -> str | None:
+    """The text kept, None where there is none, or where it is an old rejection: a disk may have been at fault."""
     try:
-        reason = verdict.read_text(encoding="utf-8")
-        fresh = time.time() - verdict.stat().st_mtime < AGAIN_SECONDS
+        reason = outcome.read_text(encoding="utf-8")
+        fresh = time.time() - outcome.stat().st_mtime < RETRY_SECONDS
     except OSError:
         return None
     return reason if fresh or not reason else None
 
 
 def _fingerprint(directory: Path) -> str:
-    """Of a version and the libraries that read it: another release may fail where one did not.
+    """A hash of a version and of the releases of the libraries that read it: another release may fail on it.
 
-    Raises RegistryError where it has no manifest.
+    Raises RegistryError where there is no manifest.
     """
     manifest, _ = read_manifest(directory)
     text = json.dumps([manifest, [(name, release(name)) for name in LIBRARIES]])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _opened_apart(directory: Path) -> str:
-    """Why a process of its own could not open a version, "" where it could."""
+def _open_in_subprocess(directory: Path) -> str:
+    """Why a subprocess could not open a version, "" where it could."""
     root = str(Path(recsys.__file__).parents[1])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     try:
         child = subprocess.run(
-            [sys.executable, "-m", __name__, str(directory), str(math.ceil(TRIAL_SECONDS))],
+            [sys.executable, "-m", __name__, str(directory), str(math.ceil(PROBE_SECONDS))],
             env=os.environ | {"PYTHONPATH": path},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=TRIAL_SECONDS,
+            timeout=PROBE_SECONDS,
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"{directory} is not open after {TRIAL_SECONDS:g} s"
+        return f"{directory} is not open after {PROBE_SECONDS:g} s"
     except OSError as error:
         return f"{directory}: no process can be started to open it: {error}"
     if child.returncode == 0:
         return ""
-    said = (child.stderr.strip().splitlines() or ["without a word"])[-1][-1000:]
-    if child.returncode == UNFIT_CODE:
-        return said
+    last_line = (child.stderr.strip().splitlines() or ["without a word"])[-1][-1000:]
+    if child.returncode == REJECTED_CODE:
+        return last_line
     code = child.returncode
-    how = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return f"{directory}: opening it ended a process by {how}: {said}"
+    end = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return f"{directory}: opening it ended a process by {end}: {last_line}"
 
 
 def main() -> None:
-    """Open the version in the folder that is this program's first argument, within as many seconds as the second."""
+    """Open the version in a folder, the first argument, within a number of seconds, the second."""
     directory, seconds = sys.argv[1:]
-    signal.alarm(int(seconds))  # also where whoever started this is gone
-    sys.modules["pandas"] = None  # type: ignore[assignment]  # LightGBM does without, and is up sooner
+    signal.alarm(int(seconds))  # ends this process also where its parent is gone
+    sys.modules["pandas"] = None  # type: ignore[assignment]  # LightGBM starts sooner without it
     try:
-        open_version(Path(directory))
+        open_servable(Path(directory))
     except RegistryError as error:
         sys.stderr.write(f"{' '.join(str(error).split())}\n")
-        sys.exit(UNFIT_CODE)
+        sys.exit(REJECTED_CODE)
 
 
 if __name__ == "__main__":

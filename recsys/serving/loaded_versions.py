@@ -1,4 +1,4 @@
-"""The versions that a replica holds, opened in the background and swapped without a pause."""
+"""The versions that a replica has loaded."""
 
 import asyncio
 import logging
@@ -7,97 +7,92 @@ from pathlib import Path
 from typing import Final
 
 from recsys.errors import RegistryError
-from recsys.inference.servable import Loaded, open_version
-from recsys.inference.trial import tried
+from recsys.inference.probe import probed_path
+from recsys.inference.servable import Servable, open_servable
 from recsys.registry.store import Store
+from recsys.serving.settings import ServeSettings
 
 logger = logging.getLogger(__name__)
 
-KEPT: Final = 2
-"""Versions that a replica holds: the one in production and the one before it."""
-TRIES: Final = 5
-"""Versions looked at, back from the one in production, where nothing is in service yet."""
+MAX_FALLBACKS: Final = 5
+"""Versions that are considered where none is served yet: the one in production and those before it."""
 
 
-class Versions:
-    """The versions that a replica was asked for last, at most KEPT of them."""
+class LoadedVersions:
+    """At most `versions_kept` versions, those that were asked for last.
 
-    def __init__(self, store: Store, alpha: float | None = None, apart: bool = False) -> None:
-        """alpha: see `open_version`; apart: whether a version is tried in a process of its own first"""
+    A version is test-opened in a subprocess (`probe`), then opened and kept (`load`). Opening happens in a thread, so
+    that requests go on meanwhile.
+    """
+
+    def __init__(self, store: Store, settings: ServeSettings) -> None:
         self.store = store
-        self._alpha, self._apart = alpha, apart
-        self._held: dict[str, Loaded] = {}
+        self._alpha, self._probes, self._kept = settings.alpha, settings.probe, settings.versions_kept
+        self._loaded: dict[str, Servable] = {}
         self._loading = asyncio.Lock()
 
-    def get(self, version: str) -> Loaded | None:
-        """The version if it is held; it counts as wanted then, and outlives those that nobody asks for."""
-        loaded = self._held.pop(version, None)
-        if loaded is not None:
-            self._held[version] = loaded
-        return loaded
+    def get(self, version: str) -> Servable | None:
+        """The version, None where it is not loaded. It is the last that is dropped from now on."""
+        servable = self._loaded.pop(version, None)
+        if servable is not None:
+            self._loaded[version] = servable
+        return servable
 
-    def held(self) -> list[str]:
-        """Names of the versions, the last wanted at the end."""
-        return list(self._held)
+    def names(self) -> list[str]:
+        """Names of the loaded versions, the last asked for at the end."""
+        return list(self._loaded)
 
-    def load_first(self, version: str | None) -> None:
-        """Load what is likely to be asked for: the version given, else the one in production or, where that is
-        unfit, the newest before it that is not. Failures are logged.
-        """
+    def newest_first(self) -> list[Servable]:
+        """The loaded versions, the last asked for first."""
+        return list(reversed(self._loaded.values()))
+
+    def load_at_start(self, version: str | None) -> None:
+        """Load the version given, else the first of `candidates` that can be opened. Failures are logged."""
         try:
-            names = self.wanted(version)
+            names = self.candidates(version)
         except RegistryError as error:
             logger.error("no version at the start", extra={"reason": str(error)})
             return
         for name in names:
             try:
-                self._held[name] = self._open(name)
+                self._loaded[name] = self._open(name)
                 return
             except RegistryError as error:
-                logger.error("version unfit at the start", extra={"version": name, "reason": str(error)})
+                logger.error("version rejected at the start", extra={"version": name, "reason": str(error)})
 
-    def wanted(self, version: str | None) -> Sequence[str]:
-        """The version given, else the one in production and then those that may stand in for it; reads the registry."""
+    def candidates(self, version: str | None) -> Sequence[str]:
+        """Versions that may be served, the best first; reads the registry, and raises RegistryError.
+
+        That is the version given, else the one in production and then those that were in production before it.
+        """
         if version is not None:
             return [version]
         pointer = self.store.pointer()
-        return list(dict.fromkeys(pointer.promoted))[:TRIES] if pointer else []
+        return list(dict.fromkeys(pointer.promoted))[:MAX_FALLBACKS] if pointer else []
 
-    def _open(self, version: str) -> Loaded:
-        """Raises RegistryError."""
-        return open_version(self._tried(version), self._alpha)
+    async def probe(self, version: str) -> None:
+        """Test-open a version without loading it; raises RegistryError where it cannot be opened."""
+        await asyncio.to_thread(self._path, version)
 
-    def _tried(self, version: str) -> Path:
-        """A version's folder; raises RegistryError where it is not there, or ends processes that open it."""
-        return tried(self.store, version) if self._apart else self.store.path(version)
+    async def load(self, version: str) -> Servable:
+        """The version, opened if it is not loaded; the one asked for longest ago is dropped for it.
 
-    async def load(self, version: str) -> Loaded:
-        """The version, opened in a thread if it is not held; the oldest one goes once its requests have ended.
-
-        Raises RegistryError, and holds what it held.
+        Raises RegistryError where it cannot be opened, and keeps what was loaded. Requests under way keep the version
+        that they began with.
         """
         async with self._loading:
-            loaded = self._held.pop(version, None)
-            if loaded is None:
-                loaded = await asyncio.to_thread(self._open, version)
+            servable = self._loaded.pop(version, None)
+            if servable is None:
+                servable = await asyncio.to_thread(self._open, version)
                 logger.info("version loaded", extra={"version": version})
-            self._held[version] = loaded
-            for old in self.held()[:-KEPT]:
-                del self._held[old]
-        return loaded
+            self._loaded[version] = servable
+            for old in self.names()[: -self._kept]:
+                del self._loaded[old]
+        return servable
 
-    async def survived(self, version: str) -> str | None:
-        """Try a version without holding it: why it is not fit to be opened by a replica, or None."""
-        try:
-            await asyncio.to_thread(self._tried, version)
-        except RegistryError as error:
-            return str(error)
-        return None
+    def _open(self, version: str) -> Servable:
+        return open_servable(self._path(version), self._alpha)
 
-    async def refused(self, version: str) -> str | None:
-        """Load a version: why it cannot be, or None."""
-        try:
-            await self.load(version)
-        except RegistryError as error:
-            return str(error)
-        return None
+    def _path(self, version: str) -> Path:
+        """The folder of a version that was test-opened; raises RegistryError."""
+        return probed_path(self.store, version) if self._probes else self.store.path(version)

@@ -1,82 +1,135 @@
-"""From a question to a user of a version, and from the stages' arrays to what goes over HTTP."""
+"""Recommendations: requests become batches, and a batch goes through the stages of one version."""
 
+import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isnan
-from typing import Any
+
+import numpy as np
 
 from recsys.inference.recommender import Recommendations
+from recsys.inference.servable import Servable
 from recsys.registry.bundle import Bundle
-from recsys.schema import ITEM, LGB_SCORE, MF_SCORE, SCORE, UNKNOWN, Objective
-from recsys.serving.messages import HttpError
+from recsys.schema import OBJECTIVES, Objective
+from recsys.serving.batching import Batcher
+from recsys.serving.deadline import deadline
+from recsys.serving.errors import HttpError, Unavailable
+from recsys.serving.following import Following
+from recsys.serving.histories import HistorySource
+from recsys.serving.settings import ServeSettings
+from recsys.serving.stages import BatchOptions, StageRunner
+from recsys.serving.user_ids import UserId, parse_user_id, user_not_found
 
-Answer = dict[str, Any]
+COLD_START_HINT = "; ask with cold_start=true for popular items"
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """A request for recommendations; `user` as it stands in the address.
+class Request:
+    """A request for recommendations.
 
-    repeat_share: None is the version's own
+    user: the user's id as in the address; n: items at most
+    cold_start: whether a user without events gets popular items instead of an error
+    repeat_cap: see `Recommender.repeat_caps`; None for the version's own
     """
 
     user: str
     n: int
     cold_start: bool
-    explain: bool
     objective: Objective
-    repeat_share: float | None = None
+    repeat_cap: float | None = None
 
 
-def find_user(opened: Bundle, text: str, cold_start: bool | None = None) -> int:
-    """A user's row in the snapshot; UNKNOWN with `cold_start` where the user has no event, None where it is no option.
+@dataclass(frozen=True, slots=True)
+class Response:
+    """The recommendations of a batch, of which the user at `position` gets at most `n`."""
 
-    Raises HttpError: 400 where the id does not fit the data's ids, 404 where there is no such user.
-    """
-    users = opened.snapshot.users
-    user = users.parse(text) if text else None
-    if user is None:
-        raise HttpError(400, f"user_id {text[:80]!r} does not fit; the ids of this shop are of type {users.kind}")
-    row = users.code(user)
-    if row == UNKNOWN and not cold_start:
-        hint = "" if cold_start is None else "; ask with cold_start=true for popular items"
-        raise HttpError(404, f"user {text[:80]} not found{hint}")
-    return row
+    user_id: UserId
+    bundle: Bundle
+    batch: Recommendations
+    position: int
+    n: int
 
 
-def user_type(warm: bool) -> str:
-    return "warm" if warm else "cold"
+class BatchedRecommender:
+    """Answers requests in batches, each batch from one version that all stages have loaded."""
 
-
-def category_of(opened: Bundle, item: int) -> int | str | None:
-    code = int(opened.tables.statistics.category[item])
-    return None if code == UNKNOWN else opened.categories[code]
-
-
-def answers_to(opened: Bundle, found: Recommendations, questions: Sequence[Question]) -> list[Answer]:
-    """One answer for each user of `found`, cut to the n of its question."""
-    items = opened.items.decode(found.items).to_pylist()
-    scores, lgb_scores = found.scores.tolist(), found.lgb_scores.tolist()
-    mf_scores = [None if isnan(score) else score for score in found.mf_scores.tolist()]  # NaN is no JSON
-    offsets, warm, counted = found.offsets.tolist(), found.warm.tolist(), found.n_candidates.tolist()
-    answers = []
-    for user, question in enumerate(questions):
-        rows = range(offsets[user], min(offsets[user + 1], offsets[user] + question.n))
-        recommendations = [
-            {ITEM: items[row], SCORE: scores[row], LGB_SCORE: lgb_scores[row], MF_SCORE: mf_scores[row]} for row in rows
-        ]
-        if question.explain:
-            for row, recommendation in zip(rows, recommendations, strict=True):
-                proposed = zip(opened.manifest.sources, found.provenance[row].tolist(), strict=True)
-                recommendation["sources"] = [name for name, by_it in proposed if by_it]
-                recommendation["category"] = category_of(opened, int(found.items[row]))
-        answers.append(
-            {
-                "user_id": opened.snapshot.users.parse(question.user),
-                "user_type": user_type(warm[user]),
-                "model_version": opened.version,
-                "recommendations": recommendations,
-                "total_candidates_scored": counted[user],
-            }
+    def __init__(
+        self, following: Following, stages: StageRunner, histories: HistorySource, settings: ServeSettings
+    ) -> None:
+        self._following, self._stages, self._histories, self._settings = following, stages, histories, settings
+        self._batcher: Batcher[Request, Response] = Batcher(
+            self.recommend_batch,
+            max_waiting=settings.max_waiting,
+            max_batch=settings.max_batch,
+            batches=settings.batches,
+            max_delay=settings.max_delay_ms / 1000,
         )
-    return answers
+
+    @property
+    def waiting(self) -> int:
+        """Requests that are in no batch yet."""
+        return self._batcher.waiting
+
+    async def recommend(self, request: Request) -> Response:
+        """The response to one request; raises BadUserId, UserNotFound or Unavailable."""
+        self._following.ready()
+        async with deadline(self._settings.deadline_ms):
+            return await self._batcher(request)
+
+    async def recommend_batch(self, requests: Sequence[Request]) -> list[Response | HttpError]:
+        """The response to each request or its error, from the version served or one before it.
+
+        An older version answers where a stage lacks the newest, as in a replica that has just started.
+        Raises Unavailable where there is no common version, and TimeoutError after the deadline.
+        """
+        # After the deadline no request of the batch waits any longer, and the next batch may go.
+        async with asyncio.timeout(self._settings.deadline_ms / 1000):
+            for servable in self._following.loaded:
+                if (responses := await self.recommend_from(servable, requests)) is not None:
+                    return responses
+            await self._following.try_update()
+            if (responses := await self.recommend_from(self._following.ready(), requests)) is not None:
+                return responses
+        raise Unavailable("the stages do not hold a common version yet")
+
+    async def recommend_from(
+        self, servable: Servable, requests: Sequence[Request]
+    ) -> list[Response | HttpError] | None:
+        """The response to each request or its error, from one version; None where a stage has not loaded it."""
+        outcomes: dict[int, Response | HttpError] = {}  # by position in `requests`
+        user_ids: dict[int, UserId] = {}
+        for position, request in enumerate(requests):
+            try:
+                user_ids[position] = parse_user_id(servable.bundle, request.user)
+            except HttpError as error:
+                outcomes[position] = error
+        positions = list(user_ids)
+        if positions:
+            users = await self._histories.histories(servable, list(user_ids.values()))
+            exists = users.exists.tolist()
+            missing = [p for row, p in enumerate(positions) if not (exists[row] or requests[p].cold_start)]
+            if missing:
+                outcomes |= {p: user_not_found(requests[p].user, COLD_START_HINT) for p in missing}
+                rows = [row for row, p in enumerate(positions) if p not in outcomes]
+                users, positions = users.take(rows), [positions[row] for row in rows]
+        if positions:
+            options = _options([requests[position] for position in positions])
+            batch = await self._stages(servable, users.histories, self._now(users.newest), options)
+            if batch is None:
+                return None
+            for row, position in enumerate(positions):
+                n = requests[position].n
+                outcomes[position] = Response(user_ids[position], servable.bundle, batch, row, n)
+        return [outcomes[position] for position in range(len(requests))]
+
+    def _now(self, newest: int) -> int:
+        """The present of a batch, ms; newest: of the histories."""
+        return newest if self._settings.clock == "data" else max(newest, int(time.time() * 1000))
+
+
+def _options(requests: Sequence[Request]) -> BatchOptions:
+    return BatchOptions(
+        max(request.n for request in requests),
+        np.array([OBJECTIVES.index(request.objective) for request in requests], np.int8),
+        np.array([request.repeat_cap for request in requests], np.float64),  # None becomes NaN
+    )

@@ -13,7 +13,7 @@ from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
-from recsys.inference.trial import check_version
+from recsys.inference.probe import check_here
 from recsys.models.blend import Blend
 from recsys.models.rankers.base import Ranker
 from recsys.models.snapshot import HistoryConfig, Snapshot, SnapshotPart, assemble, snapshot_part
@@ -69,7 +69,7 @@ def publish(
         write(bundle, folder, {**texts, **files})
 
     version = store.publish(fill)
-    store.promote(version, check_version)
+    store.promote(version, check_here)
     return version
 
 
