@@ -45,13 +45,22 @@ class Registry(Generic[Component]):
         return tuple(self._components)
 
     def __getitem__(self, name: str) -> Component:
-        """The component of a name; raises ConfigError that lists the names."""
+        """The component of a name.
+
+        Raises ConfigError that lists the names, or that names a Python package which the component needs.
+        """
         if name not in self.names:
             raise ConfigError(f"there is no {self._kind} named {name!r}; there are: {', '.join(self.names)}")
         component = self._components[name]
         if isinstance(component, str):
             module, _, attribute = component.partition(":")
-            component = self._components[name] = cast(Component, getattr(importlib.import_module(module), attribute))
+            try:
+                loaded = importlib.import_module(module)
+            except ModuleNotFoundError as error:
+                raise ConfigError(
+                    f"the {self._kind} {name} needs the Python package {error.name}: install it"
+                ) from error
+            component = self._components[name] = cast(Component, getattr(loaded, attribute))
         return component
 
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as release
 from pathlib import Path
 from typing import Final
@@ -108,8 +109,16 @@ def _fingerprint(directory: Path) -> str:
     Raises RegistryError where there is no manifest.
     """
     manifest, _ = read_manifest(directory)
-    text = json.dumps([manifest, [(name, release(name)) for name in LIBRARIES]])
+    text = json.dumps([manifest, [(name, _release(name)) for name in LIBRARIES]])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _release(name: str) -> str:
+    """The installed release of a library, "" for an optional one that is missing."""
+    try:
+        return release(name)
+    except PackageNotFoundError:
+        return ""
 
 
 def _open_in_subprocess(directory: Path) -> str:

@@ -1,4 +1,4 @@
-"""Data on S3, over HTTP: read like a folder from any process, a range of bytes at a time, and an S3 that fails."""
+"""Data on S3 over HTTP: any process reads it like a folder, a range of bytes at a time. Faults of S3 are injected."""
 
 import gzip
 from collections.abc import Callable
@@ -11,7 +11,10 @@ import pytest
 
 from recsys.data import reading, sources
 from recsys.data.ingest import DataConfig, ShopData, ingest
-from recsys.data.reading import UNREADABLE, pieces_of, read_piece, rows_before
+from recsys.data.readers.base import UNREADABLE
+from recsys.data.readers.csv import CsvReader
+from recsys.data.readers.parquet import ParquetReader
+from recsys.data.reading import read_piece, rows_before, split_file
 from recsys.errors import DataError
 from recsys.schema import DAY
 from recsys.storage import s3
@@ -31,9 +34,9 @@ def upload(folder: Path, prefix: str) -> str:
 
 
 def rows_of(address: str) -> tuple[list[str], list[str]]:
-    """The rows of a file, each as its number and text, and what could not be read."""
+    """The rows of a file as numbers and texts, and the broken lines."""
     rows, broken = [], []
-    for piece in pieces_of(file_at(address), COLUMNS):
+    for piece in split_file(file_at(address), COLUMNS):
         before = rows_before(piece) + 1
         for chunk in read_piece(piece, COLUMNS):
             values = zip(chunk.rows, *(column.to_pylist() for column in chunk.columns.columns), strict=True)
@@ -96,8 +99,8 @@ def test_a_source_that_is_not_there(bucket: str, faults: Proxy, monkeypatch: pyt
 def test_pieces_are_read_as_from_disk(
     bucket: str, faults: Proxy, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for setting, value in (("PIECE_BYTES", 700), ("CHUNK_BYTES", 500), ("LINE_BYTES", 3), ("PIECE_ROWS", 40)):
-        monkeypatch.setattr(reading, setting, value)
+    small = [CsvReader(piece_bytes=700, chunk_bytes=500, search_bytes=3), ParquetReader(piece_rows=40)]
+    monkeypatch.setattr(reading, "READERS", small)
     if name == "x.parquet":
         pl.DataFrame({"a": range(200), "b": range(200)}).write_parquet(tmp_path / name, row_group_size=20)
     else:
@@ -109,13 +112,13 @@ def test_pieces_are_read_as_from_disk(
 
 
 def test_a_piece_asks_for_its_own_bytes_alone(bucket: str, faults: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "PIECE_BYTES", 1_000)
+    monkeypatch.setattr(reading, "READERS", [CsvReader(piece_bytes=1_000)])
     put(table(800), f"{bucket}/x.csv")
-    piece = pieces_of(file_at(f"{bucket}/x.csv"), COLUMNS)[3]
+    piece = split_file(file_at(f"{bucket}/x.csv"), COLUMNS)[3]
     faults.requests.clear()
     list(read_piece(piece, COLUMNS))
     ranges = [request.split("bytes=")[1] for request in faults.requests if "bytes=" in request]
-    assert ranges == ["0-4095", f"{piece.start}-{piece.stop - 1}"]  # the header's
+    assert ranges == ["0-4095", f"{piece.start}-{piece.stop - 1}"]  # the first range holds the header
 
 
 @pytest.mark.parametrize("kind", ["500", "cut", "lost"])
@@ -135,14 +138,14 @@ def test_reading_gets_over_a_passing_fault(bucket: str, faults: Proxy, tmp_path:
 def test_a_lasting_fault_is_one_line(
     bucket: str, faults: Proxy, kind: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a file is looked at an error, inside a task a row that cannot be read."""
+    """Splitting a file raises an error; reading a piece gives a broken line."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     put(table(100), f"{bucket}/x.csv")
     file = file_at(f"{bucket}/x.csv")
-    [piece] = pieces_of(file, COLUMNS)
+    [piece] = split_file(file, COLUMNS)
     faults.spoil(kind, r"GET .*x\.csv")
     with pytest.raises(DataError, match=rf"^{bucket}/x\.csv: cannot be read as CSV: .*({reason})") as caught:
-        pieces_of(file, COLUMNS)
+        split_file(file, COLUMNS)
     assert "\n" not in str(caught.value)
     [[(_, text, what)]] = [chunk.broken for chunk in read_piece(piece, COLUMNS)]
     assert what == UNREADABLE
@@ -185,8 +188,8 @@ def as_parquet(folder: Path) -> None:
 def test_a_shop_on_s3_is_the_shop_on_disk(
     bucket: str, faults: Proxy, tmp_path: Path, form: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tasks find the server that this process found: the proxy, which their own environment does not name."""
-    monkeypatch.setattr(reading, "PIECE_BYTES", 20_000)
+    """Tasks use the server that this process uses: the proxy. Their own environment does not name it."""
+    monkeypatch.setattr(reading, "READERS", [CsvReader(piece_bytes=20_000), ParquetReader()])
     disk = read(str(write_shop(tmp_path / "shop")), str(tmp_path / "q.parquet"))
     form(tmp_path / "shop")
     upload(tmp_path / "shop", f"{bucket}/shop")
@@ -208,18 +211,18 @@ def test_bad_rows_are_named_by_file_and_row(bucket: str, tmp_path: Path) -> None
     quality = read(f"{bucket}/shop", f"{bucket}/work/q.parquet").quality
     assert quality.quarantine == f"{bucket}/work/q.parquet"
     file = file_at(quality.quarantine)
-    found = pl.from_arrow(pq.read_table(file.path, filesystem=file.system))
-    assert found.select("file", "row", "column", "value").rows() == [
+    quarantined = pl.from_arrow(pq.read_table(file.path, filesystem=file.system))
+    assert quarantined.select("file", "row", "column", "value").rows() == [
         (f"{bucket}/shop/events.csv", 502, "timestamp", "-1"),
         (f"{bucket}/shop/item_properties.csv", len(properties()) + 2, "timestamp", "-5"),
     ]
     with pytest.raises(DataError, match=rf"first in {bucket}/shop/events\.csv row 502: '-1'; all are .* in {bucket}/"):
-        ingest(sources.resolve(f"{bucket}/shop", ""), DataConfig(max_bad_share=0), END + DAY, quality.quarantine)
+        ingest(sources.resolve(f"{bucket}/shop", ""), DataConfig(max_bad_fraction=0), END + DAY, quality.quarantine)
     remove(quality.quarantine)
     assert files_in(f"{bucket}/work") == []
 
 
-# Sources that are prepared
+# Sources that are written first
 
 
 def test_a_prepared_source_is_uploaded_once_with_its_events_last(

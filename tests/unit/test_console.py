@@ -1,13 +1,14 @@
-"""What people read goes to the right stream, whole and unadorned where no terminal is."""
+"""Output for people goes to the right stream, complete and without styles if the stream is no terminal."""
 
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from recsys import console, logs
+from recsys.errors import DataError
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ def test_logs_as_key_and_value(logger: logging.Logger, capsys: pytest.CaptureFix
 def test_logs_as_json_reach_the_process_own_stderr(
     logger: logging.Logger, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stderr", None)  # Serve puts something of its own there
+    monkeypatch.setattr(sys, "stderr", None)  # Ray Serve replaces it by an object of its own
     logs.configure_logging(as_json=True)
     logs.configure_logging(as_json=True)  # does not log twice
     logger.debug("unheard")
@@ -86,3 +87,29 @@ def test_logs_as_json_reach_the_process_own_stderr(
     fields = json.loads(text)
     assert (fields["level"], fields["message"], fields["user"]) == ("error", "request failed", 7)
     assert "KeyError: 'itemid'" in fields["exception"]
+
+
+def test_errors_on_purpose_are_one_line_and_others_are_not_hidden(capfd: pytest.CaptureFixture[str]) -> None:
+    def fail(error: Exception) -> Callable[[], None]:
+        def command() -> None:
+            raise error
+
+        return command
+
+    assert console.guarded(lambda: None) == 0
+    assert console.guarded(fail(DataError("events.csv:\n  no [rows]"))) == 2
+    assert capfd.readouterr().err == "error: events.csv: no [rows]\n"
+    with pytest.raises(ZeroDivisionError):
+        console.guarded(fail(ZeroDivisionError()))
+    assert console.guarded(fail(OSError(28, "No space left on device", "/data/x"))) == 2
+    assert capfd.readouterr().err == "error: /data/x: No space left on device\n"
+    assert console.guarded(fail(DataError("x" * 100_000))) == 2
+    assert len(capfd.readouterr().err) < 2100
+
+
+def test_an_interrupted_command(capfd: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        raise KeyboardInterrupt
+
+    assert console.guarded(command) == 130
+    assert capfd.readouterr().err == "error: interrupted\n"
