@@ -62,7 +62,7 @@ def test_too_many_bad_rows(refused: Refused, tmp_path: Path) -> None:
     rows = events()
     bad = [Event(-1, *row[1:]) for row in rows[: len(rows) // 50]]
     line = refused(write_shop(tmp_path / "data", rows + bad))
-    assert "data.max_bad_share = 1.00%" in line
+    assert "data.max_bad_fraction = 1.00%" in line
     assert "not positive" in line
     quarantine = pq.read_table(tmp_path / "registry-work" / "quarantine.parquet")
     assert len(quarantine) == len(bad)
@@ -190,6 +190,6 @@ def test_training_does_not_start_without_a_registry_to_write_to(
     trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "registry").write_text("a file")
-    assert cli.train_main(train_arguments(trained.data, tmp_path / "registry")) == 2
+    assert cli.main(["train", *train_arguments(trained.data, tmp_path / "registry")]) == 2
     [line] = capfd.readouterr().err.splitlines()
     assert "cannot make a registry" in line

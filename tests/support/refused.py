@@ -15,7 +15,7 @@ Refused = Callable[..., str]
 def training_error(capfd: pytest.CaptureFixture[str], registry: Path, data: Path | str, *settings: str) -> str:
     """The one line of the error of a training run that ends with exit code 2 and publishes nothing."""
     capfd.readouterr()
-    assert cli.train_main(train_arguments(data, registry, *settings)) == console.BAD_INPUT
+    assert cli.main(["train", *train_arguments(data, registry, *settings)]) == console.BAD_INPUT
     assert FolderStore(registry).versions() == []
     assert FolderStore(registry).production() is None
     out, err = capfd.readouterr()

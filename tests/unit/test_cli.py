@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from recsys import cli
+from recsys.registry.artifact import FORMAT
 from tests.support.refused import Refused, training_error
 from tests.support.shop_data import write_shop
 
@@ -35,7 +36,7 @@ def test_relative_folders_are_refused_inside_a_job(
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     monkeypatch.chdir(tmp_path)
     folders = {"registry": str(tmp_path / "registry"), "data": str(tmp_path / "data")} | {option: "folder"}
-    assert cli.train_main(["--data", folders["data"], "--registry", folders["registry"]]) == 2
+    assert cli.main(["train", "--data", folders["data"], "--registry", folders["registry"]]) == 2
     [line] = capfd.readouterr().err.splitlines()
     assert f"--{option} folder" in line
     assert "absolute path or s3://" in line
@@ -46,7 +47,7 @@ def test_relative_folders_are_refused_inside_a_job(
 def test_a_junk_version_is_listed_as_broken(headline: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     junk = tmp_path / "versions" / "junk"
     junk.mkdir(parents=True)
-    (junk / "manifest.json").write_text('{"format": 1, "files": {}, "headline": ' + headline + "}")
+    (junk / "manifest.json").write_text(f'{{"format": {FORMAT}, "files": {{}}, "headline": {headline}}}')
     assert cli.main(["models", "list", "--registry", str(tmp_path)]) == 0
     [line] = [line for line in capfd.readouterr().out.splitlines() if "junk" in line]
     assert "broken" in line or "not JSON" in line
@@ -56,7 +57,7 @@ def test_the_work_folder_of_a_job(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
-    assert cli.train_main(["--registry", str(tmp_path / "registry"), "--work", "work"]) == 2
+    assert cli.main(["train", "--registry", str(tmp_path / "registry"), "--work", "work"]) == 2
     assert "--work work" in capfd.readouterr().err
 
 
@@ -67,5 +68,5 @@ def test_an_empty_registry_lists_nothing(tmp_path: Path, capfd: pytest.CaptureFi
 
 
 def test_resume_needs_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.train_main(["--resume"]) == 2
-    assert "error: --resume takes up a sweep: give its file with --tune" in capsys.readouterr().err
+    assert cli.main(["train", "--resume"]) == 2
+    assert "error: --resume continues a sweep: give its file with --tune" in capsys.readouterr().err

@@ -13,6 +13,8 @@ from tests.support.modules import IMPORTS, MODULES, libraries_reached
 LAYERS = [
     "schema",
     "errors",
+    "plugins",
+    "specs",
     "arrays",
     "timeline",
     "ids",

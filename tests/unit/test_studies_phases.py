@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from recsys.features.definitions import FEATURES
 from recsys.models.rankers.base import RankingData
 from recsys.studies.phases.five import basic_features, rich_features
 from recsys.studies.phases.folds import group_ndcg, rolling
 from recsys.studies.phases.table import BETTER, LEVEL, WORSE, verdict, with_improvements
+from tests.support.features import FEATURES
 
 
 def test_feature_sets() -> None:

@@ -6,9 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsys.features.definitions import NAMES
 from recsys.histories import Histories
-from recsys.inference.stages import CandidateStage, candidate_features
+from recsys.inference.stages import CandidateStage
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.schema import CART, PURCHASE, VIEW
@@ -24,6 +23,7 @@ from recsys.training.examples import (
     survey,
 )
 from recsys.training.windows import NOBODY, LabelWindow, chosen_users
+from tests.support.features import NAMES
 from tests.support.shop_data import END
 from tests.support.world import small_config, small_world, tables_of
 
@@ -87,7 +87,7 @@ def test_a_hit_is_an_event_of_the_window_and_nothing_else(tables: Tables) -> Non
     chosen = np.isin(candidates.users, table[GROUP].to_numpy())
     kept = candidates.take(np.flatnonzero(chosen))
     np.testing.assert_array_equal(kept.users, table[GROUP].to_numpy())
-    np.testing.assert_array_equal(candidate_features(profiles, kept, tables), matrix_of(table))
+    np.testing.assert_array_equal(stage.features(profiles, kept), matrix_of(table))
     window = world.partition.histories.between(EVERYONE.start, EVERYONE.end)
     bought = {
         (int(user), int(item))
@@ -122,7 +122,7 @@ def test_without_chosen_users_there_are_no_rows(tables: Tables) -> None:
         (Survey(0, 0, 0, 0), r"0 events, .*a single event dated long after the others moves its end, 2015-07-30"),
         (Survey(1200, 0, 0, 0), r"1,200 events, of which 0 are targets \(transaction\).*look at targets"),
         (Survey(9, 2, 0, 0), "look at examples.min_history_days"),
-        (Survey(9, 2, 1, 0), "available and inference.candidates.shares"),
+        (Survey(9, 2, 1, 0), "available and inference.candidates.sources"),
         (Survey(9, 2, 1, 20), "20 candidates for them, 0 labels; what is proposed is never chosen"),
     ],
 )
