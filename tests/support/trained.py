@@ -89,7 +89,7 @@ def trained_shop(factory: pytest.TempPathFactory) -> Trained:
 
 
 def _train(folder: Path) -> None:
-    if cli.train_main(train_arguments(write_shop(folder / "data"), folder / "registry")):
+    if cli.main(["train", *train_arguments(write_shop(folder / "data"), folder / "registry")]):
         raise RuntimeError("training on the small shop failed; its error is on stderr")
 
 

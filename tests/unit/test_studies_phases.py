@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from recsys.models.rankers.base import RankingData
-from recsys.studies.phases.five import basic_features, rich_features
 from recsys.studies.phases.folds import group_ndcg, rolling
+from recsys.studies.phases.models import basic_features, rich_features
 from recsys.studies.phases.table import BETTER, LEVEL, WORSE, verdict, with_improvements
 from tests.support.features import FEATURES
 
