@@ -8,7 +8,7 @@ import pytest
 
 from recsys import cli
 from recsys.errors import RegistryError
-from recsys.registry.artifact import Artifact
+from recsys.registry.artifact import FORMAT, Artifact
 from recsys.report import page
 from recsys.report.content import PAGE, REPORT, Report, parse
 from recsys.report.drawing import png
@@ -109,7 +109,7 @@ def test_a_version_without_a_report(trained: Trained, tmp_path: Path, capsys: py
     assert re.search("error: no version v0 in .*; versions: ", capsys.readouterr().err)
     folder = tmp_path / "v1"
     folder.mkdir()
-    manifest = {"format": 1, "files": {}}
+    manifest = {"format": FORMAT, "files": {}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(RegistryError, match=r"v1 has no report\.json"):
         write_report(folder, tmp_path)

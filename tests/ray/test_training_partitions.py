@@ -54,7 +54,7 @@ def test_examples_do_not_depend_on_partitions(tables: Tables) -> None:
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize("age", [AGE, 28])
 def test_windows_without_a_hit_stop_the_run(age: int, tables: Tables, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing happens after END, and no cut has a candidate when no source has a share."""
+    """Nothing happens after END, and no cut has a candidate where every source has weight 0."""
     shop, names = world_shop(2), ("own", "covisitation", "mf_neighbours", "recent", "popular", "category")
     nothing = small_config(*(f"inference.candidates.sources.{name}.weight=0" for name in names))
     refs = {at: ray.put(tables_of(small_world(), at)) for at in (age, 14)}
