@@ -35,7 +35,9 @@ def _http() -> str:
 
 
 def _fast() -> str:
-    return "\n".join(["| variable | value |", "|---|---|", *(f"| `{name}` | `{value}` |" for name, value in FAST.items())])
+    return "\n".join(
+        ["| variable | value |", "|---|---|", *(f"| `{name}` | `{value}` |" for name, value in FAST.items())]
+    )
 
 
 MADE: Final[dict[str, Callable[[], str]]] = {

@@ -4,7 +4,7 @@ import ast
 import inspect
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -112,18 +112,16 @@ def _spoken(annotation: Any) -> str:
     if hasattr(annotation, "__metadata__"):
         metadata = [m for item in annotation.__metadata__ for m in getattr(item, "metadata", [item])]
         return _with_bounds(_spoken(annotation.__origin__), metadata)
-    if origin is Literal:
-        return _alternatives([f"`{value}`" for value in inner])
-    if origin in (Union, UnionType):
-        kinds = [_spoken(item) for item in inner if item is not NoneType]
-        return _alternatives(kinds + (["null"] if NoneType in inner else []))
-    if origin is tuple:
-        return _list(inner)
-    if origin is dict:
-        return f"mapping to {_spoken(inner[1])}"
+    if origin is not None:
+        return GENERIC[origin](inner)
     if isinstance(annotation, type) and issubclass(annotation, Config):
         return f"{annotation.__name__}, see below"
     return PLAIN.get(annotation, getattr(annotation, "__name__", str(annotation)))
+
+
+def _union(inner: tuple[Any, ...]) -> str:
+    kinds = [_spoken(item) for item in inner if item is not NoneType]
+    return _alternatives(kinds + (["null"] if NoneType in inner else []))
 
 
 def _list(inner: tuple[Any, ...]) -> str:
@@ -136,6 +134,16 @@ def _list(inner: tuple[Any, ...]) -> str:
 
 def _alternatives(words: list[str]) -> str:
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+GENERIC: Mapping[Any, Callable[[tuple[Any, ...]], str]] = {
+    Literal: lambda values: _alternatives([f"`{value}`" for value in values]),
+    Union: _union,
+    UnionType: _union,
+    tuple: _list,
+    dict: lambda inner: f"mapping to {_spoken(inner[1])}",
+}
+"""How a type with arguments is said, by its origin."""
 
 
 def _with_bounds(kind: str, metadata: list[Any]) -> str:

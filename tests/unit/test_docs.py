@@ -1,6 +1,7 @@
 """The documentation keeps up with the code: settings, commands, links, and the tutorial's shop."""
 
 import importlib.util
+import itertools
 import re
 import shlex
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 MODELS = [TrainConfig, ServeSettings, SweepConfig, Range]
+BLOCK = re.compile(r"^```(?:console|sh)?\n(.*?)^```", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 
@@ -66,20 +68,21 @@ def test_settings_that_a_page_names_exist(page: Path) -> None:
     heads = {key.partition(".")[0] for key in keys if "." in key}
     code = " ".join(CODE.findall(page.read_text(encoding="utf-8")))
     named = re.findall(rf"(?<![\w/.])(?:{'|'.join(sorted(heads))})\.[a-z_.0-9]*[a-z_0-9]", code)
-    known = keys | sections | {f"ranker.{ending}" for ending in ("txt", "json")}
-    assert not [name for name in named if name not in known]
+    assert not [name for name in named if name not in keys | sections and not name.endswith((".txt", ".json", ".yaml"))]
 
 
 def settings_given(words: list[str]) -> Iterator[str]:
     """The keys after --set."""
-    for option, value in zip(words, words[1:], strict=False):
+    for option, value in itertools.pairwise(words):
         if option == "--set":
             yield value.partition("=")[0]
 
 
 def command_lines(page: Path) -> Iterator[list[str]]:
     """The words of each line of a page's code blocks that calls `recsys`, without comments."""
-    for block in re.findall(r"^```(?:console|sh)?\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE):
+    for block in re.findall(
+        r"^```(?:console|sh)?\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    ):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True) if "recsys " in line else []
             if "recsys" in words:
@@ -206,7 +209,14 @@ def test_the_page_of_http_holds_every_route_parameter_and_message() -> None:
 
 
 def test_a_docstring_becomes_a_list_and_its_markup_is_escaped() -> None:
-    lines = ["Rows of a `table`.", "", "users: int64 (n,), positions;", "ascending", "n, k: *sizes* of x_", "Raises DataError."]
+    lines = [
+        "Rows of a `table`.",
+        "",
+        "users: int64 (n,), positions;",
+        "ascending",
+        "n, k: *sizes* of x_",
+        "Raises DataError.",
+    ]
     assert docstrings.as_rst(lines) == [
         "Rows of a ``table``.",
         "",
