@@ -12,7 +12,8 @@ from recsys.ids import hashes
 from recsys.models.blend import Blend
 from recsys.report import content
 from recsys.report.collect.quality import activity_groups
-from recsys.schema import EVENT_TYPES, SOURCES, UNKNOWN
+from recsys.retrieval.sources.registry import SOURCES as REGISTRY
+from recsys.schema import EVENT_TYPES, UNKNOWN
 from recsys.timeline import cut
 from recsys.training.evaluation import labels_of
 from recsys.training.plan import Plan
@@ -77,7 +78,7 @@ def _person(
                 score=float(scores[at]),
                 lgb=float(lgb[at]),
                 mf=None if np.isnan(mf[at]) else float(mf[at]),
-                sources=tuple(np.array(SOURCES)[~np.isnan(scored.sources[own[at]])].tolist()),
+                sources=tuple(np.array(REGISTRY.names)[~np.isnan(scored.sources[own[at]])].tolist()),
                 seen=bool(seen[at]),
                 hit=bool(labels[own[at]]),
             )

@@ -10,12 +10,17 @@ from recsys.config import TrainConfig
 from recsys.evaluation import metrics as measures
 from recsys.evaluation import protocol
 from recsys.evaluation.protocol import TestCases
-from recsys.features.definitions import FEATURES, NAMES
+from recsys.features.definitions import feature_names_of
+from recsys.inference.settings import InferenceConfig
 from recsys.models.rankers.base import Ranker
 from recsys.report import content
 from recsys.report.collect.numbers import short
 from recsys.report.sweep import sweep_of
-from recsys.schema import SOURCES
+from recsys.retrieval.sources.registry import SOURCES as REGISTRY
+
+FEATURES = InferenceConfig().features
+NAMES = feature_names_of(FEATURES)
+SOURCES = REGISTRY.names
 from recsys.training.validation import SelectedRanker, Validation
 
 USERS: Final = 600
