@@ -12,6 +12,7 @@ import docstrings
 import features
 import http_api
 import settings
+import version_files
 from docutils import nodes
 from sphinx import addnodes
 from sphinx.application import Sphinx
@@ -19,7 +20,10 @@ from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
 from recsys.config import TrainConfig
-from recsys.features.definitions import FEATURES
+from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS
+from recsys.registry.manifest import Manifest
+from recsys.registry.shapes import expected_arrays
+from recsys.retrieval.sources.registry import SOURCES
 from recsys.serving.api import create_api
 from recsys.serving.settings import FAST, ServeSettings
 from recsys.training.sweep.config import Range, SweepConfig
@@ -45,7 +49,9 @@ MADE: Final[dict[str, Callable[[], str]]] = {
     "serve-settings": lambda: settings.page(ServeSettings, 2, kind="serve-setting"),
     "sweep": lambda: settings.page(SweepConfig, 2, kind="sweep-key"),
     "range": lambda: settings.page(Range, 2, kind="range-key"),
-    "features": lambda: features.page(FEATURES, 2),
+    "features": lambda: features.page(TrainConfig().inference.features, 2),
+    "manifest": lambda: version_files.manifest(Manifest),
+    "arrays": lambda: version_files.arrays(expected_arrays(len(ITEM_COLUMNS), len(CATEGORY_COLUMNS), SOURCES.names)),
     "http": _http,
     "fast": _fast,
 }

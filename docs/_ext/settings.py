@@ -55,10 +55,21 @@ def sections(model: type[BaseModel], prefix: str = "") -> Iterator[Section]:
         if isinstance(nested, type) and issubclass(nested, Config):
             inner.append((f"{key}.", nested))
             continue
+        if named := _by_name(field):
+            inner += [(f"{key}.{each}.", below) for each, below in named.items()]
+            continue
         plain.append(Setting(key, type_of(field), default_of(field), meaning_of(model, name)))
     yield Section(prefix.rstrip("."), inspect.cleandoc(model.__doc__ or ""), tuple(plain))
     for below, nested in inner:
         yield from sections(nested, below)
+
+
+def _by_name(field: FieldInfo) -> dict[str, type[Config]]:
+    """The models of settings by name, such as one for each candidate source; empty where a field is something else."""
+    default = None if field.is_required() else field.get_default(call_default_factory=True)
+    if not isinstance(default, Mapping):
+        return {}
+    return {str(name): type(value) for name, value in default.items() if isinstance(value, Config)}
 
 
 def all_settings(model: type[BaseModel]) -> dict[str, Setting]:
@@ -70,10 +81,8 @@ def meaning_of(model: type[BaseModel], name: str) -> str:
     """The description of a field, or the text under it in the code; "" where there is neither."""
     if description := model.model_fields[name].description:
         return description
-    for owner in model.__mro__:
-        if text := attribute_docstrings(owner).get(name):
-            return text
-    return ""
+    texts = [text for owner in model.__mro__ if (text := attribute_docstrings(owner).get(name))]
+    return next((text for text in texts if not text.startswith("See ")), "")  # "See Base." stands where it is in `Base`
 
 
 @cache

@@ -17,7 +17,6 @@ from pydantic import BaseModel, Field
 
 from recsys.cli import commands
 from recsys.config import TrainConfig, load_config
-from recsys.features.definitions import FEATURES
 from recsys.schema import DAY, EVENT_TYPES, Config
 from recsys.serving.api import create_api
 from recsys.serving.settings import ServeSettings
@@ -194,8 +193,9 @@ def test_the_default_of_a_setting_is_yaml_for_the_same_value() -> None:
 
 
 def test_the_page_of_features_holds_every_feature() -> None:
-    page = features.page(FEATURES, 2)
-    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [feature.name for feature in FEATURES]
+    made = TrainConfig().inference.features
+    page = features.page(made, 2)
+    assert re.findall(r"^\| `(\w+)` \|", page, re.MULTILINE) == [feature.name for feature in made]
 
 
 def test_the_page_of_http_holds_every_route_parameter_and_message() -> None:
