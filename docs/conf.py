@@ -12,6 +12,7 @@ for name in ("MODEL_VERSION", "MF_ALPHA", "S3_BUCKET"):  # defaults are those of
 from recsys import __version__  # noqa: E402
 
 project = "recsys"
+highlight_language = "none"  # most blocks are commands
 smartquotes = False  # --set stays --set
 release = version = __version__
 copyright = "The recsys authors, Apache-2.0"
@@ -34,7 +35,7 @@ copybutton_prompt_text = "$ "
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_class_signature = "separated"
+autodoc_class_signature = "mixed"
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
 nitpicky = True

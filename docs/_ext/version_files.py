@@ -30,6 +30,8 @@ def manifest(model: type[BaseModel]) -> str:
     """Markdown of the entries of the manifest; an entry without a text of its own has that of its class."""
     rows = []
     for name, field in model.model_fields.items():
-        meaning = settings.meaning_of(model, name) or inspect.getdoc(field.annotation) or ""
+        kind = field.annotation
+        nested = inspect.getdoc(kind) if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+        meaning = settings.meaning_of(model, name) or nested or ""
         rows.append(f"| `{name}` | {settings.prose(' '.join(meaning.split()))} |")
     return "\n".join(["| Entry | Meaning |", "| --- | --- |", *rows])
