@@ -6,12 +6,12 @@ TEST_PROCESSES ?= 2
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install run serve test check docs clean
+.PHONY: help install run serve test check docs package clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-install: $(VENV)/.installed ## make the virtual environment in $(VENV)
+install: $(VENV)/.installed ## make the virtual environment in $(VENV), with the command `recsys`
 
 run: $(VENV)/.installed ## train on real purchases, publish, print recommendations, serve until Ctrl-C
 	$(PY) train_job.py --data completejourney --registry $(REGISTRY)
@@ -36,6 +36,9 @@ docs: $(VENV)/.installed-docs ## build the documentation into build/docs; a warn
 	$(PY) -m sphinx --fresh-env --fail-on-warning --keep-going --nitpicky --quiet --builder html docs build/docs
 	@echo "build/docs/index.html"
 
+package: $(VENV)/.installed ## build the wheel in build/
+	$(PY) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build .
+
 clean: ## remove the environment, caches and build results; the registry stays
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -46,6 +49,7 @@ $(VENV)/.installed: requirements.txt
 		{ echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --requirement $<
+	$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed

@@ -51,7 +51,11 @@ class Registry(Generic[Component]):
         component = self._components[name]
         if isinstance(component, str):
             module, _, attribute = component.partition(":")
-            component = self._components[name] = cast(Component, getattr(importlib.import_module(module), attribute))
+            try:
+                loaded = importlib.import_module(module)
+            except ModuleNotFoundError as error:
+                raise ConfigError(f"the {self._kind} {name} needs the Python package {error.name}: install it") from error
+            component = self._components[name] = cast(Component, getattr(loaded, attribute))
         return component
 
 

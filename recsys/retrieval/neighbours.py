@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from recsys.arrays import offsets_of, ragged_indices, rows_of
-from recsys.retrieval.sources.base import Batch, Scored, summed
+from recsys.retrieval.sources.base import Scored, summed
 from recsys.specs import FLOAT, Arrays, ArraySpec, borders, codes
 
 
@@ -64,13 +64,12 @@ def neighbour_specs(source: str) -> dict[str, ArraySpec]:
     }
 
 
-def propose_neighbours(table: Arrays, batch: Batch) -> Scored:
+def propose_neighbours(table: Arrays, seeds: Scored, n_users: int) -> Scored:
     """Items near the seeds of each user, by the sum over the seeds of their fraction of the weight times the score.
 
-    table: the arrays of a Neighbours
+    table: the arrays of a Neighbours; seeds: see `Batch.seeds`
     """
-    seeds = batch.seeds
-    total = np.bincount(seeds.users, seeds.scores, len(batch))
+    total = np.bincount(seeds.users, seeds.scores, n_users)
     fraction = seeds.scores / np.maximum(total[seeds.users], 1e-300)
     offsets = table["offsets"]
     index, lengths = rows_of(seeds.items, offsets)

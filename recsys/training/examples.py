@@ -239,9 +239,9 @@ def explain(window: LabelWindow, found: Survey, end: int, config: TrainConfig) -
     elif not found.users:
         cause = "who has a target event has none before: look at examples.min_history_days and the visitor ids"
     elif not found.candidates:
-        cause = "nothing is proposed: look at the items' property available and inference.candidates.shares"
+        cause = "nothing is proposed: look at the items' property available and inference.candidates.sources"
     else:
-        cause = "what is proposed is never chosen: look at inference.candidates (size, shares, exclude_purchased)"
+        cause = "what is proposed is never chosen: look at inference.candidates (size, sources, exclude_purchased)"
     return (
         f"the label window after {day(window.start)} up to {day(window.end)} (UTC) has no hit to learn from: "
         f"{found.events:,} events, of which {found.targets:,} are targets ({', '.join(config.targets)}), "

@@ -55,7 +55,7 @@ def refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Refused:
     def run(data: Path | str, *settings: str) -> str:
         registry = tmp_path / "registry"
         capfd.readouterr()
-        assert cli.train_main(train_arguments(data, registry, *settings)) == console.BAD_INPUT
+        assert cli.main(["train", *train_arguments(data, registry, *settings)]) == console.BAD_INPUT
         assert FolderStore(registry).versions() == []
         assert FolderStore(registry).production() is None
         out, err = capfd.readouterr()
@@ -122,7 +122,7 @@ def test_too_many_bad_rows(refused: Refused, tmp_path: Path) -> None:
     rows = events()
     bad = [Event(-1, *row[1:]) for row in rows[: len(rows) // 50]]
     line = refused(write_shop(tmp_path / "data", rows + bad))
-    assert "data.max_bad_share = 1.00%" in line
+    assert "data.max_bad_fraction = 1.00%" in line
     assert "not positive" in line
     quarantine = pq.read_table(tmp_path / "registry-work" / "quarantine.parquet")
     assert len(quarantine) == len(bad)
@@ -164,7 +164,7 @@ def test_relative_folders_are_refused_inside_a_job(
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     monkeypatch.chdir(tmp_path)
     folders = {"registry": str(tmp_path / "registry"), "data": str(tmp_path / "data")} | {option: "folder"}
-    assert cli.train_main(["--data", folders["data"], "--registry", folders["registry"]]) == 2
+    assert cli.main(["train", "--data", folders["data"], "--registry", folders["registry"]]) == 2
     [line] = capfd.readouterr().err.splitlines()
     assert f"--{option} folder" in line
     assert "absolute path or s3://" in line
@@ -284,7 +284,7 @@ def test_training_does_not_start_without_a_registry_to_write_to(
     trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "registry").write_text("a file")
-    assert cli.train_main(train_arguments(trained.data, tmp_path / "registry")) == 2
+    assert cli.main(["train", *train_arguments(trained.data, tmp_path / "registry")]) == 2
     [line] = capfd.readouterr().err.splitlines()
     assert "cannot make a registry" in line
 
@@ -293,7 +293,7 @@ def test_the_work_folder_of_a_job(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
-    assert cli.train_main(["--registry", str(tmp_path / "registry"), "--work", "work"]) == 2
+    assert cli.main(["train", "--registry", str(tmp_path / "registry"), "--work", "work"]) == 2
     assert "--work work" in capfd.readouterr().err
 
 

@@ -16,6 +16,7 @@ from recsys.data import items as item_reading
 from recsys.data import reading, sources
 from recsys.data.catalog import TreeProblems
 from recsys.data.ingest import DataConfig, ShopData
+from recsys.data.readers.csv import CsvReader
 from recsys.data.shop import UserPartition
 from recsys.errors import DataError
 from recsys.schema import DAY, EVENT_TYPES
@@ -194,8 +195,8 @@ def test_order_files_and_format_change_nothing(shop: Path, form: Callable[[Path,
 
 def test_size_of_pieces_changes_nothing(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     same = ingest(shop, partitions=2)
-    monkeypatch.setattr(reading, "PIECE_BYTES", 4000)
-    assert len(reading.pieces_of(file_at(shop / "events.csv"), ["event"])) == 3
+    monkeypatch.setattr(reading, "READERS", [CsvReader(piece_bytes=4000)])
+    assert len(reading.split_file(file_at(shop / "events.csv"), ["event"])) == 3
     other = ingest(shop, partitions=2)
     assert contents(same) == contents(other)
     assert same.quality == other.quality
@@ -255,7 +256,7 @@ def test_too_many_bad_rows_stop_the_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"3 of 102 event rows \(2\.94%\) are unusable.*event none of view.*: 2, first"):
         ingest(tmp_path)
     assert [row["row"] for row in quarantine(tmp_path)] == [101, 102, 103]
-    assert ingest(tmp_path, max_bad_share=0.03).quality.events_kept == 99
+    assert ingest(tmp_path, max_bad_fraction=0.03).quality.events_kept == 99
 
 
 @pytest.mark.parametrize(
@@ -347,7 +348,7 @@ def test_bad_properties_are_set_aside(tmp_path: Path) -> None:
     assert (data.quality.properties.read, data.quality.properties.kept) == (303, 300)
     assert [row["row"] for row in quarantine(tmp_path)] == [302, 303, 304]
     with pytest.raises(DataError, match=r"3 of 303 item property rows \(0\.99%\)"):
-        ingest(tmp_path, max_bad_share=0.005)
+        ingest(tmp_path, max_bad_fraction=0.005)
 
 
 def test_properties_that_are_not_asked_for(shop: Path) -> None:
@@ -359,7 +360,7 @@ def test_properties_that_are_not_asked_for(shop: Path) -> None:
 
 def test_bad_tree_rows_are_set_aside(shop: Path) -> None:
     write(shop, "0,", ",0", "2,0", "4,0", "3,1,5", header="categoryid,parentid", name="category_tree.csv")
-    quality = ingest(shop, max_bad_share=0.4).quality
+    quality = ingest(shop, max_bad_fraction=0.4).quality
     assert quality.properties.tree_quarantined == {"categoryid blank": 1, "not a complete row": 1}
     assert quality.quarantine == str(shop / "out" / "quarantine.parquet")
     assert [row["row"] for row in quarantine(shop)] == [3, 6]
@@ -388,7 +389,7 @@ def test_killed_workers_change_nothing(shop: Path, monkeypatch: pytest.MonkeyPat
     """A worker dies in the middle of every step."""
     undisturbed = contents(ingest(shop, partitions=2))
     steps = {
-        ingesting: ["parse_events", "survey_ids", "type_ids", "split_events", "merge_events", "count_days"],
+        ingesting: ["parse_events", "count_text_ids", "type_ids", "split_events", "merge_events", "count_days"],
         item_reading: ["parse_properties", "encode_properties"],
     }
     markers = []

@@ -11,7 +11,10 @@ import pytest
 
 from recsys.data import reading, sources
 from recsys.data.ingest import DataConfig, ShopData, ingest
-from recsys.data.reading import UNREADABLE, pieces_of, read_piece, rows_before
+from recsys.data.readers.base import UNREADABLE
+from recsys.data.readers.csv import CsvReader
+from recsys.data.readers.parquet import ParquetReader
+from recsys.data.reading import read_piece, rows_before, split_file
 from recsys.errors import DataError
 from recsys.schema import DAY
 from recsys.storage import s3
@@ -33,7 +36,7 @@ def upload(folder: Path, prefix: str) -> str:
 def rows_of(address: str) -> tuple[list[str], list[str]]:
     """The rows of a file, each as its number and text, and what could not be read."""
     rows, broken = [], []
-    for piece in pieces_of(file_at(address), COLUMNS):
+    for piece in split_file(file_at(address), COLUMNS):
         before = rows_before(piece) + 1
         for chunk in read_piece(piece, COLUMNS):
             values = zip(chunk.rows, *(column.to_pylist() for column in chunk.columns.columns), strict=True)
@@ -96,8 +99,8 @@ def test_a_source_that_is_not_there(bucket: str, faults: Proxy, monkeypatch: pyt
 def test_pieces_are_read_as_from_disk(
     bucket: str, faults: Proxy, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for setting, value in (("PIECE_BYTES", 700), ("CHUNK_BYTES", 500), ("LINE_BYTES", 3), ("PIECE_ROWS", 40)):
-        monkeypatch.setattr(reading, setting, value)
+    small = [CsvReader(piece_bytes=700, chunk_bytes=500, search_bytes=3), ParquetReader(piece_rows=40)]
+    monkeypatch.setattr(reading, "READERS", small)
     if name == "x.parquet":
         pl.DataFrame({"a": range(200), "b": range(200)}).write_parquet(tmp_path / name, row_group_size=20)
     else:
@@ -109,9 +112,9 @@ def test_pieces_are_read_as_from_disk(
 
 
 def test_a_piece_asks_for_its_own_bytes_alone(bucket: str, faults: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "PIECE_BYTES", 1_000)
+    monkeypatch.setattr(reading, "READERS", [CsvReader(piece_bytes=1_000)])
     put(table(800), f"{bucket}/x.csv")
-    piece = pieces_of(file_at(f"{bucket}/x.csv"), COLUMNS)[3]
+    piece = split_file(file_at(f"{bucket}/x.csv"), COLUMNS)[3]
     faults.requests.clear()
     list(read_piece(piece, COLUMNS))
     ranges = [request.split("bytes=")[1] for request in faults.requests if "bytes=" in request]
@@ -139,10 +142,10 @@ def test_a_lasting_fault_is_one_line(
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     put(table(100), f"{bucket}/x.csv")
     file = file_at(f"{bucket}/x.csv")
-    [piece] = pieces_of(file, COLUMNS)
+    [piece] = split_file(file, COLUMNS)
     faults.spoil(kind, r"GET .*x\.csv")
     with pytest.raises(DataError, match=rf"^{bucket}/x\.csv: cannot be read as CSV: .*({reason})") as caught:
-        pieces_of(file, COLUMNS)
+        split_file(file, COLUMNS)
     assert "\n" not in str(caught.value)
     [[(_, text, what)]] = [chunk.broken for chunk in read_piece(piece, COLUMNS)]
     assert what == UNREADABLE
@@ -186,7 +189,7 @@ def test_a_shop_on_s3_is_the_shop_on_disk(
     bucket: str, faults: Proxy, tmp_path: Path, form: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Tasks find the server that this process found: the proxy, which their own environment does not name."""
-    monkeypatch.setattr(reading, "PIECE_BYTES", 20_000)
+    monkeypatch.setattr(reading, "READERS", [CsvReader(piece_bytes=20_000), ParquetReader()])
     disk = read(str(write_shop(tmp_path / "shop")), str(tmp_path / "q.parquet"))
     form(tmp_path / "shop")
     upload(tmp_path / "shop", f"{bucket}/shop")
@@ -214,7 +217,7 @@ def test_bad_rows_are_named_by_file_and_row(bucket: str, tmp_path: Path) -> None
         (f"{bucket}/shop/item_properties.csv", len(properties()) + 2, "timestamp", "-5"),
     ]
     with pytest.raises(DataError, match=rf"first in {bucket}/shop/events\.csv row 502: '-1'; all are .* in {bucket}/"):
-        ingest(sources.resolve(f"{bucket}/shop", ""), DataConfig(max_bad_share=0), END + DAY, quality.quarantine)
+        ingest(sources.resolve(f"{bucket}/shop", ""), DataConfig(max_bad_fraction=0), END + DAY, quality.quarantine)
     remove(quality.quarantine)
     assert files_in(f"{bucket}/work") == []
 

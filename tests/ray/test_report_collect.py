@@ -7,14 +7,14 @@ import pyarrow as pa
 import pytest
 
 from recsys.data.shop import UserPartition
-from recsys.features.definitions import FEATURES
 from recsys.histories import Histories
 from recsys.report import page
 from recsys.report.collect.data import count_traits, daily_events, funnel
 from recsys.report.collect.quality import activity_groups
 from recsys.report.content import Report
 from recsys.report.sweep import MOST_TRIALS, sweep_of
-from recsys.schema import CART, DAY, EVENT_TYPES, PURCHASE, SOURCES, VIEW
+from recsys.schema import CART, DAY, EVENT_TYPES, PURCHASE, VIEW
+from tests.support.features import FEATURES, SOURCES
 from tests.support.reports import SWEEP, bare_run, small_run
 from tests.support.shop_data import DAYS, END, START, USERS, events
 from tests.support.world import small_config

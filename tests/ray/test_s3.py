@@ -38,7 +38,7 @@ def test_train_recommend_and_serve(
     del options[options.index("--registry") : options.index("--registry") + 2]
     grid = {"search": {"hybrid.alpha": [0.1, 0.3]}, "searcher": "grid", "scheduler": "none", "concurrency": 1}
     (tmp_path / "sweep.yaml").write_text(json.dumps(grid))
-    assert cli.train_main([*options, "--tune", str(tmp_path / "sweep.yaml")]) == 0
+    assert cli.main(["train", *options, "--tune", str(tmp_path / "sweep.yaml")]) == 0
     store = open_store(f"{bucket}/registry")
     version = store.production()
     out = capfd.readouterr().out

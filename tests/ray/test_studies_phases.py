@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from recsys import cli
-from recsys.features.definitions import FEATURES
 from recsys.models.rankers.base import RankingData
 from recsys.studies.phases.five import basic_features, rich_features
 from recsys.studies.phases.folds import group_ndcg, rolling
 from recsys.studies.phases.table import BETTER, LEVEL, WORSE, headline, verdict, with_improvements
+from tests.support.features import FEATURES
 from tests.support.shop_data import SETTINGS
 from tests.support.trained import Trained, trained_shop
 

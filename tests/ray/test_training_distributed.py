@@ -150,7 +150,7 @@ def test_a_run_that_asks_too_much_ends_before_it_reads_anything(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = write_shop(tmp_path / "data")
-    assert cli.train_main(train_arguments(folder, tmp_path / "registry", "ranker.num_workers=64")) == 2
+    assert cli.main(["train", *train_arguments(folder, tmp_path / "registry", "ranker.num_workers=64")]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert "ranker.num_workers=64 and ranker.threads=1 ask for 64 CPUs" in line
 
@@ -250,7 +250,7 @@ def test_shards_may_lie_on_s3(bucket: str) -> None:
 @pytest.mark.usefixtures("ray_session")
 def test_a_run_with_xgboost_publishes_a_version_that_recommends(tmp_path: Path) -> None:
     folder, registry = write_shop(tmp_path / "data"), tmp_path / "registry"
-    assert cli.train_main(train_arguments(folder, registry, "ranker.backend=xgboost")) == 0
+    assert cli.main(["train", *train_arguments(folder, registry, "ranker.backend=xgboost")]) == 0
     opened = read_version(FolderStore(registry).path())
     assert opened.manifest.backend == "xgboost"
     assert opened.ranker.to_text().startswith("{")

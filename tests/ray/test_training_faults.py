@@ -25,7 +25,7 @@ def test_killed_workers_change_no_metric(
         monkeypatch.setattr(module, name, waiting_once(getattr(module, name), marker))
     registry = tmp_path / "registry"
     with killer(markers) as killed:
-        assert cli.train_main(train_arguments(undisturbed.data, registry)) == 0
+        assert cli.main(["train", *train_arguments(undisturbed.data, registry)]) == 0
     assert len(set(killed)) == len(VICTIMS)
     assert os.getpid() not in killed
     assert metrics_of(registry) == undisturbed.metrics

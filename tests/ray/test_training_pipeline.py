@@ -14,15 +14,15 @@ import ray
 from recsys import cli
 from recsys.config import TrainConfig, parse_config
 from recsys.errors import ModelError
-from recsys.features.definitions import NAMES
 from recsys.models.rankers.base import RankingData
 from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
-from recsys.schema import DAY, EVENT_TYPES, SOURCES
+from recsys.schema import DAY, EVENT_TYPES
 from recsys.training import ranker as pipeline
 from recsys.training.ranker import check_drift, select_rankers
 from recsys.training.validation import SelectedRanker, Validation
 from tests.support.bundles import BLEND, small_ranker
+from tests.support.features import NAMES, SOURCES
 from tests.support.shop_data import END, START, USERS, events, train_arguments, write_shop
 from tests.support.trained import Trained, metrics_of, trained_shop
 from tests.support.world import small_config
@@ -185,6 +185,6 @@ def test_where_nobody_chose_a_new_item_there_is_no_ranker_of_these(tmp_path: Pat
     first = time.min().over("visitorid", "itemid")
     new = (pl.col("event") == "transaction") & (time > END - 28 * DAY) & (first > begins)
     log.filter(~new).write_csv(folder / "events.csv")
-    assert cli.train_main(train_arguments(folder, tmp_path / "registry")) == 0
+    assert cli.main(["train", *train_arguments(folder, tmp_path / "registry")]) == 0
     assert not [row for row in metrics_of(tmp_path / "registry")["new_items"] if "discover" in row["system"]]
     assert bundle.read(FolderStore(tmp_path / "registry").path()).manifest.discover is None

@@ -56,7 +56,7 @@ def sweep_file(folder: Path, content: dict[str, Any]) -> Path:
 def tuned(data: Path, registry: Path, content: dict[str, Any], *more: str) -> int:
     registry.parent.mkdir(exist_ok=True, parents=True)
     file = sweep_file(registry.parent, content)
-    return cli.train_main([*train_arguments(data, registry), "--tune", str(file), *more])
+    return cli.main(["train", *train_arguments(data, registry), "--tune", str(file), *more])
 
 
 def sweep_of(registry: Path) -> dict[str, Any]:
@@ -268,7 +268,7 @@ def test_a_killed_sweep_is_taken_up_where_it_stopped(undisturbed: Path, plain: T
 
 
 def test_resume_needs_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.train_main(["--resume"]) == 2
+    assert cli.main(["train", "--resume"]) == 2
     assert "error: --resume takes up a sweep: give its file with --tune" in capsys.readouterr().err
 
 
@@ -277,7 +277,7 @@ def test_nodes_that_are_taken_away_change_nothing(plain: Trained, tmp_path: Path
     search = {"ranker.num_leaves": [3, 7, 11]}
     file = sweep_file(tmp_path, SWEEP | {"search": search, "searcher": "grid", "scheduler": "none", "concurrency": 2})
     arguments = ["--tune", str(file)]
-    assert cli.train_main([*train_arguments(plain.data, tmp_path / "calm"), *arguments]) == 0
+    assert cli.main(["train", *train_arguments(plain.data, tmp_path / "calm"), *arguments]) == 0
     command = [sys.executable, "-m", "tests.support.three_nodes", str(tmp_path)]
     command += [*train_arguments(plain.data, tmp_path / "registry"), *arguments]
     ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=280, check=False)

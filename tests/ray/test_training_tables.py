@@ -12,7 +12,6 @@ import pytest
 import ray
 
 from recsys.data.ingest import ShopData
-from recsys.features.definitions import CATEGORICAL, NAMES
 from recsys.features.statistics import CATEGORY_COLUMNS
 from recsys.histories import Histories
 from recsys.inference.stages import CandidateStage, candidate_features
@@ -22,6 +21,7 @@ from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.schema import DAY, UNKNOWN
 from recsys.timeline import cut
 from recsys.training.tables import fit_tables
+from tests.support.features import CATEGORICAL, NAMES
 from tests.support.shop_data import (
     END,
     START,

@@ -9,17 +9,19 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from recsys.features.definitions import CATEGORICAL, NAMES
+from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS
 from recsys.ids import Ids
-from recsys.inference.stages import CandidateStage, candidate_features
+from recsys.inference.stages import CandidateStage
 from recsys.models.blend import Blend, Calibration
 from recsys.models.rankers.base import Ranker, RankingData, TrainingSet
 from recsys.models.rankers.registry import ranker_from_text, train
 from recsys.models.snapshot import assemble, snapshot_part
-from recsys.registry.bundle import Bundle, Counts, DateRange, Manifest, write
+from recsys.registry.bundle import Bundle, write
 from recsys.registry.folder import FolderStore
+from recsys.registry.manifest import Counts, DateRange, Manifest, StatisticsColumns
 from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.schema import UNKNOWN
+from tests.support.features import CATEGORICAL, NAMES, SOURCES
 from tests.support.shop_data import END, ODD_IDS, START
 from tests.support.world import small_config, small_world
 
@@ -33,7 +35,7 @@ def small_ranker(*settings: str) -> Ranker:
     stage = CandidateStage(tables, NO_PRERANKERS, config.inference)
     profiles = stage.profile(small_world().partition.histories, END)
     candidates = stage(profiles)
-    features = candidate_features(profiles, candidates, tables)
+    features = stage.features(profiles, candidates)
     labels = (profiles.by_item.find(candidates.users, candidates.items) >= 0).astype(np.int8)
     rows = RankingData(features, labels, np.diff(candidates.offsets))
     return train(TrainingSet([rows], None, NAMES, CATEGORICAL), config.ranker)
@@ -50,6 +52,8 @@ def small_bundle() -> Bundle:
         counts=Counts(events={"view": 1}, users=len(part.users), items=len(world.items), mf_users=2, mf_items=3),
         targets=("transaction",),
         features=NAMES,
+        sources=SOURCES,
+        statistics=StatisticsColumns(items=ITEM_COLUMNS, categories=CATEGORY_COLUMNS),
         backend="lightgbm",
         blend=BLEND,
         prerankers=NO_PRERANKERS,

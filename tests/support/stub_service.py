@@ -13,7 +13,7 @@ import uvicorn
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse
 
-from recsys.schema import SOURCES
+from tests.support.features import SOURCES
 
 PAGE = Path(__file__).resolve().parents[2] / "recsys" / "serving" / "page.html"
 

@@ -65,7 +65,7 @@ def main() -> int:
     thread = Thread(target=take_away, daemon=True)
     thread.start()
     try:
-        return cli.train_main(arguments)
+        return cli.main(["train", *arguments])
     finally:
         ray.shutdown()
         cluster.shutdown()

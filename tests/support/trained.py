@@ -89,6 +89,6 @@ def trained_shop(factory: pytest.TempPathFactory) -> Trained:
 @cache
 def _train(folder: Path) -> Trained:
     data, registry = write_shop(folder / "data"), folder / "registry"
-    if cli.train_main(train_arguments(data, registry)):
+    if cli.main(["train", *train_arguments(data, registry)]):
         raise RuntimeError("training on the small shop failed; its error is on stderr")
     return Trained(data, registry)

@@ -32,8 +32,11 @@ def test_the_last_setting_wins() -> None:
 
 
 def test_deep_settings() -> None:
-    config = load_config(None, ["inference.candidates.shares.own=1.5", "inference.candidates.exclude_purchased=null"])
-    assert config.inference.candidates.shares.own == 1.5
+    config = load_config(
+        None, ["inference.candidates.sources.own.weight=1.5", "inference.candidates.exclude_purchased=null"]
+    )
+    assert config.inference.candidates.sources["own"].weight == 1.5
+    assert config.inference.candidates.source_weights[1:] == TrainConfig().inference.candidates.source_weights[1:]
     assert config.inference.candidates.exclude_purchased is None
 
 
@@ -52,7 +55,6 @@ def test_a_config_survives_yaml() -> None:
     [
         ("leaves=3", ["targets", "ranker"]),
         ("ranker.leaves=3", ["num_leaves", "max_trees"]),
-        ("inference.candidates.shares.own_items=3", ["own", "covisitation"]),
     ],
 )
 def test_an_unknown_key_is_named_with_the_options(setting: str, options: list[str]) -> None:
@@ -64,12 +66,27 @@ def test_an_unknown_key_is_named_with_the_options(setting: str, options: list[st
 
 
 @pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("own_items.weight=3", "there is no source own_items; there are: own, covisitation, mf_neighbours"),
+        ("own.wait=3", "own.wait is unknown; there are: weight"),
+        ("recent.size=0", "recent.size: Input should be greater than or equal to 1"),
+        ("recent=3", "recent: Input should be a valid dictionary"),
+        ("recent.size=true", "recent.size: Value error, true and false are not accepted here"),
+    ],
+)
+def test_a_wrong_setting_of_a_source_is_named(setting: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(None, [f"inference.candidates.sources.{setting}"])
+
+
+@pytest.mark.parametrize(
     "setting",
     [
         "hybrid.alpha=-0.1",
         "hybrid.alpha=1.01",
         "hybrid.alpha=.nan",
-        "data.max_bad_share=0.9",
+        "data.max_bad_fraction=0.9",
         "data.partitions=0",
         "ranker.num_leaves=1",
         "ranker.objective=best",

@@ -1,4 +1,5 @@
 import gzip
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.data import reading
-from recsys.data.reading import HALF_WRITTEN, NOT_TEXT, UNREADABLE, pieces_of, read_piece, rows_before
+from recsys.data import reading, sources
+from recsys.data.readers.base import HALF_WRITTEN, NOT_TEXT, UNREADABLE, BrokenLine, Chunk, FilePiece, check_columns
+from recsys.data.readers.csv import CsvReader
+from recsys.data.readers.parquet import ParquetReader
+from recsys.data.reading import read_piece, rows_before, split_file
 from recsys.errors import DataError
-from recsys.storage.filesystem import file_at
+from recsys.storage.filesystem import File, file_at
 
 Rows = list[tuple[str, ...]]
 Broken = list[tuple[int, str, str]]
@@ -26,7 +30,7 @@ def read(path: Path, *columns: str) -> tuple[Rows, list[int], Broken]:
     rows: Rows = []
     numbers: list[int] = []
     broken: Broken = []
-    for piece in pieces_of(file_at(path), columns):
+    for piece in split_file(file_at(path), columns):
         before = rows_before(piece) + 1
         for chunk in read_piece(piece, columns):
             rows += zip(*(column.to_pylist() for column in chunk.columns.columns), strict=True)
@@ -93,8 +97,7 @@ def test_pieces_and_chunks_change_nothing(
     lines = [f"{row},{row * row}" for row in range(50)]
     lines[20] = "broken"
     path = write(tmp_path / name, "\n".join(["a,b", *lines]).encode())
-    monkeypatch.setattr(reading, "PIECE_BYTES", piece_bytes)
-    monkeypatch.setattr(reading, "CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(reading, "READERS", [CsvReader(piece_bytes=piece_bytes, chunk_bytes=chunk_bytes)])
     rows, numbers, broken = read(path, "a", "b")
     assert rows == [(str(row), str(row * row)) for row in range(50) if row != 20]
     assert numbers == [row + 2 for row in range(50) if row != 20]
@@ -120,13 +123,13 @@ def test_header_alone(tmp_path: Path) -> None:
 )
 def test_unreadable_files(tmp_path: Path, name: str, data: bytes, message: str) -> None:
     with pytest.raises(DataError, match=message) as caught:
-        pieces_of(file_at(write(tmp_path / name, data)), ["a", "b"])
+        split_file(file_at(write(tmp_path / name, data)), ["a", "b"])
     assert "\n" not in str(caught.value)
 
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"x\.csv: cannot be read as CSV"):
-        pieces_of(file_at(tmp_path / "x.csv"), ["a"])
+        split_file(file_at(tmp_path / "x.csv"), ["a"])
 
 
 @pytest.mark.parametrize("keep", [0.01, 0.5, 0.99])
@@ -137,7 +140,7 @@ def test_compressed_file_that_ends_early(tmp_path: Path, keep: float) -> None:
     path.write_bytes(data[: int(len(data) * keep)])
     if keep < 0.1:
         with pytest.raises(DataError, match=r"x\.csv\.gz: cannot be read as CSV"):
-            pieces_of(file_at(path), ["a"])
+            split_file(file_at(path), ["a"])
         return
     [(_, text, reason)] = read(path, "a")[2]
     assert reason == UNREADABLE
@@ -148,7 +151,7 @@ def test_no_such_compression(tmp_path: Path) -> None:
     path = tmp_path / "x.csv.gz"
     path.write_bytes(b"a,b\n1,2\n")
     with pytest.raises(DataError, match=r"x\.csv\.gz: cannot be read as CSV"):
-        pieces_of(file_at(path), ["a"])
+        split_file(file_at(path), ["a"])
 
 
 def test_parquet_columns_as_text(tmp_path: Path) -> None:
@@ -173,10 +176,9 @@ def test_parquet_columns_as_text(tmp_path: Path) -> None:
 
 
 def test_parquet_row_groups_are_numbered_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "PIECE_ROWS", 6)
-    monkeypatch.setattr(reading, "CHUNK_ROWS", 3)
+    monkeypatch.setattr(reading, "READERS", [ParquetReader(piece_rows=6, chunk_rows=3)])
     pl.DataFrame({"a": range(20)}).write_parquet(tmp_path / "x.parquet", row_group_size=4)
-    assert len(pieces_of(file_at(tmp_path / "x.parquet"), ["a"])) == 3
+    assert len(split_file(file_at(tmp_path / "x.parquet"), ["a"])) == 3
     rows, numbers, _ = read(tmp_path / "x.parquet", "a")
     assert rows == [(str(row),) for row in range(20)]
     assert numbers == list(range(1, 21))
@@ -184,7 +186,7 @@ def test_parquet_row_groups_are_numbered_through(tmp_path: Path, monkeypatch: py
 
 def test_parquet_without_rows(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": pa.array([], pa.int64())}), tmp_path / "x.parquet")
-    assert len(pieces_of(file_at(tmp_path / "x.parquet"), ["a"])) == 1
+    assert len(split_file(file_at(tmp_path / "x.parquet"), ["a"])) == 1
     assert read(tmp_path / "x.parquet", "a") == ([], [], [])
 
 
@@ -201,10 +203,72 @@ def test_parquet_text_that_is_not_utf8(tmp_path: Path) -> None:
 def test_parquet_column_of_half_floats(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": np.float16([1, 2])}), tmp_path / "x.parquet")
     with pytest.raises(DataError, match=r"x\.parquet: column 'a' has type halffloat; expected"):
-        pieces_of(file_at(tmp_path / "x.parquet"), ["a"])
+        split_file(file_at(tmp_path / "x.parquet"), ["a"])
 
 
 def test_parquet_column_of_lists(tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": [[1], [2]]}), tmp_path / "x.parquet")
     with pytest.raises(DataError, match=r"column 'a' has type list<.*>; expected numbers, text or timestamps"):
-        pieces_of(file_at(tmp_path / "x.parquet"), ["a"])
+        split_file(file_at(tmp_path / "x.parquet"), ["a"])
+
+
+class WordReader:
+    """A toy format: a line of column names and a line for each row, separated by spaces. A file is one piece."""
+
+    name = "words"
+    endings = (".words",)
+
+    def split(self, file: File, columns: Sequence[str]) -> list[FilePiece]:
+        check_columns(file, self._lines(file)[0].split(), columns)
+        return [FilePiece(file, 1, -1)]
+
+    def read(self, piece: FilePiece, columns: Sequence[str]) -> Iterator[Chunk]:
+        header, *lines = self._lines(piece.file)
+        names = header.split()
+        rows, values, broken = [], [], []
+        for row, line in enumerate(lines):
+            fields = dict(zip(names, line.split(), strict=False))
+            if len(fields) == len(names):
+                rows.append(row)
+                values.append([fields[name] for name in columns])
+            else:
+                broken.append(BrokenLine(row, line, HALF_WRITTEN))
+        texts = [pa.array(column, pa.string()) for column in zip(*values, strict=True)]
+        yield Chunk(pa.table(texts, names=list(columns)), np.array(rows), broken)
+
+    def rows_before(self, piece: FilePiece) -> int:
+        return piece.start
+
+    def _lines(self, file: File) -> list[str]:
+        with file.open() as opened:
+            return opened.read().decode().splitlines()
+
+
+def test_a_further_format_is_one_reader_and_one_entry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "events.words"
+    path.write_text("a b\n1 2\nhalf\n3 4\n")
+    with pytest.raises(
+        DataError, match=r"no events; expected events\.csv, events\.csv\.gz, events\.parquet or these in"
+    ):
+        sources.resolve(str(tmp_path), tmp_path / "work")
+    with pytest.raises(
+        DataError, match=r"events\.words: no reader for this file; expected a name that ends in \.csv, "
+    ):
+        split_file(file_at(path), ["a"])
+    monkeypatch.setattr(reading, "READERS", (*reading.READERS, WordReader()))
+    assert sources.resolve(str(tmp_path), tmp_path / "work").events == (file_at(path),)
+    assert read(path, "b", "a") == ([("2", "1"), ("4", "3")], [2, 4], [(3, "half", HALF_WRITTEN)])
+    with pytest.raises(DataError, match=r"events\.words: column 'c' is missing; columns found: a, b"):
+        split_file(file_at(path), ["c"])
+
+
+def test_errors_of_a_further_format_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "READERS", (*reading.READERS, WordReader()))
+    path = tmp_path / "x.words"
+    path.write_bytes(b"a b\n1 \xff\n")
+    with pytest.raises(DataError, match=r"x\.words: cannot be read as words: .*utf-8"):
+        split_file(file_at(path), ["a"])
+    [chunk] = read_piece(FilePiece(file_at(path), 1, -1), ["a"])
+    [line] = chunk.broken
+    assert line.reason == UNREADABLE
+    assert line.text.startswith(f"{path}: cannot be read as words: ")

@@ -71,7 +71,7 @@ def test_another_seed_is_another_shop(shop: Path, tmp_path: Path) -> None:
 
 
 def test_events_have_the_published_shape(events: pl.DataFrame) -> None:
-    shape = Shape.at(SCALE)
+    shape = Shape.scaled(SCALE)
     counts = dict(events[schema.EVENT].value_counts().iter_rows())
     assert counts["addtocart"] == shape.carts
     assert counts["transaction"] == shape.purchases
@@ -122,7 +122,7 @@ def test_no_event_occurs_twice(events: pl.DataFrame) -> None:
 
 
 def test_properties_have_the_published_shape(properties: pl.DataFrame, events: pl.DataFrame) -> None:
-    shape = Shape.at(SCALE)
+    shape = Shape.scaled(SCALE)
     counts = dict(properties[schema.PROPERTY].value_counts().iter_rows())
     assert len(properties) == shape.properties
     assert counts[schema.CATEGORY] == shape.category_rows
@@ -138,8 +138,8 @@ def test_few_items_change_category(properties: pl.DataFrame) -> None:
     rows = properties.filter(pl.col(schema.PROPERTY) == schema.CATEGORY)
     assert rows.select(schema.ITEM, schema.TIME).is_unique().all()
     categories = rows.group_by(schema.ITEM).agg(pl.col(schema.VALUE).n_unique())
-    assert categories.height == Shape.at(SCALE).catalogue
-    assert (categories[schema.VALUE] > 1).mean() == pytest.approx(BEHAVIOUR.moved_share, abs=0.02)
+    assert categories.height == Shape.scaled(SCALE).catalogue
+    assert (categories[schema.VALUE] > 1).mean() == pytest.approx(BEHAVIOUR.moved_fraction, abs=0.02)
 
 
 def test_category_tree_is_a_forest_that_holds_every_category(shop: Path, properties: pl.DataFrame) -> None:
@@ -189,7 +189,7 @@ def test_oracle_gives_the_marginal_ranking_to_those_without_a_past(known: Oracle
     early = first.sort(schema.TIME)[schema.USER][0]
     nobody = int(events[schema.USER].max()) + 1
     ranked = known.rank(np.array([*late, nobody, early]), CUT, 10)
-    rates = known.moment(CUT).newcomer
+    rates = known.moment(CUT).cold_start
     for row in ranked[:4]:
         np.testing.assert_array_equal(row, known.top(rates, 10))
         assert np.all(np.diff(rates[np.argsort(known.items)[np.searchsorted(np.sort(known.items), row)]]) <= 0)

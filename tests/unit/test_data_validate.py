@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.data.quarantine import Quarantine
-from recsys.data.reading import HALF_WRITTEN, Chunk, Piece
+from recsys.data.readers.base import HALF_WRITTEN, BrokenLine, Chunk, FilePiece
 from recsys.data.validate import (
     EVENT_COLUMNS,
     EVENT_ROWS,
@@ -28,14 +28,14 @@ NOW = 1_600_000_000_000
 
 
 def chunk_of(columns: tuple[str, ...], *rows: tuple[str, ...], broken: tuple[int, ...] = ()) -> Chunk:
-    texts = [[row[at] for row in rows] for at in range(len(columns))]
+    texts = [[row[column] for row in rows] for column in range(len(columns))]
     table = pa.table([pa.array(column, pa.string()) for column in texts], names=list(columns))
-    return Chunk(table, np.arange(len(rows)), [(row, "text", HALF_WRITTEN) for row in broken])
+    return Chunk(table, np.arange(len(rows)), [BrokenLine(row, "text", HALF_WRITTEN) for row in broken])
 
 
 def faults_of(table: pa.Table) -> list[tuple[int, str, str, str]]:
     rows = [row for row in table.to_pylist() if row["reason"] is not None]
-    return [(row["row"], row["column"], row["reason"], row["found"]) for row in rows]
+    return [(row["row"], row["column"], row["reason"], row["text"]) for row in rows]
 
 
 def test_a_good_event() -> None:
@@ -47,7 +47,7 @@ def test_a_good_event() -> None:
             "row": 0,
             "column": None,
             "reason": None,
-            "found": None,
+            "text": None,
             "timestamp": 5,
             "visitorid": "u",
             "event": CART,
@@ -78,8 +78,8 @@ def test_a_good_event() -> None:
 def test_a_bad_event(row: tuple[str, ...], column: str, reason: str) -> None:
     good = ("5", "u", "view", "i", "")
     table = check_events(chunk_of(EVENT_COLUMNS, good, row, good), 0, NOW)
-    found = row[EVENT_COLUMNS.index(column)]
-    assert faults_of(table) == [(1, column, reason, found)]
+    text = row[EVENT_COLUMNS.index(column)]
+    assert faults_of(table) == [(1, column, reason, text)]
     assert table.num_rows == 3
 
 
@@ -156,21 +156,25 @@ def test_ids_are_integers_only_together() -> None:
 
 
 @pytest.fixture
-def pieces(tmp_path: Path) -> list[Piece]:
+def pieces(tmp_path: Path) -> list[FilePiece]:
     path = tmp_path / "b.csv"
     path.write_text("a\n1\n2\n3\n4\n")
     (tmp_path / "a.csv").write_text("a\n1\n")
-    return [Piece(file_at(path), 2, 6), Piece(file_at(path), 6, 10), Piece(file_at(tmp_path / "a.csv"), 2, 4)]
+    return [
+        FilePiece(file_at(path), 2, 6),
+        FilePiece(file_at(path), 6, 10),
+        FilePiece(file_at(tmp_path / "a.csv"), 2, 4),
+    ]
 
 
 def faults(*rows: tuple[int, int, str, str, str]) -> pa.Table:
     return pa.Table.from_pylist([dict(zip(FAULTS.names, row, strict=True)) for row in rows], schema=FAULTS)
 
 
-def test_quarantine_names_file_and_row(tmp_path: Path, pieces: list[Piece]) -> None:
+def test_quarantine_names_file_and_row(tmp_path: Path, pieces: list[FilePiece]) -> None:
     quarantine = Quarantine(tmp_path / "out" / "q.parquet", 0.5)
     rows = [(1, 1, "event", "odd", "x"), (2, 0, "event", "odd", "y"), (0, 0, "", HALF_WRITTEN, "z")]
-    assert quarantine.check("event", 6, faults(*rows), pieces) == {"event odd": 2, HALF_WRITTEN: 1}
+    assert quarantine.add_checked("event", 6, faults(*rows), pieces) == {"event odd": 2, HALF_WRITTEN: 1}
     quarantine.add(faults((0, 1, "itemid", "blank", "")), pieces)
     written = pq.read_table(quarantine.path).to_pylist()
     assert [(Path(row["file"]).name, row["row"], row["column"], row["value"]) for row in written] == [
@@ -184,17 +188,17 @@ def test_quarantine_names_file_and_row(tmp_path: Path, pieces: list[Piece]) -> N
 def test_quarantine_without_rows_leaves_no_file(tmp_path: Path) -> None:
     path = tmp_path / "q.parquet"
     path.write_text("of an earlier run")
-    assert Quarantine(path, 0.0).check("event", 0, faults(), []) == {}
+    assert Quarantine(path, 0.0).add_checked("event", 0, faults(), []) == {}
     assert not path.exists()
 
 
-def test_too_large_a_share_says_why(tmp_path: Path, pieces: list[Piece]) -> None:
+def test_too_many_bad_rows_are_an_error(tmp_path: Path, pieces: list[FilePiece]) -> None:
     quarantine = Quarantine(tmp_path / "q.parquet", 0.5)
     rows = [(1, 1, "event", "odd", "x"), (0, 0, "event", "odd", "y"), (0, 1, "itemid", "blank", "")]
     with pytest.raises(DataError) as caught:
-        quarantine.check("event", 5, faults(*rows), pieces)
+        quarantine.add_checked("event", 5, faults(*rows), pieces)
     assert str(caught.value) == (
-        "3 of 5 event rows (60.00%) are unusable, more than data.max_bad_share = 50.00% allows; "
+        "3 of 5 event rows (60.00%) are unusable, more than data.max_bad_fraction = 50.00% allows; "
         f"event odd: 2, first in {pieces[0].file.address} row 2: 'y'; "
         f"itemid blank: 1, first in {pieces[0].file.address} row 3: ''; all are listed in {quarantine.path}"
     )

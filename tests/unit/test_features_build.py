@@ -1,13 +1,17 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
-from recsys.features.build import build, days_since
-from recsys.features.definitions import CATEGORICAL, FACTS, FEATURES, NAMES
+from recsys.errors import ModelError
+from recsys.features.build import FeatureBuilder, days_since
+from recsys.features.definitions import STAGE_FEATURES
 from recsys.features.interactions import NEVER, InteractionConfig
 from recsys.features.profiles import Profiles, build_profiles
 from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS, Statistics
 from recsys.histories import Histories
-from recsys.schema import CART, DAY, PURCHASE, SOURCES, UNKNOWN, VIEW
+from recsys.schema import CART, DAY, PURCHASE, UNKNOWN, VIEW
+from tests.support.features import CATEGORICAL, FEATURES, NAMES, SCORED, SOURCES
 from tests.support.shop_data import END
 from tests.support.world import small_config, small_world
 
@@ -37,12 +41,18 @@ def rows_of(statistics: Statistics, *events: tuple[int, int, int, float], n_user
     return build_profiles(histories, statistics, NOW, CONFIG)
 
 
+def builder(statistics: Statistics, names: Sequence[str] = NAMES) -> FeatureBuilder:
+    return FeatureBuilder(names, statistics, SCORED)
+
+
 def table(profiles: Profiles, statistics: Statistics, *pairs: tuple[int, int]) -> dict[str, np.ndarray]:
     """Columns by name, every source silent but the first."""
     users, items = np.array(pairs).T
     scores = np.full((len(pairs), len(SOURCES)), np.nan, np.float32)
     scores[:, 0] = 0.5
-    matrix = build(profiles, statistics, users, items.astype(np.int32), scores, np.zeros((len(pairs), len(FACTS))))
+    matrix = builder(statistics)(
+        profiles, users, items.astype(np.int32), scores, np.zeros((len(pairs), len(STAGE_FEATURES)))
+    )
     assert matrix.shape == (len(pairs), len(NAMES))
     assert matrix.dtype == np.float32
     assert matrix.flags["C_CONTIGUOUS"]
@@ -171,13 +181,12 @@ def test_every_feature_is_filled() -> None:
     n_users, n_items = len(profiles), world.tables.statistics.n_items
     users, items = np.divmod(np.arange(n_users * n_items), n_items)
     scores = np.where((users + items)[:, None] % np.arange(2, 2 + len(SOURCES)) == 0, 1.0, np.nan)
-    matrix = build(
+    matrix = builder(world.tables.statistics)(
         profiles,
-        world.tables.statistics,
         users,
         items.astype(np.int32),
         scores.astype(np.float32),
-        np.zeros((len(users), len(FACTS))),
+        np.zeros((len(users), len(STAGE_FEATURES))),
     )
     for position, feature in enumerate(FEATURES):
         column = matrix[:, position]
@@ -192,10 +201,24 @@ def test_every_feature_is_filled() -> None:
 def test_no_pairs(statistics: Statistics) -> None:
     none = np.zeros(0, np.int64)
     empty = np.zeros((0, len(SOURCES)), np.float32)
-    assert build(rows_of(statistics), statistics, none, none.astype(np.int32), empty, empty[:, : len(FACTS)]).shape == (
-        0,
-        len(NAMES),
+    matrix = builder(statistics)(
+        rows_of(statistics), none, none.astype(np.int32), empty, empty[:, : len(STAGE_FEATURES)]
     )
+    assert matrix.shape == (0, len(NAMES))
+
+
+def test_the_columns_are_those_asked_for(statistics: Statistics) -> None:
+    """A version that lists fewer features, or in another order, gets its own columns."""
+    profiles = rows_of(statistics, (0, 0, PURCHASE, 8), (0, 1, VIEW, 2))
+    users, items = np.array([0, 0, 1]), np.array([0, 1, 2], np.int32)
+    rest = np.full((3, len(SOURCES)), np.nan, np.float32), np.zeros((3, len(STAGE_FEATURES)))
+    every = builder(statistics)(profiles, users, items, *rest)
+    names = [NAMES[40], *NAMES[3:20], NAMES[0]]
+    some = builder(statistics, names)(profiles, users, items, *rest)
+    np.testing.assert_array_equal(some, every[:, [NAMES.index(name) for name in names]])
+    assert some.flags["C_CONTIGUOUS"]
+    with pytest.raises(ModelError, match="does not make the features shoe_size"):
+        builder(statistics, [*names, "shoe_size"])
 
 
 def test_a_shop_without_categories(statistics: Statistics) -> None:

@@ -1,7 +1,7 @@
-from recsys.features.definitions import CATEGORICAL, FACTS, FEATURES, NAMES, SPEEDS
+from recsys.features.definitions import SPEEDS, STAGE_FEATURES
 from recsys.features.interactions import InteractionConfig
 from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS
-from recsys.schema import SOURCES
+from tests.support.features import CATEGORICAL, FEATURES, NAMES, SOURCES
 
 
 def test_names_are_unique_and_plain() -> None:
@@ -27,7 +27,7 @@ def test_names_are_in_the_order_of_the_table() -> None:
 def test_the_first_and_the_last_feature_stay_in_place() -> None:
     """Bundles record the order; a change of it must be meant."""
     assert NAMES[:3] == ("user_events", "user_purchases", "user_purchase_rate")
-    assert NAMES[-4:] == ("n_sources", *FACTS)
+    assert NAMES[-4:] == ("n_sources", *STAGE_FEATURES)
     assert NAMES.index("item_category") + 1 == NAMES.index("item_root")
 
 

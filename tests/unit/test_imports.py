@@ -17,6 +17,8 @@ ROOT = Path(__file__).resolve().parents[2]
 LAYERS = [
     "schema",
     "errors",
+    "plugins",
+    "specs",
     "arrays",
     "timeline",
     "ids",

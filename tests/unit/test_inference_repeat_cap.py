@@ -4,7 +4,7 @@ from math import ceil
 import numpy as np
 import pytest
 
-from recsys.inference.repeat_cap import limit_repeats
+from recsys.inference.repeat_cap import cap_repeats
 
 
 def one_by_one(order: list[int], had: np.ndarray, share: float) -> list[int]:
@@ -33,15 +33,15 @@ def test_lists_are_those_built_item_by_item(share: float) -> None:
     wanted: list[int] = []
     for user in range(10):
         wanted += one_by_one(order[users[order] == user].tolist(), had, shares[user])
-    assert limit_repeats(order, users, had, shares).tolist() == wanted
+    assert cap_repeats(order, users, had, shares).tolist() == wanted
 
 
 def test_a_share_of_one_changes_nothing_and_of_none_is_all_new() -> None:
     order, users, had = np.array([2, 0, 1]), np.zeros(3, int), np.array([True, False, True])
-    assert limit_repeats(order, users, had, np.ones(1)).tolist() == [2, 0, 1]
-    assert limit_repeats(order, users, had, np.zeros(1)).tolist() == [1]
+    assert cap_repeats(order, users, had, np.ones(1)).tolist() == [2, 0, 1]
+    assert cap_repeats(order, users, had, np.zeros(1)).tolist() == [1]
 
 
 def test_of_nobody() -> None:
     nothing = np.zeros(0, np.int64)
-    assert limit_repeats(nothing, nothing, nothing == 1, np.ones(0)).tolist() == []
+    assert cap_repeats(nothing, nothing, nothing == 1, np.ones(0)).tolist() == []

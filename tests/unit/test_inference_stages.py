@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from recsys.arrays import ranked_lists
-from recsys.features.definitions import NAMES
 from recsys.histories import Histories
-from recsys.inference.recommender import Recommendations, Recommender
-from recsys.inference.stages import CandidateStage, candidate_features, chunks, score_cold_start
+from recsys.inference.recommender import Recommendations, Recommender, StageScores
+from recsys.inference.stages import CandidateStage, chunks, score_cold_start
 from recsys.models.blend import Blend, Calibration
 from recsys.retrieval.generator import Candidates
 from recsys.retrieval.preranker import NO_PRERANKERS
-from recsys.schema import DAY, DISCOVER, REPEAT, SOURCES, UNKNOWN
+from recsys.schema import DAY, DISCOVER, REPEAT, UNKNOWN
 from tests.support.bundles import BLEND, small_ranker
+from tests.support.features import NAMES, SOURCES
 from tests.support.shop_data import END
 from tests.support.world import NOBODY_DID_ANYTHING, NONE, small_config, small_world
 
@@ -25,13 +25,9 @@ def histories() -> Histories:
 
 @pytest.fixture
 def recommender() -> Recommender:
-    return Recommender(
-        small_world().tables,
-        NO_PRERANKERS,
-        (small_ranker(), small_ranker()),
-        (BLEND, BLEND),
-        small_config().inference,
-    )
+    tables, config = small_world().tables, small_config().inference
+    stage = CandidateStage(tables, NO_PRERANKERS, config)
+    return Recommender(tables, stage, (small_ranker(), small_ranker()), (BLEND, BLEND), config)
 
 
 def stages_of(histories: Histories) -> dict[str, list[np.ndarray]]:
@@ -40,13 +36,13 @@ def stages_of(histories: Histories) -> dict[str, list[np.ndarray]]:
     stage = CandidateStage(tables, NO_PRERANKERS, config)
     profiles = stage.profile(histories, END)
     candidates = stage(profiles)
-    features = candidate_features(profiles, candidates, tables)
+    features = stage.features(profiles, candidates)
     user_factors, warm = tables.factors.fold_in(histories)
     mf = tables.factors.score(user_factors, candidates.users, candidates.items)
     by_pair = {
         "candidates": candidates.items,
-        "source scores": candidates.scores,
-        "provenance": candidates.sources,
+        "source scores": candidates.source_scores,
+        "provenance": candidates.provenance,
         "features": features,
         "factorization": mf,
         "ranker": small_ranker().predict(features),
@@ -82,7 +78,7 @@ def test_recommendations_are_in_parity_too(recommender: Recommender, histories: 
     for user in range(0, len(histories), 10):
         alone = recommender(histories.take(np.array([user])), END, 5)
         mine = slice(together.offsets[user], together.offsets[user + 1])
-        for name in ("items", "scores", "lgb_scores", "mf_scores", "sources"):
+        for name in ("items", "scores", "lgb_scores", "mf_scores", "provenance"):
             assert getattr(together, name)[mine].tobytes() == getattr(alone, name).tobytes(), name
         assert together.warm[user] == alone.warm[0]
         assert together.n_candidates[user] == alone.n_candidates[0]
@@ -104,9 +100,9 @@ def test_recommendations_are_ordered_by_score(recommender: Recommender, historie
 
 def test_a_user_without_history_gets_popular_items(recommender: Recommender) -> None:
     found = recommender(NOBODY_DID_ANYTHING, END, 10)
-    lists = small_world().tables.retrieval.lists
+    recent = small_world().tables.retrieval.sources["recent"]["items"]
     assert len(found.items) == 10
-    assert found.items.tolist() == lists.recent[:10].tolist()
+    assert found.items.tolist() == recent[:10].tolist()
     assert not found.warm[0]
     assert np.isnan(found.mf_scores).all()
     assert found.scores.tolist() == found.lgb_scores.tolist()
@@ -114,8 +110,8 @@ def test_a_user_without_history_gets_popular_items(recommender: Recommender) -> 
 
 def test_a_newcomer_gets_recent_popularity_first_and_then_the_rest_of_all_time(recommender: Recommender) -> None:
     found = recommender(NOBODY_DID_ANYTHING, END, 1000)
-    lists = small_world().tables.retrieval.lists
-    in_order = dict.fromkeys([*lists.recent.tolist(), *lists.popular.tolist()])
+    recent, popular = (small_world().tables.retrieval.sources[name]["items"] for name in ("recent", "popular"))
+    in_order = dict.fromkeys([*recent.tolist(), *popular.tolist()])
     assert found.items.tolist() == [item for item in in_order if item in found.items]
     assert (np.diff(found.scores) < 0).all()
 
@@ -125,7 +121,7 @@ def test_newcomers_do_not_change_the_scores_of_others(histories: Histories) -> N
     stage = CandidateStage(tables, NO_PRERANKERS, config)
     profiles = stage.profile(histories, END)
     candidates = stage(profiles)
-    raw = small_ranker().predict(candidate_features(profiles, candidates, tables))
+    raw = small_ranker().predict(stage.features(profiles, candidates))
     known = histories.lengths[candidates.users] > 0
     assert not known.all()
     np.testing.assert_array_equal(score_cold_start(raw, profiles.histories, candidates, config)[known], raw[known])
@@ -153,12 +149,8 @@ def test_the_clock_ages_what_happened(histories: Histories) -> None:
     stage = CandidateStage(small_world().tables, NO_PRERANKERS, small_config().inference)
     today, later = (stage.profile(histories, END + days * DAY) for days in (0, 3))
     column = NAMES.index("user_days_idle")
-    tables = small_world().tables
     candidates = stage(today)
-    gap = (
-        candidate_features(later, candidates, tables)[:, column]
-        - candidate_features(today, candidates, tables)[:, column]
-    )
+    gap = stage.features(later, candidates)[:, column] - stage.features(today, candidates)[:, column]
     np.testing.assert_allclose(gap[~np.isnan(gap)], 3, atol=1e-4)
 
 
@@ -166,8 +158,8 @@ def test_the_clock_ages_what_happened(histories: Histories) -> None:
 def three_items() -> Candidates:
     scores = np.full((3, len(SOURCES)), np.nan, np.float32)
     scores[:, 0] = 1
-    nothing = np.zeros(3, np.float32), np.zeros(2, np.int8)
-    return Candidates(2, np.array([1, 1, 1]), np.array([4, 6, 8], np.int32), scores, *nothing)
+    known = Candidates.given(2, np.array([1, 1, 1]), np.array([4, 6, 8], np.int32), scores)
+    return replace(known, in_history=np.ones(3, bool))
 
 
 def selected(
@@ -175,28 +167,30 @@ def selected(
 ) -> Recommendations:
     same = Calibration(slope=1.0, intercept=0.0)
     blend = Blend(alpha=0.5, lgb=same, mf=same)
-    config = small_config().inference.model_copy(update={"repeat_share": share})
-    recommender = Recommender(small_world().tables, NO_PRERANKERS, (), (blend, blend), config)
+    tables, config = small_world().tables, small_config().inference.model_copy(update={"repeat_cap": share})
+    recommender = Recommender(tables, CandidateStage(tables, NO_PRERANKERS, config), (), (blend, blend), config)
     wanted = None if asked is None else np.full(2, asked)
-    shares = recommender.repeat_shares(candidates.objectives, wanted)
-    return recommender.select(candidates, np.array(lgb), np.float32(mf), np.array([False, True]), n, shares)
+    caps = recommender.repeat_caps(candidates.objectives, wanted)
+    both = Histories.concat([small_world().partition.histories.take(np.array([0]))] * 2)
+    raw = StageScores(np.array(lgb), np.float32(mf), np.array([False, True]))
+    return recommender.combine(both, candidates, raw, n, caps)
 
 
-def test_select_ties_go_to_the_smaller_code(three_items: Candidates) -> None:
+def test_ties_go_to_the_smaller_code(three_items: Candidates) -> None:
     found = selected(three_items, [1, 2, 1], [np.nan] * 3, 2)
     assert found.items.tolist() == [6, 4]
     assert found.offsets.tolist() == [0, 0, 2]
     assert found.n_candidates.tolist() == [0, 3]
 
 
-def test_select_blends_where_there_are_two_scores(three_items: Candidates) -> None:
+def test_the_blend_counts_where_there_are_two_scores(three_items: Candidates) -> None:
     found = selected(three_items, [0, 0, 0], [-1, np.nan, 1], 3)
     assert found.items.tolist() == [8, 6, 4]
     assert found.scores[1] == found.lgb_scores[1] == 0.5
 
 
-def test_a_list_may_be_held_to_a_share_of_items_the_user_had(three_items: Candidates) -> None:
-    three_items.scores[2, 0] = np.nan  # all but item 8 are the user's own
+def test_a_list_may_have_a_cap_on_items_the_user_had(three_items: Candidates) -> None:
+    three_items.in_history[2] = False
     assert selected(three_items, [3, 2, 1], [np.nan] * 3, 3).items.tolist() == [4, 6, 8]
     assert selected(three_items, [3, 2, 1], [np.nan] * 3, 3, share=0.5).items.tolist() == [4, 8, 6]
     assert selected(three_items, [3, 2, 1], [np.nan] * 3, 3, share=0.5, asked=0.0).items.tolist() == [8]
@@ -205,7 +199,7 @@ def test_a_list_may_be_held_to_a_share_of_items_the_user_had(three_items: Candid
 
 
 @pytest.mark.parametrize("objective", [DISCOVER, REPEAT])
-def test_only_lists_of_all_items_have_a_share(three_items: Candidates, objective: int) -> None:
+def test_only_lists_of_all_items_have_a_cap(three_items: Candidates, objective: int) -> None:
     candidates = replace(three_items, objectives=np.full(2, objective, np.int8))
     assert selected(candidates, [3, 2, 1], [np.nan] * 3, 3, share=0.0).items.tolist() == [4, 6, 8]
 

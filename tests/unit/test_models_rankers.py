@@ -1,13 +1,11 @@
 """The contract of every ranker backend, and training."""
 
-from typing import get_args
-
 import numpy as np
 import pytest
 
 from recsys.errors import ModelError
 from recsys.models.rankers import xgboost as xgboost_ranker
-from recsys.models.rankers.base import Backend, RankerConfig, RankingData, TrainingSet
+from recsys.models.rankers.base import RANKERS, RankerConfig, RankingData, TrainingSet
 from recsys.models.rankers.registry import ranker_from_text, train
 from tests.support.planted import GOOD_CATEGORY, NAMES, planted
 
@@ -30,7 +28,7 @@ def ranker():
 
 
 @pytest.mark.parametrize("objective", ["lambdarank", "binary"])
-@pytest.mark.parametrize("backend", get_args(Backend))
+@pytest.mark.parametrize("backend", RANKERS.names)
 class TestEveryBackend:
     """What the rest of the package relies on, whatever grows the trees."""
 
@@ -115,7 +113,7 @@ def test_rounds_that_add_no_tree_end_the_training():
     assert fixed.n_trees < 30
 
 
-@pytest.mark.parametrize("backend", get_args(Backend))
+@pytest.mark.parametrize("backend", RANKERS.names)
 def test_early_stopping_keeps_the_trees_that_were_best_on_validation(backend):
     seen = []
     ranker = train(
@@ -129,7 +127,7 @@ def test_early_stopping_keeps_the_trees_that_were_best_on_validation(backend):
 
 
 @pytest.mark.parametrize("objective", ["lambdarank", "binary"])
-@pytest.mark.parametrize("backend", get_args(Backend))
+@pytest.mark.parametrize("backend", RANKERS.names)
 def test_the_scores_of_validation_rows_can_be_watched(backend, objective):
     valid, seen = planted(50, seed=1), {}
 
@@ -146,7 +144,7 @@ def test_the_scores_of_validation_rows_can_be_watched(backend, objective):
     assert set(seen) == {3, 10}
 
 
-@pytest.mark.parametrize("backend", get_args(Backend))
+@pytest.mark.parametrize("backend", RANKERS.names)
 def test_parts_are_learned_from_like_one(backend):
     data = planted()
     cut = 40 * 20
@@ -158,7 +156,7 @@ def test_parts_are_learned_from_like_one(backend):
     assert train(whole, config(backend, max_trees=5)).to_text() == train(joined, config(backend, max_trees=5)).to_text()
 
 
-@pytest.mark.parametrize("backend", get_args(Backend))
+@pytest.mark.parametrize("backend", RANKERS.names)
 def test_one_training_leaves_nothing_behind_for_the_next(backend):
     """Rows are made ready once for all trainings that ask the same of them."""
     shared = learn_from(planted(), planted(50, seed=1))
@@ -174,7 +172,7 @@ def test_one_training_leaves_nothing_behind_for_the_next(backend):
         assert train(shared, chosen).to_text() == train(alone, chosen).to_text()
 
 
-@pytest.mark.parametrize("backend", get_args(Backend))
+@pytest.mark.parametrize("backend", RANKERS.names)
 def test_validation_groups_without_weight_are_not_judged(backend):
     """Their labels are the opposite of what was learned."""
     good, bad = planted(50, seed=1), planted(50, seed=2)
@@ -193,7 +191,7 @@ def test_validation_groups_without_weight_are_not_judged(backend):
     np.testing.assert_allclose(found[0], found[1])
 
 
-@pytest.mark.parametrize("backend", get_args(Backend))
+@pytest.mark.parametrize("backend", RANKERS.names)
 def test_a_fixed_number_of_trees_needs_no_validation(backend):
     reported = []
     ranker = train(learn_from(planted()), config(backend), n_trees=7, watch=lambda *row: reported.append(row[:2]))
@@ -212,7 +210,7 @@ def test_threads_do_not_change_predictions():
     assert (scores[0] == scores[1]).all()
 
 
-@pytest.mark.parametrize("backend", get_args(Backend))
+@pytest.mark.parametrize("backend", RANKERS.names)
 def test_weights_and_grades_are_used(backend):
     data = planted()
     heavy = np.where(data.features[:, 0] > 1, 10, 1).astype(np.float32)
@@ -226,7 +224,7 @@ def test_weights_and_grades_are_used(backend):
         assert (other.predict(data.features) != plain.predict(data.features)).any()
 
 
-@pytest.mark.parametrize("backend", get_args(Backend))
+@pytest.mark.parametrize("backend", RANKERS.names)
 def test_negative_categories_are_missing_without_a_word(backend, capfd):
     data = planted(n_groups=2000)
     before = data.features.copy()
@@ -249,7 +247,7 @@ def test_negative_categories_are_missing_without_a_word(backend, capfd):
         ({"features": np.zeros((3000, 2), np.float32)}, "expected \\(3000, 3\\)"),
     ],
 )
-@pytest.mark.parametrize("backend", get_args(Backend))
+@pytest.mark.parametrize("backend", RANKERS.names)
 def test_data_that_cannot_be_learned_from_is_an_error(backend, change, message):
     data = planted()
     parts = {"features": data.features, "labels": data.labels, "groups": data.groups} | change

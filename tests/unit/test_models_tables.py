@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from recsys.histories import Histories
-from recsys.models.tables import PairCounts, add_counts, category_attributes, count_pairs
-from recsys.retrieval.sources.covisitation import CovisitationConfig
+from recsys.models.tables import Counts, add_counts, category_attributes, count_events
+from recsys.retrieval.generator import every_source
 from recsys.schema import DAY, PURCHASE, UNKNOWN, VIEW
 
 NOW = 30 * DAY
@@ -17,8 +17,8 @@ def histories(*rows: tuple[int, int, int, float], n_users: int = 3) -> Histories
     return Histories.build(users.astype(int), items.astype(int), events.astype(int), times, n_users)
 
 
-def counted(profiles: Histories) -> PairCounts:
-    return count_pairs(profiles, N, NOW, CovisitationConfig())
+def counted(profiles: Histories) -> Counts:
+    return count_events(profiles, N, NOW, every_source())
 
 
 def test_known_answer() -> None:
@@ -38,7 +38,7 @@ def test_known_answer() -> None:
     assert found.buyers.tolist() == [2, 1, 0, 0]
     assert found.repeaters.tolist() == [1, 0, 0, 0]
     assert found.repeats.rate == 1 / 3
-    assert found.keys.tolist() == [1 * N + 2]
+    assert found.sources["covisitation"].keys.tolist() == [1 * N + 2]
 
 
 def test_repeats_count_users_not_events() -> None:
@@ -50,7 +50,7 @@ def test_repeats_count_users_not_events() -> None:
 def test_no_events(n_users: int) -> None:
     found = counted(histories(n_users=n_users))
     assert found.users.tolist() == found.buyers.tolist() == found.repeaters.tolist() == [0] * N
-    assert found.keys.tolist() == []
+    assert found.sources["covisitation"].keys.tolist() == []
 
 
 def test_counts_of_disjoint_users_add_up() -> None:
@@ -60,8 +60,11 @@ def test_counts_of_disjoint_users_add_up() -> None:
     whole = counted(profiles)
     parts = [counted(profiles.take(users)) for users in (np.arange(20, 30), np.arange(7), np.arange(7, 20))]
     joined = add_counts(parts)
-    for name in ("keys", "counts", "users", "buyers", "repeaters"):
+    for name in ("users", "buyers", "repeaters"):
         np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name), err_msg=name)
+    pairs, expected = joined.sources["covisitation"], whole.sources["covisitation"]
+    np.testing.assert_array_equal(pairs.keys, expected.keys)
+    np.testing.assert_array_equal(pairs.counts, expected.counts)
 
 
 def test_attributes_are_the_category_and_its_ancestors() -> None:

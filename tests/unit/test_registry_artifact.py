@@ -50,7 +50,7 @@ def test_round_trip(folder: Path) -> None:
     assert artifact.manifest["alpha"] == 0.25
     assert artifact.manifest["name"] == "ünï"
     assert artifact.manifest["counts"] == {"items": 4}
-    assert artifact.manifest["format"] == 1
+    assert artifact.manifest["format"] == 2
     assert artifact.nbytes == sum(p.stat().st_size for p in folder.rglob("*") if p.is_file()) - (
         (folder / MANIFEST).stat().st_size
     )
@@ -150,11 +150,20 @@ def test_a_pickled_array_is_refused(folder: Path) -> None:
         Artifact.open(folder, verify=False).array("factors")
 
 
-@pytest.mark.parametrize("found", [0, 2, "1", None])
-def test_unknown_format(folder: Path, found: object) -> None:
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (1, "1 is of an earlier release, expected 2: train again"),
+        (3, "3 is of a later release, expected 2: upgrade"),
+        ("2", ".*found"),
+        (None, ".*found"),
+    ],
+)
+def test_unknown_format(folder: Path, found: object, message: str) -> None:
     edit_manifest(folder, format=found)
-    with pytest.raises(RegistryError, match=r"manifest\.json, format: .*found"):
+    with pytest.raises(RegistryError, match=rf"manifest\.json, format: {message}") as caught:
         Artifact.open(folder)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

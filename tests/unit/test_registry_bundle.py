@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,13 +8,14 @@ import pyarrow as pa
 import pytest
 
 from recsys.errors import RegistryError
-from recsys.features.definitions import NAMES
+from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS
 from recsys.histories import Histories
 from recsys.inference.batch import recommend_to
 from recsys.inference.recommender import Recommender
 from recsys.registry.bundle import _narrowed, read, write
 from recsys.schema import UNKNOWN
 from tests.support.bundles import BLEND, odd_bundle, small_bundle
+from tests.support.features import NAMES, SOURCES
 from tests.support.shop_data import END, ODD_IDS, ROOTS
 
 METRICS = {"metrics.json": '{"ndcg": 0.5}'}
@@ -66,16 +68,20 @@ def test_everything_survives(folder: Path) -> None:
     assert after.tables.end == END
     for one, other in (
         (before.tables.statistics, after.tables.statistics),
-        (before.tables.retrieval.lists, after.tables.retrieval.lists),
-        (before.tables.retrieval.covisitation, after.tables.retrieval.covisitation),
-        (before.tables.retrieval.mf_neighbours, after.tables.retrieval.mf_neighbours),
         (before.snapshot.histories, after.snapshot.histories),
         (before.snapshot.totals, after.snapshot.totals),
     ):
         for name in type(one).__slots__:
             a, b = getattr(one, name), getattr(other, name)
+            if isinstance(a, tuple):
+                assert a == b
+                continue
             assert b.dtype == (np.int32 if name.endswith("offsets") else a.dtype), name
             np.testing.assert_array_equal(a, b, err_msg=name)
+    assert list(after.tables.retrieval.sources) == list(before.tables.retrieval.sources) == list(SOURCES)
+    for source, table in before.tables.retrieval.sources.items():
+        for name, array in table.items():
+            np.testing.assert_array_equal(after.tables.retrieval.sources[source][name], array, err_msg=source)
     for name, array in before.tables.factors.arrays().items():
         np.testing.assert_array_equal(after.tables.factors.arrays()[name], array, err_msg=name)
 
@@ -93,8 +99,8 @@ def test_arrays_are_mapped_not_read(folder: Path) -> None:
     tables = bundle.tables
     for array in (
         tables.statistics.items,
-        tables.retrieval.covisitation.items,
-        tables.retrieval.lists.popular,
+        tables.retrieval.sources["covisitation"]["items"],
+        tables.retrieval.sources["popular"]["items"],
         tables.factors.factors,
         tables.factors.gram,
         bundle.snapshot.histories.times,
@@ -119,21 +125,29 @@ def test_the_manifest_tells_what_is_inside(folder: Path) -> None:
     assert manifest["created"]
     assert manifest["live_watermark"] == END
     assert manifest["blend"]["alpha"] == BLEND.alpha
+    assert manifest["format"] == 2
     assert manifest["features"] == list(NAMES)
+    assert manifest["sources"] == list(SOURCES)
+    assert manifest["statistics"] == {"items": list(ITEM_COLUMNS), "categories": list(CATEGORY_COLUMNS)}
     assert all(len(file["sha256"]) == 64 for file in manifest["files"].values())
 
 
-@pytest.mark.parametrize(
-    ("features", "message"),
-    [
-        ([*NAMES, "shoe_size"], "shoe_size"),
-        (NAMES[1:], NAMES[0]),
-        ([NAMES[1], NAMES[0], *NAMES[2:]], "other order"),
-    ],
-)
-def test_foreign_features_are_refused(folder: Path, tmp_path: Path, features: list[str], message: str) -> None:
-    with pytest.raises(RegistryError, match=message):
+@pytest.mark.parametrize("features", [[*NAMES, "shoe_size"], NAMES[1:], [NAMES[1], NAMES[0], *NAMES[2:]]])
+def test_features_that_are_not_the_rankers_are_refused(folder: Path, tmp_path: Path, features: list[str]) -> None:
+    with pytest.raises(RegistryError, match="trained on other features than the manifest lists"):
         read(edited(folder, tmp_path, features=features))
+
+
+def test_features_that_this_code_does_not_make_are_refused() -> None:
+    bundle = small_bundle()
+    manifest = bundle.manifest.model_copy(update={"features": (*NAMES, "shoe_size")})
+    with pytest.raises(RegistryError, match="does not make the features shoe_size"):
+        Recommender.from_bundle(replace(bundle, manifest=manifest))
+
+
+def test_a_source_that_this_code_lacks_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(RegistryError, match="no candidate source named 'horoscope'"):
+        read(edited(folder, tmp_path, sources=[*SOURCES, "horoscope"]))
 
 
 @pytest.mark.parametrize(("entry", "value"), [("blend", ...), ("live_watermark", "noon"), ("backend", "abacus")])
@@ -165,7 +179,7 @@ def test_a_broken_ranker_is_a_registry_error(folder: Path, tmp_path: Path) -> No
         read(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["parents", "ancestors", "popularity_recent", "factorization_gram", "history_items"])
+@pytest.mark.parametrize("name", ["parents", "ancestors", "source_recent_items", "factorization_gram", "history_items"])
 def test_a_missing_array_is_named(folder: Path, tmp_path: Path, name: str) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     files = {path: entry for path, entry in manifest["files"].items() if path != f"arrays/{name}.npy"}

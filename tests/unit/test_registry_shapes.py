@@ -9,11 +9,14 @@ import pyarrow as pa
 import pytest
 
 from recsys.errors import RegistryError
+from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS
 from recsys.registry.bundle import read, write
-from recsys.registry.shapes import EXPECTED
+from recsys.registry.shapes import expected_arrays
 from recsys.schema import LATEST
 from tests.support.bundles import reseal, small_bundle
+from tests.support.features import SOURCES
 
+EXPECTED = expected_arrays(len(ITEM_COLUMNS), len(CATEGORY_COLUMNS), SOURCES)
 Change = Callable[[np.ndarray], np.ndarray]
 
 
@@ -60,7 +63,7 @@ def test_every_array_is_expected(whole: Path) -> None:
     ids=["halved", "longer", "empty", "nested", "retyped"],
 )
 def test_an_array_that_does_not_fit_is_named(folder: Path, name: str, damage: Change) -> None:
-    if EXPECTED[name].shape[0] in ("recent", "popular", "factors"):  # any length is right
+    if EXPECTED[name].shape[0] in ("recent items", "popular items", "factors"):  # any length is right
         shape = np.shape(damage(np.zeros(4, np.int32)))
         if len(shape) == 1 and shape != (4,):
             return
@@ -80,10 +83,10 @@ def test_an_array_that_does_not_fit_is_named(folder: Path, name: str, damage: Ch
         ("category", -2),
         ("category", 10**6),
         ("ancestors", 10**6),
-        ("covisitation_items", -1),
-        ("mf_neighbours_items", 10**6),
-        ("popularity_recent", 10**6),
-        ("popularity_category_items", -1),
+        ("source_covisitation_items", -1),
+        ("source_mf_neighbours_items", 10**6),
+        ("source_recent_items", 10**6),
+        ("source_category_items", -1),
         ("factorization_rows", 10**6),
         ("totals_rows", 10**6),
         ("totals_first", LATEST + 1),

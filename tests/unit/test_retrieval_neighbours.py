@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recsys.retrieval.neighbours import Neighbours
-from recsys.retrieval.sources.mf_neighbours import NeighboursConfig, mf_neighbours
+from recsys.retrieval.sources.mf_neighbours import MFNeighboursConfig, mf_neighbours
 from recsys.schema import UNKNOWN
 
 
@@ -65,7 +65,7 @@ def test_mf_neighbours_are_exact_and_ties_go_by_code(per_item, max_targets):
     for row in factors:
         row[rng.choice(8, 4, replace=False)] = rng.choice([-1, 1], 4)
     rows, support = some_rows(rng, 400, 300), rng.integers(0, 20, 400)
-    config = NeighboursConfig(per_item=per_item, max_targets=max_targets)
+    config = MFNeighboursConfig(per_item=per_item, max_targets=max_targets)
     table = mf_neighbours(factors, rows, support, config)
     expected = brute_force(factors, rows, support, config)
     assert {item: entries(table, item) for item in expected} == expected
@@ -75,7 +75,7 @@ def test_mf_neighbours_are_exact_and_ties_go_by_code(per_item, max_targets):
 def test_mf_neighbours_have_the_highest_cosines():
     rng = np.random.default_rng(0)
     factors, rows, support = rng.normal(size=(300, 6)), some_rows(rng, 400, 300), np.ones(400, np.int64)
-    config = NeighboursConfig(per_item=4)
+    config = MFNeighboursConfig(per_item=4)
     table = mf_neighbours(factors.astype(np.float32), rows, support, config)
     for item, best in brute_force(factors, rows, support, config).items():
         assert [score for _, score in entries(table, item)] == pytest.approx([s for _, s in best], abs=1e-3)
@@ -86,7 +86,7 @@ def test_items_that_all_point_the_same_way_take_no_more_memory():
     n_items = 2_500
     factors = np.outer(np.random.default_rng(0).uniform(0.5, 2, n_items), np.float32([1, 2, 3])).astype(np.float32)
     tracemalloc.start()
-    table = mf_neighbours(factors, np.arange(n_items, dtype=np.int32), np.ones(n_items, np.int64), NeighboursConfig())
+    table = mf_neighbours(factors, np.arange(n_items, dtype=np.int32), np.ones(n_items, np.int64), MFNeighboursConfig())
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 20e6  # all pairs would be 100 MB
@@ -99,7 +99,7 @@ def test_only_queries_get_lists_and_each_as_among_all():
     factors = rng.normal(size=(50, 4)).astype(np.float32)
     rows = np.r_[np.arange(50), UNKNOWN].astype(np.int32)
     support = np.arange(51)
-    config = NeighboursConfig(per_item=5)
+    config = MFNeighboursConfig(per_item=5)
     full = mf_neighbours(factors, rows, support, config)
     some = mf_neighbours(factors, rows, support, config, queries=np.array([7, 50, 3, 7]))
     assert np.flatnonzero(some.lengths).tolist() == [3, 7]
@@ -109,13 +109,13 @@ def test_only_queries_get_lists_and_each_as_among_all():
 
 def test_zero_factors_and_opposite_items_are_nobodys_neighbours():
     factors = np.float32([[1, 0], [0, 0], [-1, 0], [1, 1]])
-    table = mf_neighbours(factors, np.arange(4, dtype=np.int32), np.ones(4, np.int64), NeighboursConfig())
+    table = mf_neighbours(factors, np.arange(4, dtype=np.int32), np.ones(4, np.int64), MFNeighboursConfig())
     assert [[item for item, _ in entries(table, i)] for i in range(4)] == [[3], [], [], [0]]
 
 
 def test_no_item_has_a_factor():
     rows = np.full(4, UNKNOWN, np.int32)
-    table = mf_neighbours(np.zeros((0, 5), np.float32), rows, np.zeros(4, np.int64), NeighboursConfig())
+    table = mf_neighbours(np.zeros((0, 5), np.float32), rows, np.zeros(4, np.int64), MFNeighboursConfig())
     assert len(table) == 4
     assert table.items.tolist() == []
 
@@ -124,6 +124,6 @@ def test_round_trip_through_files(tmp_path):
     table = Neighbours.build(np.array([0, 0, 1]), np.array([1, 2, 0]), np.float16([0.5, 0.25, 1]), 3, 5)
     for name, array in table.arrays().items():
         np.save(tmp_path / f"{name}.npy", array, allow_pickle=False)
-    loaded = Neighbours.from_arrays({name: np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in table.arrays()})
+    loaded = Neighbours(**{name: np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in table.arrays()})
     assert isinstance(loaded.items, np.memmap)
     assert entries(loaded, 0) == entries(table, 0)

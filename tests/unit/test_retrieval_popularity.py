@@ -1,19 +1,20 @@
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
-from recsys.features.interactions import InteractionConfig, interactions
+from recsys.features.interactions import InteractionConfig
+from recsys.features.profiles import build_profiles
 from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS, Statistics
 from recsys.histories import Histories
-from recsys.retrieval.sources.popularity import (
-    PopularityConfig,
-    PopularityLists,
-    everywhere,
-    in_categories,
-    popularity_lists,
-)
-from recsys.schema import DAY, UNKNOWN, VIEW
+from recsys.retrieval.sources.base import Batch, Known
+from recsys.retrieval.sources.category import Category, CategoryConfig
+from recsys.retrieval.sources.item_lists import for_everybody
+from recsys.retrieval.sources.popular import Popular, PopularConfig
+from recsys.retrieval.sources.recent import Recent, RecentConfig
+from recsys.schema import DAY, UNKNOWN, VIEW, EventType
+from recsys.specs import Arrays
 
 
 def statistics(
@@ -42,12 +43,29 @@ def statistics(
     )
 
 
-def lists_of(profiles: Statistics, **settings: int) -> PopularityLists:
-    return popularity_lists(profiles, ("transaction",), PopularityConfig(**settings))
+@dataclass(frozen=True)
+class Lists:
+    """What the three sources learn."""
+
+    recent: np.ndarray
+    popular: np.ndarray
+    category: Arrays
 
 
-def by_category(lists: PopularityLists) -> list[list[int]]:
-    return [part.tolist() for part in np.split(lists.category_items, lists.category_offsets[1:-1])]
+def lists_of(
+    stats: Statistics, size: int = 100, per_category: int = 20, targets: tuple[EventType, ...] = ("transaction",)
+) -> Lists:
+    none = np.zeros(0)
+    known = Known(stats, none, none, none, targets)
+    return Lists(
+        Recent().fit(known, None, RecentConfig(size=size))["items"],
+        Popular().fit(known, None, PopularConfig(size=size))["items"],
+        Category().fit(known, None, CategoryConfig(per_category=per_category)),
+    )
+
+
+def by_category(lists: Lists) -> list[list[int]]:
+    return [part.tolist() for part in np.split(lists.category["items"], lists.category["offsets"][1:-1])]
 
 
 FIVE = {
@@ -64,7 +82,7 @@ def test_known_answer() -> None:
     assert lists.popular.tolist() == [1, 2, 3, 0]
     assert lists.recent.tolist() == [3, 0, 2, 1]
     assert by_category(lists) == [[0, 1], [2, 3]]
-    assert {array.dtype for array in (lists.popular, lists.recent, lists.category_items)} == {np.dtype(np.int32)}
+    assert {array.dtype for array in (lists.popular, lists.recent, lists.category["items"])} == {np.dtype(np.int32)}
 
 
 def test_ties_go_to_the_smaller_code() -> None:
@@ -101,7 +119,7 @@ def test_interest_fills_up_where_targets_are_rare() -> None:
 def test_several_targets_add_up() -> None:
     profiles = statistics(**FIVE)
     profiles.items[:, ITEM_COLUMNS.index("item_views")] = [7, 0, 0, 0, np.nan]
-    lists = popularity_lists(profiles, ("view", "transaction"), PopularityConfig())
+    lists = lists_of(profiles, targets=("view", "transaction"))
     assert lists.popular.tolist() == [0, 1, 2, 3]
 
 
@@ -112,8 +130,8 @@ def test_no_events_no_lists() -> None:
     assert by_category(lists) == [[], []]
 
 
-def test_everywhere_gives_each_user_the_list() -> None:
-    found = everywhere(np.array([4, 2], np.int32), 2)
+def test_each_user_gets_the_list() -> None:
+    found = for_everybody(np.array([4, 2], np.int32), 2)
     assert found.users.tolist() == [0, 0, 1, 1]
     assert found.items.tolist() == [4, 2, 4, 2]
     assert found.scores.tolist() == [1, 0.5, 1, 0.5]
@@ -129,6 +147,8 @@ def test_everywhere_gives_each_user_the_list() -> None:
 def test_categories_of_a_user(limit: int, expected: list[tuple[int, int, float]]) -> None:
     """User 0 looked three times at category 1 and once at category 0; user 1 did nothing."""
     histories = Histories.build(np.zeros(4, int), np.array([0, 2, 2, 3]), np.full(4, VIEW), np.full(4, DAY), 2)
-    interest = interactions(histories, [np.array([0, 1, 1, 1])], 2, DAY, InteractionConfig())
-    found = in_categories(lists_of(statistics(**FIVE)), interest, 2, limit)
+    stats = statistics(**FIVE)
+    batch = Batch(build_profiles(histories, stats, DAY, InteractionConfig()), 1)
+    settings = CategoryConfig(categories=limit)
+    found = Category().propose(lists_of(stats).category, batch, settings)
     assert list(zip(found.users, found.items, found.scores, strict=True)) == expected

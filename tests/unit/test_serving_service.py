@@ -12,12 +12,13 @@ import pytest
 from recsys.inference.recommender import Recommender
 from recsys.registry.bundle import Bundle, read
 from recsys.registry.folder import FolderStore
-from recsys.schema import EVENT_TYPES, PURCHASE, SOURCES, UNKNOWN, Objective
+from recsys.schema import EVENT_TYPES, PURCHASE, UNKNOWN, Objective
 from recsys.serving.answers import Answer, Question
 from recsys.serving.messages import HttpError
 from recsys.serving.service import Service
 from recsys.serving.stages import Unavailable
 from tests.support.bundles import flip_a_byte, publish, retrained, without_factors
+from tests.support.features import SOURCES
 from tests.support.services import FakeStages, cold_row, service_bundle, service_of, until, until_served
 from tests.support.shop_data import END
 from tests.support.world import small_world

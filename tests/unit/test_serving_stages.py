@@ -44,8 +44,8 @@ def loaded() -> Loaded:
     """With a ranker of its own for items that are new to a user, and another alpha for these."""
     bundle: Bundle = small_bundle()
     other = retrained(bundle)
-    manifest = bundle.manifest.model_copy(update={"discover": other.manifest.blend})
-    bundle = replace(bundle, manifest=manifest, discover=other.ranker)
+    manifest = bundle.manifest.model_copy(update={"discovery_blend": other.manifest.blend})
+    bundle = replace(bundle, manifest=manifest, discovery_ranker=other.ranker)
     return Loaded(bundle, Recommender.from_bundle(bundle))
 
 

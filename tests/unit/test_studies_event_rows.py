@@ -7,16 +7,16 @@ import pytest
 from recsys.config import TrainConfig
 from recsys.data.partition import count_days
 from recsys.data.shop import UserPartition
-from recsys.features.definitions import NAMES
 from recsys.histories import Histories
-from recsys.inference.stages import CandidateStage, candidate_features
+from recsys.inference.stages import CandidateStage
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import Candidates
 from recsys.retrieval.preranker import NO_PRERANKERS
-from recsys.schema import DAY, PURCHASE, SOURCES
+from recsys.schema import DAY, PURCHASE
 from recsys.studies.phases import event_rows as module
 from recsys.studies.phases.event_rows import EventRows, Segment, event_rows, segment_rows
 from recsys.timeline import cut
+from tests.support.features import NAMES, SOURCES
 from tests.support.shop_data import END
 from tests.support.trained import world_shop
 from tests.support.world import World, small_config, small_world, tables_of
@@ -50,9 +50,9 @@ def test_each_event_is_told_as_if_its_user_asked_just_then(tables: Tables, monke
         event = of_events[row]
         user, time = histories.rows[event], int(histories.times[event])
         profiles = stage.profile(histories.take(np.array([user])).until(time - 1), time)
-        nothing, zeros = np.full((1, len(SOURCES)), np.nan, np.float32), (np.zeros(1, np.float32), np.zeros(1, np.int8))
-        pair = Candidates(1, np.array([0]), histories.items[[event]], nothing, *zeros)
-        expected = candidate_features(profiles, pair, tables)[0]
+        nothing = np.full((1, len(SOURCES)), np.nan, np.float32)
+        pair = Candidates.given(1, np.array([0]), histories.items[[event]], nothing)
+        expected = stage.features(profiles, pair)[0]
         np.testing.assert_array_equal(found.features[row], expected, err_msg=str(time))
         user_factors, _ = tables.factors.fold_in(profiles.histories)
         mf = tables.factors.score(user_factors, pair.users, pair.items)

@@ -9,9 +9,8 @@ import ray
 
 from recsys.config import TrainConfig
 from recsys.errors import ModelError
-from recsys.features.definitions import NAMES
 from recsys.histories import Histories
-from recsys.inference.stages import CandidateStage, candidate_features
+from recsys.inference.stages import CandidateStage
 from recsys.models.rankers.base import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import NO_PRERANKERS
@@ -29,6 +28,7 @@ from recsys.training.examples import (
     survey,
 )
 from recsys.training.windows import NOBODY, LabelWindow, chosen_users
+from tests.support.features import NAMES
 from tests.support.shop_data import END
 from tests.support.trained import world_shop
 from tests.support.world import small_config, small_world, tables_of
@@ -93,7 +93,7 @@ def test_a_hit_is_an_event_of_the_window_and_nothing_else(tables: Tables) -> Non
     chosen = np.isin(candidates.users, table[GROUP].to_numpy())
     kept = candidates.take(np.flatnonzero(chosen))
     np.testing.assert_array_equal(kept.users, table[GROUP].to_numpy())
-    np.testing.assert_array_equal(candidate_features(profiles, kept, tables), matrix_of(table))
+    np.testing.assert_array_equal(stage.features(profiles, kept), matrix_of(table))
     window = world.partition.histories.between(EVERYONE.start, EVERYONE.end)
     bought = {
         (int(user), int(item))
@@ -147,7 +147,7 @@ def test_partitions_do_not_matter(tables: Tables) -> None:
         (Survey(0, 0, 0, 0), r"0 events, .*a single event dated long after the others moves its end, 2015-07-30"),
         (Survey(1200, 0, 0, 0), r"1,200 events, of which 0 are targets \(transaction\).*look at targets"),
         (Survey(9, 2, 0, 0), "look at examples.min_history_days"),
-        (Survey(9, 2, 1, 0), "available and inference.candidates.shares"),
+        (Survey(9, 2, 1, 0), "available and inference.candidates.sources"),
         (Survey(9, 2, 1, 20), "20 candidates for them, 0 labels; what is proposed is never chosen"),
     ],
 )
@@ -169,9 +169,9 @@ def test_a_survey_counts_the_window(tables: Tables) -> None:
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize("age", [AGE, 28])
 def test_windows_without_a_hit_stop_the_run(age: int, tables: Tables, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing happens after END, and no cut has a candidate when no source has a share."""
+    """Nothing happens after END, and no cut has a candidate where every source has weight 0."""
     shop, names = world_shop(2), ("own", "covisitation", "mf_neighbours", "recent", "popular", "category")
-    nothing = small_config(*(f"inference.candidates.shares.{name}=0" for name in names))
+    nothing = small_config(*(f"inference.candidates.sources.{name}.weight=0" for name in names))
     refs = {at: ray.put(tables_of(small_world(), at)) for at in (age, 14)}
     with pytest.raises(ModelError, match="0 candidates for them, 0 labels; nothing is proposed"):
         build_examples(shop, refs, [age], NO_PRERANKERS, ["all"], nothing)

@@ -10,20 +10,22 @@ from recsys.inference.stages import objectives
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import propose
 from recsys.retrieval.preranker import (
-    BY_SOURCE_WEIGHTS,
-    MODEL_OF_OBJECTIVE,
+    HISTORY_COLUMNS,
+    ITEM_COLUMNS,
     PreRanker,
     PreRankerModel,
     PreRankerModels,
+    by_source_weights,
     fit_preranker,
     preranker_columns,
 )
 from recsys.schema import OBJECTIVES
 from recsys.timeline import cut
 from recsys.training.plan import make_plan
-from recsys.training.preranker import fit_prerankers, fit_rows, preranker_rows
+from recsys.training.preranker import fit_prerankers, fit_rows, proposal_rows
 from recsys.training.validation import Size, smallest
 from recsys.training.windows import LabelWindow
+from tests.support.features import SOURCES
 from tests.support.shop_data import END, START
 from tests.support.trained import world_shop
 from tests.support.world import small_config, small_world, tables_of
@@ -41,11 +43,18 @@ def learned(tables: Tables, histories: Histories | None = None) -> PreRankerMode
     partition = small_world().partition
     if histories is not None:
         partition = replace(partition, histories=histories)
-    found = {
-        name: fit_rows(preranker_rows(partition, WINDOW, tables, name, small_config())) for name in ("all", "discover")
-    }
-    assert all(found.values())
-    return PreRankerModels(**found)
+    every, discovery = (
+        fit_rows(SOURCES, proposal_rows(partition, WINDOW, tables, name, small_config())) for name in OBJECTIVES[:2]
+    )
+    assert every is not None
+    assert discovery is not None
+    return PreRankerModels(all=every, discovery=discovery)
+
+
+def flat(model: PreRankerModel) -> np.ndarray:
+    """The weights in the order of the columns."""
+    history, items = [model.history[name] for name in HISTORY_COLUMNS], [model.items[name] for name in ITEM_COLUMNS]
+    return np.concatenate([[model.source_value], *(model.ranks[name] for name in SOURCES), history, items])
 
 
 def test_what_is_selected_is_what_was_learned(tables: Tables) -> None:
@@ -56,28 +65,29 @@ def test_what_is_selected_is_what_was_learned(tables: Tables) -> None:
     for name in OBJECTIVES:
         wanted = objectives(name, len(profiles))
         proposals = propose(profiles, tables.retrieval, tables.statistics, config.candidates, wanted)
-        selection = PreRanker.for_tables(prerankers, config.candidates.shares.by_source(), tables.statistics)
-        scores = selection(profiles, tables.statistics, proposals, wanted)
-        selector = getattr(prerankers, MODEL_OF_OBJECTIVE[OBJECTIVES.index(name)])
-        weights = np.concatenate([[selector.shares], *map(np.array, selector.ranks), selector.own, selector.prior])
-        everything, shares = np.arange(len(proposals.users)), config.candidates.shares.by_source()
-        columns = preranker_columns(profiles, tables.statistics, proposals, everything, shares)
+        weights = config.candidates.source_weights
+        by_name = dict(zip(SOURCES, weights, strict=True))
+        preranker = PreRanker.for_tables(prerankers, by_name, tables.statistics)
+        scores = preranker(profiles, tables.statistics, proposals, wanted)
+        model = prerankers.by_objective[OBJECTIVES.index(name)]
+        assert model is not None
+        columns = preranker_columns(profiles, tables.statistics, proposals, np.arange(len(proposals.users)), weights)
         assert len(scores)
-        np.testing.assert_allclose(scores, columns @ weights, rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(scores, columns @ flat(model), rtol=1e-4, atol=1e-4)
 
 
 def test_hits_come_first_more_often_than_by_turns(tables: Tables) -> None:
-    keys, columns, labels = preranker_rows(small_world().partition, WINDOW, tables, "all", small_config())
-    assert len(keys) == len(columns) == len(labels)
-    selector = fit_preranker(columns, labels > 0)
-    assert selector is not None
+    rows = proposal_rows(small_world().partition, WINDOW, tables, "all", small_config())
+    columns, labels = rows.columns, rows.labels
+    assert len(rows.keys) == len(columns) == len(labels)
+    model = fit_preranker(columns, labels > 0, SOURCES)
+    assert model is not None
 
     def lead(one: PreRankerModel) -> float:
-        weights = np.concatenate([[one.shares], *map(np.array, one.ranks), one.own, one.prior])
-        scores = columns @ weights
+        scores = columns @ flat(one)
         return float(np.mean(scores[labels > 0][:, None] > scores[labels == 0]))
 
-    assert lead(selector) > lead(BY_SOURCE_WEIGHTS)
+    assert lead(model) > lead(by_source_weights(SOURCES))
 
 
 def test_later_events_change_nothing(tables: Tables) -> None:
@@ -88,9 +98,9 @@ def test_later_events_change_nothing(tables: Tables) -> None:
 
 def test_nothing_is_learned_where_nothing_differs() -> None:
     columns = np.ones((4, 3), np.float32)
-    assert fit_preranker(columns, np.zeros(4, bool)) is None
-    assert fit_preranker(columns, np.ones(4, bool)) is None
-    assert fit_rows() is None
+    assert fit_preranker(columns, np.zeros(4, bool), SOURCES) is None
+    assert fit_preranker(columns, np.ones(4, bool), SOURCES) is None
+    assert fit_rows(SOURCES) is None
 
 
 @pytest.mark.usefixtures("ray_session")

@@ -64,7 +64,7 @@ class Covisitation(Source[CovisitationConfig]):
         return covisitation(counts, known.users_per_item, settings).arrays()
 
     def propose(self, table: Arrays, batch: Batch, settings: CovisitationConfig) -> Scored:
-        return propose_neighbours(table, batch)
+        return propose_neighbours(table, batch.seeds, len(batch))
 
 
 def pair_counts(histories: Histories, n_items: int, config: CovisitationConfig) -> PairCounts:

@@ -42,7 +42,7 @@ class MFNeighbours(Source[MFNeighboursConfig]):
         return mf_neighbours(known.item_factors, known.factor_rows, known.users_per_item, settings).arrays()
 
     def propose(self, table: Arrays, batch: Batch, settings: MFNeighboursConfig) -> Scored:
-        return propose_neighbours(table, batch)
+        return propose_neighbours(table, batch.seeds, len(batch))
 
 
 def mf_neighbours(
