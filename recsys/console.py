@@ -5,6 +5,7 @@ Progress is printed in whole lines that are never redrawn. So a terminal, a file
 
 import resource
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,8 @@ from recsys.errors import RecsysError
 
 PLAIN_WIDTH: Final = 200
 """Characters in a line of a table that goes to a file or a pipe."""
+TEXT_WIDTH: Final = 100
+"""Characters in a line of a paragraph."""
 ERROR_LENGTH: Final = 2000
 """Characters of the longest error that is printed whole."""
 BAD_INPUT: Final = 2
@@ -39,10 +42,16 @@ def line(text: str) -> None:
     _console().print(text, soft_wrap=True)
 
 
+def paragraph(text: str) -> None:
+    """Text of results, wrapped into lines; the second and later lines are indented."""
+    for part in textwrap.wrap(text, TEXT_WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False):
+        line(part)
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
     """Print rows under column names. Numbers stand on the right, floats have four decimals, None is a dash."""
     cells = [list(row) for row in rows]
-    grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    grid = Table(title=title, title_justify="left", title_style="", box=SIMPLE_HEAD, show_edge=False)
     for column, name in enumerate(columns):
         numeric = all(isinstance(row[column], int | float | None) for row in cells)
         grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
@@ -100,12 +109,11 @@ class Step:
 
 @contextmanager
 def step(name: str, memory: bool = False) -> Iterator[Step]:
-    """Print a line when a step begins and one with its time when it ends.
+    """Print one line with its time when a step ends.
 
     memory: print also the most memory that this process has used so far
     """
     this, started, verdict = Step(name), time.monotonic(), "failed after"
-    progress(f"{name} …")
     try:
         yield this
         verdict = "took"

@@ -45,7 +45,10 @@ class Registry(Generic[Component]):
         return tuple(self._components)
 
     def __getitem__(self, name: str) -> Component:
-        """The component of a name; raises ConfigError that lists the names."""
+        """The component of a name.
+
+        Raises ConfigError that lists the names, or that names a Python package which the component needs.
+        """
         if name not in self.names:
             raise ConfigError(f"there is no {self._kind} named {name!r}; there are: {', '.join(self.names)}")
         component = self._components[name]
@@ -54,7 +57,9 @@ class Registry(Generic[Component]):
             try:
                 loaded = importlib.import_module(module)
             except ModuleNotFoundError as error:
-                raise ConfigError(f"the {self._kind} {name} needs the Python package {error.name}: install it") from error
+                raise ConfigError(
+                    f"the {self._kind} {name} needs the Python package {error.name}: install it"
+                ) from error
             component = self._components[name] = cast(Component, getattr(loaded, attribute))
         return component
 

@@ -11,7 +11,7 @@ from recsys.cli.options import DataOptions, data_options, find_source, read_sett
 from recsys.errors import ConfigError
 
 if TYPE_CHECKING:
-    from recsys.studies.phases.comparison import PhaseProtocol
+    from recsys.studies.phases.study import PhaseProtocol
 
 
 @click.command()
@@ -39,12 +39,12 @@ def phases(options: DataOptions, protocol: "PhaseProtocol", tune: str, json_file
         raise ConfigError(f"--json {json_file}: there is no such folder")
     from recsys.cluster import start_ray
     from recsys.registry.locate import default_registry
-    from recsys.studies.phases.comparison import compare
+    from recsys.studies.phases.study import study_phases
 
     sweep, config = read_settings(options, None if tune == "none" else tune)
     work = work_folder(options, default_registry())
     source = find_source(options, work)
     start_ray()
-    results = compare(source, config, work, int(time.time() * 1000), sweep, protocol)
+    results = study_phases(source, config, work, int(time.time() * 1000), sweep, protocol)
     if json_file is not None:
         json_file.write_text(json.dumps(results, indent=1, allow_nan=False), encoding="utf-8")

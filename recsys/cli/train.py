@@ -4,7 +4,6 @@ import time
 
 import click
 
-from recsys import console
 from recsys.cli.options import (
     DataOptions,
     absolute_in_job,
@@ -48,7 +47,9 @@ def train(options: DataOptions, registry: str | None, tune: str | None, resume: 
 
     from recsys.cluster import start_ray  # from here on: bad input is refused before Ray and the libraries are loaded
     from recsys.jobs.train import run
+    from recsys.models.rankers.base import RANKERS
 
+    RANKERS[config.ranker.backend]  # raises ConfigError now, not after minutes, if its library is not installed
     start_ray()
-    version = run(source, store, config, work, int(time.time() * 1000), sweep, resume=resume)
-    console.line(f"published {version}")
+    now = int(time.time() * 1000)
+    run(source, store, config, work, now, sweep, resume=resume, promote=promote == "always")

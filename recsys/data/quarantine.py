@@ -33,7 +33,7 @@ The row of a CSV file is the number of its line; the header is line 1. The first
 
 
 class ReasonCount(NamedTuple):
-    """How many rows a reason rejected, and the first of them."""
+    """A reason, the number of rows that it rejected, and the first of these rows."""
 
     reason: str
     rows: int

@@ -40,7 +40,7 @@ ROW_GROUP: Final = 1 << 18
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The files of one shop, in the Retailrocket format. `name` is what the person asked for."""
+    """The files of one shop in the Retailrocket format; name: the source as the person wrote it."""
 
     name: str
     events: tuple[File, ...]

@@ -1,4 +1,4 @@
-"""What every recommender has to beat: popularity, and what the user does most often."""
+"""Baselines that every recommender has to beat: popularity, and the items that a user meets most often."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -13,9 +13,9 @@ from recsys.schema import DAY, UNKNOWN, EventWeights
 
 POPULARITY_DAYS: Final = 30
 HALF_LIFE_DAYS: Final = 60.0
-"""Of the benchmark protocol, as its event weights 1/3/5 are (the defaults of EventWeights)."""
-
+"""Half-life of the benchmark protocol, whose event weights 1/3/5 are the defaults of EventWeights."""
 HALF_LIFE_GRID: Final = (7.0, 15.0, 30.0, 60.0, 120.0, 240.0)
+"""Half-lives to choose from, days."""
 
 
 def target_counts(
@@ -30,7 +30,7 @@ def target_counts(
 
 
 def most_popular(counts: np.ndarray, k: int) -> np.ndarray:
-    """The k items of the highest positive count, ties by item code, int32 (k,), padded with UNKNOWN."""
+    """The k items of the highest positive counts, ties by item code; int32 (k,), padded with UNKNOWN."""
     top = np.argsort(-counts, kind="stable")[:k]
     top = top[counts[top] > 0]
     return np.pad(top, (0, k - len(top)), constant_values=UNKNOWN).astype(np.int32)
@@ -45,11 +45,12 @@ def personal_frequency(
     half_life: float = HALF_LIFE_DAYS,
     weights: EventWeights | None = None,
 ) -> np.ndarray:
-    """Each user's items by decayed frequency, then the popular ones, int32 (n_users, k), seen items allowed.
+    """Each user's items by decayed frequency, then the popular ones; int32 (n_users, k). Seen items are allowed.
 
-    An item scores the sum over its events of weight(type) * 0.5 ** (age / half_life), where the age is at
-    `now` (ms); ties by item code. No event may be later than `now`.
-    popular: int32 (k,), as `most_popular` returns, which fills lists up; half_life: days.
+    An item scores the sum over its events of weight(type) * 0.5 ** (age / half_life); ties by item code. Ages count
+    back from `now` (ms), and no event may be later.
+    popular: int32 (k,), as `most_popular` returns; they fill the lists up
+    half_life: days
     """
     users, items, scores = _decayed(histories, now, half_life, weights)
     order = np.lexsort((items, -scores, users))
@@ -71,19 +72,19 @@ def frequency_scores(
     half_life: float = HALF_LIFE_DAYS,
     weights: EventWeights | None = None,
 ) -> np.ndarray:
-    """Scores of pairs (user, item) in the order of `personal_frequency`, float64 (n_pairs,).
+    """Scores of pairs (user, item) that rank as `personal_frequency` does, float64 (n_pairs,).
 
-    Above 0 where the item is the user's own: its decayed frequency. Else -1 / (1 + popularity), so below 0.
+    The decayed frequency, above 0, where the user has an event on the item. Else -1 / (1 + popularity), below 0.
     popularity: int (n_items,), as `target_counts` returns; users: int64 (n_pairs,), positions in `histories`;
     items: int32 (n_pairs,)
     """
     owners, own, strength = _decayed(histories, now, half_life, weights)
     keys, wanted = (a * len(popularity) + b for a, b in ((owners, own), (users, items)))
-    at = np.searchsorted(keys, wanted)
-    mine = at < len(keys)
-    mine[mine] = keys[at[mine]] == wanted[mine]
+    position = np.searchsorted(keys, wanted)
+    mine = position < len(keys)
+    mine[mine] = keys[position[mine]] == wanted[mine]
     scores = -1 / (1 + popularity[items])
-    scores[mine] = strength[at[mine]]
+    scores[mine] = strength[position[mine]]
     return scores
 
 
@@ -95,7 +96,7 @@ def _decayed(
     strength = by_type[histories.events] * 0.5 ** ((now - histories.times) / (half_life * DAY))
     span = 1 + int(histories.items.max(initial=0))
     pairs, pair_of = np.unique(histories.rows * span + histories.items, return_inverse=True)
-    # bincount adds in the order of the histories, which is canonical, so equal input gives equal bits.
+    # bincount adds in the order of the histories, which is canonical: equal input gives equal bits.
     scores = np.bincount(pair_of, weights=strength, minlength=len(pairs))
     return *np.divmod(pairs, span), scores
 
@@ -109,9 +110,9 @@ def tuned_half_life(
     grid: Sequence[float] = HALF_LIFE_GRID,
     weights: EventWeights | None = None,
 ) -> tuple[float, dict[float, float]]:
-    """The half-life (days) of the best mean NDCG@k on `cases`, ties to the shorter, and NDCG@k by half-life.
+    """The half-life (days) of the best mean NDCG@k on `cases`, the shorter of equals, and NDCG@k by half-life.
 
-    To judge on a window, tune on an earlier one: cases, now and popular are all as of the earlier cut.
+    Tune on an earlier window than the one to evaluate on: cases, now (ms) and popular are as of the earlier cut.
     """
     curve: dict[float, float] = {}
     for half_life in sorted(grid):

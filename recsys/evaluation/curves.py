@@ -1,7 +1,7 @@
-"""Curves for people to look at, thinned to few points: over pooled candidates, and over counts spread unevenly.
+"""Curves for figures, thinned to few points: over pooled candidates, and over events spread over users or items.
 
-Candidates are labels bool (n,) and scores float (n,), finite; a curve is undefined, and None, unless both hits and
-misses occur.
+Candidates are given as labels, bool (n,), and finite scores, float (n,). A curve is None unless there are hits and
+misses.
 """
 
 from dataclasses import dataclass
@@ -10,15 +10,17 @@ from typing import Final
 import numpy as np
 
 POINTS: Final = 200
-"""Of a curve at most."""
+"""Points of a curve, at most."""
 NORMAL_95: Final = 1.96
+"""Standard deviations on either side of the mean of a normal distribution that hold 95%."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What a threshold lets through, for every distinct score from the highest down.
+    """Hits and misses that score at least a threshold, for every distinct score from the highest down.
 
-    thresholds: float64 (n,), falling; hits, misses: int64 (n,), candidates that score as high or higher
+    thresholds: float64 (n,), falling
+    hits, misses: int64 (n,), candidates that score at least the threshold
     """
 
     thresholds: np.ndarray
@@ -38,14 +40,14 @@ class Ranking:
         return len(self.hits) > 0 and self.hits[-1] > 0 and self.misses[-1] > 0
 
     def roc(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Share of the misses, and of the hits, let through."""
+        """Fraction of the misses (x) and of the hits (y) that score at least each threshold."""
         if not self.defined:
             return None
         x, y = (np.append(0, part) / part[-1] for part in (self.misses, self.hits))
         return thinned(x, y)
 
     def precision_recall(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """Share of the hits let through, and share of hits among what is let through."""
+        """Recall (x) and precision (y) at each threshold."""
         if not self.defined:
             return None
         return thinned(self.hits / self.hits[-1], self.hits / (self.hits + self.misses))
@@ -53,11 +55,11 @@ class Ranking:
     @property
     def f1(self) -> np.ndarray:
         """F1 of each threshold, float64 (n,); needs a hit."""
-        found: np.ndarray = 2 * self.hits / (self.hits + self.misses + self.hits[-1])
-        return found
+        values: np.ndarray = 2 * self.hits / (self.hits + self.misses + self.hits[-1])
+        return values
 
     def best_f1(self) -> tuple[float, float] | None:
-        """The threshold of the highest F1, the higher of equals, and that F1."""
+        """The threshold of the highest F1, the highest of equals, and that F1."""
         if not self.defined:
             return None
         f1 = self.f1
@@ -66,7 +68,7 @@ class Ranking:
 
 
 def thinned(x: np.ndarray, y: np.ndarray, limit: int = POINTS) -> tuple[np.ndarray, np.ndarray]:
-    """At most `limit` of a curve's points, evenly along its length as it is seen in a square frame, both ends kept."""
+    """At most `limit` points of a curve, spread evenly along its length in a square frame; both ends are kept."""
     if len(x) <= limit:
         return x, y
     steps = [np.abs(np.diff(values)) / max(float(np.ptp(values)), 1e-300) for values in (x, y)]
@@ -78,10 +80,11 @@ def thinned(x: np.ndarray, y: np.ndarray, limit: int = POINTS) -> tuple[np.ndarr
 
 @dataclass(frozen=True, slots=True)
 class Reliability:
-    """Predicted and observed share of hits, by bins of rising score.
+    """Predicted and observed fraction of hits, by bins of rising score.
 
-    predicted, observed, low, high: float64 (n_bins,), with the 95% interval of the observed share (Wilson 1927)
-    counts: int64 (n_bins,)
+    predicted, observed: float64 (n_bins,)
+    low, high: float64 (n_bins,), the 95% interval of the observed fraction (Wilson 1927)
+    counts: int64 (n_bins,), candidates of each bin
     """
 
     predicted: np.ndarray
@@ -97,8 +100,10 @@ class Reliability:
 
 
 def reliability(labels: np.ndarray, scores: np.ndarray, bins: int = 12) -> Reliability | None:
-    """Scores on [0, 1] in bins of equal sums of score, where most candidates are unlikely hits; equal scores stay
-    together. None without candidates.
+    """Scores on [0, 1] in bins whose scores have equal sums; None without candidates.
+
+    Most candidates are unlikely hits, so bins of equal counts would leave one bin for the others. Equal scores stay in
+    one bin.
     """
     if not len(scores):
         return None
@@ -114,19 +119,20 @@ def reliability(labels: np.ndarray, scores: np.ndarray, bins: int = 12) -> Relia
     return Reliability(np.add.reduceat(ordered, starts) / counts, observed, low, high, counts)
 
 
-def wilson(share: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The 95% score interval of shares of counts (Wilson 1927)."""
+def wilson(fractions: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The 95% score interval of fractions of counts (Wilson 1927): low and high, float64 (n,) each."""
     z2 = NORMAL_95**2
-    middle = (share + z2 / (2 * counts)) / (1 + z2 / counts)
-    half = NORMAL_95 / (1 + z2 / counts) * np.sqrt(share * (1 - share) / counts + z2 / (4 * counts**2))
+    middle = (fractions + z2 / (2 * counts)) / (1 + z2 / counts)
+    half = NORMAL_95 / (1 + z2 / counts) * np.sqrt(fractions * (1 - fractions) / counts + z2 / (4 * counts**2))
     return np.maximum(middle - half, 0), np.minimum(middle + half, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """How events are spread over users or items, those without any left out.
+    """Spread of events over users or items; those without an event are left out.
 
-    sizes: int64 (n,), distinct numbers of events, ascending; counts: int64 (n,), users or items that have so many
+    sizes: int64 (n,), distinct numbers of events, ascending
+    counts: int64 (n,), users or items with that number of events
     """
 
     sizes: np.ndarray
@@ -134,34 +140,37 @@ class Spread:
 
     @classmethod
     def from_counts(cls, events: np.ndarray, weights: np.ndarray | None = None) -> "Spread":
-        """events: int (n,), of each user or item; weights: how many have so many, where not one each"""
-        sizes, place = np.unique(events, return_inverse=True)
-        counts = np.bincount(place, weights, minlength=len(sizes)).astype(np.int64)
+        """The spread of counted events.
+
+        events: int (n,), numbers of events; weights: int (n,), users or items with each number, by default one each
+        """
+        sizes, position = np.unique(events, return_inverse=True)
+        counts = np.bincount(position, weights, minlength=len(sizes)).astype(np.int64)
         return cls(sizes[sizes > 0], counts[sizes > 0])
 
     @property
     def total(self) -> int:
-        """Users or items."""
+        """Number of users or items."""
         return int(self.counts.sum())
 
     def survival(self) -> tuple[np.ndarray, np.ndarray]:
-        """A number of events, and the share that has so many or more; even on logarithmic axes."""
+        """Numbers of events (x), and the fraction with that many or more (y), spread evenly on logarithmic axes."""
         above = np.cumsum(self.counts[::-1])[::-1]
         x, y = thinned(np.log(self.sizes), np.log(above / max(self.total, 1)))
         return np.exp(x), np.exp(y)
 
     def concentration(self) -> tuple[np.ndarray, np.ndarray]:
-        """Share of users or items, the busiest first, and their share of the events."""
+        """Fraction of users or items (x), the busiest first, and their fraction of the events (y)."""
         events = (self.sizes * self.counts)[::-1]
         x, y = (np.append(0, np.cumsum(part)) / max(part.sum(), 1) for part in (self.counts[::-1], events))
         return thinned(x, y)
 
-    def share_of_top(self, share: float) -> float:
-        """Share of the events that this share of users or items has, the busiest first."""
+    def events_of_top(self, fraction: float) -> float:
+        """Fraction of the events that belongs to the busiest users or items, who are this fraction of all."""
         events = (self.sizes * self.counts)[::-1]
         x, y = (np.append(0, np.cumsum(part)) / max(part.sum(), 1) for part in (self.counts[::-1], events))
-        return float(np.interp(share, x, y))
+        return float(np.interp(fraction, x, y))
 
     def median(self) -> int:
-        """Events of the middle user or item, the lower of two."""
+        """Number of events of the median user or item, the lower of two."""
         return int(self.sizes[np.searchsorted(np.cumsum(self.counts), (self.total + 1) // 2)]) if self.total else 0

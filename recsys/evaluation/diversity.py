@@ -1,4 +1,4 @@
-"""How unlike each other the items of a list are."""
+"""Diversity of a list's items."""
 
 import numpy as np
 
@@ -6,10 +6,10 @@ from recsys.schema import UNKNOWN
 
 
 def different_categories(ranked: np.ndarray, category: np.ndarray, k: int) -> np.ndarray:
-    """Share of the pairs among each list's first k items that are of different categories, float64 (n_users,).
+    """Fraction of pairs with different categories among each list's first k items, float64 (n_users,).
 
-    One minus the intra-list similarity of Ziegler et al. (2005) with categories as the measure. Items without a
-    category are left out; nan where fewer than two are left.
+    It is one minus the intra-list similarity of Ziegler et al. (2005), measured by categories. Items without a
+    category are left out; nan where fewer than two items are left.
     ranked: int32 (n_users, depth), padded with UNKNOWN; category: int32 (n_items,), codes or UNKNOWN
     """
     head = ranked[:, :k]

@@ -1,50 +1,50 @@
-"""Metrics of classified events: lists of a user's own events, and intervals over users."""
+"""Metrics of classified events: of lists of a user's own events, and intervals over users."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from recsys.arrays import rank_within
-from recsys.evaluation.metrics import Difference, roc_auc
+from recsys.evaluation.metrics import Difference, Resampling, roc_auc
 
 
 def list_metrics(labels: np.ndarray, scores: np.ndarray, users: np.ndarray, k: int) -> tuple[float, float]:
-    """Precision@k and recall@k, means over the users with a hit among their events; nan without such a user.
+    """Precision@k and recall@k: means over the users with a hit among their events; nan without such a user.
 
-    A user's list is the k events of theirs that score highest, equals in the order of the rows; precision is hits
-    over k, also where the user has fewer events, and recall is over the user's hits.
+    A user's list holds the k events of the user that score highest; ties keep the order of the rows. Precision is
+    the number of hits in the list over k, also where the user has fewer events. Recall is over the user's hits.
     labels: bool or 0/1 (n,); scores: floats (n,); users: int64 (n,), any numbers
     """
     hit, user = np.asarray(labels, np.bool_), np.unique(users, return_inverse=True)[1]
     total = np.bincount(user[hit], minlength=int(user.max(initial=-1)) + 1)
-    found = np.bincount(user[hit & (rank_within(user, scores) < k)], minlength=len(total))
-    judged = total > 0
-    if not judged.any():
+    listed = np.bincount(user[hit & (rank_within(user, scores) < k)], minlength=len(total))
+    with_hit = total > 0
+    if not with_hit.any():
         return float("nan"), float("nan")
-    return float(found[judged].mean() / k), float((found[judged] / total[judged]).mean())
+    return float(listed[with_hit].mean() / k), float((listed[with_hit] / total[with_hit]).mean())
 
 
 def auc_difference(
-    labels: np.ndarray, scores: tuple[np.ndarray, np.ndarray], users: np.ndarray, seed: int, n: int, level: float
+    labels: np.ndarray, scores: tuple[np.ndarray, np.ndarray], users: np.ndarray, resampling: Resampling
 ) -> Difference:
-    """ROC-AUC of the first scores minus that of the second, with an interval over resampled users.
+    """ROC-AUC of the first scores minus that of the second scores, with an interval over resampled users.
 
-    labels: bool or 0/1 (n_rows,); scores: floats (n_rows,) each; users: int64 (n_rows,), any numbers; n: resamples
+    labels: bool or 0/1 (n_rows,); scores: floats (n_rows,) each; users: int64 (n_rows,), any numbers
     """
-    first, second = (_resampled(labels, values, users, seed, n) for values in scores)
+    first, second = (_resampled(labels, values, users, resampling) for values in scores)
     gaps = np.array([a - b for a, b in zip(first, second, strict=True)])
-    low, high = np.nanquantile(gaps, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.nanquantile(gaps, resampling.quantiles)
     return Difference(roc_auc(labels, scores[0]) - roc_auc(labels, scores[1]), float(low), float(high))
 
 
-def _resampled(labels: np.ndarray, scores: np.ndarray, users: np.ndarray, seed: int, n: int) -> Iterator[float]:
-    """ROC-AUC over resamples of users, whole with their rows; nan for one without both classes."""
-    rng = np.random.default_rng(seed)
+def _resampled(labels: np.ndarray, scores: np.ndarray, users: np.ndarray, resampling: Resampling) -> Iterator[float]:
+    """ROC-AUC of each resample of users, who keep all their rows; nan where a resample lacks hits or misses."""
+    rng = np.random.default_rng(resampling.seed)
     order = np.argsort(scores, kind="stable")
     names, user = np.unique(users, return_inverse=True)
     user, hit = user[order], np.asarray(labels, np.bool_)[order]
     starts = np.append(True, np.diff(scores[order]) > 0).nonzero()[0]
-    for _ in range(n):
+    for _ in range(resampling.samples):
         weight = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))[user]
         hits, misses = (np.add.reduceat(np.where(chosen, weight, 0), starts) for chosen in (hit, ~hit))
         below = np.cumsum(misses) - misses / 2  # equal scores count half

@@ -1,4 +1,4 @@
-"""The benchmark protocol: one global time cut, test users drawn by id, metrics for warm and cold apart."""
+"""The benchmark protocol: one global cut in time, test users drawn by id, and metrics by group of users."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,38 +12,37 @@ from pydantic import Field
 from recsys.arrays import belongs, offsets_of, ragged_indices
 from recsys.errors import ConfigError, DataError
 from recsys.evaluation import metrics
-from recsys.evaluation.metrics import Truth
+from recsys.evaluation.metrics import Resampling, Truth
 from recsys.histories import Histories
 from recsys.schema import UNKNOWN, Config
 
 SAMPLE_SEED: Final = 0
-"""Part of the protocol, so that published figures are of the same users."""
+"""Seed of the draw of test users. It is part of the protocol, so that published figures are of the same users."""
 
 BOOTSTRAP_SEED: Final = 0
-
-Row = dict[str, str | int | float | None]
-"""A line of the metrics table; None where a figure is undefined, since JSON has no nan."""
+"""Seed of the intervals' resamples."""
 
 MAX_CUTOFF: Final = 1000
+"""Largest k of a metric at k."""
 CutOff = Annotated[int, Field(ge=1, le=MAX_CUTOFF)]
 
 
 class EvaluationConfig(Config):
-    """How a trained recommender is judged on the newest events."""
+    """How a trained recommender is evaluated on the newest events."""
 
     test_days: int = Field(14, ge=1, description="Length of the test window at the end of the data, in days.")
     k: CutOff = Field(10, description="Cut-off of the headline metrics.")
     ks: tuple[CutOff, ...] = Field((1, 5, 10, 20), description="Further cut-offs to report.")
     max_users: int = Field(5000, ge=1, description="Test users to draw where there are more.")
-    bootstrap_samples: int = Field(1000, ge=100, description="Resamples of users behind an interval.")
+    bootstrap_samples: int = Field(1000, ge=100, description="Resamples of users for an interval.")
     confidence: float = Field(0.95, gt=0, lt=1, description="Confidence level of the intervals.")
     seeds: int = Field(3, ge=1, description="Training runs with different seeds whose spread is reported.")
     page: bool = Field(True, description="Draw the report's page; its numbers are written in any case.")
 
     @property
-    def resampling(self) -> tuple[int, int, float]:
-        """Seed, number of resamples and level, as the intervals of `metrics` take them."""
-        return BOOTSTRAP_SEED, self.bootstrap_samples, self.confidence
+    def resampling(self) -> Resampling:
+        """The resampling behind every interval."""
+        return Resampling(BOOTSTRAP_SEED, self.bootstrap_samples, self.confidence)
 
     @property
     def cutoffs(self) -> tuple[int, ...]:
@@ -53,32 +52,56 @@ class EvaluationConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class TestCases:
-    """Test users with what is known of them at the cut and what they did after it.
+    """Test users with their events up to the cut and the items that count as success after it.
 
     users: Arrow array of ids (n_users,), ascending
     histories: events of each user at or before the cut
     truth: at least one item for each user
-    warm: bool (n_users,)
     """
 
     users: pa.Array
     histories: Histories
     truth: Truth
-    warm: np.ndarray
 
     def __len__(self) -> int:
         return len(self.users)
 
+    @property
+    def has_history(self) -> np.ndarray:
+        """Whether each user has an event at or before the cut, bool (n_users,)."""
+        return np.asarray(self.histories.lengths > 0)
+
     def take(self, rows: np.ndarray) -> "TestCases":
-        """Some of the users, in the order given; rows: int64 (n,), positions here."""
+        """Some of the users, in the given order; rows: int64 (n,), their positions here."""
         lengths = self.truth.sizes[rows]
         index = ragged_indices(self.truth.offsets[rows], lengths)
         return TestCases(
             self.users.take(pa.array(rows)),
             self.histories.take(rows),
             Truth(offsets_of(lengths), self.truth.items[index]),
-            self.warm[rows],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Metrics of one system over one group of users.
+
+    group: all, warm (users with an event on an item that has a learned factor) or cold (the others)
+    metrics: by name such as ndcg@10; None where a metric is undefined, since JSON has no nan
+    """
+
+    system: str
+    group: str
+    users: int
+    metrics: Mapping[str, float | None]
+
+    def with_metrics(self, metrics: Mapping[str, float | None]) -> "Row":
+        """The row with further metrics after its own."""
+        return replace(self, metrics={**self.metrics, **metrics})
+
+    def to_json(self) -> dict[str, str | int | float | None]:
+        """The row as one flat object."""
+        return {"system": self.system, "group": self.group, "users": self.users, **self.metrics}
 
 
 def test_cases(
@@ -90,13 +113,11 @@ def test_cases(
     targets: Sequence[int],
     known_items: np.ndarray,
 ) -> TestCases:
-    """The test users among `users` (one partition of them) for the window (window_start, window_end], ms.
+    """The test users of one partition for the window (window_start, window_end], ms.
 
-    A test user has at least one event of a type in `targets` (event codes) in the window on a known item;
-    the truth is the set of those items.
-    known_items: bool (n_items,), items with an event of any type and any user at or before window_start.
-    `warm` says that the user has any event before the cut; who knows which items have learned factors
-    replaces it (`dataclasses.replace(cases, warm=…)`).
+    A test user has a target event on a known item in the window. The user's truth is the set of those items.
+    users: Arrow array of the partition's ids, in the order of `histories`; targets: event codes
+    known_items: bool (n_items,), whether an item has an event of any type and user at or before window_start
     """
     window = histories.between(window_start, window_end)
     window = window.where(np.isin(window.events, targets) & known_items[window.items])
@@ -104,13 +125,13 @@ def test_cases(
     rows, items = np.divmod(pairs, len(known_items))
     truth = Truth(offsets_of(np.bincount(rows, minlength=len(users))), items.astype(np.int32))
     history = histories.until(window_start)
-    return TestCases(users, history, truth, history.lengths > 0).take(np.flatnonzero(truth.sizes))
+    return TestCases(users, history, truth).take(np.flatnonzero(truth.sizes))
 
 
 def sample(cases: Sequence[TestCases], max_users: int) -> TestCases:
-    """All partitions' test users by ascending id, or max_users of them drawn as the protocol says.
+    """The test users of all partitions by ascending id; where there are more than `max_users`, a draw of them.
 
-    Raises DataError where nobody is left to test on.
+    Raises DataError where there is no test user.
     """
     everyone = _concat([part for part in cases if len(part)])
     by_id = pc.sort_indices(everyone.users).to_numpy()
@@ -133,15 +154,14 @@ def _concat(cases: Sequence[TestCases]) -> TestCases:
             offsets_of(np.concatenate([part.truth.sizes for part in cases])),
             np.concatenate([part.truth.items for part in cases]),
         ),
-        np.concatenate([part.warm for part in cases]),
     )
 
 
 def new_items_only(cases: TestCases) -> tuple[TestCases, np.ndarray]:
-    """The discovery variant: truth without items of the user's history, users left with none dropped.
+    """Test cases of discovery: truth without items of the user's history, and without users who have no truth then.
 
-    Also returns the positions in `cases` of the users who stay, int64 (n,). Their lists must leave out the
-    items of their histories as well (`without_seen`).
+    Also returns the positions in `cases` of the users who stay, int64 (n,). Their lists have to leave out the items of
+    their histories as well (`without_seen`).
     """
     rows = np.repeat(np.arange(len(cases), dtype=np.int64), cases.truth.sizes)
     history = cases.histories
@@ -168,13 +188,13 @@ def summary(
     n_items: int,
     config: EvaluationConfig,
 ) -> list[Row]:
-    """Metrics of one system over all, warm and cold users, one flat row a group.
+    """Metrics of one system over all, warm and cold users, one row a group.
 
-    ranked: int32 (n_users, depth), depth at least the last of config.cutoffs unless a system has no more to
-    show; warm: bool (n_users,); n_items: size of the catalogue.
-    A row has `system`, `group` and `users`; for each cut-off ndcg@k, recall@k, precision@k, hit@k, mrr@k and
-    coverage@k (of what the group is shown); and the bootstrap interval of the headline as ndcg@k_low and
-    ndcg@k_high. The figures of a group without users are None.
+    A row has ndcg@k, recall@k, precision@k, hit@k, mrr@k and coverage@k (of the items shown to the group) for each
+    cut-off, and the bootstrap interval of the headline as ndcg@k_low and ndcg@k_high. The metrics of a group without
+    users are None.
+    ranked: int32 (n_users, depth), at least as deep as the last of config.cutoffs unless a system has no more items
+    warm: bool (n_users,); n_items: size of the catalogue
     Raises DataError as `metrics.hits` does.
     """
     hit = metrics.hits(ranked, truth)
@@ -183,19 +203,18 @@ def summary(
     rows: list[Row] = []
     for group, members in _groups(warm):
         users = int(np.count_nonzero(members))
-        row: Row = {"system": system, "group": group, "users": users}
-        for name, values in columns.items():
-            row[name] = float(values[members].mean()) if users else None
-        for k in config.cutoffs:
-            row[f"coverage@{k}"] = metrics.coverage(ranked[members], k, n_items) if users else None
-        low, high = metrics.bootstrap_interval(columns[headline][members], *config.resampling)
-        row[f"{headline}_low"], row[f"{headline}_high"] = (low, high) if users else (None, None)
-        rows.append(row)
+        means = {name: float(values[members].mean()) if users else None for name, values in columns.items()}
+        coverage = {
+            f"coverage@{k}": metrics.coverage(ranked[members], k, n_items) if users else None for k in config.cutoffs
+        }
+        low, high = metrics.bootstrap_interval(columns[headline][members], config.resampling)
+        interval = {f"{headline}_low": defined(low), f"{headline}_high": defined(high)}
+        rows.append(Row(system, group, users, {**means, **coverage, **interval}))
     return rows
 
 
 def _groups(warm: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """The groups of users in the order of the table: name and members, bool (n_users,)."""
+    """The groups of users in the order of the table: names and members, bool (n_users,)."""
     return [("all", np.ones(len(warm), np.bool_)), ("warm", warm), ("cold", ~warm)]
 
 
@@ -206,37 +225,37 @@ def with_classification(
     users: np.ndarray,
     warm: np.ndarray,
 ) -> list[Row]:
-    """The rows with `roc_auc` and `average_precision` over the candidates of the group's users, pooled.
+    """The rows with `roc_auc` and `average_precision` over the pooled candidates of the group's users.
 
-    All systems are judged on the same candidates: one without a score ranks below those that have one. None where
-    a group's candidates are all hits or all misses, and for systems that `scores` lacks.
-    scores: by system, float (n,), NaN where there is none; labels: bool (n,); users: int64 (n,), positions in
-    `warm`, bool (n_users,)
+    All systems are compared on the same candidates: a candidate without a score ranks below the others. The two are
+    None where a group's candidates are all hits or all misses, and for systems that `scores` lacks.
+    scores: by system, float (n,), NaN where there is no score; labels: bool (n,)
+    users: int64 (n,), positions in `warm`; warm: bool (n_users,)
     """
     members = {group: chosen[users] for group, chosen in _groups(warm)}
     completed: list[Row] = []
     for row in rows:
-        figures: dict[str, float | None] = {"roc_auc": None, "average_precision": None}
-        if row["system"] in scores:
-            at = members[str(row["group"])]
-            found = ranks_below(scores[str(row["system"])][at])
-            figures = {
-                "roc_auc": defined(metrics.roc_auc(labels[at], found)),
-                "average_precision": defined(metrics.average_precision(labels[at], found)),
+        areas: dict[str, float | None] = {"roc_auc": None, "average_precision": None}
+        if row.system in scores:
+            chosen = members[row.group]
+            complete = ranks_below(scores[row.system][chosen])
+            areas = {
+                "roc_auc": defined(metrics.roc_auc(labels[chosen], complete)),
+                "average_precision": defined(metrics.average_precision(labels[chosen], complete)),
             }
-        completed.append({**row, **figures})
+        completed.append(row.with_metrics(areas))
     return completed
 
 
 def ranks_below(scores: np.ndarray) -> np.ndarray:
-    """The scores, with one below all of them where there is none."""
+    """The scores, with a value below all of them where a score is missing."""
     missing = np.isnan(scores)
     lowest = float(np.min(scores, initial=0.0, where=~missing))
     return np.where(missing, lowest - 1, scores)
 
 
 def defined(value: float) -> float | None:
-    """None for nan, which JSON lacks."""
+    """The value, or None for nan, which JSON lacks."""
     return None if np.isnan(value) else value
 
 
@@ -247,11 +266,11 @@ PER_USER: Final[Mapping[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]
     "hit": lambda hit, _, k: metrics.hit_rate(hit, k),
     "mrr": lambda hit, _, k: metrics.mrr(hit, k),
 }
-"""Metrics of a user's list, by name: of hits, sizes of the truth, and k."""
+"""Metrics of each user's list by name, as functions of hits, sizes of the truth, and k."""
 
 
 def _columns(hit: np.ndarray, sizes: np.ndarray, cutoffs: Sequence[int]) -> dict[str, np.ndarray]:
-    """Every metric at every cut-off, as `ndcg@10`; float64 (n_users,) each."""
+    """Every metric at every cut-off by name such as ndcg@10; float64 (n_users,) each."""
     return {f"{name}@{k}": metric(hit, sizes, k) for k in cutoffs for name, metric in PER_USER.items()}
 
 
@@ -280,12 +299,12 @@ def _parsed(metric: str) -> tuple[str, int]:
 def with_seed_spread(runs: Sequence[Sequence[Row]], k: int) -> list[Row]:
     """The first run's rows with ndcg@k_seeds, the sample standard deviation of NDCG@k over the runs.
 
-    runs: for each seed the rows of `summary` for the same systems and groups in the same order. None with
-    fewer than two runs, or where the group has no users.
+    It is None with fewer than two runs, and where the group has no users.
+    runs: for each seed the rows of `summary`, of the same systems and groups in the same order
     """
     rows: list[Row] = []
     for same in zip(*runs, strict=True):
-        figures = [float(row[f"ndcg@{k}"]) for row in same if row[f"ndcg@{k}"] is not None]
-        spread = float(np.std(figures, ddof=1)) if len(figures) > 1 else None
-        rows.append({**same[0], f"ndcg@{k}_seeds": spread})
+        values = [value for row in same if (value := row.metrics[f"ndcg@{k}"]) is not None]
+        spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        rows.append(same[0].with_metrics({f"ndcg@{k}_seeds": spread}))
     return rows

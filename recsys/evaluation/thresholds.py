@@ -1,4 +1,4 @@
-"""Decisions from scores: the threshold that balances precision and recall best."""
+"""Decisions from scores by a threshold that balances precision and recall."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ from recsys.evaluation.curves import Ranking
 
 
 class Decision(NamedTuple):
-    """What deciding for every row that scores at least `threshold` comes to; nan where a figure is undefined."""
+    """Precision, recall and F1 of choosing the rows that score at least `threshold`; nan where undefined."""
 
     threshold: float
     precision: float
@@ -17,9 +17,10 @@ class Decision(NamedTuple):
 
 
 def best_threshold(labels: np.ndarray, scores: np.ndarray) -> float:
-    """The score of the best F1 when all rows that score as high are chosen, the highest of equals; nan without a hit.
+    """The threshold of the highest F1, the highest of equals; nan without a hit.
 
-    labels: bool or 0/1 (n,); scores: finite floats (n,). Choose it on other data than what it is judged on.
+    Choose it on other data than the data it is evaluated on.
+    labels: bool or 0/1 (n,); scores: finite floats (n,)
     """
     hit = np.asarray(labels, np.bool_)
     if not hit.any():
@@ -31,9 +32,9 @@ def best_threshold(labels: np.ndarray, scores: np.ndarray) -> float:
 def decide(labels: np.ndarray, scores: np.ndarray, threshold: float) -> Decision:
     """Precision, recall and F1 of choosing the rows that score at least `threshold`."""
     hit, chosen = np.asarray(labels, np.bool_), scores >= threshold
-    found = int(np.count_nonzero(hit & chosen))
+    n_both = int(np.count_nonzero(hit & chosen))
     n_hits, n_chosen = int(np.count_nonzero(hit)), int(np.count_nonzero(chosen))
     precision, recall, f1 = (
-        2 * found / total if total else float("nan") for total in (2 * n_chosen, 2 * n_hits, n_hits + n_chosen)
+        2 * n_both / total if total else float("nan") for total in (2 * n_chosen, 2 * n_hits, n_hits + n_chosen)
     )
     return Decision(float(threshold), precision, recall, f1)

@@ -1,6 +1,5 @@
-"""The training job: raw files in, an evaluated and published version out."""
+"""The training job: raw files in, an evaluated version out."""
 
-from dataclasses import asdict
 from pathlib import Path
 
 import ray
@@ -9,15 +8,19 @@ from recsys import console
 from recsys.config import TrainConfig
 from recsys.data.ingest import ingest
 from recsys.data.sources import Source
+from recsys.inference.trial import check_version
 from recsys.registry.store import Store
 from recsys.report.collect.collect import find, report_files
 from recsys.report.sweep import sweep_files
-from recsys.report.terminal import show_data, show_metrics, show_sweep
+from recsys.report.terminal import show_choices, show_data, show_evaluation, show_published
+from recsys.training.context import Context
 from recsys.training.distributed.launch import check_cpus
-from recsys.training.evaluation import evaluate
+from recsys.training.evaluation import evaluate, score_discovery, score_test_window
 from recsys.training.preparation import prepare
 from recsys.training.publish import Model, publish
-from recsys.training.ranker import fit_final, score_test_window, select_rankers
+from recsys.training.ranker import select_rankers
+from recsys.training.refit import refit_rankers
+from recsys.training.results import TrainingResult
 from recsys.training.sweep.config import SweepConfig
 from recsys.training.sweep.search import search
 
@@ -31,50 +34,59 @@ def run(
     sweep: SweepConfig | None = None,
     *,
     resume: bool = False,
+    promote: bool = True,
 ) -> str:
-    """Train, evaluate, refit on everything, publish and promote; returns the version.
+    """Train, evaluate, refit on every event and publish; returns the version.
 
-    work: folder or s3://bucket/prefix of the quarantine file, of sweeps and of what several workers read; now: the
-    run's clock, ms
-    sweep: what to search first, starting from `config`; resume: take up the sweep that was killed
-    Raises RecsysError, with nothing new in production.
+    work: folder or s3://bucket/prefix of intermediate files, see Context; now: the run's clock, ms
+    sweep: searched first, starting from `config`; resume: go on with the unfinished sweep of the same data and settings
+    promote: whether the version is put into production
+    Raises RecsysError; then nothing new is in production.
     """
     check_cpus(config.ranker)
     with console.step("read and check the data"):
         shop = ingest(source, config.data, now, f"{work}/quarantine.parquet")
     show_data(shop)
-    inputs, files = prepare(shop, config), {}
+
+    context = Context.create(shop, config, work)
+    inputs = prepare(context)
+    swept = None
     if sweep is not None:
         with console.step(f"search {', '.join(sweep.search)}"):
-            swept = search(shop, inputs, config, sweep, work, resume=resume)
-        show_sweep(swept)
-        config, inputs, files = swept.config, swept.inputs, sweep_files(swept)
-    plan, validation = inputs.plan, ray.get(inputs.validation)
-    with console.step("choose trees, calibrations and alpha on the validation window"):
-        selected, new = select_rankers(inputs, config, work)
+            swept = search(context, inputs, sweep, resume=resume)
+        context, inputs = swept.context, swept.inputs
+
+    with console.step("select the rankers on the validation window"):
+        selected = select_rankers(context, inputs)
     with console.step("evaluate on the test window"):
-        cases, scored, scored_new = score_test_window(shop, inputs, selected, config, work, new=new)
-        metrics = evaluate(shop, plan, cases, scored, selected.blend, validation.cases, scored_new, config)
-    show_metrics(metrics, config)
+        window = score_test_window(context, inputs, selected.all_items)
+        discovery = score_discovery(context, inputs, selected, window)
+        evaluation = evaluate(context, window, discovery, earlier=ray.get(inputs.validation).cases)
+    show_evaluation(evaluation, context.config.evaluation)
+    show_choices(selected, swept, context.config)
+
     with console.step("refit on every event"):
-        final, drift = fit_final(inputs, selected, config, work)
-        discovery_final = None if new.selected is selected else fit_final(new.inputs, new.selected, config, work)[0]
-    metrics |= {
-        "model": "metrics are of the model trained up to the test window; the published one is its refit on all events",
-        "alpha": selected.blend.alpha,
-        "alpha_curve": [{"alpha": alpha, "ndcg": value} for alpha, value in selected.curve.items()],
-        "trees": selected.n_trees,
-        "leaves": selected.leaves,
-        "sizes": [size._asdict() for size in selected.sizes],
-        "score_drift": drift,
-        "importance": final.importance(),
-        "plan": asdict(plan),
-        "quality": asdict(shop.quality),
-    }
+        final = refit_rankers(context, inputs, selected)
+    result = TrainingResult.create(shop, context.plan, evaluation, selected.all_items, final)
+
     with console.step("write the report"):
-        found = find(shop, inputs, selected, cases, scored, metrics, files, config, now)
-        files = {**files, **report_files(found, config)}
+        files = sweep_files(swept) if swept is not None else {}
+        report = find(
+            shop,
+            inputs,
+            selected.all_items,
+            window.cases,
+            window.scored,
+            result.to_json(),
+            files,
+            context.config,
+            now,
+        )
+        files |= report_files(report, context.config)
     with console.step("publish"):
-        blends = selected.blend, new.selected.blend if discovery_final else None
-        model = Model(ray.get(inputs.tables[0]), inputs.prerankers, final, discovery_final, *blends)
-        return publish(shop, model, metrics, files, store, config)
+        version = publish(context, Model.create(inputs, selected, final), result, files, store)
+    if promote:
+        with console.step("promote"):
+            store.promote(version, check_version)
+    show_published(version, store, promoted=promote, page=context.config.evaluation.page)
+    return version

@@ -104,6 +104,9 @@ class Store(Protocol):
     def path(self, version: str | None = None) -> Path:
         """A local folder with the version, by default the one in production; its name is the version's."""
 
+    def address(self, version: str) -> str:
+        """Where a version's files lie: a folder, or s3://bucket/prefix."""
+
 
 def new_version() -> str:
     """A name such as v20261123-083501-3fa9c1: UTC time, then a random part.
@@ -153,6 +156,10 @@ class PointedStore(ABC):
     @abstractmethod
     def path(self, version: str | None = None) -> Path:
         """See Store."""
+
+    def address(self, version: str) -> str:
+        """See Store."""
+        return f"{self}/versions/{version}"
 
     def promote(self, version: str, check: Check = check_hashes) -> None:
         """See Store."""

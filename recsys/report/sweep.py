@@ -11,7 +11,7 @@ from recsys.report import content
 from recsys.report.drawing import Picture, png
 from recsys.report.part_reasons import sweep_panels
 from recsys.training.sweep.config import Range, is_whole
-from recsys.training.sweep.search import Swept
+from recsys.training.sweep.result import SweepResult
 
 TABLE: Final = "sweep.json"
 PICTURE: Final = "sweep.png"
@@ -21,15 +21,15 @@ MOST_TRIALS: Final = 200
 """In a report."""
 
 
-def sweep_files(swept: Swept) -> dict[str, str | bytes]:
+def sweep_files(swept: SweepResult) -> dict[str, str | bytes]:
     """The sweep as files of a bundle: settings, trials and importance as JSON, and the picture."""
     importance = setting_importance(swept)
     found = {
         "config": swept.sweep.model_dump(mode="json"),
         "best": asdict(swept.best),
         "lead": swept.lead and swept.lead._asdict(),
-        "outcome": outcome(swept),
-        "taken": swept.taken,
+        "outcome": swept.outcome,
+        "adopted": swept.adopted,
         "importance": importance,
         "trials": [asdict(trial) for trial in swept.trials],
     }
@@ -38,18 +38,7 @@ def sweep_files(swept: Swept) -> dict[str, str | bytes]:
     return {TABLE: json.dumps(found, indent=1, allow_nan=False), PICTURE: png(picture)}
 
 
-def outcome(swept: Swept) -> str:
-    """Whose settings the model has, and why, for people."""
-    best, lead = f"trial {swept.best.number}", swept.lead
-    if lead is None:
-        return f"the settings of {best} are taken"
-    gap = f"{lead.mean:.4f} ({lead.low:.4f} to {lead.high:.4f})"
-    if swept.taken:
-        return f"the settings of {best} are taken: its lead over those that the sweep started from is {gap}"
-    return f"the settings that the sweep started from stay: the lead of {best} over them is not beyond chance, {gap}"
-
-
-def setting_importance(swept: Swept) -> dict[str, float]:
+def setting_importance(swept: SweepResult) -> dict[str, float]:
     """Share of the metric's variance over the trials that each setting explains (fANOVA, Hutter et al. 2014).
 
     Empty where there are too few trials, or the metric never varies.

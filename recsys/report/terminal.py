@@ -1,80 +1,159 @@
-"""What a training run says to the person who watches it."""
+"""The page that a training run prints: what was read, one table, a verdict, the choices, and where the version is."""
 
-import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from shlex import quote
+from typing import Final
 
 from recsys import console
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
-from recsys.report.sweep import outcome
+from recsys.data.shop import Quality
+from recsys.evaluation.metrics import Difference
+from recsys.evaluation.protocol import EvaluationConfig, Row
+from recsys.registry.store import Store
+from recsys.report.content import PAGE
 from recsys.timeline import day
-from recsys.training.sweep.search import Swept
+from recsys.training.ranker import SelectedRankers
+from recsys.training.results import Evaluation
+from recsys.training.sweep.result import SweepResult
+from recsys.training.systems import FACTORIZATION, HYBRID, POPULARITY, RANKER
+
+LABEL: Final = 11
+"""Columns of the labels before the choices and at the end."""
 
 
 def show_data(shop: ShopData) -> None:
-    """Say what was read, and what was set aside."""
+    """Print what was read, in two lines, and what was set aside or mended, if anything was."""
     events = ", ".join(f"{count:,} {name}" for name, count in shop.event_counts.items())
+    console.line(f"{events}, {day(shop.start)} to {day(shop.end)}")
+    quality = shop.quality
+    set_aside = sum(count for _, _, count in _set_aside(quality))
     console.line(
-        f"{events}; {shop.n_users:,} users, {len(shop.items):,} items, {len(shop.catalog.categories):,} categories, "
-        f"{day(shop.start)} to {day(shop.end)}"
+        f"{shop.n_users:,} users, {len(shop.items):,} items, {len(shop.catalog.categories):,} categories; "
+        f"{quality.duplicates:,} repeated rows dropped, {f'{set_aside:,} rows' if set_aside else 'no row'} set aside"
     )
-    quality, properties = shop.quality, shop.quality.properties
-    console.line(
-        f"{quality.events_read:,} event rows read, {quality.duplicates:,} duplicates dropped, "
-        f"quarantined: {_counted(quality.events_quarantined)}"
-    )
-    console.line(
-        f"{properties.read:,} item property rows read, {properties.kept:,} kept, "
-        f"quarantined: {_counted(properties.quarantined)}"
-    )
-    mended = {name.replace("_", " "): count for name, count in asdict(properties.tree).items() if count}
-    console.line(f"category tree: mended: {_counted(mended)}, quarantined: {_counted(properties.tree_quarantined)}")
+    if set_aside:
+        reasons = ", ".join(f"{count:,} {kind} rows ({reason})" for kind, reason, count in _set_aside(quality))
+        console.paragraph(f"set aside: {reasons}")
     if quality.quarantine:
-        console.line(f"every quarantined row is listed in {quality.quarantine}")
+        console.line(f"every row set aside is listed in {quality.quarantine}")
+    mended = {name.replace("_", " "): count for name, count in asdict(quality.properties.tree).items() if count}
+    if mended:
+        console.paragraph(f"category tree, mended: {', '.join(f'{n:,} {name}' for name, n in mended.items())}")
 
 
-def _counted(reasons: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {reason}" for reason, count in reasons.items()) or "none"
+def _set_aside(quality: Quality) -> list[tuple[str, str, int]]:
+    """Kind of row, reason and number of the rows set aside."""
+    tables: Sequence[tuple[str, Mapping[str, int]]] = (
+        ("event", quality.events_quarantined),
+        ("item property", quality.properties.quarantined),
+        ("category", quality.properties.tree_quarantined),
+    )
+    return [(kind, reason, count) for kind, counts in tables for reason, count in counts.items() if count]
 
 
-def show_sweep(swept: Swept) -> None:
-    """Print the trials, best first."""
-    keys = list(swept.sweep.search)
-    trials = sorted(swept.trials, key=lambda trial: -math.inf if trial.metric is None else trial.metric, reverse=True)
+def show_evaluation(evaluation: Evaluation, config: EvaluationConfig) -> None:
+    """Print one table of the most important systems and one sentence of verdict."""
+    k = config.k
+    names = [f"ndcg@{k}", f"recall@{k}", f"hit@{k}"]
     rows = [
-        [t.number, t.metric, t.trees, t.alpha, t.status, f"{t.seconds:.1f}", *(t.settings[key] for key in keys)]
-        for t in trials
+        [label, row.users, row.metrics[names[0]], _interval(row, names[0]), *(row.metrics[name] for name in names[1:])]
+        for label, row in headline_rows(evaluation, k)
     ]
-    columns = ["trial", swept.sweep.metric, "trees", "alpha", "status", "seconds", *keys]
-    console.table(
-        columns,
-        rows,
-        "trials of the sweep on the validation window, best first",
-    )
-    console.line(outcome(swept))
+    columns = ["system", "users", f"NDCG@{k}", f"{config.confidence * 100:.4g}% interval", *names[1:]]
+    console.table(columns, rows, f"test window: the last {config.test_days} days")
+    console.line(verdict(evaluation, k))
 
 
-def show_metrics(metrics: dict[str, Any], config: TrainConfig) -> None:
-    """Print the metrics tables, warm and cold users apart."""
-    k, days = config.evaluation.k, config.evaluation.test_days
-    level = f"{config.evaluation.confidence * 100:.4g}%"
-    names = [f"{name}@{k}" for name in ("ndcg", "recall", "precision", "hit", "mrr", "coverage")]
-    columns = ["system", "group", "users", *names, "roc_auc", "average_precision"]
-    bounds = [f"ndcg@{k}_{name}" for name in ("low", "high", "seeds")]
-    rows = [[row[name] for name in (*columns, *bounds)] for row in metrics["table"]]
-    title = (
-        f"test window of {days} days; low, high ({level}) and seeds (standard "
-        f"deviation) are of ndcg@{k}; roc_auc and average_precision are over the candidates"
-    )
-    console.table([*columns, "low", "high", "seeds"], rows, title)
-    columns = ["system", "users", *names[:2]]
-    rows = [[row[name] for name in columns] for row in metrics["new_items"] if row["group"] == "all"]
-    console.table(columns, rows, "only items that are new to the user")
-    found = metrics["candidates"]
-    sources = [list(row.values()) for row in found["sources"]]
-    title = f"candidates: {found['per_user']:.0f} a user, recall {found['recall']:.3f}"
-    console.table(["source", "share", "recall", "found by it alone"], sources, title)
-    gaps = [list(row.values()) for row in metrics["differences"]]
-    console.table(["hybrid minus", "mean", "low", "high"], gaps, f"paired differences of ndcg@{k}, {level}")
+def headline_rows(evaluation: Evaluation, k: int) -> list[tuple[str, Row]]:
+    """The rows that a person reads first, with their labels: at most nine."""
+    rows = [(HYBRID, evaluation.row(HYBRID))]
+    rows += [(f"its {system}", evaluation.row(system)) for system in (RANKER, FACTORIZATION)]
+    frequency = _best(evaluation, list(evaluation.half_lives), k)
+    rows += [(system, evaluation.row(system)) for system in (POPULARITY, frequency)]
+    rows += [(f"{HYBRID}, {group} users", evaluation.row(HYBRID, group)) for group in ("warm", "cold")]
+    new_items = {row.system: row for row in evaluation.new_items if row.group == "all"}
+    served = f"{HYBRID}, objective discover"
+    for label, system in ((HYBRID, served if served in new_items else HYBRID), (POPULARITY, POPULARITY)):
+        if system in new_items and new_items[system].users:
+            rows.append((f"{label}, items new to the user", new_items[system]))
+    return rows
+
+
+def _interval(row: Row, metric: str) -> str | None:
+    low, high = row.metrics[f"{metric}_low"], row.metrics[f"{metric}_high"]
+    return None if low is None or high is None else f"{low:.4f} to {high:.4f}"
+
+
+def _best(evaluation: Evaluation, systems: Sequence[str], k: int) -> str:
+    """The system of the highest NDCG@k over all users."""
+    return max(systems, key=lambda system: evaluation.row(system).metrics[f"ndcg@{k}"] or 0.0)
+
+
+def verdict(evaluation: Evaluation, k: int) -> str:
+    """One sentence: whether the hybrid beats the best baseline, and by how much."""
+    system = _best(evaluation, [POPULARITY, *evaluation.half_lives], k)
+    name, _, days = system.partition(", ")
+    baseline = f"{name} ({days})" if days else name
+    lead = evaluation.lead_over(system)
+    if lead.low > 0:
+        return f"The hybrid beats {baseline} by {_bounds(lead)} in NDCG@{k}."
+    if lead.high < 0:
+        behind = Difference(-lead.mean, -lead.high, -lead.low)
+        return f"The hybrid does not beat {baseline}: it is behind by {_bounds(behind)} in NDCG@{k}."
+    return f"The hybrid does not beat {baseline}: its lead in NDCG@{k}, {_bounds(lead)}, may be chance."
+
+
+def _bounds(difference: Difference) -> str:
+    return f"{difference.mean:.4f} ({difference.low:.4f} to {difference.high:.4f})"
+
+
+def show_choices(selected: SelectedRankers, sweep: SweepResult | None, config: TrainConfig) -> None:
+    """Print what was chosen on the validation window and why, a line each."""
+    metric, ranker, alpha = f"NDCG@{config.evaluation.k}", selected.all_items, selected.all_items.blend.alpha
+    within = {
+        name: f"within {100 * part.tolerance:g}% of the best {metric}"
+        for name, part in (("ranker", config.ranker), ("alpha", config.hybrid))
+    }
+    console.line("chosen on the validation window:")
+    _labelled("ranker", f"{ranker.n_trees} trees x {ranker.leaves} leaves, the smallest size {within['ranker']}")
+    if config.hybrid.alpha is None:
+        _labelled("alpha", f"{alpha:g}, the smallest weight of the factorization {within['alpha']}")
+    else:
+        _labelled("alpha", f"{alpha:g}, as hybrid.alpha sets it")
+    _labelled("discovery", _discovery(selected, config))
+    if sweep is not None:
+        _labelled("sweep", sweep.outcome)
+        if sweep.adopted:
+            _labelled("", ", ".join(f"{key} {_short(value)}" for key, value in sweep.best.settings.items()))
+
+
+def _discovery(selected: SelectedRankers, config: TrainConfig) -> str:
+    trained = selected.trained_for_discovery
+    if not config.examples.discover:
+        return "no ranker of its own: examples.discover is off"
+    if trained is None:
+        return "no ranker of its own: nobody chose a new item among the candidates"
+    if trained.adopted:
+        return f"a ranker of its own, which leads the ranker of all items by {_bounds(trained.lead)}"
+    return f"no ranker of its own: its lead, {_bounds(trained.lead)}, may be chance"
+
+
+def _short(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def show_published(version: str, store: Store, *, promoted: bool, page: bool) -> None:
+    """Print the version, whether it is in production, where its report is, and the next command."""
+    registry = quote(str(store))
+    console.line(f"published {version}, {'now' if promoted else 'not'} in production")
+    report = f"{store.address(version)}/{PAGE}" if page else "no page was drawn: evaluation.page is off"
+    promote = f"python -m recsys models promote --registry {registry} {version}"
+    serve = f"python serve_app.py --registry {registry} --port 8000"
+    _labelled("report", report)
+    _labelled("next", serve if promoted else promote)
+
+
+def _labelled(label: str, text: str) -> None:
+    console.line(f"  {label:<{LABEL}}{text}")

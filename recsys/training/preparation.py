@@ -8,15 +8,14 @@ import ray
 
 from recsys import console
 from recsys.cluster import run_tasks
-from recsys.config import TrainConfig
-from recsys.data.ingest import ShopData
 from recsys.evaluation.protocol import TestCases, new_items_only
 from recsys.models.rankers.base import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import NO_PRERANKERS, PreRankerModels
 from recsys.schema import Objective
+from recsys.training.context import Context
 from recsys.training.examples import build_examples
-from recsys.training.plan import Plan, make_plan
+from recsys.training.plan import Plan
 from recsys.training.preranker import fit_prerankers
 from recsys.training.scoring import find_cases
 from recsys.training.tables import fit_tables
@@ -46,12 +45,12 @@ class RankerInputs:
         return ray.get([self.examples[age] for age in ages])
 
 
-def prepare(shop: ShopData, config: TrainConfig, tables: TableRefs | None = None) -> RankerInputs:
+def prepare(context: Context, tables: TableRefs | None = None) -> RankerInputs:
     """Tables of every cut unless they are given, the ranker's rows, and what choices are made on.
 
     Raises RecsysError where the data lack something.
     """
-    plan = make_plan(shop.start, shop.end, config)
+    shop, plan, config = context.shop, context.plan, context.config
     if tables is None:
         with console.step(f"fit the tables of {len(plan.tables)} cuts"):
             tables = fit_tables(shop, plan.tables, config)
@@ -62,30 +61,29 @@ def prepare(shop: ShopData, config: TrainConfig, tables: TableRefs | None = None
     with console.step("build the ranking examples"):
         wanted: tuple[Objective, ...] = ("all", "discover") if config.examples.discover else ("all",)
         examples = build_examples(shop, tables, plan.examples, prerankers, wanted, config)
-        cases = find_cases(shop, plan.valid, plan.horizon, config)
-        cases = cases.take(np.flatnonzero(cases.warm))
-        validation = find_validation(shop, tables[plan.valid], plan, cases, prerankers, "all", config)
+        cases = find_cases(context, plan.valid, plan.horizon)
+        cases = cases.take(np.flatnonzero(cases.has_history))
+        validation = find_validation(context, tables[plan.valid], cases, prerankers, "all")
         discover = None
         if "discover" in examples:
-            discover = _discovery_inputs(shop, tables, plan, examples["discover"], cases, prerankers, config)
+            discover = _discovery_inputs(context, tables, examples["discover"], cases, prerankers)
     return RankerInputs(plan, tables, _put(plan, examples["all"]), ray.put(validation), prerankers, discover)
 
 
 def _discovery_inputs(
-    shop: ShopData,
+    context: Context,
     tables: TableRefs,
-    plan: Plan,
     examples: Sequence[RankingData],
     cases: TestCases,
     prerankers: PreRankerModels,
-    config: TrainConfig,
 ) -> RankerInputs | None:
     """None where nobody chose a candidate that was new to them, in training or in the validation window."""
+    plan = context.plan
     some, _ = new_items_only(cases)
     learned = any(data.learnable for data, age in zip(examples, plan.examples, strict=True) if age in plan.train)
     validation = None
     if learned and len(some):
-        validation = find_validation(shop, tables[plan.valid], plan, some, prerankers, "discover", config)
+        validation = find_validation(context, tables[plan.valid], some, prerankers, "discover")
     if validation is None or not validation.rows.learnable:
         console.progress("nobody chose a new item among the candidates: there is no ranker of its own for these")
         return None

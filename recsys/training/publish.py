@@ -1,19 +1,15 @@
-"""Put a trained model into the registry."""
+"""A trained model as a new version of the registry."""
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import ray
 
 from recsys.cluster import run_tasks
-from recsys.config import TrainConfig
-from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
-from recsys.inference.trial import check_version
 from recsys.models.blend import Blend
 from recsys.models.rankers.base import Ranker
 from recsys.models.snapshot import HistoryConfig, Snapshot, SnapshotPart, assemble, snapshot_part
@@ -22,60 +18,96 @@ from recsys.registry.bundle import CONFIG, METRICS, Bundle, write
 from recsys.registry.manifest import Counts, DateRange, Manifest, StatisticsColumns
 from recsys.registry.store import Store
 from recsys.retrieval.preranker import PreRankerModels
-from recsys.training.evaluation import HYBRID
+from recsys.training.context import Context
+from recsys.training.preparation import RankerInputs
+from recsys.training.ranker import SelectedRankers
+from recsys.training.refit import FinalRankers
+from recsys.training.results import TrainingResult
+from recsys.training.systems import HYBRID
 
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What a training run came to; of_new, blend_of_new: for items new to the user, where these have their own."""
+    """The parts of a version that a run trained.
+
+    tables: as of the newest event
+    discovery_ranker, discovery_blend: of items new to the user, None where the ranker of all items serves them
+    """
 
     tables: Tables
     prerankers: PreRankerModels
     ranker: Ranker
-    discovery_ranker: Ranker | None
     blend: Blend
+    discovery_ranker: Ranker | None
     discovery_blend: Blend | None
+
+    @classmethod
+    def create(cls, inputs: RankerInputs, selected: SelectedRankers, final: FinalRankers) -> "Model":
+        """The final rankers with the tables, the pre-rankers and the selected blends."""
+        discovery = selected.discovery
+        return cls(
+            tables=ray.get(inputs.tables[0]),
+            prerankers=inputs.prerankers,
+            ranker=final.all_items,
+            blend=selected.all_items.blend,
+            discovery_ranker=final.discovery,
+            discovery_blend=None if discovery is None else discovery.selected.blend,
+        )
 
 
 def publish(
-    shop: ShopData,
-    model: Model,
-    metrics: dict[str, Any],
-    files: Mapping[str, str | bytes],
-    store: Store,
-    config: TrainConfig,
+    context: Context, model: Model, result: TrainingResult, files: Mapping[str, str | bytes], store: Store
 ) -> str:
-    """Write the bundle, publish it and, once it was read back, put it into production; returns the version.
+    """Write the version and publish it, without putting it into production; returns its name.
 
-    files: further ones by name, beside metrics and config
+    files: further ones by name, beside metrics.json and config.json
     """
-    category = ray.put(model.tables.statistics.category)
-    calls = [(partition, category, config.inference.history) for partition in shop.partitions]
-    parts: list[SnapshotPart] = ray.get(run_tasks(partition_snapshot, "cut histories to size", calls))
-    snapshot = assemble(parts, shop.user_kind)
-    manifest = _about(shop, model, snapshot, metrics, config)
-    catalog = shop.catalog
-    ancestors = catalog.ancestors(config.category_levels)
+    snapshot = make_snapshot(context, model)
+    manifest = make_manifest(context, model, result, snapshot)
+    shop, config = context.shop, context.config
+    ancestors = shop.catalog.ancestors(config.category_levels)
 
     def fill(folder: Path) -> None:
-        tree = catalog.categories, catalog.parent, ancestors
         bundle = Bundle(
-            folder.name, manifest, shop.items, *tree, model.tables, model.ranker, model.discovery_ranker, snapshot
+            version=folder.name,
+            manifest=manifest,
+            items=shop.items,
+            categories=shop.catalog.categories,
+            parents=shop.catalog.parent,
+            ancestors=ancestors,
+            tables=model.tables,
+            ranker=model.ranker,
+            discovery_ranker=model.discovery_ranker,
+            snapshot=snapshot,
         )
         texts: dict[str, str | bytes] = {
-            METRICS: json.dumps(metrics, indent=1),
+            METRICS: json.dumps(result.to_json(), indent=1),
             CONFIG: config.model_dump_json(indent=1),
         }
         write(bundle, folder, {**texts, **files})
 
-    version = store.publish(fill)
-    store.promote(version, check_version)
-    return version
+    return store.publish(fill)
 
 
-def _about(shop: ShopData, model: Model, snapshot: Snapshot, metrics: dict[str, Any], config: TrainConfig) -> Manifest:
+def make_snapshot(context: Context, model: Model) -> Snapshot:
+    """The users' histories as a version keeps them."""
+    category = ray.put(model.tables.statistics.category)
+    calls = [(partition, category, context.config.inference.history) for partition in context.shop.partitions]
+    parts: list[SnapshotPart] = ray.get(run_tasks(partition_snapshot, "cut histories to size", calls))
+    return assemble(parts, context.shop.user_kind)
+
+
+def partition_snapshot(partition: UserPartition, category: np.ndarray, config: HistoryConfig) -> SnapshotPart:
+    """The histories of one partition as a version keeps them."""
+    return snapshot_part(partition.users, partition.histories, category, config)
+
+
+def make_manifest(context: Context, model: Model, result: TrainingResult, snapshot: Snapshot) -> Manifest:
+    """The version's manifest without its file hashes."""
+    shop, config = context.shop, context.config
     factors, statistics = model.tables.factors, model.tables.statistics
-    name = f"ndcg@{config.evaluation.k}"
+    metric = f"ndcg@{config.evaluation.k}"
+    hybrid = [row for row in result.evaluation.table if row.system == HYBRID]
     return Manifest(
         fingerprint=shop.fingerprint,
         date_range=DateRange(start=shop.start, end=shop.end),
@@ -97,9 +129,5 @@ def _about(shop: ShopData, model: Model, snapshot: Snapshot, metrics: dict[str, 
         exclude_purchased=model.tables.retrieval.exclude_purchased,
         live_watermark=shop.end,
         inference=config.inference.model_dump(mode="json"),
-        headline={f"{name} {row['group']}": row[name] for row in metrics["table"] if row["system"] == HYBRID},
+        headline={f"{metric} {row.group}": row.metrics[metric] for row in hybrid},
     )
-
-
-def partition_snapshot(partition: UserPartition, category: np.ndarray, config: HistoryConfig) -> SnapshotPart:
-    return snapshot_part(partition.users, partition.histories, category, config)

@@ -1,153 +1,188 @@
-"""The training run: raw files in, an evaluated and published version out."""
+"""Rankers of several sizes, trained up to the validation window, and the selection among them."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Final, NamedTuple
 
 import numpy as np
 import ray
 
-from recsys import console
 from recsys.config import TrainConfig
-from recsys.data.ingest import ShopData
-from recsys.errors import ModelError
-from recsys.evaluation.metrics import paired_difference
-from recsys.evaluation.protocol import TestCases, new_items_only
-from recsys.models.blend import Blend, score_drift
-from recsys.models.rankers.base import Ranker, TrainingSet
-from recsys.schema import Objective
-from recsys.timeline import cut
+from recsys.evaluation.metrics import Difference, paired_difference
+from recsys.models.blend import Blend
+from recsys.models.rankers.base import Ranker, TrainingSet, Watch
+from recsys.training.context import Context
 from recsys.training.distributed.launch import fit_ranker
 from recsys.training.preparation import RankerInputs
-from recsys.training.scoring import ScoredCandidates, find_cases, score_users
-from recsys.training.validation import SelectedRanker, Validation, select_ranker, served_by_user, training_set
+from recsys.training.validation import Validation, blended_metric_by_user, choose_blend, metric_of, training_set
+
+EVERY: Final = 5
+"""Trees between two sizes of a ranker that are compared."""
+
+
+class Size(NamedTuple):
+    """A size of ranker and its metric on the validation window; leaves: of each tree, at most."""
+
+    trees: int
+    leaves: int
+    metric: float
+
+
+@dataclass(frozen=True, slots=True)
+class FittedRanker:
+    """A ranker trained up to the validation window.
+
+    leaves: of each tree, at most
+    sizes: the sizes that were compared
+    scores: its raw scores of the validation rows, float64 (n_rows,)
+    """
+
+    ranker: Ranker
+    leaves: int
+    sizes: Sequence[Size]
+    scores: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class SelectedRanker:
+    """A fitted ranker with its blend: every refit takes over its size and its blend.
+
+    ranker, leaves, sizes, scores: see FittedRanker
+    curve: the validation metric by alpha
+    """
+
+    ranker: Ranker
+    leaves: int
+    sizes: Sequence[Size]
+    blend: Blend
+    curve: Mapping[float, float]
+    scores: np.ndarray
+
+    @property
+    def n_trees(self) -> int:
+        """Trees of the ranker."""
+        return self.ranker.n_trees
+
+    @property
+    def metric(self) -> float:
+        """The blend's metric on the validation window."""
+        return self.curve[self.blend.alpha]
 
 
 @dataclass(frozen=True, slots=True)
 class DiscoveryRanker:
-    """What the ranker that serves items new to the user learns from, and what was chosen for it.
+    """The ranker trained for items that are new to the user.
 
-    Where it is the ranker of all items, both are that one's.
+    lead: of its blend over the ranker of all items on the validation window, NDCG@k paired by user
     """
 
     inputs: RankerInputs
     selected: SelectedRanker
+    lead: Difference
+
+    @property
+    def adopted(self) -> bool:
+        """Whether it serves items new to the user: its lead is beyond the interval."""
+        return self.lead.low > 0
 
 
-def select_rankers(
-    inputs: RankerInputs, config: TrainConfig, work: str | Path
-) -> tuple[SelectedRanker, DiscoveryRanker]:
-    """The choice for all items, and who ranks items that are new to the user.
+@dataclass(frozen=True, slots=True)
+class SelectedRankers:
+    """The ranker of all items, and the one trained for discovery, None where there was nothing to learn."""
 
-    That is the ranker of all items where nothing could be learned of these alone, or where the lead of a ranker of
-    their own on the validation window is within the paired interval: the first learned from more, and its trees were
-    not chosen there.
+    all_items: SelectedRanker
+    trained_for_discovery: DiscoveryRanker | None
+
+    @property
+    def discovery(self) -> DiscoveryRanker | None:
+        """The ranker that serves items new to the user, None where the ranker of all items serves them."""
+        trained = self.trained_for_discovery
+        return trained if trained is not None and trained.adopted else None
+
+
+def select_rankers(context: Context, inputs: RankerInputs) -> SelectedRankers:
+    """The ranker of all items, and the one of items new to the user.
+
+    The second is adopted only where it leads on the validation window beyond the paired interval. The ranker of all
+    items learned from more data, and its size was not chosen on that window.
     """
-    selected = _choose(inputs, config, work)
-    same = DiscoveryRanker(inputs, selected)
+    all_items = select_ranker(context, inputs)
     if inputs.discover is None:
-        return selected, same
-    console.progress("for items that are new to the user:")
-    own, validation = _choose(inputs.discover, config, work), ray.get(inputs.discover.validation)
-    every = replace(selected, scores=selected.ranker.predict(validation.rows.features))
-    ours, others = _served(own, validation, config), _served(every, validation, config)
-    lead = paired_difference(ours, others, *config.evaluation.resampling)
-    told = f"lead over the ranker of all items there: {lead.mean:.4f} ({lead.low:.4f} to {lead.high:.4f})"
-    console.progress(told if lead.low > 0 else f"{told}; that one serves these as well")
-    return selected, DiscoveryRanker(inputs.discover, own) if lead.low > 0 else same
+        return SelectedRankers(all_items, None)
+    selected = select_ranker(context, inputs.discover)
+    lead = discovery_lead(ray.get(inputs.discover.validation), selected, all_items, context.config)
+    return SelectedRankers(all_items, DiscoveryRanker(inputs.discover, selected, lead))
 
 
-def _served(selected: SelectedRanker, validation: Validation, config: TrainConfig) -> np.ndarray:
-    """NDCG of each user of the validation window as the blend serves them, float64 (n_users,)."""
-    return served_by_user(validation, f"ndcg@{config.evaluation.k}", selected.scores, selected.blend)
-
-
-def _choose(inputs: RankerInputs, config: TrainConfig, work: str | Path) -> SelectedRanker:
+def select_ranker(context: Context, inputs: RankerInputs) -> SelectedRanker:
+    """The smallest ranker that is about as good as the best on the validation window, with its blend."""
     validation = ray.get(inputs.validation)
-    data = training_set(inputs.rows(inputs.plan.train), validation, config.inference.features)
-    selected = select_ranker(data, validation, config, work)
-    size = f"{selected.n_trees} trees of {selected.leaves} leaves"
-    console.progress(f"{size}, alpha {selected.blend.alpha}, validation NDCG {selected.metric:.4f}")
-    return selected
+    data = training_set(inputs.rows(inputs.plan.train), validation.rows, context.config.inference.features)
+    fitted = fit_smallest(data, validation, context.config, context.work)
+    blend, curve = choose_blend(validation, fitted.scores, context.config)
+    return SelectedRanker(fitted.ranker, fitted.leaves, fitted.sizes, blend, curve, fitted.scores)
 
 
-def fit_final(
-    inputs: RankerInputs, selected: SelectedRanker, config: TrainConfig, work: str | Path
-) -> tuple[Ranker, float]:
-    """The ranker that is published, and how far its scores drifted."""
-    data = training_set(inputs.rows(tuple(inputs.examples)), None, config.inference.features)
-    final = refit(data, selected, config, config.seed, work)
-    return final, check_drift(final, selected, ray.get(inputs.validation), config)
+def discovery_lead(
+    validation: Validation, own: SelectedRanker, all_items: SelectedRanker, config: TrainConfig
+) -> Difference:
+    """NDCG@k of the ranker for discovery minus that of the ranker of all items; validation: of items new to users."""
+    metric = f"ndcg@{config.evaluation.k}"
+    other_scores = all_items.ranker.predict(validation.rows.features)
+    ours = blended_metric_by_user(validation, metric, own.scores, own.blend)
+    others = blended_metric_by_user(validation, metric, other_scores, all_items.blend)
+    return paired_difference(ours, others, config.evaluation.resampling)
 
 
-def score_test_window(
-    shop: ShopData,
-    inputs: RankerInputs,
-    selected: SelectedRanker,
-    config: TrainConfig,
-    work: str | Path,
-    *,
-    new: DiscoveryRanker | None = None,
-    n_new: int = 1,
-) -> tuple[TestCases, ScoredCandidates, tuple[TestCases, ScoredCandidates, Blend] | None]:
-    """Users of the test window and their candidates, scored by a ranker for each seed, trained up to the window.
+def fit_smallest(
+    data: TrainingSet, validation: Validation, config: TrainConfig, work: str | Path | None, watch: Watch | None = None
+) -> FittedRanker:
+    """The smallest ranker that is about as good as the best, see RankerConfig.tolerance.
 
-    Last the same users' items that are new to them, candidates and truth, scored by `n_new` seeds, at most
-    evaluation.seeds, of who ranks these, and its blend; None where nobody chose any, or `new` is None.
+    A ranker is trained for each number of leaves until the validation rows end it, and its first trees are compared.
+    data: with the validation's rows as `valid`; work: see `fit_ranker`
+    watch: called for each tree of the ranker with the most leaves
     """
-    cases = find_cases(shop, inputs.plan.test, config.evaluation.test_days, config)
-    rankers = _rankers(inputs, selected, config.evaluation.seeds, config, work)
-    scored = score_cases(shop, inputs, cases, rankers, "all", config)
-    some, _ = new_items_only(cases)
-    if new is None or not len(some):
-        return cases, scored, None
-    same = new.selected is selected
-    discovery_ranker = rankers[:n_new] if same else _rankers(new.inputs, new.selected, n_new, config, work)
-    return (
-        cases,
-        scored,
-        (some, score_cases(shop, new.inputs, some, discovery_ranker, "discover", config), new.selected.blend),
-    )
+    settings = config.ranker.model_copy(update={"seed": config.seed})
+    measure = metric_of(validation, f"ndcg@{config.evaluation.k}")
+    fewer = {leaves for leaves in settings.fewer_leaves if leaves < settings.num_leaves}
+    rankers: dict[int, Ranker] = {}
+    sizes: list[Size] = []
+    for leaves in (*sorted(fewer), settings.num_leaves):
+        recorder = _SizeRecorder(measure, watch if leaves == settings.num_leaves else None)
+        own = settings.model_copy(update={"num_leaves": leaves})
+        rankers[leaves] = fit_ranker(data, own, watch=recorder, work=work)
+        sizes += recorder.sizes(rankers[leaves], leaves, validation.rows.features)
+    size = smallest(sizes, config.ranker.tolerance)
+    ranker = rankers[size.leaves].first(size.trees)
+    return FittedRanker(ranker, size.leaves, sizes, ranker.predict(validation.rows.features))
 
 
-def _rankers(
-    inputs: RankerInputs, selected: SelectedRanker, n_seeds: int, config: TrainConfig, work: str | Path
-) -> list[Ranker]:
-    """Trained up to the test window, a seed each."""
-    plan = inputs.plan
-    data = training_set(inputs.rows((plan.valid, *plan.train)), None, config.inference.features)
-    return [refit(data, selected, config, config.seed + i, work) for i in range(n_seeds)]
+class _SizeRecorder:
+    """A Watch that records the validation metric every few trees."""
+
+    def __init__(self, measure: Callable[[np.ndarray], float], watch: Watch | None) -> None:
+        """watch: called after each tree as well"""
+        self._measure, self._watch = measure, watch
+        self._metrics: dict[int, float] = {}
+
+    def __call__(self, trees: int, ndcg: float, scores: Callable[[], np.ndarray]) -> None:
+        if trees % EVERY == 0:
+            self._metrics[trees] = self._measure(scores())
+        if self._watch is not None:
+            self._watch(trees, ndcg, scores)
+
+    def sizes(self, ranker: Ranker, leaves: int, features: np.ndarray) -> list[Size]:
+        """The sizes of the finished ranker; features: of the validation rows, float32 (n_rows, n_features)."""
+        last = ranker.n_trees  # early stopping removes the trees after it
+        # Training by several workers calls a Watch once, so the other sizes are scored here.
+        for trees in {*range(EVERY, last, EVERY), last} - self._metrics.keys():
+            self._metrics[trees] = self._measure(ranker.first(trees).predict(features))
+        return [Size(trees, leaves, metric) for trees, metric in self._metrics.items() if trees <= last]
 
 
-def score_cases(
-    shop: ShopData,
-    inputs: RankerInputs,
-    cases: TestCases,
-    rankers: Sequence[Ranker],
-    objective: Objective,
-    config: TrainConfig,
-    *,
-    keep_features: bool = False,
-) -> ScoredCandidates:
-    """Candidates of users of the test window, as of its cut, with the raw scores of each ranker."""
-    age = inputs.plan.test
-    now, tables = cut(shop.end, age), inputs.tables[age]
-    settings = inputs.prerankers, objective, config
-    return score_users(cases.histories, tables, rankers, now, *settings, keep_features=keep_features)
-
-
-def refit(data: TrainingSet, selected: SelectedRanker, config: TrainConfig, seed: int, work: str | Path) -> Ranker:
-    """A ranker of the chosen size."""
-    settings = config.ranker.model_copy(update={"seed": seed, "num_leaves": selected.leaves})
-    return fit_ranker(data, settings, n_trees=selected.n_trees, work=work)
-
-
-def check_drift(final: Ranker, selected: SelectedRanker, validation: Validation, config: TrainConfig) -> float:
-    """How far the refit moved the calibrated scores; raises ModelError beyond the bound."""
-    drift = score_drift(selected.blend.lgb, selected.scores, final.predict(validation.rows.features))
-    if drift > config.hybrid.max_drift:
-        raise ModelError(
-            f"the refitted ranker's calibrated scores moved by {drift:.3f}, more than hybrid.max_drift = "
-            f"{config.hybrid.max_drift}: the calibration would not hold"
-        )
-    return drift
+def smallest(sizes: Sequence[Size], tolerance: float) -> Size:
+    """The size of least trees times leaves whose metric is at least (1 - tolerance) times the best."""
+    enough = (1 - tolerance) * max(size.metric for size in sizes)
+    return min((size for size in sizes if size.metric >= enough), key=lambda size: (size.trees * size.leaves, size))

@@ -57,7 +57,7 @@ def events_of(data: ShopData) -> list[tuple[Any, str, Any, int]]:
 
 
 def contents(data: ShopData) -> list[Any]:
-    """Everything but the quality, in a form that compares."""
+    """All data except the quality, in a form that can be compared."""
     arrays = [data.items.values, data.catalog.categories.values, data.catalog.parent]
     arrays += [getattr(data.daily, name) for name in ("item", "age", "event", "count")]
     for log in (data.catalog.category_log, data.catalog.availability_log):
@@ -166,7 +166,7 @@ def in_parts(shop: Path, folder: Path) -> Path:
 
 
 def compressed(shop: Path, folder: Path) -> Path:
-    """Also with a byte order mark, Windows line ends, other columns and their order."""
+    """Compressed files, with a byte order mark, Windows line ends, and other columns in another order."""
     folder.mkdir()
     for file in shop.glob("*.csv"):
         lines = [",".join([line.split(",")[-1], "more", *line.split(",")[:-1]]) for line in file.read_text().split()]
@@ -233,7 +233,7 @@ GOOD = [f"{START + row},{row % 9},view,{row % 5},,2015" for row in range(99)]
         (f"{START},1,view,2.5,,", ("itemid", "2.5", "not an integer like the others")),
     ],
 )
-def test_a_bad_row_is_set_aside(tmp_path: Path, row: str, reason: tuple[str, str, str]) -> None:
+def test_a_bad_row_is_quarantined(tmp_path: Path, row: str, reason: tuple[str, str, str]) -> None:
     header = f"{HEADER},datetime"
     data = ingest(write(tmp_path, *GOOD[:50], row, *GOOD[50:], header=header))
     clean = ingest(write(tmp_path / "clean", *GOOD, header=header))
@@ -245,7 +245,7 @@ def test_a_bad_row_is_set_aside(tmp_path: Path, row: str, reason: tuple[str, str
     assert quarantine(tmp_path) == [{**where, "column": column, "value": value, "reason": why}]
 
 
-def test_an_item_of_bad_rows_only_is_no_item(tmp_path: Path) -> None:
+def test_an_item_without_a_usable_event_is_no_item(tmp_path: Path) -> None:
     data = ingest(write(tmp_path, *GOOD, f"{START},x,view,777,,", header=f"{HEADER},datetime"))
     assert data.items.values.to_pylist() == [0, 1, 2, 3, 4]
 
@@ -334,7 +334,7 @@ def test_one_user_with_many_events(tmp_path: Path) -> None:
 PROPERTIES = "timestamp,itemid,property,value"
 
 
-def test_bad_properties_are_set_aside(tmp_path: Path) -> None:
+def test_bad_properties_are_quarantined(tmp_path: Path) -> None:
     write(tmp_path, *GOOD, header=f"{HEADER},datetime")
     good = [f"{START},{row % 5},categoryid,{row % 3}" for row in range(300)]
     bad = [f"{START},x,categoryid,1", f"{START},1,available,maybe", f"{START},1"]
@@ -358,7 +358,7 @@ def test_properties_that_are_not_asked_for(shop: Path) -> None:
     assert ingest(shop, properties=[]).quality.properties.read == 0
 
 
-def test_bad_tree_rows_are_set_aside(shop: Path) -> None:
+def test_bad_tree_rows_are_quarantined(shop: Path) -> None:
     write(shop, "0,", ",0", "2,0", "4,0", "3,1,5", header="categoryid,parentid", name="category_tree.csv")
     quality = ingest(shop, max_bad_fraction=0.4).quality
     assert quality.properties.tree_quarantined == {"categoryid blank": 1, "not a complete row": 1}
@@ -386,7 +386,7 @@ def killing_once(function: Callable[..., Any], marker: Path) -> Callable[..., An
 
 
 def test_killed_workers_change_nothing(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker dies in the middle of every step."""
+    """In every step one worker dies."""
     undisturbed = contents(ingest(shop, partitions=2))
     steps = {
         ingesting: ["parse_events", "count_text_ids", "type_ids", "split_events", "merge_events", "count_days"],
@@ -419,5 +419,5 @@ def test_completejourney(tmp_path: Path) -> None:
     assert data.quality.duplicates == 0
     assert data.user_kind == data.items.kind == "int64"
     assert data.catalog.categories.kind == "string"
-    # 17 of the products bought are not in the product table
+    # The product table lacks 17 of the products bought.
     assert (data.catalog.as_of(data.start).category == -1).sum() == 17

@@ -1,4 +1,4 @@
-"""Data on S3, over HTTP: read like a folder from any process, a range of bytes at a time, and an S3 that fails."""
+"""Data on S3 over HTTP: any process reads it like a folder, a range of bytes at a time. Faults of S3 are injected."""
 
 import gzip
 from collections.abc import Callable
@@ -34,7 +34,7 @@ def upload(folder: Path, prefix: str) -> str:
 
 
 def rows_of(address: str) -> tuple[list[str], list[str]]:
-    """The rows of a file, each as its number and text, and what could not be read."""
+    """The rows of a file as numbers and texts, and the broken lines."""
     rows, broken = [], []
     for piece in split_file(file_at(address), COLUMNS):
         before = rows_before(piece) + 1
@@ -118,7 +118,7 @@ def test_a_piece_asks_for_its_own_bytes_alone(bucket: str, faults: Proxy, monkey
     faults.requests.clear()
     list(read_piece(piece, COLUMNS))
     ranges = [request.split("bytes=")[1] for request in faults.requests if "bytes=" in request]
-    assert ranges == ["0-4095", f"{piece.start}-{piece.stop - 1}"]  # the header's
+    assert ranges == ["0-4095", f"{piece.start}-{piece.stop - 1}"]  # the first range holds the header
 
 
 @pytest.mark.parametrize("kind", ["500", "cut", "lost"])
@@ -138,7 +138,7 @@ def test_reading_gets_over_a_passing_fault(bucket: str, faults: Proxy, tmp_path:
 def test_a_lasting_fault_is_one_line(
     bucket: str, faults: Proxy, kind: str, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where a file is looked at an error, inside a task a row that cannot be read."""
+    """Splitting a file raises an error; reading a piece gives a broken line."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     put(table(100), f"{bucket}/x.csv")
     file = file_at(f"{bucket}/x.csv")
@@ -188,7 +188,7 @@ def as_parquet(folder: Path) -> None:
 def test_a_shop_on_s3_is_the_shop_on_disk(
     bucket: str, faults: Proxy, tmp_path: Path, form: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Tasks find the server that this process found: the proxy, which their own environment does not name."""
+    """Tasks use the server that this process uses: the proxy. Their own environment does not name it."""
     monkeypatch.setattr(reading, "READERS", [CsvReader(piece_bytes=20_000), ParquetReader()])
     disk = read(str(write_shop(tmp_path / "shop")), str(tmp_path / "q.parquet"))
     form(tmp_path / "shop")
@@ -211,8 +211,8 @@ def test_bad_rows_are_named_by_file_and_row(bucket: str, tmp_path: Path) -> None
     quality = read(f"{bucket}/shop", f"{bucket}/work/q.parquet").quality
     assert quality.quarantine == f"{bucket}/work/q.parquet"
     file = file_at(quality.quarantine)
-    found = pl.from_arrow(pq.read_table(file.path, filesystem=file.system))
-    assert found.select("file", "row", "column", "value").rows() == [
+    quarantined = pl.from_arrow(pq.read_table(file.path, filesystem=file.system))
+    assert quarantined.select("file", "row", "column", "value").rows() == [
         (f"{bucket}/shop/events.csv", 502, "timestamp", "-1"),
         (f"{bucket}/shop/item_properties.csv", len(properties()) + 2, "timestamp", "-5"),
     ]
@@ -222,7 +222,7 @@ def test_bad_rows_are_named_by_file_and_row(bucket: str, tmp_path: Path) -> None
     assert files_in(f"{bucket}/work") == []
 
 
-# Sources that are prepared
+# Sources that are written first
 
 
 def test_a_prepared_source_is_uploaded_once_with_its_events_last(

@@ -1,4 +1,4 @@
-"""From raw files to answers with everything on S3, and what a service does while S3 fails."""
+"""From raw files to responses with everything on S3, and a service while S3 fails."""
 
 import json
 import logging
@@ -29,7 +29,7 @@ from tests.support.shop_data import Event, events, train_arguments, user_id, wri
 def test_train_recommend_and_serve(
     bucket: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With a small sweep; the registry is S3_BUCKET's, named nowhere else."""
+    """The run has a small sweep. Only S3_BUCKET names the registry."""
     monkeypatch.setenv("S3_BUCKET", bucket.removeprefix("s3://"))
     write_shop(tmp_path, [*events(), Event(-1, 1, "view", 2)])
     for path in tmp_path.iterdir():
@@ -45,7 +45,7 @@ def test_train_recommend_and_serve(
     assert f"published {version}" in out
     assert f"listed in {bucket}/registry-work/quarantine.parquet" in out
     work = S3Folder(f"{bucket}/registry-work", RegistryError)
-    names = [found.name for found in work.find()]
+    names = [entry.name for entry in work.find()]
     assert "quarantine.parquet" in names
     assert any("/trial_" in name for name in names)
 
@@ -90,7 +90,7 @@ async def test_the_old_version_serves_on_while_s3_fails(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """While the new one cannot be fetched, and while the pointer cannot be read; afterwards the new one serves."""
+    """S3 fails for a file of the new version, then for the pointer. Without faults the new version serves."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     monkeypatch.setattr("recsys.serving.service.RETRY_REFUSED_SECONDS", 0.0)
     store = S3Store(f"{bucket}/models", Cache(tmp_path / "publisher"))

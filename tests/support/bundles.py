@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from recsys.config import TrainConfig
 from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS
 from recsys.ids import Ids
 from recsys.inference.stages import CandidateStage
@@ -16,6 +18,7 @@ from recsys.models.blend import Blend, Calibration
 from recsys.models.rankers.base import Ranker, RankingData, TrainingSet
 from recsys.models.rankers.registry import ranker_from_text, train
 from recsys.models.snapshot import assemble, snapshot_part
+from recsys.models.tables import Tables
 from recsys.registry.bundle import Bundle, write
 from recsys.registry.folder import FolderStore
 from recsys.registry.manifest import Counts, DateRange, Manifest, StatisticsColumns
@@ -31,14 +34,19 @@ BLEND = Blend(alpha=0.2, lgb=Calibration(slope=0.7, intercept=-1.0), mf=Calibrat
 @cache
 def small_ranker(*settings: str) -> Ranker:
     """Trained on the candidates of `small_world`; what it learned means nothing."""
-    tables, config = small_world().tables, small_config(*settings)
-    stage = CandidateStage(tables, NO_PRERANKERS, config.inference)
+    return ranker_on(small_world().tables, small_config(*settings))
+
+
+def ranker_on(tables: Tables, config: TrainConfig, names: Sequence[str] | None = None) -> Ranker:
+    """A ranker of the features named, by default all, trained on the candidates that these tables give."""
+    stage = CandidateStage(tables, NO_PRERANKERS, config.inference, names)
     profiles = stage.profile(small_world().partition.histories, END)
     candidates = stage(profiles)
     features = stage.features(profiles, candidates)
     labels = (profiles.by_item.find(candidates.users, candidates.items) >= 0).astype(np.int8)
     rows = RankingData(features, labels, np.diff(candidates.offsets))
-    return train(TrainingSet([rows], None, NAMES, CATEGORICAL), config.ranker)
+    names = config.inference.feature_names if names is None else names
+    return train(TrainingSet([rows], None, names, CATEGORICAL), config.ranker)
 
 
 def small_bundle() -> Bundle:

@@ -1,4 +1,4 @@
-"""What people read goes to the right stream, whole and unadorned where no terminal is."""
+"""Output for people goes to the right stream, complete and without styles if the stream is no terminal."""
 
 import json
 import logging
@@ -74,7 +74,7 @@ def test_logs_as_key_and_value(logger: logging.Logger, capsys: pytest.CaptureFix
 def test_logs_as_json_reach_the_process_own_stderr(
     logger: logging.Logger, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stderr", None)  # Serve puts something of its own there
+    monkeypatch.setattr(sys, "stderr", None)  # Ray Serve replaces it by an object of its own
     logs.configure_logging(as_json=True)
     logs.configure_logging(as_json=True)  # does not log twice
     logger.debug("unheard")

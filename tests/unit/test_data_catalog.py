@@ -77,16 +77,16 @@ def test_ancestors_run_from_the_root_and_repeat_the_last() -> None:
 
 
 def test_ancestors_of_any_tree_are_those_of_its_paths() -> None:
-    """The paths are walked one by one here."""
+    """The test walks the paths one by one."""
     rng = np.random.default_rng(3)
     rows = [(int(code), int(rng.integers(code)) if code > 4 else None) for code in rng.permutation(60)]
     catalog, _ = tree_of(*rows)
     for levels in (1, 2, 3, 8):
-        for code, found in enumerate(catalog.ancestors(levels).tolist()):
+        for code, ancestors in enumerate(catalog.ancestors(levels).tolist()):
             path = [code]
             while (up := int(catalog.parent[path[0]])) != UNKNOWN:
                 path.insert(0, up)
-            assert found == (path + [code] * levels)[:levels]
+            assert ancestors == (path + [code] * levels)[:levels]
 
 
 def test_ancestors_of_a_deep_chain_take_no_time() -> None:
@@ -96,11 +96,11 @@ def test_ancestors_of_a_deep_chain_take_no_time() -> None:
     parent = np.full(n, UNKNOWN, np.int32)
     parent[order[1:]] = order[:-1]
     none = ChangeLog(*np.zeros((3, 0), np.int64))
-    found = Catalog(0, Ids(pa.array(range(n))), parent, none, none).ancestors(3)
-    assert found.dtype == np.int32
-    assert found[order[0]].tolist() == [order[0]] * 3
-    assert found[order[1]].tolist() == [order[0], order[1], order[1]]
-    assert (found[order[2:]] == order[:3]).all()
+    ancestors = Catalog(0, Ids(pa.array(range(n))), parent, none, none).ancestors(3)
+    assert ancestors.dtype == np.int32
+    assert ancestors[order[0]].tolist() == [order[0]] * 3
+    assert ancestors[order[1]].tolist() == [order[0], order[1], order[1]]
+    assert (ancestors[order[2:]] == order[:3]).all()
 
 
 @pytest.mark.parametrize("turn", [0, 1, 2])

@@ -48,19 +48,19 @@ def test_buckets_do_not_change() -> None:
 @pytest.mark.parametrize("n", [1, 2, 7])
 def test_split_keeps_users_together_and_every_event(n: int) -> None:
     table = events(*((time, time % 13, 0, 10 * (1 + time % 3), "") for time in range(200)))
-    shares = split_events(table, ITEMS, n)
-    assert len(shares) == n
-    users = [set(share["visitorid"].to_pylist()) for share in shares]
+    tables = split_events(table, ITEMS, n)
+    assert len(tables) == n
+    users = [set(part["visitorid"].to_pylist()) for part in tables]
     assert sum(map(len, users)) == len(set.union(*users)) == 13
-    assert sorted(time for share in shares for time in share["timestamp"].to_pylist()) == list(range(200))
-    assert {code for share in shares for code in share["itemid"].to_pylist()} == {0, 1, 2}
+    assert sorted(time for part in tables for time in part["timestamp"].to_pylist()) == list(range(200))
+    assert {code for part in tables for code in part["itemid"].to_pylist()} == {0, 1, 2}
 
 
 def test_merge_orders_and_drops_repeated_rows() -> None:
     first = events((5, 2, 0, 0, ""), (9, 1, 2, 1, "t"), (9, 1, 2, 1, "t"))
     second = events((5, 2, 0, 0, ""), (9, 1, 2, 1, "other"), (4, 1, 0, 2, ""))
-    for shares in ((first, second), (second, first)):
-        partition, summary = merge_events(*shares)
+    for tables in ((first, second), (second, first)):
+        partition, summary = merge_events(*tables)
         assert partition.users.to_pylist() == [1, 2]
         histories = partition.histories
         assert histories.offsets.tolist() == [0, 3, 4]
@@ -80,7 +80,7 @@ def test_merge_of_nothing() -> None:
 
 def test_digests_do_not_depend_on_the_number_of_partitions() -> None:
     table = events(*((time, f"u{time % 40}", 0, 10, "") for time in range(200)))
-    digests = [b"".join(merge_events(share)[1].digest for share in split_events(table, ITEMS, n)) for n in (1, 2, 9)]
+    digests = [b"".join(merge_events(part)[1].digest for part in split_events(table, ITEMS, n)) for n in (1, 2, 9)]
     assert digests[0] == digests[1] == digests[2]
     other = table.slice(1)
     assert merge_events(*split_events(other, ITEMS, 1))[1].digest != digests[0]

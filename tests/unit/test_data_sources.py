@@ -101,7 +101,7 @@ def test_a_failed_generation_leaves_nothing(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_drafts_of_killed_writers_are_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A day after: those of the same source, also where it has been made since."""
+    """Drafts of the same source are removed after a day, also if the source exists by then."""
     monkeypatch.setattr(sources.synthetic, "generate", lambda folder, scale, seed: touch(folder, "events.csv"))
     sources.resolve("synthetic:0.5", tmp_path)
     for name, days in ((".synthetic-0.5-dead", 2), (".synthetic-0.5-alive", 0.5), (".synthetic-0.51-dead", 2)):

@@ -1,4 +1,4 @@
-"""The generated shop keeps its shape and its word; the oracle knows the shop, and nothing after the cut."""
+"""The synthetic shop has its published shape and planted behaviour. The oracle uses no event after the cut."""
 
 from pathlib import Path
 
@@ -47,7 +47,7 @@ def ndcg(ranked: np.ndarray, truth: list[list[int]]) -> float:
 
 
 def buyers(events: pl.DataFrame) -> pl.DataFrame:
-    """Who buys what after CUT, of items known by then: visitorid, list of itemid."""
+    """The users with purchases after CUT of items seen before: visitorid, list of itemid."""
     past = events.filter(pl.col(schema.TIME) <= CUT)
     bought = events.filter((pl.col(schema.TIME) > CUT) & (pl.col(schema.EVENT) == "transaction"))
     return (
@@ -197,7 +197,7 @@ def test_oracle_gives_the_marginal_ranking_to_those_without_a_past(known: Oracle
 
 
 def one_history(item: int, *pairs: tuple[int, float]) -> Histories:
-    """A user's events on one item: (event, days before CUT)."""
+    """The history of one user with one item; pairs: event, days before CUT."""
     kinds, ages = (np.array(column) for column in zip(*pairs, strict=True))
     n = len(pairs)
     times = (CUT - ages * DAY).astype(np.int64)

@@ -79,7 +79,7 @@ def test_wilson_intervals_are_the_textbook_ones() -> None:
 def test_spread_of_events() -> None:
     spread = Spread.from_counts(np.array([1, 1, 1, 1, 1, 1, 1, 1, 2, 10, 0]))
     assert (spread.sizes.tolist(), spread.counts.tolist(), spread.total) == ([1, 2, 10], [8, 1, 1], 10)
-    assert (spread.median(), spread.share_of_top(0.1), spread.share_of_top(0.2)) == (1, 0.5, 0.6)
+    assert (spread.median(), spread.events_of_top(0.1), spread.events_of_top(0.2)) == (1, 0.5, 0.6)
     x, y = spread.survival()
     assert x.tolist() == pytest.approx([1, 2, 10])
     assert y.tolist() == pytest.approx([1, 0.2, 0.1])

@@ -85,7 +85,9 @@ def draw_intents(
 
     pending = rng.random(len(urgent)) >= behaviour.immediate_fraction
     first = first_times(views, urgent, pending, behaviour, rng)
-    item = switched(views, urgent, first, pending, shelves, behaviour, rng)
+    item = views.item[urgent].copy()
+    change = np.flatnonzero(pending & (rng.random(len(urgent)) < behaviour.switch_fraction))
+    item[change] = switched(views, urgent[change], first[change], shelves, behaviour, rng)
     times = with_repeats(first, item, shelves, behaviour, rng)
     made = np.cumsum((~np.isnan(times)).sum(axis=1))
     served = int(np.searchsorted(made, sales)) + 1
@@ -104,31 +106,23 @@ def first_times(
 
 
 def switched(
-    views: Views,
-    rows: np.ndarray,
-    time: np.ndarray,
-    pending: np.ndarray,
-    shelves: Shelves,
-    behaviour: Behaviour,
-    rng: np.random.Generator,
+    views: Views, rows: np.ndarray, time: np.ndarray, shelves: Shelves, behaviour: Behaviour, rng: np.random.Generator
 ) -> np.ndarray:
-    """The item bought by each intent, int32 (n,).
+    """The item bought by each visitor who comes back for another item of the cell, int32 (n,).
 
-    Some visitors who come back days later buy another item of the cell that they had viewed.
+    rows: int64 (n,), rows of Views; time: float64 (n,), ms, of the purchases
     """
     day = np.minimum((time - START) // DAY, DAYS - 1).astype(np.int64)
-    item = views.item[rows].copy()
-    change = np.flatnonzero(pending & (rng.random(len(rows)) < behaviour.switch_fraction))
-    cells = np.empty(len(change), np.int32)
+    cells = np.empty(len(rows), np.int32)
     for today in range(DAYS):
-        on_day = day[change] == today
-        cells[on_day] = shelves.cells_on(today)[item[change[on_day]]]
-    item[change] = shelves.sample(day[change], cells, behaviour, rng, appeal=shelves.conversion)
-    seen, who = Sightings.build(views.visitor, views.item, views.time), views.visitor[rows[change]]
+        on_day = day == today
+        cells[on_day] = shelves.cells_on(today)[views.item[rows[on_day]]]
+    item = shelves.sample(day, cells, behaviour, rng, appeal=shelves.conversion)
+    seen, visitor = Sightings.build(views.visitor, views.item, views.time), views.visitor[rows]
     for _ in range(PASSES):
-        known = seen.before(who, item[change], time[change])
-        over = np.flatnonzero(known & (rng.random(len(change)) < behaviour.novelty))
-        item[change[over]] = shelves.sample(day[change[over]], cells[over], behaviour, rng, shelves.conversion)
+        known = seen.before(visitor, item, time)
+        again = np.flatnonzero(known & (rng.random(len(rows)) < behaviour.novelty))
+        item[again] = shelves.sample(day[again], cells[again], behaviour, rng, shelves.conversion)
     return item
 
 

@@ -13,7 +13,7 @@ HOURS = np.array([3, 2, 1, 1, 1, 1, 2, 3, 4, 5, 6, 6, 6, 6, 6, 6, 7, 8, 8, 8, 8,
 """Relative numbers of visits by hour, counted from the hour of START, with a peak in the evening."""
 
 PASSES = 2
-"""How often a view of an item seen before can be drawn again. The oracle uses the same number."""
+"""Times that a view of an item seen before can be drawn again. The oracle uses the same number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,15 @@ class Visitors:
     fractions: np.ndarray
     rate: np.ndarray
     propensity: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Sessions:
+    """Sessions in any order; visitor: int32 (n,); start: float64 (n,), days; length: int64 (n,), number of views."""
+
+    visitor: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,28 +151,19 @@ def draw_visitors(
         rate=np.concatenate([rate, np.zeros(casual)]).astype(np.float32),
         propensity=np.concatenate([keen, np.full(casual, behaviour.casual_propensity)]).astype(np.float32),
     )
-    views = draw_views(
-        visitors,
-        np.concatenate([who, guest + shoppers]).astype(np.int32),
-        np.concatenate([start, guest_start]),
-        np.concatenate([length, guest_length]),
-        shelves,
-        behaviour,
-        rng,
+    sessions = Sessions(
+        visitor=np.concatenate([who, guest + shoppers]).astype(np.int32),
+        start=np.concatenate([start, guest_start]),
+        length=np.concatenate([length, guest_length]),
     )
-    return visitors, views
+    return visitors, draw_views(visitors, sessions, shelves, behaviour, rng)
 
 
 def draw_views(
-    visitors: Visitors,
-    who: np.ndarray,
-    start: np.ndarray,
-    length: np.ndarray,
-    shelves: Shelves,
-    behaviour: Behaviour,
-    rng: np.random.Generator,
+    visitors: Visitors, sessions: Sessions, shelves: Shelves, behaviour: Behaviour, rng: np.random.Generator
 ) -> Views:
     """The views of sessions. A session follows one taste, with views about 80 s apart and some from the shelf."""
+    who, start, length = sessions.visitor, sessions.start, sessions.length
     # The fractions of a visitor sum to 1, so visitor v has [v, v + 1) of their running total.
     taste = np.searchsorted(np.cumsum(visitors.fractions), who + rng.random(len(who)), side="right")
     taste = np.clip(taste, visitors.tastes[who], visitors.tastes[who + 1] - 1)
@@ -175,8 +175,8 @@ def draw_views(
     for _ in range(PASSES):
         seen = Sightings.build(who[session], item, start[session])
         known = seen.before(who[session], item, start[session])
-        passed_over = np.flatnonzero(known & (rng.random(len(item)) < behaviour.novelty))
-        item[passed_over] = shelves.sample(day[passed_over], cell[passed_over], behaviour, rng)
+        again = np.flatnonzero(known & (rng.random(len(item)) < behaviour.novelty))
+        item[again] = shelves.sample(day[again], cell[again], behaviour, rng)
 
     time_of_day = np.interp(start % 1, np.concatenate([[0], np.cumsum(HOURS) / HOURS.sum()]), np.linspace(0, 1, 25))
     gap = rng.exponential(80_000, len(session)) + 1_000

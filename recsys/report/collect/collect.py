@@ -19,8 +19,9 @@ from recsys.report.drawing import png
 from recsys.report.page import pictures, render_page
 from recsys.report.sweep import TABLE
 from recsys.training.preparation import RankerInputs
+from recsys.training.ranker import SelectedRanker
 from recsys.training.scoring import ScoredCandidates
-from recsys.training.validation import SelectedRanker, Validation
+from recsys.training.validation import Validation
 
 
 def report_files(report: Report, config: TrainConfig) -> dict[str, str | bytes]:

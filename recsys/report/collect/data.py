@@ -140,7 +140,7 @@ def _spread(spread: Spread) -> content.Spread:
     return content.Spread(
         total=spread.total,
         median=spread.median(),
-        top_tenth=spread.share_of_top(0.1),
+        top_tenth=spread.events_of_top(0.1),
         survival=line(spread.survival()),
         concentration=line(spread.concentration()),
     )

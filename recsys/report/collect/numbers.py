@@ -23,5 +23,5 @@ def line(points: tuple[np.ndarray, np.ndarray]) -> content.Line:
 
 def estimate(values: np.ndarray, config: EvaluationConfig) -> content.Estimate:
     """The mean over users, at least one, with its bootstrap interval; values: float64 (n_users,)"""
-    low, high = metrics.bootstrap_interval(values, *config.resampling)
+    low, high = metrics.bootstrap_interval(values, config.resampling)
     return content.Estimate(mean=float(values.mean()), low=low, high=high)

@@ -15,9 +15,8 @@ from recsys.report.collect.quality import activity_groups
 from recsys.retrieval.sources.registry import SOURCES as REGISTRY
 from recsys.schema import EVENT_TYPES, UNKNOWN
 from recsys.timeline import cut
-from recsys.training.evaluation import labels_of
 from recsys.training.plan import Plan
-from recsys.training.scoring import ScoredCandidates
+from recsys.training.scoring import ScoredCandidates, labels_of
 
 SALT: Final = 5
 """Keeps this choice of users apart from others by hash."""
@@ -78,7 +77,7 @@ def _person(
                 score=float(scores[at]),
                 lgb=float(lgb[at]),
                 mf=None if np.isnan(mf[at]) else float(mf[at]),
-                sources=tuple(np.array(REGISTRY.names)[~np.isnan(scored.sources[own[at]])].tolist()),
+                sources=tuple(np.array(REGISTRY.names)[~np.isnan(scored.source_scores[own[at]])].tolist()),
                 seen=bool(seen[at]),
                 hit=bool(labels[own[at]]),
             )

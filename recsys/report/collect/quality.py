@@ -16,10 +16,12 @@ from recsys.evaluation.protocol import TestCases
 from recsys.report import content
 from recsys.report.collect.numbers import estimate, line, short
 from recsys.schema import LGB_SCORE, MF_SCORE, SCORE, UNKNOWN
-from recsys.training.evaluation import HYBRID, baseline_scores, baselines, labels_of, our_lists, our_scores
+from recsys.training.context import Context
 from recsys.training.plan import Plan
-from recsys.training.scoring import ScoredCandidates
-from recsys.training.validation import SelectedRanker, Validation
+from recsys.training.ranker import SelectedRanker
+from recsys.training.scoring import ScoredCandidates, labels_of
+from recsys.training.systems import HYBRID, baseline_lists, baseline_scores, hybrid_lists, hybrid_scores
+from recsys.training.validation import Validation
 
 DEPTH: Final = 20
 """Of the curves of precision and recall."""
@@ -42,16 +44,18 @@ def find_quality(
     config: TrainConfig,
 ) -> content.Quality:
     """The report's part on quality; see `collect.find`."""
+    context = Context(shop, plan, config, work="")
     settings, labels, n_truth = config.evaluation, labels_of(scored, cases), int(cases.truth.sizes.sum())
     ndcg = {row["system"]: row[f"ndcg@{settings.k}"] for row in metrics["table"] if row["group"] == "all"}
     best = max(metrics["half_lives"], key=ndcg.__getitem__)
     half_lives = {best: metrics["half_lives"][best]}
-    ours = our_scores(scored, 0, selected.blend)
-    scores = ours | baseline_scores(shop, plan, cases, scored, half_lives, config)
+    ours = hybrid_scores(scored, 0, selected.blend)
+    scores = ours | baseline_scores(context, cases, scored, half_lives)
     depth = max(DEPTH, settings.cutoffs[-1])
-    deep = config.model_copy(update={"evaluation": settings.model_copy(update={"ks": (depth,)})})
-    [lists] = our_lists(replace(scored, lgb=scored.lgb[:1]), selected.blend, cases, deep)
-    lists |= baselines(shop, plan, cases, half_lives, deep)
+    deep_config = config.model_copy(update={"evaluation": settings.model_copy(update={"ks": (depth,)})})
+    deep = replace(context, config=deep_config)
+    [own] = hybrid_lists(deep, cases, replace(scored, lgb=scored.lgb[:1]), selected.blend)
+    lists = {**own, **baseline_lists(deep, cases, half_lives)}
     baseline = max(("popularity", best), key=ndcg.__getitem__)
     met = Met(cases)
     seen = met(np.repeat(np.arange(len(cases)), cases.truth.sizes), cases.truth.items)

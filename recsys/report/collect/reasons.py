@@ -17,12 +17,12 @@ from recsys.report import content
 from recsys.report.collect.numbers import short
 from recsys.report.sweep import sweep_of
 from recsys.retrieval.sources.registry import SOURCES as REGISTRY
+from recsys.training.ranker import SelectedRanker
+from recsys.training.validation import Validation
 
 FEATURES = InferenceConfig().features
 NAMES = feature_names_of(FEATURES)
 SOURCES = REGISTRY.names
-from recsys.training.validation import SelectedRanker, Validation
-
 USERS: Final = 600
 """Of the validation window, whose candidates are scored again without something."""
 SHUFFLES: Final = 2
@@ -61,7 +61,7 @@ def find_reasons(
         groups=tuple(sample.without_group(group, by_group[group]) for group in by_group),
         without=tuple(sample.without_source(source) for source in SOURCES),
         sources=tuple(
-            content.Source(name=row["source"], share=row["share"], recall=row["recall"], alone=row["recall_alone"])
+            content.Source(name=row["source"], share=row["fraction"], recall=row["recall"], alone=row["recall_alone"])
             for row in metrics["candidates"]["sources"]
         ),
         curve=tuple(content.Point(alpha=row["alpha"], metric=row["ndcg"]) for row in metrics["alpha_curve"]),
@@ -122,7 +122,7 @@ class Sample:
         self.features = validation.rows.features[rows]
         self.base = np.zeros(0)
         self._users, self._items, self._mf = found.users[rows] // step, found.items[rows], found.mf[rows]
-        self._proposed = ~np.isnan(found.sources[rows])
+        self._proposed = ~np.isnan(found.source_scores[rows])
         self._choice, self._config = selected, config.evaluation
         self.base = self._ndcg(selected.scores[rows], np.ones(len(rows), bool))
 
@@ -157,6 +157,6 @@ class Sample:
         return self._loss(source, 0, None, self._ndcg(lgb, kept))
 
     def _loss(self, name: str, features: int, gain: float | None, without: np.ndarray) -> content.Loss:
-        gap = measures.paired_difference(self.base, without, *self._config.resampling)
+        gap = measures.paired_difference(self.base, without, self._config.resampling)
         loss = content.Estimate(mean=gap.mean, low=gap.low, high=gap.high)
         return content.Loss(name=name, features=features, gain=gain, loss=loss)

@@ -1,7 +1,8 @@
-"""Logged events as rows: what was known strictly before each one, and whether it was of a target type."""
+"""Logged events as rows: features from what was known strictly before each event, and whether it is a target event."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
@@ -10,7 +11,6 @@ import ray
 from recsys.arrays import offsets_of, ragged_indices, runs
 from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
-from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
 from recsys.features.definitions import names_of
 from recsys.features.profiles import build_profiles
@@ -22,23 +22,24 @@ from recsys.models.tables import Tables
 from recsys.retrieval.generator import Candidates
 from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.timeline import cut
+from recsys.training.context import Context
 from recsys.training.preparation import TableRefs
 
 SALT: Final = 4
-"""Keeps this choice of users apart from others by hash."""
+"""Keeps this draw of users apart from other draws by hash."""
 ROWS_AT_ONCE: Final = 200_000
-"""Of histories, about: bounds the working memory."""
+"""Rows of histories in memory at once, about."""
 ROWS_OF_AN_EVENT: Final = 100
-"""What an event counts for beside its history."""
+"""Rows that an event counts as, beside its history."""
 TIME: Final = names_of("time")
-"""Features that depend on the time of day or the weekday, and not on how long ago things were."""
+"""Features of the time of day or the weekday of past events, and not of how long ago they were."""
 
 
 @dataclass(frozen=True, slots=True)
 class EventRows:
-    """Events of some users, each user's of a segment together and in order.
+    """Events of some users; in each window the events of a user are together and in order.
 
-    users: int64 (n,), the same number for all events of a user, and for no other user
+    users: int64 (n,), one number for each user
     features: float32 (n, n_features); labels: int8 (n,); mf: float32 (n,), NaN where there is none
     """
 
@@ -49,18 +50,19 @@ class EventRows:
 
     @property
     def data(self) -> RankingData:
-        """To learn from, each user a query group."""
+        """The rows as a ranker's, with one query group for each user."""
         starts = runs(self.users)[0]
         return RankingData(self.features, self.labels, np.diff(np.append(starts, len(self.users))))
 
     @classmethod
     def concat(cls, parts: Sequence["EventRows"]) -> "EventRows":
+        """The rows of all parts."""
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """Events in (start, end], ms, of users whose hash is at most `quota`, told by tables as of `age`."""
+class EventWindow:
+    """The events in (start, end], ms, of users whose hash is at most `quota`, with tables as of the cut at `age`."""
 
     age: int
     start: int
@@ -68,54 +70,66 @@ class Segment:
     quota: float
 
 
-def event_rows(shop: ShopData, tables: TableRefs, older: int, newer: int, cap: int, config: TrainConfig) -> EventRows:
-    """Rows of events after the cut at the age `older` up to that at `newer`, at most `cap` unless one user has more.
+def event_rows(context: Context, tables: TableRefs, older: int, newer: int, limit: int) -> EventRows:
+    """Rows of the events after the cut at age `older` up to the cut at age `newer`.
 
-    Users are taken whole, in the order of a hash of their ids. An event's tables are those of the newest cut before it.
+    Users keep all their events. They are drawn by a hash of their ids while the events are at most `limit`; the first
+    user is always in. Features of an event use the tables of the newest cut before it.
     """
-    window = cut(shop.end, older), cut(shop.end, newer)
-    calls = [(partition, *window, config) for partition in shop.partitions]
-    found = ray.get(run_tasks(users_between, "count events of users", calls))
-    shares, counts = (np.concatenate([part[at] for part in found]) for at in range(2))
-    order = np.argsort(shares, kind="stable")
-    fitting = max(1, int(np.searchsorted(np.cumsum(counts[order]), cap, side="right")))
-    quota = float(shares[order][:fitting].max(initial=-1.0))
+    shop, config = context.shop, context.config
+    start, end = cut(shop.end, older), cut(shop.end, newer)
+    calls = [(partition, start, end, config) for partition in shop.partitions]
+    parts: list[UserCounts] = ray.get(run_tasks(users_between, "count events of users", calls))
+    draws, counts = np.concatenate([part.draws for part in parts]), np.concatenate([part.counts for part in parts])
+    order = np.argsort(draws, kind="stable")
+    fitting = max(1, int(np.searchsorted(np.cumsum(counts[order]), limit, side="right")))
+    quota = float(draws[order][:fitting].max(initial=-1.0))
     ages = [age for age in sorted(tables, reverse=True) if older >= age > newer]
-    borders = [cut(shop.end, age) for age in (*ages, newer)]
-    segments = [
-        Segment(age, start, end, quota) for age, start, end in zip(ages, borders[:-1], borders[1:], strict=True)
+    windows = [
+        EventWindow(age, cut(shop.end, age), cut(shop.end, next_age), quota)
+        for age, next_age in pairwise([*ages, newer])
     ]
-    first = np.cumsum([0, *(part[2] for part in found)])[:-1].tolist()
-    work = [
-        (partition, tables[segment.age], segment, number, config)
-        for segment in segments
-        for partition, number in zip(shop.partitions, first, strict=True)
+    first_users = np.cumsum([0, *(part.n_users for part in parts)])[:-1].tolist()
+    tasks = [
+        (partition, tables[window.age], window, first_user, config)
+        for window in windows
+        for partition, first_user in zip(shop.partitions, first_users, strict=True)
     ]
-    return EventRows.concat(ray.get(run_tasks(segment_rows, "build rows of events", work)))
+    return EventRows.concat(ray.get(run_tasks(window_rows, "build rows of events", tasks)))
 
 
-def users_between(
-    partition: UserPartition, start: int, end: int, config: TrainConfig
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Hashes in [0, 1) and numbers of events of the users with an event in (start, end], and how many users there
-    are at all.
+@dataclass(frozen=True, slots=True)
+class UserCounts:
+    """The users of a partition with an event in a window.
+
+    draws: their hashes in [0, 1), float64 (n,); counts: their events in the window, int64 (n,)
+    n_users: of the whole partition
     """
+
+    draws: np.ndarray
+    counts: np.ndarray
+    n_users: int
+
+
+def users_between(partition: UserPartition, start: int, end: int, config: TrainConfig) -> UserCounts:
+    """The users of a partition with an event in (start, end], ms."""
     counts = partition.histories.between(start, end).lengths
     some = counts > 0
-    return _shares(partition, config)[some], counts[some], len(counts)
+    return UserCounts(_draws(partition, config)[some], counts[some], len(counts))
 
 
-def _shares(partition: UserPartition, config: TrainConfig) -> np.ndarray:
+def _draws(partition: UserPartition, config: TrainConfig) -> np.ndarray:
+    """Hashes of the users in [0, 1), float64 (n_users,)."""
     return np.asarray(hashes(partition.users, 2 * config.seed + SALT) / float(2**64))
 
 
-def segment_rows(
-    partition: UserPartition, tables: Tables, segment: Segment, first_user: int, config: TrainConfig
+def window_rows(
+    partition: UserPartition, tables: Tables, window: EventWindow, first_user: int, config: TrainConfig
 ) -> EventRows:
-    """The rows of a partition's events in a segment; its users count from `first_user`."""
-    chosen = np.flatnonzero(_shares(partition, config) <= segment.quota)
+    """The rows of a partition's events in a window; users are numbered from `first_user`."""
+    chosen = np.flatnonzero(_draws(partition, config) <= window.quota)
     histories = partition.histories.take(chosen)
-    events = np.flatnonzero((histories.times > segment.start) & (histories.times <= segment.end))
+    events = np.flatnonzero((histories.times > window.start) & (histories.times <= window.end))
     features, mf = [np.zeros((0, len(config.inference.feature_names)), np.float32)], [np.zeros(0, np.float32)]
     for part in _batches(histories, events, config):
         block, scores = _known_before(histories, part, tables, config)
@@ -127,7 +141,7 @@ def segment_rows(
 
 
 def _pasts(histories: Histories, events: np.ndarray, config: TrainConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Where each event's past begins and how long it is: the user's newest events at earlier times; int64 (n,) each."""
+    """Start and length of each event's past in the histories: the user's newest events at earlier times; int64 (n,)."""
     owners, times = histories.rows, histories.times
     new = np.ones(len(times), bool)
     new[1:] = (np.diff(owners) != 0) | (np.diff(times) != 0)
@@ -138,7 +152,7 @@ def _pasts(histories: Histories, events: np.ndarray, config: TrainConfig) -> tup
 
 
 def _batches(histories: Histories, events: np.ndarray, config: TrainConfig) -> Iterator[np.ndarray]:
-    """The events in runs of a bounded number of rows of history."""
+    """The events in batches whose histories have a bounded number of rows together."""
     lengths = _pasts(histories, events, config)[1]
     batch = np.cumsum(lengths + ROWS_OF_AN_EVENT) // ROWS_AT_ONCE
     yield from np.split(events, np.flatnonzero(np.diff(batch)) + 1) if len(events) else []
@@ -147,10 +161,10 @@ def _batches(histories: Histories, events: np.ndarray, config: TrainConfig) -> I
 def _known_before(
     histories: Histories, events: np.ndarray, tables: Tables, config: TrainConfig
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Features and factorization scores of events, each as if its user asked about its item just then.
+    """Features and factorization scores of events, each as of its own time.
 
-    Every event is a user of its own whose past is shifted so that all share one `now`: features count from `now`,
-    but for those of the group "time", which are of the past as it was. No candidate source is asked.
+    Every event becomes a user of its own. The pasts are shifted in time so that all events share one `now`, from which
+    features count. Features of the group "time" are made from the times as they were. No candidate source is used.
     """
     starts, lengths = _pasts(histories, events, config)
     index, offsets = ragged_indices(starts, lengths), offsets_of(lengths)

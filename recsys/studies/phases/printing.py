@@ -1,138 +1,167 @@
-"""The phases' tables as people read them."""
+"""The phases' tables as they are printed."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Final
 
 import numpy as np
 
 from recsys import console
 from recsys.config import TrainConfig
-from recsys.studies.phases.events import event_columns
-from recsys.studies.phases.table import BETTER, Table, headline
+from recsys.evaluation.protocol import EvaluationConfig
+from recsys.studies.phases.event_protocol import EventResult, event_columns
+from recsys.studies.phases.models import LinearDetails
+from recsys.studies.phases.ranking_protocol import RankingResult
+from recsys.studies.phases.table import BETTER, Metrics, PhaseRow, headline
+
+SHORT: Final = {"roc_auc": "AUC", "average_precision": "AP", "precision": "P", "recall": "R", "coverage": "cov."}
+"""Short names of metrics, so that a table has no more than 100 columns."""
 
 
-def show_ranking(found: Mapping[str, Any], config: TrainConfig) -> None:
-    """Print what `rank_phases` found."""
-    settings, table = config.evaluation, found["table"]
-    k, level = settings.k, f"{settings.confidence * 100:.4g}%"
-    ndcg = f"ndcg@{k}"
-    rows = [[*_cells(row, headline(k)), _gap(row)] for row in table]
-    columns = ["phase", *headline(k), "against the row above"]
-    title = (
-        f"the five phases, ranking protocol: test window of {settings.test_days} days, {found['users']:,} users, "
-        f"{found['candidates']:,} candidates, the same for all rows; below each figure its relative improvement over "
-        f"the row above / over the first row; the last column is the difference of {ndcg}; intervals {level}"
+def show_ranking(result: RankingResult, config: TrainConfig) -> None:
+    """Print the result of the ranking protocol."""
+    settings, rows = config.evaluation, result.table
+    ndcg = f"ndcg@{settings.k}"
+    console.paragraph(
+        f"ranking protocol: {result.candidates:,} candidates of {result.users:,} users of the last "
+        f"{settings.test_days} days, the same for all phases"
     )
-    console.table(columns, rows, title)
-    show_verdicts(table, ndcg)
-    show_choices(table, ndcg)
-    _show_cutoffs(table, settings.cutoffs, f"diversity@{k}")
-    show_decisions(table)
-    _show_folds(found["cross_validation"], ndcg)
+    show_metrics(rows, headline(settings.k))
+    show_differences(rows, ndcg, settings)
+    show_verdicts(rows, ndcg)
+    show_choices(rows, ndcg)
+    show_cutoffs(rows, settings.cutoffs, f"diversity@{settings.k}")
+    console.line("diversity: fraction of the pairs of a list's items with different categories")
+    show_decisions(rows)
+    show_folds(result.cross_validation, ndcg)
 
 
-def _cells(row: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """The phase and, for each metric, its value, its interval where there is one, and what it improved."""
-    cells = [row["phase"]]
-    for name in names:
-        lines = ["-" if row[name] is None else f"{row[name]:.4f}"]
-        if f"{name}_low" in row:
-            lines.append(f"{row[f'{name}_low']:.4f} to {row[f'{name}_high']:.4f}")
-        if row["over_above"]:
-            lines.append(" / ".join(_change(row[over][name]) for over in ("over_above", "over_first")))
-        cells.append("\n".join(lines))
-    return cells
+def show_events(result: EventResult, config: TrainConfig) -> None:
+    """Print the result of the event protocol."""
+    settings, rows = config.evaluation, result.table
+    console.paragraph(
+        f"event protocol: {result.test.events:,} events of the last {settings.test_days} days, of which "
+        f"{result.test.hits:,} are {' or '.join(config.targets)}. Each is classified from what was known strictly "
+        "before it. Lists are a user's own events, of users with a hit. Not comparable with the ranking protocol, nor "
+        "with event protocols whose features hold the event itself or later ones."
+    )
+    show_metrics(rows, event_columns(settings.k))
+    show_differences(rows, "roc_auc", settings)
+    show_verdicts(rows, "roc_auc")
+    show_choices(rows, "roc_auc")
+    show_cutoffs(rows, settings.cutoffs)
+    show_decisions(rows)
+
+
+def show_metrics(rows: Sequence[PhaseRow], names: Sequence[str]) -> None:
+    """Print the metrics, and their relative changes from the row above and from the first row."""
+    columns = ["phase", *map(_short, names)]
+    console.table(columns, [[_label(row), *(row.metrics[name] for name in names)] for row in rows], "metrics")
+    changes = (("the row above", [row.over_above for row in rows]), ("the first row", [row.over_first for row in rows]))
+    for base, of_rows in changes:
+        cells = [[_label(row), *_changes(values, names)] for row, values in zip(rows, of_rows, strict=True) if values]
+        console.table(columns, cells, f"relative change from {base}")
+
+
+def _label(row: PhaseRow) -> str:
+    return row.phase.replace("logistic regression", "logistic")
+
+
+def _short(metric: str) -> str:
+    name, at, k = metric.partition("@")
+    return f"{SHORT.get(name, name.upper())}{at}{k}"
+
+
+def _changes(values: Metrics, names: Sequence[str]) -> list[str]:
+    return [_change(values[name]) for name in names]
 
 
 def _change(value: float | None) -> str:
-    """A relative change, as a factor where it is tenfold."""
+    """A relative change, as a factor where it is tenfold or more."""
     if value is None:
         return "-"
     return f"{value:+.1%}" if value < 9 else f"{1 + value:.0f}-fold"
 
 
-def _gap(row: Mapping[str, Any]) -> str:
-    gap = row["difference"]
-    return "" if gap is None else f"{gap['mean']:+.4f}\n{gap['low']:+.4f} to {gap['high']:+.4f}\n{row['verdict']}"
+def show_differences(rows: Sequence[PhaseRow], metric: str, settings: EvaluationConfig) -> None:
+    """Print the headline metric with its interval, and its difference from the row above with the paired interval."""
+    cells = []
+    for row in rows:
+        low, high = row.metrics.get(f"{metric}_low"), row.metrics.get(f"{metric}_high")
+        own = None if low is None or high is None else f"{low:.4f} to {high:.4f}"
+        gap = row.difference
+        compared = (
+            [None] * 3 if gap is None else [f"{gap.mean:+.4f}", f"{gap.low:+.4f} to {gap.high:+.4f}", row.verdict]
+        )
+        cells.append([_label(row), row.metrics[metric], own, *compared])
+    level = f"{settings.confidence * 100:.4g}%"
+    columns = ["phase", _short(metric), f"{level} interval", "difference", f"{level} interval", "verdict"]
+    console.table(columns, cells, f"{_short(metric)} and its difference from the row above")
 
 
-def show_verdicts(table: Table, metric: str) -> None:
-    """Say which phases do not improve on the row above."""
-    for above, row in pairwise(table):
-        if row["verdict"] != BETTER:
-            gap = row["difference"]
-            console.line(
-                f"phase {row['phase']} does not improve {metric} on this data: {row['verdict']} "
-                f"against phase {above['phase']} ({gap['mean']:+.4f}, {gap['low']:+.4f} to {gap['high']:+.4f})"
+def show_verdicts(rows: Sequence[PhaseRow], metric: str) -> None:
+    """Print which phases do not improve on the row above."""
+    for above, row in pairwise(rows):
+        gap = row.difference
+        if gap is not None and row.verdict != BETTER:
+            console.paragraph(
+                f"phase {row.phase} does not improve {metric} on this data: {row.verdict} from phase {above.phase} "
+                f"({gap.mean:+.4f}, {gap.low:+.4f} to {gap.high:+.4f})"
             )
 
 
-def show_choices(table: Table, metric: str) -> None:
-    """Say what the validation window chose."""
-    for row in table:
-        details = row["details"]
-        if "normalization" in details:
-            n_features, scaled = len(details["features"]), details["normalization"]
-            chosen = f"{n_features} features, {scaled}, C {details['C']:g}, {details['missing']}"
-        else:
-            further = [
-                f"{name} {details[name]}" for name in ("search", "trials", "settings", "taken") if name in details
-            ]
-            chosen = ", ".join([f"{details['trees']} trees, alpha {details['alpha']:g}", *further])
-        console.line(
-            f"chosen on the validation window for {row['phase']}: {chosen}; {metric} there {row['validation']:.4f}"
-        )
+def show_choices(rows: Sequence[PhaseRow], metric: str) -> None:
+    """Print what was chosen on the validation window."""
+    console.line("chosen on the validation window:")
+    for row in rows:
+        console.paragraph(f"  {row.phase}: {metric} {row.validation:.4f} there, with {_chosen(row)}")
 
 
-def _show_cutoffs(table: Table, cutoffs: Sequence[int], *further: str) -> None:
-    names = [*(f"{name}@{at}" for name in ("precision", "recall") for at in cutoffs), *further]
-    rows = [[row["phase"], *(row[name] for name in names)] for row in table]
-    title = "precision and recall by length of the list" + (
-        "; diversity: share of the pairs in a list that are of different categories" if further else ""
-    )
-    console.table(["phase", *names], rows, title)
+def _chosen(row: PhaseRow) -> str:
+    details = row.details
+    if isinstance(details, LinearDetails):
+        return f"{len(details.features)} features, normalization {details.normalization}, C {details.strength:g}"
+    chosen, tuned = f"{details.trees} trees, alpha {details.alpha:g}", details.tuned
+    if tuned is None:
+        return chosen
+    if not tuned.trials:
+        return f"{chosen}, where alpha alone was searched"
+    if not tuned.adopted:
+        return f"{chosen}; none of {tuned.trials} trials was adopted"
+    settings = ", ".join(f"{key} {value}" for key, value in (tuned.settings or {}).items())
+    return f"{chosen}, {settings}; the best of {tuned.trials} trials"
 
 
-def show_decisions(table: Table) -> None:
-    """Print precision and recall at the thresholds."""
-    rows = [[row["phase"], *row["decision"].values()] for row in table]
-    title = "deciding by a threshold, chosen for F1 on the validation window, judged on the test window"
-    console.table(["phase", *table[0]["decision"]], rows, title)
+def show_cutoffs(rows: Sequence[PhaseRow], cutoffs: Sequence[int], *further: str) -> None:
+    """Print precision and recall by length of the list, and further metrics."""
+    for names in ([f"precision@{k}" for k in cutoffs], [*(f"recall@{k}" for k in cutoffs), *further]):
+        console.table(["phase", *names], [[_label(row), *(row.metrics[name] for name in names)] for row in rows])
 
 
-def _show_folds(folds: Mapping[str, Mapping[int, float]], ndcg: str) -> None:
-    ages = sorted({age for found in folds.values() for age in found})
+def show_decisions(rows: Sequence[PhaseRow]) -> None:
+    """Print precision and recall of decisions by a threshold."""
+    columns = ["phase", *rows[0].decision._fields]
+    title = "decisions by a threshold: best F1 on the validation window, measured on the test window"
+    console.table(columns, [[_label(row), *map(_defined, row.decision)] for row in rows], title)
+
+
+def _defined(value: float) -> float | None:
+    return None if np.isnan(value) else value
+
+
+def show_folds(folds: Mapping[str, Mapping[int, float]], ndcg: str) -> None:
+    """Print the cross-validation; folds: by phase and age of the cut."""
+    ages = sorted({age for values in folds.values() for age in values})
     if not ages:
-        console.line("cross-validation: the log holds too few training cuts for one to be judged on")
+        console.line("cross-validation: the log has too few training cuts")
         return
     rows = []
-    for phase, found in folds.items():
-        values = np.array(list(found.values()))
+    for phase, by_age in folds.items():
+        values = np.array(list(by_age.values()))
         spread = float(values.std(ddof=1)) if len(values) > 1 else None
-        rows.append([phase, float(values.mean()), spread, *(found[age] for age in ages)])
-    title = (
-        f"cross-validation over rolling cuts: {ndcg} on the window after a cut, learned from older cuts; among hits "
-        "and sampled other candidates, so above the figures over all candidates"
+        rows.append([phase, float(values.mean()), spread, *(by_age[age] for age in ages)])
+    console.paragraph(
+        f"cross-validation over rolling cuts: {ndcg} on the window after a cut, trained on older cuts. The candidates "
+        "are hits and a sample of the others, so the figures are above those over all candidates."
     )
-    console.table(["phase", "mean", "spread", *(f"{age} days back" for age in ages)], rows, title)
-
-
-def show_events(found: Mapping[str, Any], config: TrainConfig) -> None:
-    """Print what `classify_phases` found."""
-    settings, table, test = config.evaluation, found["table"], found["events"]["test"]
-    columns = event_columns(settings.k)
-    rows = [[*_cells(row, columns), _gap(row)] for row in table]
-    title = (
-        f"the five phases, event protocol: {test['events']:,} events of the last {settings.test_days} days, "
-        f"{test['hits']:,} of them {' or '.join(config.targets)}, each classified from what was known strictly before "
-        "it; below each figure its relative improvement over the row above / over the first row; the last column is "
-        "the difference of ROC-AUC; lists are each user's own events (users with a hit); intervals "
-        f"{settings.confidence * 100:.4g}%. Not comparable with the ranking protocol, nor with figures of event "
-        "protocols whose features hold the event itself or later ones"
-    )
-    console.table(["phase", *columns, "against the row above"], rows, title)
-    show_verdicts(table, "roc_auc")
-    show_choices(table, "roc_auc")
-    _show_cutoffs(table, settings.cutoffs)
-    show_decisions(table)
+    console.table(["phase", "mean", "spread", *(f"{age} days back" for age in ages)], rows)

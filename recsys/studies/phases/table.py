@@ -1,106 +1,155 @@
-"""The rows of the phases' tables: what every protocol reports of a phase."""
+"""The rows of the phases' tables."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 
 from recsys.arrays import ranked_lists
-from recsys.config import TrainConfig
-from recsys.data.ingest import ShopData
-from recsys.evaluation import metrics, protocol
+from recsys.evaluation import protocol
 from recsys.evaluation.diversity import different_categories
-from recsys.evaluation.protocol import TestCases
-from recsys.evaluation.thresholds import best_threshold, decide
-from recsys.studies.phases.five import Phase
+from recsys.evaluation.metrics import Difference, paired_difference
+from recsys.evaluation.protocol import Row, TestCases
+from recsys.evaluation.thresholds import Decision, best_threshold, decide
+from recsys.studies.phases.models import BlendDetails, LinearDetails, Phase
 from recsys.timeline import cut
-from recsys.training.evaluation import labels_of
-from recsys.training.plan import Plan
-from recsys.training.scoring import ScoredCandidates
+from recsys.training.context import Context
+from recsys.training.scoring import ScoredCandidates, labels_of
 
-Table = list[dict[str, Any]]
-"""A dictionary for each phase, as JSON holds it: None where a figure is undefined."""
 BETTER: Final = "better"
 WORSE: Final = "worse"
 LEVEL: Final = "no difference"
 
+Metrics = Mapping[str, float | None]
+"""By name; None where undefined."""
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseRow:
+    """One phase on the test window.
+
+    metrics: by name, and for some the bounds of the interval as NAME_low and NAME_high; None where undefined
+    difference: of the protocol's headline metric from the row above, None in the first row
+    decision: of the threshold with the best F1 on the validation window
+    validation: the metric that choices maximized, on the validation window
+    over_above, over_first: relative changes of metrics from the row above and from the first row, {} in the first row
+    users, warm, cold: of the ranking protocol alone
+    """
+
+    phase: str
+    metrics: Metrics
+    difference: Difference | None
+    decision: Decision
+    validation: float
+    details: LinearDetails | BlendDetails
+    users: int | None = None
+    warm: Row | None = None
+    cold: Row | None = None
+    over_above: Metrics | None = None
+    over_first: Metrics | None = None
+
+    @property
+    def verdict(self) -> str | None:
+        """BETTER, WORSE or LEVEL compared with the row above, None in the first row."""
+        return None if self.difference is None else verdict(self.difference)
+
+    def to_json(self) -> dict[str, Any]:
+        """The row as one object; None where a number is undefined."""
+        groups = {name: row.to_json() for name, row in (("warm", self.warm), ("cold", self.cold)) if row is not None}
+        return {
+            "phase": self.phase,
+            **({} if self.users is None else {"users": self.users}),
+            **self.metrics,
+            "difference": self.difference and self.difference._asdict(),
+            "verdict": self.verdict,
+            "decision": {name: protocol.defined(value) for name, value in self.decision._asdict().items()},
+            "validation": self.validation,
+            "details": self.details.to_json(),
+            **groups,
+            "over_above": dict(self.over_above or {}),
+            "over_first": dict(self.over_first or {}),
+        }
+
 
 def headline(k: int) -> tuple[str, ...]:
-    """The columns of the ranking table: the reference's, then ours."""
+    """The columns of the ranking table: those of the reference, then further ones."""
     return "roc_auc", "average_precision", *(f"{n}@{k}" for n in ("precision", "recall", "ndcg", "mrr", "coverage"))
 
 
 def ranking_table(
+    context: Context,
     phases: Sequence[Phase],
-    shop: ShopData,
-    plan: Plan,
     cases: TestCases,
-    found: ScoredCandidates,
+    scored: ScoredCandidates,
     valid_labels: np.ndarray,
-    config: TrainConfig,
-) -> Table:
-    """Every phase over the candidates `found` of the users of the test window.
+) -> list[PhaseRow]:
+    """Every phase over the scored candidates of the users of the test window.
 
     valid_labels: bool or 0/1, of the rows on which thresholds are chosen
     """
-    settings, labels = config.evaluation, labels_of(found, cases)
-    category = shop.catalog.as_of(cut(shop.end, plan.test)).category
-    table: Table = []
-    before = None
+    settings, labels = context.config.evaluation, labels_of(scored, cases)
+    category = context.shop.catalog.as_of(cut(context.shop.end, context.plan.test)).category
+    rows: list[PhaseRow] = []
+    above = None
     for phase in phases:
-        lists = ranked_lists(found.users, found.items, phase.test, len(cases), settings.cutoffs[-1])
-        groups = protocol.summary(phase.name, lists, cases.truth, found.warm, n_items=len(shop.items), config=settings)
+        lists = ranked_lists(scored.users, scored.items, phase.test, len(cases), settings.cutoffs[-1])
+        groups = protocol.summary(
+            phase.name, lists, cases.truth, scored.warm, n_items=len(context.shop.items), config=settings
+        )
         everyone, warm, cold = protocol.with_classification(
-            groups, {phase.name: phase.test}, labels, found.users, found.warm
+            groups, {phase.name: phase.test}, labels, scored.users, scored.warm
         )
         ndcg = protocol.per_user(f"ndcg@{settings.k}", lists, cases.truth)
         diverse = different_categories(lists, category, settings.k)
-        gap = None if before is None else difference(ndcg, before, config)
-        table.append(
-            {
-                "phase": phase.name,
-                **{name: value for name, value in everyone.items() if name not in ("system", "group")},
-                f"diversity@{settings.k}": None if np.isnan(diverse).all() else float(np.nanmean(diverse)),
-                "difference": gap,
-                "verdict": None if gap is None else verdict(gap["low"], gap["high"]),
-                "decision": decision(phase, valid_labels, labels),
-                "validation": phase.metric,
-                "details": dict(phase.details),
-                "warm": warm,
-                "cold": cold,
-            }
+        diversity = None if np.isnan(diverse).all() else float(np.nanmean(diverse))
+        rows.append(
+            PhaseRow(
+                phase=phase.name,
+                metrics={**everyone.metrics, f"diversity@{settings.k}": diversity},
+                difference=None if above is None else paired_difference(ndcg, above, settings.resampling),
+                decision=decision(phase, valid_labels, labels),
+                validation=phase.metric,
+                details=phase.details,
+                users=everyone.users,
+                warm=warm,
+                cold=cold,
+            )
         )
-        before = ndcg
-    return with_improvements(table, headline(settings.k))
+        above = ndcg
+    return with_improvements(rows, headline(settings.k))
 
 
-def difference(values: np.ndarray, before: np.ndarray, config: TrainConfig) -> dict[str, float]:
-    """Of a metric per user against the row above, with the paired bootstrap interval."""
-    return metrics.paired_difference(values, before, *config.evaluation.resampling)._asdict()
+def verdict(difference: Difference) -> str:
+    """BETTER or WORSE where the interval lies above or below zero, else LEVEL."""
+    return BETTER if difference.low > 0 else WORSE if difference.high < 0 else LEVEL
 
 
-def verdict(low: float, high: float) -> str:
-    """Whether an interval of differences lies above or below zero."""
-    return BETTER if low > 0 else WORSE if high < 0 else LEVEL
+def decision(phase: Phase, valid_labels: np.ndarray, test_labels: np.ndarray) -> Decision:
+    """Precision, recall and F1 on the test rows by the threshold of the best F1 on the validation rows."""
+    return decide(test_labels, phase.test, best_threshold(valid_labels, phase.valid))
 
 
-def decision(phase: Phase, valid_labels: np.ndarray, test_labels: np.ndarray) -> dict[str, float | None]:
-    """What the threshold of the best F1 on the validation rows comes to on the test rows."""
-    found = decide(test_labels, phase.test, best_threshold(valid_labels, phase.valid))
-    return {name: protocol.defined(value) for name, value in found._asdict().items()}
-
-
-def with_improvements(table: Table, names: Sequence[str]) -> Table:
-    """The rows with `over_above` and `over_first`: relative changes of each metric, None where undefined."""
+def with_improvements(rows: Sequence[PhaseRow], names: Sequence[str]) -> list[PhaseRow]:
+    """The rows with the relative changes of these metrics, None where a change is undefined."""
+    first, *others = rows
     return [
-        {
-            **row,
-            "over_above": _relative(row, table[at - 1], names) if at else {},
-            "over_first": _relative(row, table[0], names) if at else {},
-        }
-        for at, row in enumerate(table)
+        first,
+        *(
+            replace(
+                row,
+                over_above=relative(row.metrics, above.metrics, names),
+                over_first=relative(row.metrics, first.metrics, names),
+            )
+            for above, row in zip(rows, others, strict=False)
+        ),
     ]
 
 
-def _relative(row: Mapping[str, Any], base: Mapping[str, Any], names: Sequence[str]) -> dict[str, float | None]:
-    return {name: row[name] / base[name] - 1 if base[name] and row[name] is not None else None for name in names}
+def relative(metrics: Metrics, base: Metrics, names: Sequence[str]) -> Metrics:
+    """The relative change of each metric from its base, None where one of the two is missing or the base is 0."""
+    changes: dict[str, float | None] = {}
+    for name in names:
+        value, before = metrics[name], base[name]
+        changes[name] = value / before - 1 if before and value is not None else None
+    return changes

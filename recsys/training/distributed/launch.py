@@ -1,14 +1,15 @@
-"""The ranker trained by several workers on Ray, in one place for both libraries.
+"""Training of a ranker in this process or by several workers on Ray, for every library.
 
-Query groups are dealt out whole. A worker that dies starts again, and nothing waits for CPUs longer than a minute.
+Each query group goes to one worker as a whole. A worker that dies starts again. Nothing waits for CPUs longer than
+WAIT_SECONDS.
 """
 
+import importlib
 import uuid
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
-from types import ModuleType
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 import ray
@@ -19,21 +20,38 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from recsys.cluster import free_cpus, node_cpus
 from recsys.errors import ConfigError, ModelError, last_line
-from recsys.models.rankers.base import Ranker, RankerConfig, TrainingSet, Watch
+from recsys.models.rankers.base import RANKERS, Ranker, RankerConfig, TrainingSet, Watch
 from recsys.models.rankers.registry import ranker_from_text, train
-from recsys.storage.filesystem import file_at
+from recsys.storage.filesystem import File, file_at
 from recsys.training.distributed.shards import WAIT_SECONDS
 
 
-def fit_ranker(
-    data: TrainingSet, config: RankerConfig, *, n_trees: int | None = None, watch: Watch | None = None, work: str | Path
-) -> Ranker:
-    """See `backends.train`; with several workers `watch` is called once, after the last tree, with the ranker's own.
+class Workers(Protocol):
+    """A module that trains with several workers: `RankerBackend.distributed` names it."""
 
-    work: folder that all nodes share, or s3://bucket/prefix, for the shards; nothing stays there
-    Raises ConfigError where the cluster lacks the CPUs, at once, or they are not free within WAIT_SECONDS.
+    def prepare(self, data: TrainingSet, config: RankerConfig, n_trees: int | None, folder: File) -> Any:
+        """A job for `lead`, with the rows dealt out; folder: for files that the workers need."""
+
+    def lead(self, job: Any) -> tuple[str, float]:
+        """Start the workers and wait for them; the ranker's text, and its validation NDCG or NaN without such rows."""
+
+
+def fit_ranker(
+    data: TrainingSet,
+    config: RankerConfig,
+    *,
+    n_trees: int | None = None,
+    watch: Watch | None = None,
+    work: str | Path | None,
+) -> Ranker:
+    """A trained ranker, see `rankers.registry.train`, from ranker.num_workers workers.
+
+    With several workers `watch` is called once, after the last tree, with the finished ranker's scores.
+    work: folder that all nodes share, or s3://bucket/prefix, for the workers' rows, which are removed in the end; None
+    trains in this process whatever the number of workers
+    Raises ConfigError at once where the cluster lacks the CPUs, and where they are not free within WAIT_SECONDS.
     """
-    if config.num_workers == 1:
+    if config.num_workers == 1 or work is None:
         return train(data, config, n_trees=n_trees, watch=watch)
     data.check_grades(config)
     check_cpus(config)
@@ -41,8 +59,8 @@ def fit_ranker(
     folder = file_at(f"{work}/ranker-{uuid.uuid4().hex}")
     folder.system.create_dir(folder.path)
     try:
-        module = _module(config.backend)
-        text, ndcg = _attend(module.lead, module.prepare(data, config, n_trees, folder), config)
+        workers = _workers(config)
+        text, ndcg = run_apart(workers.lead, workers.prepare(data, config, n_trees, folder), config)
     finally:
         folder.system.delete_dir(folder.path)
     ranker = ranker_from_text(text, config.backend, config.threads)
@@ -52,25 +70,25 @@ def fit_ranker(
     return ranker
 
 
-def _module(backend: str) -> ModuleType:
-    """What stands for a library, loaded at its first use."""
-    if backend == "xgboost":
-        from recsys.training.distributed import xgboost as xgboost_workers  # noqa: PLC0415
-
-        return xgboost_workers
-    from recsys.training.distributed import lightgbm as lightgbm_workers  # noqa: PLC0415
-
-    return lightgbm_workers
+def _workers(config: RankerConfig) -> Workers:
+    """The module of the backend, imported at its first use; raises ConfigError where it has none."""
+    name = RANKERS[config.backend].distributed
+    if name is None:
+        raise ConfigError(
+            f"ranker.backend={config.backend} cannot be trained by several workers; "
+            f"found ranker.num_workers={config.num_workers}, expected 1"
+        )
+    return cast(Workers, importlib.import_module(name))
 
 
 def check_cpus(config: RankerConfig) -> None:
-    """Raises ConfigError where the cluster has no room for several workers; nothing else of the run is beside them."""
+    """Raises ConfigError where the cluster lacks the CPUs for several workers; the run needs no others beside them."""
     if config.num_workers > 1 and _room(config) < config.num_workers:
-        raise ConfigError(f"{_asked(config)}; {_there()}")
+        raise ConfigError(f"{_asked(config)}; {_available()}")
 
 
 def _room(config: RankerConfig) -> int:
-    """Workers for which the cluster has CPUs, used or not."""
+    """Number of workers for which the cluster has CPUs, used or not."""
     return sum(int(cpus // config.threads) for cpus in node_cpus())
 
 
@@ -79,13 +97,13 @@ def _asked(config: RankerConfig) -> str:
     return f"ranker.num_workers={n} and ranker.threads={threads} ask for {n * threads} CPUs, {threads} a worker"
 
 
-def _there() -> str:
+def _available() -> str:
     cpus = node_cpus()
     return f"the cluster has {sum(cpus):g} on {len(cpus)} nodes, at most {max(cpus, default=0):g} on one"
 
 
 def _wait_for_cpus(config: RankerConfig) -> None:
-    """Raises ConfigError where others keep the CPUs busy."""
+    """Raises ConfigError where other work keeps the CPUs busy."""
     wanted = placement_group([{"CPU": config.threads}] * config.num_workers)
     try:
         if not wanted.wait(WAIT_SECONDS):
@@ -95,13 +113,16 @@ def _wait_for_cpus(config: RankerConfig) -> None:
 
 
 def _busy(config: RankerConfig) -> ConfigError:
-    return ConfigError(f"{_asked(config)}; {_there()}, of which {free_cpus():g} were free after {WAIT_SECONDS:.0f} s")
+    return ConfigError(
+        f"{_asked(config)}; {_available()}, of which {free_cpus():g} were free after {WAIT_SECONDS:.0f} s"
+    )
 
 
-def _attend(lead: Callable[[Any], tuple[str, float]], job: Any, config: RankerConfig) -> tuple[str, float]:
-    """Run what starts the workers in a process of its own, on this node, and see that they have CPUs.
+def run_apart(lead: Callable[[Any], tuple[str, float]], job: Any, config: RankerConfig) -> tuple[str, float]:
+    """Run `lead` in a process of its own on this node, and end it where the workers lose their CPUs.
 
-    Both libraries change the process that calls them (signal handlers, forks, variables) and wait for CPUs without end.
+    The libraries change the process that calls them (signal handlers, forks, variables), and wait for CPUs forever.
+    Raises ConfigError where nodes were lost or the CPUs were busy, ModelError where the training failed.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     once: Any = ray.remote(max_calls=1)
@@ -112,7 +133,7 @@ def _attend(lead: Callable[[Any], tuple[str, float]], job: Any, config: RankerCo
         last_room = monotonic() if _room(config) >= config.num_workers else last_room
         if monotonic() - last_room > WAIT_SECONDS:
             ray.cancel(running, force=True)
-            raise ConfigError(f"nodes were lost during training: {_asked(config)}; {_there()}")
+            raise ConfigError(f"nodes were lost during training: {_asked(config)}; {_available()}")
     try:
         return ray.get(running)
     except RayTaskError as error:

@@ -1,6 +1,7 @@
-"""LightGBM's trees grown by several workers, through Ray Train: each reads its rows from Ray's object store.
+"""Training of LightGBM rankers by several workers through Ray Train.
 
-A worker that dies starts again, and with it the training, from the first tree: so it ends with the same bits.
+Each worker reads its rows from Ray's object store. Where a worker dies, the training starts again from the first tree,
+so the ranker has the same bits.
 """
 
 import os
@@ -17,14 +18,14 @@ from ray.train.v2.lightgbm.lightgbm_trainer import LightGBMTrainer
 from recsys.models.rankers import lightgbm as lightgbm_ranker
 from recsys.models.rankers.base import RankerConfig, RankingData, TrainingSet
 from recsys.storage.filesystem import File
-from recsys.training.distributed.shards import RESTARTS, WAIT_SECONDS, shares
+from recsys.training.distributed.shards import RESTARTS, WAIT_SECONDS, deal
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What each worker gets: references to its rows and to those that all have."""
+    """The job of each worker; rows: a reference for each worker; valid: the rows that all of them stop by."""
 
-    shares: "list[ray.ObjectRef[list[RankingData]]]"
+    rows: "list[ray.ObjectRef[list[RankingData]]]"
     valid: "ray.ObjectRef[RankingData | None]"
     feature_names: list[str]
     categorical: list[str]
@@ -35,10 +36,10 @@ class Job:
 
 
 def prepare(data: TrainingSet, config: RankerConfig, n_trees: int | None, folder: File) -> Job:
-    """Share out the rows; folder: for what Ray Train keeps"""
+    """See `Workers.prepare`; folder: for the files of Ray Train"""
     valid = data.valid if n_trees is None else None
     return Job(
-        [ray.put(share) for share in shares(data.parts, config.num_workers)],
+        [ray.put(own) for own in deal(data.parts, config.num_workers)],
         ray.put(valid),
         data.feature_names,
         data.categorical,
@@ -50,8 +51,8 @@ def prepare(data: TrainingSet, config: RankerConfig, n_trees: int | None, folder
 
 
 def lead(job: Job) -> tuple[str, float]:
-    """Start the workers and wait for them: the ranker's text and its validation NDCG, NaN where it was not stopped."""
-    # Twice, since workers may also die while they start.
+    """See `Workers.lead`."""
+    # Half of the time, since workers may also die while they start.
     os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(WAIT_SECONDS / 2)
     trainer = _Trainer(
         grow,
@@ -74,8 +75,10 @@ def lead(job: Job) -> tuple[str, float]:
 
 
 class _Trainer(LightGBMTrainer):
-    """Without Ray Train's guard of the workers' CPUs, which go with the trainer's process anyway: where a machine runs
-    several clusters it asks the newest, and takes the CPUs from a training that this one does not know.
+    """A trainer without Ray Train's cleaner of placement groups.
+
+    The workers' CPUs are freed with the trainer's process anyway. Where a machine runs several clusters, the cleaner
+    asks the newest one, and takes the CPUs away from a training of another cluster.
     """
 
     def _create_default_callbacks(self) -> list[Any]:
@@ -84,10 +87,10 @@ class _Trainer(LightGBMTrainer):
 
 
 def grow(settings: dict[str, Job]) -> tuple[str, float]:
-    """Runs in each worker."""
+    """Train in one worker: the ranker's text and its validation NDCG."""
     job = settings["job"]
     rank = ray.train.get_context().get_world_rank()
-    parts, valid = ray.get([job.shares[rank], job.valid])
+    parts, valid = ray.get([job.rows[rank], job.valid])
     data = TrainingSet(parts, valid, job.feature_names, job.categorical, whole=False)
     network = get_network_params()
     return lightgbm_ranker.train_share(data, job.config, network, n_trees=job.n_trees, callbacks=job.callbacks)

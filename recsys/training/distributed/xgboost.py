@@ -1,6 +1,6 @@
-"""XGBoost's trees grown by several workers, through xgboost_ray: each reads its Parquet shard.
+"""Training of XGBoost rankers by several workers through xgboost_ray.
 
-A worker that dies starts again, and with it the training, from the last checkpoint.
+Each worker reads one Parquet file. Where a worker dies, the training goes on from the last checkpoint.
 """
 
 import os
@@ -17,7 +17,7 @@ from recsys.errors import ModelError
 from recsys.models.rankers import xgboost as xgboost_ranker
 from recsys.models.rankers.base import RankerConfig, RankingData, TrainingSet
 from recsys.storage.filesystem import File
-from recsys.training.distributed.shards import RESTARTS, WAIT_SECONDS, shares
+from recsys.training.distributed.shards import RESTARTS, WAIT_SECONDS, deal
 
 CHECKPOINT_TREES: Final = 5
 """Trees between two checkpoints."""
@@ -27,7 +27,11 @@ LABEL, QID = "label", "qid"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """shards: paths in `folder`, one for each worker, of the rows to learn from; valid: to stop by, or none"""
+    """The job of the workers.
+
+    shards: paths in `folder` of the rows to learn from, one for each worker
+    valid: paths of the rows that stop the training, or none
+    """
 
     shards: list[str]
     valid: list[str]
@@ -41,16 +45,16 @@ class Job:
 
 
 def prepare(data: TrainingSet, config: RankerConfig, n_trees: int | None, folder: File) -> Job:
-    """Write the shards into `folder`. Raises ModelError for weights that workers do not take."""
+    """See `Workers.prepare`; raises ModelError for weights that xgboost_ray does not take."""
     valid = [data.valid] if data.valid is not None and n_trees is None else []
     known = xgboost_ranker.known_categories(data)
     tables = xgboost_ranker.category_tables(data.feature_names, known)
 
     def write(name: str, parts: Sequence[RankingData]) -> list[str]:
-        dealt = shares([_judged(part) for part in parts], config.num_workers)
-        files = [folder.inside(f"{name}-{number}.parquet") for number in range(len(dealt))]
-        for file, share in zip(files, dealt, strict=True):
-            _write_shard(file, share, data.feature_names, tables, config)
+        shards = deal([without_weightless_groups(part) for part in parts], config.num_workers)
+        files = [folder.inside(f"{name}-{number}.parquet") for number in range(len(shards))]
+        for file, shard in zip(files, shards, strict=True):
+            _write_shard(file, shard, data.feature_names, tables, config)
         return [file.path for file in files]
 
     return Job(
@@ -67,7 +71,7 @@ def prepare(data: TrainingSet, config: RankerConfig, n_trees: int | None, folder
 
 
 def lead(job: Job) -> tuple[str, float]:
-    """Start the workers and wait for them: the ranker's text and its validation NDCG, NaN where it was not stopped."""
+    """See `Workers.lead`."""
     os.environ["RXGB_PLACEMENT_GROUP_TIMEOUT_S"] = str(int(WAIT_SECONDS))
     booster = xgboost_ray.train(
         job.settings,
@@ -89,7 +93,7 @@ def lead(job: Job) -> tuple[str, float]:
 
 
 class _Shards(xgboost_ray.RayDMatrix):  # type: ignore[misc]
-    """Parquet shards, one for each actor. Of their feature types xgboost_ray itself makes nothing."""
+    """Parquet files, one for each actor, with feature types, which xgboost_ray does not pass on itself."""
 
     def update_matrix_properties(self, matrix: Any) -> None:
         matrix.feature_types = self.feature_types
@@ -99,8 +103,11 @@ def _rows(job: Job, shards: list[str]) -> _Shards:
     return _Shards(shards, label=LABEL, qid=QID, feature_types=job.types, filesystem=job.folder.system)
 
 
-def _judged(part: RankingData) -> RankingData:
-    """Without query groups that weigh nothing: xgboost_ray takes no weights beside query groups."""
+def without_weightless_groups(part: RankingData) -> RankingData:
+    """The rows without query groups that weigh nothing, and without weights: xgboost_ray takes none for query groups.
+
+    Raises ModelError where a query group weighs something other than 0 or 1.
+    """
     if part.weights is None:
         return part
     kept = np.repeat(np.add.reduceat(part.weights, np.cumsum(part.groups) - part.groups) > 0, part.groups)
@@ -111,13 +118,13 @@ def _judged(part: RankingData) -> RankingData:
 
 
 def _write_shard(
-    file: File, share: Sequence[RankingData], names: Sequence[str], tables: dict[int, np.ndarray], config: RankerConfig
+    file: File, shard: Sequence[RankingData], names: Sequence[str], tables: dict[int, np.ndarray], config: RankerConfig
 ) -> None:
     """One Parquet file, part after part: features, LABEL and QID."""
     fields = [*((name, pa.float32()) for name in names), (LABEL, pa.float32()), (QID, pa.int64())]
     with pq.ParquetWriter(file.path, pa.schema(fields), filesystem=file.system, compression="none") as writer:
         first = 0
-        for part in share:
+        for part in shard:
             features = xgboost_ranker.with_missing(part.features, tables)
             groups = np.repeat(np.arange(first, first + len(part.groups)), part.groups)
             columns = [*features.T, xgboost_ranker.labels(part, config), groups]

@@ -1,4 +1,4 @@
-"""What a sweep searches: the files under tune_configs/, checked."""
+"""Sweep files, such as those in tune_configs/: their settings, checked against the settings of a run."""
 
 import math
 from pathlib import Path
@@ -14,17 +14,18 @@ from recsys.evaluation import protocol
 from recsys.schema import Config
 
 SECTIONS: Final = ("ranker", "factorization", "examples")
-"""Sections whose settings can be searched; of the blend it is alpha alone."""
+"""Sections whose settings can be searched; of the section hybrid only alpha can be."""
 ALPHA: Final = "hybrid.alpha"
 FIXED: Final = ("examples.horizon_days", "ranker.backend", "ranker.threads", "ranker.num_workers")
-"""Settings of these sections that a sweep cannot compare: another window, a ranker that other settings belong to, what
-a trial occupies and who trains the published model.
+"""Settings of these sections that a sweep cannot compare. Another horizon has another validation window, another
+backend takes other settings, and the last two say where training runs.
 """
 MAX_GRID: Final = 10_000
+"""Points of a grid, at most."""
 
 
 class Range(Config):
-    """Numbers from low to high, both included; whole ones where the setting is a whole number."""
+    """Numbers from low to high, both included; whole numbers where the setting is one."""
 
     low: float
     """The smallest number."""
@@ -33,7 +34,7 @@ class Range(Config):
     log: bool = False
     """Draw evenly on a logarithmic scale."""
     step: float | None = Field(None, gt=0)
-    """Multiples of it, counted from low; a grid needs it."""
+    """Distance of two numbers, counted from low; a grid needs it."""
 
     @model_validator(mode="after")
     def _possible(self) -> "Range":
@@ -52,7 +53,7 @@ class Range(Config):
 
     @property
     def n_points(self) -> int:
-        """How many these are, without making them."""
+        """Number of points, without making them."""
         steps = (self.high - self.low) / (self.step or (self.high - self.low))
         return int(min(steps, 1e15) + 1e-9) + 1
 
@@ -72,27 +73,27 @@ class SweepConfig(Config):
     search: dict[str, Space] = Field(min_length=1)
     """By `section.key`: a list of values, or a range."""
     metric: str = "ndcg@10"
-    """What is maximized on the validation window: ndcg, recall, precision, hit or mrr, @k."""
+    """The metric to maximize on the validation window: ndcg, recall, precision, hit or mrr, each @k."""
     trials: int = Field(8, ge=1)
-    """Settings tried; a grid tries all of its points."""
+    """Number of trials; a grid has one for each of its points."""
     concurrency: int | None = Field(None, ge=1)
-    """Trials at a time; None takes as many as the cluster's CPUs allow, at ranker.threads each."""
+    """Trials at a time; None takes as many as the cluster has CPUs for, at ranker.threads each."""
     searcher: Literal["optuna", "random", "grid"] = "optuna"
-    """Who proposes settings: optuna's tree-structured Parzen estimator, chance, or all combinations."""
+    """How settings are proposed: by Optuna's tree-structured Parzen estimator, at random, or all combinations."""
     scheduler: Literal["asha", "none"] = "asha"
-    """asha ends trials early that are behind others with as many trees (Li et al. 2020)."""
+    """asha stops trials early that are behind others with as many trees (Li et al. 2020)."""
     report_every: int = Field(10, ge=1)
     """Trees between two reports of a trial."""
     grace_trees: int = Field(20, ge=1)
-    """Trees that asha leaves every trial."""
+    """Trees that every trial grows before asha may stop it."""
     minutes: float | None = Field(None, gt=0)
-    """Time budget; trials under way then count with what they reported last."""
+    """Time budget in minutes; a trial that is running then counts with its last report."""
     beyond_chance: bool = True
-    """Take the best trial only where its lead over the settings that the sweep started from is beyond the paired
-    interval of the validation window, wider the more trials there are; else those stay. Of many trials one is the best
-    by chance, and on other days no better. The event protocol of the phases always takes the best."""
+    """Adopt the best trial only if it beats the start of the sweep significantly on the validation window (paired
+    bootstrap, widened for the number of trials). The best of many trials leads by chance, and on other days it does
+    not. The event protocol of the phases always adopts the best trial."""
     seed: int = Field(0, ge=0)
-    """Of the searcher."""
+    """Seed of the searcher."""
 
     @field_validator("metric")
     @classmethod
@@ -110,16 +111,17 @@ class SweepConfig(Config):
 
 
 def load_sweep(path: Path, config: Path | None, settings: list[str]) -> tuple[SweepConfig, TrainConfig]:
-    """A sweep file, and the config that its trials start from: defaults, config file, the sweep's settings, --set.
+    """A sweep file, and the settings that its trials start from.
 
-    Raises ConfigError, one line that names the file, the key and what was expected.
+    The settings are the defaults, overlaid by the config file, then by the sweep's settings, then by --set. Raises
+    ConfigError, one line that names the file, the key and what was expected.
     """
     try:
         sweep = parse_config(SweepConfig, read_yaml(path))
         base = load_config(config, settings, between=sweep.settings)
         for key, space in sweep.search.items():
             _check(key, space, base, sweep)
-        if sweep.searcher == "grid" and (points := n_points(sweep)) > MAX_GRID:
+        if sweep.searcher == "grid" and (points := n_trials(sweep)) > MAX_GRID:
             raise ConfigError(f"the grid has {points} points, at most {MAX_GRID} are tried")
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}" if str(path) not in str(error) else str(error)) from error
@@ -148,14 +150,14 @@ def _check(key: str, space: Any, base: TrainConfig, sweep: SweepConfig) -> None:
 
 
 def _ends(key: str, space: Any) -> list[Any]:
-    """Values that stand for all of a space: those of a list, the ends of a range."""
+    """The values of a list, or the ends of a range: if they are valid, the whole space is."""
     return [_cast(key, number) for number in (space.low, space.high)] if isinstance(space, Range) else list(space)
 
 
 def _options() -> list[str]:
     """Every setting that can be searched."""
-    found = (f"{section}.{name}" for section in SECTIONS for name in _fields(section))
-    return [*(key for key in found if key not in FIXED), ALPHA]
+    keys = (f"{section}.{name}" for section in SECTIONS for name in _fields(section))
+    return [*(key for key in keys if key not in FIXED), ALPHA]
 
 
 def _fields(section: str) -> dict[str, FieldInfo]:
@@ -179,7 +181,7 @@ def _cast(key: str, number: float) -> int | float:
 
 
 def domain(key: str, space: Range | tuple[Any, ...]) -> Any:
-    """The search space of a setting in Ray Tune's terms."""
+    """The search space of a setting as one of Ray Tune's domains."""
     if not isinstance(space, Range):
         return tune.choice(list(space))
     if is_whole(key):
@@ -200,13 +202,15 @@ def axes(sweep: SweepConfig) -> dict[str, list[Any]]:
     }
 
 
-def n_points(sweep: SweepConfig) -> int:
-    """Points of a grid."""
+def n_trials(sweep: SweepConfig) -> int:
+    """Trials of a sweep: the points of a grid, or as many as configured."""
+    if sweep.searcher != "grid":
+        return sweep.trials
     return math.prod(space.n_points if isinstance(space, Range) else len(space) for space in sweep.search.values())
 
 
 def start_point(sweep: SweepConfig, base: TrainConfig) -> dict[str, Any] | None:
-    """The settings of `base` as a point of the space, or None where one of them lies outside."""
+    """The settings of `base` as a point of the search space, or None where one of them lies outside."""
     point = {key: setting(base, key) for key in sweep.search}
     return point if all(_within(value, sweep.search[key]) for key, value in point.items()) else None
 

@@ -1,4 +1,4 @@
-"""One comparison of the five phases: read the data, train and judge them, and say what was found."""
+"""The study of the five phases: read the data, train and compare the phases, print their tables."""
 
 from pathlib import Path
 from typing import Any, Literal
@@ -9,16 +9,17 @@ from recsys.data.ingest import ingest
 from recsys.data.sources import Source
 from recsys.errors import ConfigError
 from recsys.report.terminal import show_data
-from recsys.studies.phases.events import classify_phases
+from recsys.studies.phases.event_protocol import classify_phases
 from recsys.studies.phases.printing import show_events, show_ranking
-from recsys.studies.phases.ranking import rank_phases
+from recsys.studies.phases.ranking_protocol import rank_phases
+from recsys.training.context import Context
 from recsys.training.distributed.launch import check_cpus
 from recsys.training.sweep.config import SweepConfig
 
 PhaseProtocol = Literal["ranking", "event"]
 
 
-def compare(
+def study_phases(
     source: Source,
     config: TrainConfig,
     work: str | Path,
@@ -26,10 +27,10 @@ def compare(
     sweep: SweepConfig | None,
     protocol: PhaseProtocol,
 ) -> dict[str, Any]:
-    """Train the five phases and print their tables; everything found, as JSON. Nothing is published.
+    """Train the five phases and print their tables; returns all results as a JSON object. Nothing is published.
 
     work: folder or s3://bucket/prefix of the quarantine file and of sweeps; now: the run's clock, ms
-    sweep: what the last phase searches, None for alpha alone
+    sweep: the search of the last phase, None to choose alpha alone
     Raises RecsysError; ConfigError for a sweep whose trials would differ in more than the model.
     """
     if sweep is not None and sweep.searches_data:
@@ -41,10 +42,13 @@ def compare(
     with console.step("read and check the data"):
         shop = ingest(source, config.data, now, f"{work}/quarantine.parquet")
     show_data(shop)
+    context = Context.create(shop, config, work)
     if protocol == "event":
-        found = classify_phases(shop, config, sweep)
-        show_events(found, config)
+        events = classify_phases(context, sweep)
+        show_events(events, config)
+        result = events.to_json()
     else:
-        found = rank_phases(shop, config, work, sweep)
-        show_ranking(found, config)
-    return found | {"fingerprint": shop.fingerprint, "config": config.model_dump(mode="json")}
+        ranking = rank_phases(context, sweep)
+        show_ranking(ranking, config)
+        result = ranking.to_json()
+    return result | {"fingerprint": shop.fingerprint, "config": config.model_dump(mode="json")}

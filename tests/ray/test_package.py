@@ -15,9 +15,8 @@ from packaging.utils import canonicalize_name
 
 import recsys
 from recsys.data.sources import resolve
-from recsys.errors import DataError, ModelError
-from recsys.models import rankers
-from recsys.models.rankers.registry import ranker_from_text
+from recsys.errors import ConfigError, DataError
+from recsys.plugins import Registry
 
 PACKAGE = Path(recsys.__file__).resolve().parent
 ROOT = PACKAGE.parent
@@ -101,9 +100,10 @@ def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         resolve("completejourney", tmp_path)
     monkeypatch.setitem(sys.modules, "xgboost", None)
     monkeypatch.delitem(sys.modules, "recsys.models.rankers.xgboost", raising=False)
-    monkeypatch.delattr(rankers, "xgboost", raising=False)
-    with pytest.raises(ModelError, match=r"pip install 'recsys\[xgboost\]'"):
-        ranker_from_text("", "xgboost")
+    registry: Registry[object] = Registry("ranker backend")
+    registry.add("xgboost", "recsys.models.rankers.xgboost:BACKEND")
+    with pytest.raises(ConfigError, match="the ranker backend xgboost needs the Python package xgboost"):
+        registry["xgboost"]
 
 
 def test_pinned_versions_lie_within_the_ranges_of_the_package() -> None:

@@ -1,0 +1,82 @@
+"""Progress of a sweep: a line for each trial that ends, and gauges among Ray's metrics."""
+
+import math
+import time
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.util.metrics import Gauge
+
+from recsys import console
+from recsys.cluster import free_cpus
+from recsys.errors import ConfigError, last_line
+from recsys.training.sweep.config import SweepConfig, n_trials
+from recsys.training.sweep.trial import NOTHING
+
+
+class Progress(tune.Callback):
+    """Reports the trials as they end, and ends a sweep whose trials find no CPUs."""
+
+    def __init__(self, sweep: SweepConfig, threads: int, start_seconds: float) -> None:
+        """threads: CPUs of a trial; start_seconds: time in which the first trial has to start"""
+        self._metric, self._total, self._minutes = sweep.metric, n_trials(sweep), sweep.minutes
+        self._threads, self._start_seconds = threads, start_seconds
+        self._best, self._ended, self._started = NOTHING, 0, math.nan
+        self._first = 0 if sweep.searcher == "optuna" else 1  # Tune counts from 1 with optuna, else from 0
+
+    def setup(self, stop: Any = None, num_samples: Any = None, total_num_samples: Any = None, **_: Any) -> None:
+        self._started = time.monotonic()
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **_: Any) -> None:
+        """Raises ConfigError where no trial finds CPUs."""
+        waited = time.monotonic() - self._started
+        if waited > self._start_seconds and trials and all(trial.status == Trial.PENDING for trial in trials):
+            raise ConfigError(
+                f"no trial could start within {self._start_seconds:.0f} s: each asks for {self._threads} CPUs, "
+                f"{free_cpus():g} of the cluster are free"
+            )
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Trial], trial: Trial, result: dict[str, Any], **_: Any
+    ) -> None:
+        value = result[self._metric]
+        if value > self._best:
+            self._best = value
+            Gauge("recsys_sweep_best", "Best validation metric of the running sweep").set(value)
+
+    def on_trial_complete(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        last = trial.last_result or {}
+        if "error" in last:
+            self._report(trial, f"failed: {last['error']} ({_settings(trial)})")
+        elif self._metric in last:
+            ended = "" if last.get("final") else ", ended early"
+            value, trees, alpha = last[self._metric], last["trees"], last["alpha"]
+            self._report(trial, f"{self._metric} {value:.4f}, {trees} trees, alpha {alpha:g}{ended}")
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
+        self._report(trial, f"failed: {last_line(trial.get_pickled_error())} ({_settings(trial)})")
+
+    def _report(self, trial: Trial, outcome: str) -> None:
+        self._ended += 1
+        Gauge("recsys_sweep_trials", "Trials of the running sweep that have ended").set(self._ended)
+        number = count_of(trial) + self._first
+        console.progress(f"trial {number} of {self._total}: {outcome}; {self._outlook()}")
+
+    def _outlook(self) -> str:
+        spent = time.monotonic() - self._started
+        left = spent / self._ended * max(self._total - self._ended, 0)
+        if self._minutes is not None:
+            left = min(left, self._minutes * 60 - spent)
+        return f"best {self._best:.4f}, about {max(left, 0):.0f} s left"
+
+
+def count_of(trial: Trial) -> int:
+    """Tune's own count of a trial, which it keeps when it starts again."""
+    return int(trial.experiment_tag.partition("_")[0])
+
+
+def _settings(trial: Trial) -> str:
+    return ", ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in trial.config.items()
+    )

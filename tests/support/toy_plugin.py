@@ -1,0 +1,8 @@
+"""A module for RECSYS_PLUGINS."""
+
+from recsys.models.rankers.base import RANKERS
+from recsys.retrieval.sources.registry import SOURCES
+from tests.support.toys import MeansBackend, Rare
+
+SOURCES.add(Rare.name, Rare())
+RANKERS.add("means", MeansBackend())
