@@ -21,13 +21,12 @@ from recsys.inference.recommender import Recommender
 from recsys.inference.servable import read_version
 from recsys.models.rankers import lightgbm as lightgbm_ranker
 from recsys.models.rankers import xgboost as xgboost_ranker
-from recsys.models.rankers.base import Backend, Ranker, RankerConfig, RankingData, TrainingSet
+from recsys.models.rankers.base import Backend, Ranker, RankerConfig, TrainingSet
 from recsys.registry.folder import FolderStore
 from recsys.storage.filesystem import file_at
 from recsys.training.distributed import launch as workers
 from recsys.training.distributed import xgboost as xgboost_workers
 from recsys.training.distributed.launch import fit_ranker
-from recsys.training.distributed.shards import shares
 from tests.support.faults import killer
 from tests.support.planted import NAMES, planted
 from tests.support.shop_data import train_arguments, write_shop
@@ -189,49 +188,6 @@ def test_what_went_wrong_in_a_worker_is_told_in_one_line() -> None:
     with pytest.raises(ModelError, match=r"2 workers could not train it: .*train-0\.parquet") as caught:
         workers._attend(fail, None, config())
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("n", [2, 3, 7])
-def test_query_groups_are_dealt_out_whole_and_nearly_evenly(n: int) -> None:
-    rng = np.random.default_rng(0)
-    parts, first = [], 0
-    for n_groups in (1, 40, 0, 25):
-        groups = rng.integers(1, 30, n_groups)
-        group = np.repeat(np.arange(first, first + n_groups), groups)
-        first += n_groups
-        weights = group.astype(np.float32)
-        parts.append(RankingData(weights[:, None], (group % 2).astype(np.int8), groups, weights))
-    found = shares(parts, n)
-    assert len(found) == n
-    columns = [np.concatenate([part.features[:, 0] for part in share]) for share in found]
-    assert np.concatenate(columns).tolist() == np.concatenate([part.weights for part in parts]).tolist()
-    assert not any(set(a) & set(b) for i, a in enumerate(columns) for b in columns[:i])
-    for share in found:
-        for part in share:
-            assert part.groups.sum() == len(part.labels) == len(part.features) == len(part.weights)
-            assert (np.repeat(np.unique(part.weights), part.groups) == part.weights).all()
-    sizes = [len(column) for column in columns]
-    assert max(sizes) - min(sizes) <= 2 * 29
-    assert np.shares_memory(found[-1][-1].features, parts[-1].features)
-
-
-def test_every_worker_gets_a_query_group() -> None:
-    groups = np.array([50, 1, 1, 1])
-    part = RankingData(np.zeros((53, 3), np.float32), np.zeros(53, np.int8), groups)
-    assert [[part.groups.tolist() for part in share] for share in shares([part], 4)] == [[[50]], [[1]], [[1]], [[1]]]
-    with pytest.raises(ModelError, match=r"4 query groups cannot be shared out among ranker.num_workers=5"):
-        shares([part], 5)
-
-
-def test_weights_that_xgboost_ray_does_not_take_are_an_error() -> None:
-    rows = planted(3)
-    weights = np.repeat([0, 1, 0.5], 20).astype(np.float32)
-    with pytest.raises(ModelError, match="weighs 0 or 1"):
-        xgboost_workers._judged(RankingData(rows.features, rows.labels, rows.groups, weights))
-    weights = np.repeat([0, 1, 0], 20).astype(np.float32)
-    kept = xgboost_workers._judged(RankingData(rows.features, rows.labels, rows.groups, weights))
-    assert kept.groups.tolist() == [20]
-    assert (kept.features == rows.features[20:40]).all()
 
 
 def test_shards_may_lie_on_s3(bucket: str) -> None:

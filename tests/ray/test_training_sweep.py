@@ -267,11 +267,6 @@ def test_a_killed_sweep_is_taken_up_where_it_stopped(undisturbed: Path, plain: T
     assert metrics_of(registry) == metrics_of(undisturbed)
 
 
-def test_resume_needs_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["train", "--resume"]) == 2
-    assert "error: --resume takes up a sweep: give its file with --tune" in capsys.readouterr().err
-
-
 def test_nodes_that_are_taken_away_change_nothing(plain: Trained, tmp_path: Path) -> None:
     """Three nodes; one goes while examples are built, another one during the sweep."""
     search = {"ranker.num_leaves": [3, 7, 11]}

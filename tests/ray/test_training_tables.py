@@ -14,7 +14,7 @@ import ray
 from recsys.data.ingest import ShopData
 from recsys.features.statistics import CATEGORY_COLUMNS
 from recsys.histories import Histories
-from recsys.inference.stages import CandidateStage, candidate_features
+from recsys.inference.stages import CandidateStage
 from recsys.models.tables import Tables
 from recsys.retrieval.neighbours import Neighbours
 from recsys.retrieval.preranker import NO_PRERANKERS
@@ -117,7 +117,7 @@ class Seen:
         stage = CandidateStage(self.tables, NO_PRERANKERS, small_config().inference)
         profiles = stage.profile(histories, T)
         candidates = stage(profiles)
-        matrix = candidate_features(profiles, candidates, self.tables)
+        matrix = stage.features(profiles, candidates)
         user_factors, _ = self.tables.factors.fold_in(profiles.histories)
         mf = self.tables.factors.score(user_factors, candidates.users, candidates.items)
         coded = [NAMES.index(name) for name in CATEGORICAL]

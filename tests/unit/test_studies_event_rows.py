@@ -14,11 +14,10 @@ from recsys.retrieval.generator import Candidates
 from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.schema import DAY, PURCHASE
 from recsys.studies.phases import event_rows as module
-from recsys.studies.phases.event_rows import EventRows, Segment, event_rows, segment_rows
+from recsys.studies.phases.event_rows import EventRows, Segment, segment_rows
 from recsys.timeline import cut
 from tests.support.features import NAMES, SOURCES
 from tests.support.shop_data import END
-from tests.support.trained import world_shop
 from tests.support.world import World, small_config, small_world, tables_of
 
 AGE = 14
@@ -97,22 +96,3 @@ def test_events_at_one_time_do_not_know_each_other(tables: Tables) -> None:
     assert (found.features[:, NAMES.index("user_events")] == 0).all()
     assert np.isnan(found.mf).all()
     assert found.data.groups.tolist() == [3]
-
-
-@pytest.mark.usefixtures("ray_session")
-def test_windows_whatever_the_partitions() -> None:
-    """Whole users up to the cap, each event by the newest tables before it."""
-    import ray
-
-    tables = {age: ray.put(tables_of(small_world(), age)) for age in (28, 14)}
-    config, histories = small_config(), small_world().partition.histories
-    between = histories.between(cut(END, 28), END)
-    one, three = (event_rows(world_shop(n), tables, 28, 0, 400, config) for n in (1, 3))
-    counts = np.unique(one.users, return_counts=True)[1]
-    assert 300 < len(one.labels) <= 400
-    assert set(counts) <= set(between.lengths)
-    order, other = (np.lexsort(np.nan_to_num(rows.features, nan=-1).T) for rows in (one, three))
-    np.testing.assert_array_equal(one.features[order], three.features[other])
-    assert set(one.labels.tolist()) == {0, 1}
-    tiny = event_rows(world_shop(2), tables, 28, 0, 1, config)
-    assert len(np.unique(tiny.users)) == 1

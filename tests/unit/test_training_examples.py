@@ -5,23 +5,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-import ray
 
-from recsys.config import TrainConfig
-from recsys.errors import ModelError
 from recsys.histories import Histories
 from recsys.inference.stages import CandidateStage
-from recsys.models.rankers.base import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import NO_PRERANKERS
-from recsys.schema import CART, OBJECTIVES, PURCHASE, VIEW
+from recsys.schema import CART, PURCHASE, VIEW
 from recsys.timeline import cut
 from recsys.training.examples import (
     GROUP,
     LABEL,
     OBJECTIVE,
     Survey,
-    build_examples,
     explain,
     hits,
     make_examples,
@@ -30,7 +25,6 @@ from recsys.training.examples import (
 from recsys.training.windows import NOBODY, LabelWindow, chosen_users
 from tests.support.features import NAMES
 from tests.support.shop_data import END
-from tests.support.trained import world_shop
 from tests.support.world import small_config, small_world, tables_of
 
 AGE = 42
@@ -122,25 +116,6 @@ def test_without_chosen_users_there_are_no_rows(tables: Tables) -> None:
     assert table.column_names == [OBJECTIVE, GROUP, LABEL, *NAMES]
 
 
-def groups_of(data: RankingData) -> list[bytes]:
-    """The rows of each query group with their labels, in an order of their own."""
-    assert data.groups.sum() == len(data.labels) == len(data.features)
-    rows = np.column_stack([data.features, data.labels.astype(np.float32)])
-    return sorted(part.tobytes() for part in np.split(rows, np.cumsum(data.groups)[:-1]))
-
-
-@pytest.mark.usefixtures("ray_session")
-def test_partitions_do_not_matter(tables: Tables) -> None:
-    config: TrainConfig = small_config("examples.max_users=60")
-    ages = (AGE, 28)
-    refs = {AGE: ray.put(tables), 28: ray.put(tables_of(small_world(), 28))}
-    found = [build_examples(world_shop(n), refs, ages, NO_PRERANKERS, OBJECTIVES, config) for n in (1, 5)]
-    for objective in OBJECTIVES:
-        for one, other in zip(*(examples[objective] for examples in found), strict=True):
-            assert len(one.groups) > 10
-            assert groups_of(one) == groups_of(other)
-
-
 @pytest.mark.parametrize(
     ("found", "cause"),
     [
@@ -164,18 +139,3 @@ def test_a_survey_counts_the_window(tables: Tables) -> None:
     assert (found.events, found.targets) == (len(after.events), int((after.events == PURCHASE).sum()))
     chosen = chosen_users(partition, EVERYONE, config)
     assert (found.users, found.candidates) == (len(chosen), 20 * len(chosen))
-
-
-@pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("age", [AGE, 28])
-def test_windows_without_a_hit_stop_the_run(age: int, tables: Tables, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing happens after END, and no cut has a candidate where every source has weight 0."""
-    shop, names = world_shop(2), ("own", "covisitation", "mf_neighbours", "recent", "popular", "category")
-    nothing = small_config(*(f"inference.candidates.sources.{name}.weight=0" for name in names))
-    refs = {at: ray.put(tables_of(small_world(), at)) for at in (age, 14)}
-    with pytest.raises(ModelError, match="0 candidates for them, 0 labels; nothing is proposed"):
-        build_examples(shop, refs, [age], NO_PRERANKERS, ["all"], nothing)
-    build_examples(
-        shop, refs, [14], NO_PRERANKERS, ["all"], nothing
-    )  # neither learned from before the choice nor chosen on
-    assert "nothing is proposed" in capsys.readouterr().err

@@ -2,7 +2,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import ray
 
 from recsys.features.profiles import build_profiles
 from recsys.histories import Histories
@@ -21,13 +20,11 @@ from recsys.retrieval.preranker import (
 )
 from recsys.schema import OBJECTIVES
 from recsys.timeline import cut
-from recsys.training.plan import make_plan
-from recsys.training.preranker import fit_prerankers, fit_rows, proposal_rows
+from recsys.training.preranker import fit_rows, proposal_rows
 from recsys.training.validation import Size, smallest
 from recsys.training.windows import LabelWindow
 from tests.support.features import SOURCES
-from tests.support.shop_data import END, START
-from tests.support.trained import world_shop
+from tests.support.shop_data import END
 from tests.support.world import small_config, small_world, tables_of
 
 AGE = 42
@@ -101,16 +98,6 @@ def test_nothing_is_learned_where_nothing_differs() -> None:
     assert fit_preranker(columns, np.zeros(4, bool), SOURCES) is None
     assert fit_preranker(columns, np.ones(4, bool), SOURCES) is None
     assert fit_rows(SOURCES) is None
-
-
-@pytest.mark.usefixtures("ray_session")
-def test_partitions_do_not_matter(tables: Tables) -> None:
-    config = small_config()
-    plan = replace(make_plan(START, END, config), select=AGE)
-    one, other = (fit_prerankers(world_shop(n), {AGE: ray.put(tables)}, plan, config) for n in (1, 4))
-    assert one == other
-    assert one.all is not None
-    assert fit_prerankers(world_shop(1), {}, replace(plan, select=None), config) == PreRankerModels()
 
 
 def test_the_smallest_ranker_that_is_about_as_good() -> None:
