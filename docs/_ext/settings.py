@@ -110,9 +110,15 @@ def attribute_docstrings(owner: type[Any]) -> dict[str, str]:
 
 def type_of(field: FieldInfo) -> str:
     """The type of a field in words, with its bounds."""
-    if written := next((item for item in field.metadata if isinstance(item, BeforeValidator)), None):
-        return (inspect.getdoc(written.func) or "text").splitlines()[0].rstrip(".")
+    if _is_range(field):
+        return "a number such as `2`, or a range such as `1-4`"
     return _with_bounds(_spoken(field.annotation), field.metadata)
+
+
+def _is_range(field: FieldInfo) -> bool:
+    """Whether a field is two numbers that are written as text, such as numbers of replicas."""
+    written = any(isinstance(item, BeforeValidator) for item in field.metadata)
+    return written and field.annotation == tuple[int, int]
 
 
 def _spoken(annotation: Any) -> str:
@@ -169,7 +175,7 @@ def default_of(field: FieldInfo) -> str | None:
     if field.is_required():
         return None
     value = field.get_default(call_default_factory=True)
-    if any(isinstance(item, BeforeValidator) for item in field.metadata) and isinstance(value, tuple):
+    if _is_range(field):
         return "-".join(map(str, dict.fromkeys(value)))  # replicas: 1, or 1-4
     return _yaml(value)
 
