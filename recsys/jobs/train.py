@@ -10,8 +10,10 @@ from recsys.config import TrainConfig
 from recsys.data.ingest import ingest
 from recsys.data.sources import Source
 from recsys.registry.store import Store
-from recsys.report.collect.collect import find, report_files
-from recsys.report.sweep import sweep_files
+from recsys.report.build import collect_report, evaluation_numbers
+from recsys.report.files import report_files
+from recsys.report.inputs import DataInputs, EvaluationInputs, RunInputs
+from recsys.report.sections.sweep import SECTION, sweep_files
 from recsys.report.terminal import show_data, show_metrics, show_sweep
 from recsys.training.distributed.launch import check_cpus
 from recsys.training.evaluation import evaluate
@@ -43,12 +45,12 @@ def run(
     with console.step("read and check the data"):
         shop = ingest(source, config.data, now, f"{work}/quarantine.parquet")
     show_data(shop)
-    inputs, files = prepare(shop, config), {}
+    inputs, swept = prepare(shop, config), None
     if sweep is not None:
         with console.step(f"search {', '.join(sweep.search)}"):
             swept = search(shop, inputs, config, sweep, work, resume=resume)
         show_sweep(swept)
-        config, inputs, files = swept.config, swept.inputs, sweep_files(swept)
+        config, inputs = swept.config, swept.inputs
     plan, validation = inputs.plan, ray.get(inputs.validation)
     with console.step("choose trees, calibrations and alpha on the validation window"):
         selected, new = select_rankers(inputs, config, work)
@@ -72,8 +74,12 @@ def run(
         "quality": asdict(shop.quality),
     }
     with console.step("write the report"):
-        found = find(shop, inputs, selected, cases, scored, metrics, files, config, now)
-        files = {**files, **report_files(found, config)}
+        data, numbers = DataInputs(shop, plan, config), evaluation_numbers(metrics)
+        evaluation = EvaluationInputs(data, cases, scored, validation, selected, numbers)
+        report = collect_report(RunInputs(now, evaluation, final, drift, swept))
+        files = report_files(report, page=config.evaluation.page)
+        if swept is not None:
+            files |= sweep_files(swept, report.get(SECTION))
     with console.step("publish"):
         blends = selected.blend, new.selected.blend if discovery_final else None
         model = Model(ray.get(inputs.tables[0]), inputs.prerankers, final, discovery_final, *blends)

@@ -8,7 +8,7 @@ from typing import Any
 from recsys import console
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
-from recsys.report.sweep import outcome
+from recsys.report.sections.sweep import outcome
 from recsys.timeline import day
 from recsys.training.sweep.search import Swept
 

@@ -1,0 +1,195 @@
+"""Objects of a training run from which the sections collect their numbers, and arrays that several of them need."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from recsys.config import TrainConfig
+from recsys.data.ingest import ShopData
+from recsys.evaluation.protocol import TestCases
+from recsys.models.rankers.base import Ranker
+from recsys.report.numbers import Row
+from recsys.schema import EVENT_TYPES, SOURCES
+from recsys.training.evaluation import HYBRID, baseline_scores, baselines, labels_of, our_lists, our_scores
+from recsys.training.plan import Plan
+from recsys.training.scoring import ScoredCandidates
+
+if TYPE_CHECKING:  # tasks that draw figures import this module: Ray Train and Tune would cost them seconds
+    from recsys.training.sweep.search import Swept
+    from recsys.training.validation import SelectedRanker, Validation
+
+SAMPLED_USERS: Final = 600
+"""Users of the validation window whose candidates are scored again, at most."""
+DEPTH: Final = 20
+"""Items of a list, at least: the curves of precision and recall end there."""
+
+
+@dataclass(frozen=True)
+class DataInputs:
+    """The data of a run."""
+
+    shop: ShopData
+    plan: Plan
+    config: TrainConfig
+
+    @property
+    def event_types(self) -> list[str]:
+        """Types with at least one event."""
+        return [name for name, count in self.shop.event_counts.items() if count]
+
+    @cached_property
+    def events_by_item(self) -> np.ndarray:
+        """Events of each item by type, int64 (n_items, n_types)."""
+        daily, n_types = self.shop.daily, len(EVENT_TYPES)
+        cells = np.bincount(daily.item * n_types + daily.event, daily.count, len(self.shop.items) * n_types)
+        return cells.reshape(-1, n_types).astype(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceContribution:
+    """Work of a candidate source in the test window.
+
+    fraction: of the candidates, those that it proposed
+    recall: of the chosen items, those that it proposed; recall_alone: those that no other source proposed
+    """
+
+    name: str
+    fraction: float
+    recall: float
+    recall_alone: float
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationNumbers:
+    """Metrics of the test window, see `recsys.training.evaluation.evaluate`.
+
+    half_lives: days of each personal baseline, by its name
+    recall: of the chosen items, those that are candidates; candidates_per_user: their mean number
+    """
+
+    table: tuple[Row, ...]
+    new_items: tuple[Row, ...]
+    differences: tuple[Row, ...]
+    half_lives: Mapping[str, float]
+    recall: float
+    candidates_per_user: float
+    sources: tuple[SourceContribution, ...]
+
+
+@dataclass(frozen=True)
+class EvaluationInputs:
+    """The test window of a run: users, their candidates with raw scores, and the metrics."""
+
+    data: DataInputs
+    cases: TestCases
+    scored: ScoredCandidates
+    validation: "Validation"
+    selected: "SelectedRanker"
+    metrics: EvaluationNumbers
+
+    @property
+    def config(self) -> TrainConfig:
+        return self.data.config
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """Names of the candidate sources, in the order of the columns of `scored.sources`."""
+        return SOURCES
+
+    @property
+    def ndcg(self) -> dict[str, float]:
+        """NDCG@k over all users, by system."""
+        name = f"ndcg@{self.config.evaluation.k}"
+        return {str(row["system"]): float(row[name] or 0) for row in self.metrics.table if row["group"] == "all"}
+
+    @property
+    def best_personal(self) -> str:
+        """The personal baseline with the highest NDCG@k."""
+        return max(self.metrics.half_lives, key=self.ndcg.__getitem__)
+
+    @property
+    def best_baseline(self) -> str:
+        """The system with the highest NDCG@k that is no part of the hybrid."""
+        return max(("popularity", self.best_personal), key=self.ndcg.__getitem__)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Whether each candidate was chosen, bool (n,)."""
+        return labels_of(self.scored, self.cases)
+
+    @cached_property
+    def our_scores(self) -> dict[str, np.ndarray]:
+        """Calibrated scores of the hybrid and its two parts, float64 (n,), NaN where there is none."""
+        return our_scores(self.scored, 0, self.selected.blend)
+
+    @cached_property
+    def scores(self) -> dict[str, np.ndarray]:
+        """Scores of the candidates by system, the baselines included, float64 (n,), NaN where there is none."""
+        shop, plan = self.data.shop, self.data.plan
+        others = baseline_scores(shop, plan, self.cases, self.scored, self._half_lives, self.config)
+        return self.our_scores | others
+
+    @cached_property
+    def lists(self) -> dict[str, np.ndarray]:
+        """Ranked lists by system, int32 (n_users, depth), with a depth of at least DEPTH."""
+        settings = self.config.evaluation
+        depth = max(DEPTH, settings.cutoffs[-1])
+        deep = self.config.model_copy(update={"evaluation": settings.model_copy(update={"ks": (depth,)})})
+        one_seed = replace(self.scored, lgb=self.scored.lgb[:1])
+        [lists] = our_lists(one_seed, self.selected.blend, self.cases, deep)
+        return lists | baselines(self.data.shop, self.data.plan, self.cases, self._half_lives, deep)
+
+    @property
+    def _half_lives(self) -> dict[str, float]:
+        """The best personal baseline alone."""
+        return {self.best_personal: self.metrics.half_lives[self.best_personal]}
+
+
+@dataclass(frozen=True, slots=True)
+class RunInputs:
+    """A training run, at its end.
+
+    created: the run's clock, ms
+    final: the published ranker, refitted on all events
+    drift: largest change of a quantile of the calibrated scores by the refit
+    sweep: the search for settings, None without one
+    """
+
+    created: int
+    evaluation: EvaluationInputs
+    final: Ranker
+    drift: float
+    sweep: "Swept | None" = None
+
+    @property
+    def data(self) -> DataInputs:
+        return self.evaluation.data
+
+    @property
+    def config(self) -> TrainConfig:
+        return self.evaluation.config
+
+    @property
+    def validation(self) -> "Validation":
+        return self.evaluation.validation
+
+    @property
+    def selected(self) -> "SelectedRanker":
+        return self.evaluation.selected
+
+
+PUBLISHED: Final = HYBRID
+"""The system that a version serves."""
+
+
+def sample_validation(validation: "Validation") -> tuple[np.ndarray, np.ndarray]:
+    """At most SAMPLED_USERS users of the validation window, evenly spaced, and the rows of their candidates.
+
+    Both are int64 (n,), positions in the validation's cases and in its rows.
+    """
+    step = -(-len(validation.cases) // SAMPLED_USERS)
+    users = np.arange(0, len(validation.cases), step)
+    return users, np.flatnonzero(validation.candidates.users % step == 0)
