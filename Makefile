@@ -6,12 +6,12 @@ TEST_PROCESSES ?= 2
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install run serve test check clean
+.PHONY: help install run serve test check package clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
-install: $(VENV)/.installed ## make the virtual environment in $(VENV)
+install: $(VENV)/.installed ## make the virtual environment in $(VENV), with the command `recsys`
 
 run: $(VENV)/.installed ## train on real purchases, publish, print recommendations, serve until Ctrl-C
 	$(PY) train_job.py --data completejourney --registry $(REGISTRY)
@@ -32,6 +32,9 @@ check: $(VENV)/.installed-dev ## lint, format and types
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy recsys $(wildcard *.py benchmarks)
 
+package: $(VENV)/.installed ## build the wheel in build/
+	$(PY) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build .
+
 clean: ## remove the environment, caches and build results; the registry stays
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -42,6 +45,7 @@ $(VENV)/.installed: requirements.txt
 		{ echo "Python 3.11 is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --requirement $<
+	$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed

@@ -1,11 +1,11 @@
-"""The service: `serve run serve_app:app registry=URI …` or `python serve_app.py --registry URI`; see the README."""
+"""`python serve_app.py`: the same as `recsys serve`; `serve run serve_app:app registry=URI` takes `app` from here."""
 
 import sys
 
+from recsys.cli import main
 from recsys.serving.app import build_app as app
-from recsys.serving.run import main
 
 __all__ = ["app"]
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(["serve", *sys.argv[1:]]))

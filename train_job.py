@@ -1,8 +1,8 @@
-"""Train, evaluate and publish a recommender: `python train_job.py`, or as a Ray job."""
+"""`python train_job.py`, also as a Ray job: the same as `recsys train`."""
 
 import sys
 
-from recsys.cli import train_main
+from recsys.cli import main
 
 if __name__ == "__main__":
-    sys.exit(train_main())
+    sys.exit(main(["train", *sys.argv[1:]]))

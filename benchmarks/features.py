@@ -307,8 +307,8 @@ def polars_statistics(
         item_cart_rate=rate("item_carts", "item_views"),
         item_purchase_rate=rate("item_purchases", "item_views"),
         item_trend=recent / (total * RECENT_DAYS / (pl.col("item_days_known") + 1).clip(RECENT_DAYS)),
-        item_repeat_share=pl.when(pl.col("item_views").is_not_null()).then(rate("repeaters", "buyers")),
-        item_category_share=pl.col("item_popularity") / pl.col("in_category").clip(1e-9),
+        item_repeat_fraction=pl.when(pl.col("item_views").is_not_null()).then(rate("repeaters", "buyers")),
+        item_category_fraction=pl.col("item_popularity") / pl.col("in_category").clip(1e-9),
     )
     return as_floats(items, "item"), as_floats(categories, "category")
 
@@ -373,7 +373,7 @@ def polars_features(
         pair_cart_open=pl.col("last_1").is_not_null() & (pl.col("last_1") > pl.col("last_2")).fill_null(True),
         pair_in_session=newest >= pl.col("session_start"),
         category_days_idle=(cut - pl.col("category_newest")) / DAY,
-        pair_category_share=weights / pl.col("category_slow"),
+        pair_category_fraction=weights / pl.col("category_slow"),
     )
     helpers = r"^(last_\d|level_\d|(total|category|parent)_(fast|medium|slow)|category|category_newest)$"
     features = features.drop(pl.selectors.matches(helpers), "first_purchase", "newest", "session_start")
@@ -401,7 +401,7 @@ def polars_users(mine: pl.DataFrame, pairs: pl.DataFrame, cut: int) -> pl.DataFr
         last_weekend=(time_.max() // DAY % 7).is_in([2, 3]),
     )
     again = (pl.col("pair_purchase_days") > 1).sum() / (pl.col("pair_transactions") > 0).sum()
-    return users.join(pairs.group_by("user").agg(user_repeat_share=again), "user")
+    return users.join(pairs.group_by("user").agg(user_repeat_fraction=again), "user")
 
 
 # The comparison.

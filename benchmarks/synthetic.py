@@ -82,7 +82,7 @@ def shape_rows(folder: Path, log: Log, scale: float) -> list[Row]:
     named = dict(zip(by_name[schema.PROPERTY], by_name["len"], strict=True))
     described = properties.select(pl.col(schema.ITEM).n_unique()).collect(engine="streaming").item()
     counts = log.histories.counts().sum(axis=0)
-    published = Shape.at(scale)
+    published = Shape.scaled(scale)
     figures: dict[str, tuple[float, float]] = {
         "views": (counts[0], published.views),
         "carts": (counts[1], published.carts),

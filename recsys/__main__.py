@@ -1,3 +1,5 @@
+"""`python -m recsys`: the same as the command `recsys`."""
+
 import sys
 
 from recsys.cli import main

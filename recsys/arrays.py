@@ -6,16 +6,17 @@ from recsys.schema import UNKNOWN
 
 
 def ragged_indices(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The ranges [start, start + length) one after another; int64 (sum of lengths,)."""
+    """The numbers of the ranges [start, start + length), range after range; int64 (sum of lengths,)."""
     ends = lengths.cumsum()
     shifts = (starts - ends + lengths).repeat(lengths)
     return np.arange(len(shifts)) + shifts
 
 
 def rows_of(owners: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows of some owners one after another, and how many each has; both int64.
+    """The rows of some owners, owner after owner, and the number of rows of each; both int64.
 
-    Owner i has the rows offsets[i]:offsets[i + 1]. Only these owners are looked at: a request asks for one of millions.
+    Owner i has the rows offsets[i]:offsets[i + 1]. The time does not grow with the other owners: a request names one
+    of millions.
     """
     starts = offsets[owners]
     lengths = offsets[np.add(owners, 1)] - starts
@@ -23,36 +24,39 @@ def rows_of(owners: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def offsets_of(lengths: np.ndarray) -> np.ndarray:
-    """Lengths of consecutive segments to their borders; int64 (n + 1,)."""
+    """Borders of consecutive segments of these lengths, from 0; int64 (n + 1,)."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
     lengths.cumsum(out=offsets[1:])
     return offsets
 
 
 def run_starts(keys: np.ndarray) -> np.ndarray:
-    """Where each run of equal neighbours begins; int64 (n_runs,)."""
+    """The position of the first row of each run of equal neighbours; int64 (n_runs,)."""
     return runs(keys)[0]
 
 
 def runs(keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where each run of equal neighbours begins, int64 (n_runs,), and the run of each position, int64 (n,)."""
+    """Runs of equal neighbours: the first row of each run, int64 (n_runs,), and the run of each row, int64 (n,)."""
     new = np.ones(len(keys), bool)
     np.not_equal(keys[1:], keys[:-1], out=new[1:])
     return new.nonzero()[0], new.cumsum() - 1
 
 
 def find(ascending: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Positions of values in an array of distinct ascending ones, UNKNOWN where absent; int64 (n_wanted,)."""
+    """The position of each wanted value, int64 (n_wanted,), UNKNOWN for absent values.
+
+    ascending: distinct values in ascending order
+    """
     if not len(ascending):
         return np.full(len(wanted), UNKNOWN)
-    at = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
-    return np.where(ascending[at] == wanted, at, UNKNOWN)
+    position = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
+    return np.where(ascending[position] == wanted, position, UNKNOWN)
 
 
 def sums_within(groups: np.ndarray, values: np.ndarray, n_groups: int) -> np.ndarray:
-    """Sums of the rows of each group, in their order; float64 (n_groups, n_columns).
+    """Column sums of each group, float64 (n_groups, n_columns). Rows are added in the order given.
 
-    groups: int (n,); values: float64 (n, n_columns)
+    groups: int (n,) in [0, n_groups); values: float64 (n, n_columns)
     """
     n_columns = values.shape[1]
     cells = groups[:, None] * n_columns + np.arange(n_columns)
@@ -60,19 +64,19 @@ def sums_within(groups: np.ndarray, values: np.ndarray, n_groups: int) -> np.nda
 
 
 def order_within(users: np.ndarray, score: np.ndarray, tie: np.ndarray | None = None) -> np.ndarray:
-    """Positions of the rows user after user, each user's by falling score, then rising `tie`; int64 (n,).
+    """The rows ordered by user, then by falling score, then by rising `tie`; positions, int64 (n,).
 
-    Without `tie` equal scores keep the order of the rows.
+    Without `tie`, rows of equal score keep their order.
     """
     order = (-score).argsort(kind="stable") if tie is None else np.lexsort((tie, -score))
     owners = users[order]
     if owners.max(initial=0) < 1 << 16:
-        owners = owners.astype(np.uint16)  # which NumPy sorts in linear time
+        owners = owners.astype(np.uint16)  # NumPy sorts 16-bit integers in linear time
     return order[owners.argsort(kind="stable")]
 
 
 def rank_within(users: np.ndarray, score: np.ndarray, tie: np.ndarray | None = None) -> np.ndarray:
-    """Position (0 = best) of each row among its user's rows as ordered by `order_within`; int64 (n,)."""
+    """The rank of each row among the rows of its user, in the order of `order_within`; int64 (n,), 0 is the best."""
     order = order_within(users, score, tie)
     rank = np.empty(len(users), np.int64)
     rank[order] = positions(users[order])
@@ -80,16 +84,17 @@ def rank_within(users: np.ndarray, score: np.ndarray, tie: np.ndarray | None = N
 
 
 def positions(keys: np.ndarray) -> np.ndarray:
-    """Position of each row in its run of equal keys; int64 (n,)."""
+    """The position of each row in its run of equal keys, from 0; int64 (n,)."""
     starts, run = runs(keys)
     return np.arange(len(keys)) - starts[run]
 
 
 def belongs(users: np.ndarray, items: np.ndarray, offsets: np.ndarray, owned: np.ndarray) -> np.ndarray:
-    """Where an item is among those its user owns; bool, the shape of `items`.
+    """True where the user owns the item; bool, of the shape of `items`.
 
-    users: int64, positions in `offsets`, of a shape that broadcasts to `items`; items: int32 codes, where
-    UNKNOWN belongs to nobody. User u owns owned[offsets[u]:offsets[u + 1]] (int32 codes in any order).
+    users: int64 positions in `offsets`, of a shape that broadcasts to that of `items`
+    items: int32 codes; nobody owns UNKNOWN
+    offsets, owned: user u owns owned[offsets[u]:offsets[u + 1]], int32 codes in any order
     """
     span = 1 + max(int(items.max(initial=0)), int(owned.max(initial=0)))
     owners = np.repeat(np.arange(len(offsets) - 1, dtype=np.int64), np.diff(offsets))
@@ -97,7 +102,10 @@ def belongs(users: np.ndarray, items: np.ndarray, offsets: np.ndarray, owned: np
 
 
 def ranked_lists(users: np.ndarray, items: np.ndarray, scores: np.ndarray, n_users: int, depth: int) -> np.ndarray:
-    """Each user's best items by score, int32 (n_users, depth), padded with UNKNOWN; ties to the smaller code."""
+    """The best items of each user by falling score, int32 (n_users, depth), padded with UNKNOWN.
+
+    Of items with equal scores the smaller code comes first.
+    """
     lists = np.full((n_users, depth), UNKNOWN, np.int32)
     rank = rank_within(users, scores, items)
     best = rank < depth

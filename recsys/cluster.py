@@ -1,26 +1,25 @@
-"""How this package uses Ray: start or join a cluster, named tasks, the CPUs that are there."""
+"""Ray for this package: start or join a cluster, run named tasks, read blocks, count CPUs."""
 
 import logging
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
 
+import pyarrow as pa
 import ray
 from ray.exceptions import AuthenticationError
 
 from recsys.errors import ConfigError
 
-CONNECT_SECONDS = 5
-
-
-MAX_RETRIES = 10
-"""A task whose worker dies runs again, on the same blocks."""
+CONNECT_SECONDS: Final = 5
+MAX_RETRIES: Final = 10
+"""Further runs of a task whose worker died. Each run gets the same blocks."""
 
 
 def run_tasks(function: Callable[..., Any], name: str, calls: Iterable[Sequence[Any]]) -> list["ray.ObjectRef[Any]"]:
-    """`function(*call)` for each call, as Ray tasks that the dashboard shows as `name`: the results."""
+    """The results of `function(*call)` for each call, in order. The dashboard shows the tasks as `name`."""
     task = ray.remote(function).options(name=name, max_retries=MAX_RETRIES)
     return [task.remote(*call) for call in calls]
 
@@ -28,11 +27,11 @@ def run_tasks(function: Callable[..., Any], name: str, calls: Iterable[Sequence[
 def run_split_tasks(
     function: Callable[..., Sequence[Any]], name: str, calls: Iterable[Sequence[Any]], parts: int
 ) -> list[list["ray.ObjectRef[Any]"]]:
-    """As `run_tasks`, for functions that return `parts` results: the references by part, then by call."""
+    """As `run_tasks`, for functions that return `parts` results. The references are ordered by part, then by call."""
 
     def split(*arguments: Any) -> Any:
         results = function(*arguments)
-        # Ray unpacks several results, but not one
+        # Ray unpacks several results, but not a single one
         return results if parts > 1 else results[0]
 
     task = ray.remote(split).options(name=name, max_retries=MAX_RETRIES, num_returns=parts)
@@ -41,19 +40,41 @@ def run_split_tasks(
     return [list(part) for part in zip(*rows, strict=True)]
 
 
+def read_blocks(
+    pieces: Sequence[Any], parse: Callable[..., Iterator[pa.Table]], name: str, **settings: Any
+) -> list["ray.ObjectRef[pa.Table]"]:
+    """The blocks of `parse(piece, number, **settings)` for all pieces, in any order, read by Ray Data.
+
+    number: int, the position of the piece in `pieces`
+    """
+
+    def read(batch: pa.Table) -> Iterator[pa.Table]:
+        for number in batch["number"].to_pylist():
+            yield from parse(pieces[number], number, **settings)
+
+    # The dashboard shows the name of the function.
+    read.__name__ = read.__qualname__ = parse.__name__
+    numbers = ray.data.from_items(
+        [{"number": number} for number in range(len(pieces))], override_num_blocks=len(pieces)
+    )
+    dataset = numbers.map_batches(read, batch_size=1, batch_format="pyarrow")
+    dataset.set_name(name)
+    return dataset.to_arrow_refs()
+
+
 def node_cpus() -> list[float]:
-    """CPUs of each node that is alive, used or not."""
+    """The number of CPUs of each living node, busy or not."""
     nodes = ray.nodes()  # type: ignore[no-untyped-call]
     return [node["Resources"].get("CPU", 0) for node in nodes if node["Alive"]]
 
 
 def free_cpus() -> float:
-    """CPUs of the cluster that nobody uses now."""
+    """The number of idle CPUs of the cluster."""
     return float(ray.available_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
 
 
 def _check_listener(address: str) -> None:
-    """Raises ConfigError where nothing listens at host:port, which Ray finds out after minutes, ending the process."""
+    """Raise ConfigError if nothing listens at host:port. Ray itself would end the process after minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdecimal():
         return
@@ -64,7 +85,7 @@ def _check_listener(address: str) -> None:
 
 
 def start_ray() -> None:
-    """Join the cluster that the environment names, or start Ray here; raises ConfigError where it cannot be joined."""
+    """Join the cluster at RAY_ADDRESS, or start Ray on this machine. Raises ConfigError if neither works."""
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS", "")
         _check_listener(address)
@@ -77,7 +98,8 @@ def start_ray() -> None:
             ) from error
     ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
     logging.getLogger("ray.data").setLevel(logging.WARNING)
-    # Both say what is meant to be so: no bars outside a terminal, and all CPUs at work when a dataset starts.
+    # Ray Data warns of missing progress bars outside a terminal, and of busy CPUs when a dataset starts.
+    # Both are intended here.
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     logging.getLogger("ray.data.dataset").addFilter(_not_about_busy_cpus)
 

@@ -67,7 +67,7 @@ class TrainConfig(Config):
     data: DataConfig = DataConfig()
     statistics: StatisticsConfig = StatisticsConfig()
     factorization: FactorizationConfig = FactorizationConfig()
-    inference: InferenceConfig = InferenceConfig()
+    inference: InferenceConfig = Field(default_factory=InferenceConfig)
     examples: ExampleConfig = ExampleConfig()
     ranker: RankerConfig = RankerConfig()
     hybrid: HybridConfig = HybridConfig()

@@ -1,6 +1,6 @@
-"""What people read: results on stdout; progress, errors and logs on stderr.
+"""Output for people: results on stdout; progress and errors on stderr.
 
-Progress is whole lines, never redrawn, so that `ray job logs` and a file show what a terminal shows.
+Progress is printed in whole lines that are never redrawn. So a terminal, a file and `ray job logs` show the same.
 """
 
 import resource
@@ -18,32 +18,33 @@ from rich.table import Table
 from recsys.errors import RecsysError
 
 PLAIN_WIDTH: Final = 200
-"""Columns of a table that is not printed to a terminal."""
+"""Characters in a line of a table that goes to a file or a pipe."""
 ERROR_LENGTH: Final = 2000
-"""Characters of an error at most, about."""
+"""Characters of the longest error that is printed whole."""
 BAD_INPUT: Final = 2
 INTERRUPTED: Final = 130
+"""Exit codes."""
 
 
 def _console(stderr: bool = False) -> Console:
-    # Made for each call, so that importing touches no stream and a replaced sys.stdout is honoured. Markup is
-    # off because ids may hold square brackets.
+    # A console for each call: importing this module touches no stream, and a replaced sys.stdout is used.
+    # Markup is off because ids may hold square brackets.
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else PLAIN_WIDTH
     return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
 
 
 def line(text: str) -> None:
-    """One line of results."""
+    """Print one line of results."""
     _console().print(text, soft_wrap=True)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Rows under column names; numbers are set to the right, floats with four digits, None as a dash."""
+    """Print rows under column names. Numbers stand on the right, floats have four decimals, None is a dash."""
     cells = [list(row) for row in rows]
     grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
-    for at, name in enumerate(columns):
-        numeric = all(isinstance(row[at], int | float | None) for row in cells)
+    for column, name in enumerate(columns):
+        numeric = all(isinstance(row[column], int | float | None) for row in cells)
         grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
     for row in cells:
         grid.add_row(*map(_cell, row))
@@ -57,15 +58,15 @@ def _cell(value: object) -> str:
 
 
 def error(text: str) -> None:
-    """One line that says what went wrong."""
+    """Print one line about an error."""
     _console(stderr=True).print(f"error: {text}", style="bold red", soft_wrap=True)
 
 
 def guarded(command: Callable[[], None]) -> int:
     """Run a command and return its exit code.
 
-    An error made on purpose, or one of the operating system's, becomes one line on stderr and exit code 2, also
-    where it was raised in a Ray task; so does an interruption, with exit code 130.
+    A RecsysError or OSError, also from a Ray task, is printed as one line on stderr; the exit code is 2.
+    After an interruption the exit code is 130.
     """
     try:
         command()
@@ -73,7 +74,7 @@ def guarded(command: Callable[[], None]) -> int:
         error("interrupted")
         return INTERRUPTED
     except (RecsysError, OSError) as problem:
-        cause = getattr(problem, "cause", problem)  # of Ray's errors, whose own text is the task's stack trace
+        cause = getattr(problem, "cause", problem)  # the text of Ray's own error is the stack trace of the task
         if isinstance(cause, OSError) and cause.filename:
             error(_shortened(f"{cause.filename}: {cause.strerror}"))
         else:
@@ -83,7 +84,7 @@ def guarded(command: Callable[[], None]) -> int:
 
 
 def _shortened(text: str) -> str:
-    """On one line, its middle left out where it is long: input is quoted in it."""
+    """The text on one line. The middle of a long text, which may quote input, is left out."""
     text = " ".join(text.split())
     half = ERROR_LENGTH // 2
     return text if len(text) <= ERROR_LENGTH else f"{text[:half]} … {text[-half:]}"
@@ -91,7 +92,7 @@ def _shortened(text: str) -> str:
 
 @dataclass(slots=True)
 class Step:
-    """A step of a run: its name and, once it is over, the seconds it took."""
+    """A step of a run: its name, and its seconds once it has ended."""
 
     name: str
     seconds: float = 0.0
@@ -99,23 +100,26 @@ class Step:
 
 @contextmanager
 def step(name: str, memory: bool = False) -> Iterator[Step]:
-    """Announce a step and say how long it took; with `memory` also this process's peak so far."""
-    done, started, verdict = Step(name), time.monotonic(), "failed after"
+    """Print a line when a step begins and one with its time when it ends.
+
+    memory: print also the most memory that this process has used so far
+    """
+    this, started, verdict = Step(name), time.monotonic(), "failed after"
     progress(f"{name} …")
     try:
-        yield done
+        yield this
         verdict = "took"
     finally:
-        done.seconds = time.monotonic() - started
+        this.seconds = time.monotonic() - started
         peak = f", peak {_peak_gigabytes():.2f} GB" if memory else ""
-        progress(f"{name} {verdict} {done.seconds:.1f} s{peak}")
+        progress(f"{name} {verdict} {this.seconds:.1f} s{peak}")
 
 
 def progress(text: str) -> None:
-    """One line about the run under way, with the time of day."""
+    """Print one line about the current run, with the time of day."""
     _console(stderr=True).print(f"{time.strftime('%H:%M:%S')} {text}", soft_wrap=True)
 
 
 def _peak_gigabytes() -> float:
-    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes on macOS, in KiB on Linux
+    unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes on macOS and KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

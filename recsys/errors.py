@@ -1,23 +1,23 @@
-"""Errors a person can act on. Messages name the field, the value and what was expected."""
+"""Errors that a person can act on. A message names the field, its value and the expected value."""
 
 
 def first_line(problem: object) -> str:
-    """Of the text of another library's error, whose stack trace follows it."""
+    """The first line of another library's error. The lines after it are a stack trace."""
     return _lines(problem)[0]
 
 
 def last_line(problem: object) -> str:
-    """Of the text of a remote error, which begins with its stack trace."""
+    """The last line of a remote error. The lines before it are a stack trace."""
     return _lines(problem)[-1]
 
 
 def _lines(problem: object) -> list[str]:
-    """Lines with something on them, at least one."""
+    """The lines that are not blank; the name of the error if all are."""
     return [line.strip() for line in str(problem).splitlines() if line.strip()] or [type(problem).__name__]
 
 
 class RecsysError(Exception):
-    """Base of every error this package raises on purpose; entry points print it as one line, exit 2."""
+    """Base of the errors that this package raises on purpose. Commands print one line and exit with code 2."""
 
 
 class ConfigError(RecsysError):
@@ -29,8 +29,8 @@ class DataError(RecsysError):
 
 
 class ModelError(RecsysError):
-    """A model cannot be fitted or applied on what it was given."""
+    """A model cannot be fitted to the data, or not be applied to it."""
 
 
 class RegistryError(RecsysError):
-    """A bundle or a registry is missing, broken or in the wrong state."""
+    """A version or a registry is missing, damaged or in the wrong state."""

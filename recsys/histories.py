@@ -1,4 +1,4 @@
-"""Event histories of users as flat arrays: the form in which events travel everywhere."""
+"""Event histories of users as flat arrays. All modules pass events on in this form."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ from recsys.schema import EVENT_TYPES
 
 @dataclass(frozen=True, slots=True)
 class Histories:
-    """Events of some users, user after user, each user's ordered by (time, item, event).
+    """Events of some users, user after user. The events of a user are ordered by (time, item, event).
 
-    offsets: int64 (n_users + 1,); user u owns rows offsets[u]:offsets[u + 1]
+    offsets: int64 (n_users + 1,); user u has the rows offsets[u]:offsets[u + 1]
     items: int32 (n_events,), item codes
     events: int8 (n_events,), positions in EVENT_TYPES
     times: int64 (n_events,), ms since 1970 UTC
@@ -28,7 +28,7 @@ class Histories:
     def build(
         cls, users: np.ndarray, items: np.ndarray, events: np.ndarray, times: np.ndarray, n_users: int
     ) -> "Histories":
-        """From events in any order; users: int (n_events,) in [0, n_users)."""
+        """Histories of events that come in any order; users: int (n_events,) in [0, n_users)."""
         order = np.lexsort((events, items, times, users))
         return cls(
             offsets_of(np.bincount(users, minlength=n_users)),
@@ -39,6 +39,7 @@ class Histories:
 
     @classmethod
     def concat(cls, parts: Sequence["Histories"]) -> "Histories":
+        """The users of all parts, part after part."""
         return cls(
             offsets_of(np.concatenate([part.lengths for part in parts])),
             np.concatenate([part.items for part in parts]),
@@ -51,34 +52,34 @@ class Histories:
 
     @property
     def lengths(self) -> np.ndarray:
-        """Events of each user, int64 (n_users,)."""
+        """The number of events of each user, int64 (n_users,)."""
         return self.offsets[1:] - self.offsets[:-1]
 
     @property
     def rows(self) -> np.ndarray:
-        """The user of each event as a position here, int64 (n_events,)."""
+        """The position of the user of each event, int64 (n_events,)."""
         return np.arange(len(self)).repeat(self.lengths)
 
     def where(self, keep: np.ndarray) -> "Histories":
-        """The events where `keep` (bool, (n_events,)) holds; users stay."""
+        """The events where `keep` (bool (n_events,)) is true. Users without events stay."""
         kept = np.concatenate(([0], np.cumsum(keep)))
         return Histories(kept[self.offsets], self.items[keep], self.events[keep], self.times[keep])
 
     def until(self, time: int) -> "Histories":
-        """Events at or before `time` (ms)."""
+        """The events at or before `time` (ms)."""
         return self.where(self.times <= time)
 
     def between(self, start: int, end: int) -> "Histories":
-        """Events after `start` and at or before `end` (ms)."""
+        """The events after `start` and at or before `end` (ms)."""
         return self.where((self.times > start) & (self.times <= end))
 
     def take(self, users: np.ndarray) -> "Histories":
-        """Histories of some users, in the order given; users: int (n,)."""
+        """The histories of some users, in the order given; users: int (n,)."""
         index, lengths = rows_of(users, self.offsets)
         return Histories(offsets_of(lengths), self.items[index], self.events[index], self.times[index])
 
     def latest(self, limit: int) -> "Histories":
-        """At most the last `limit` events of each user."""
+        """The last `limit` events of each user."""
         lengths = self.lengths
         if lengths.max(initial=0) <= limit:
             return self
@@ -87,7 +88,7 @@ class Histories:
         return Histories(offsets_of(lengths), self.items[index], self.events[index], self.times[index])
 
     def counts(self) -> np.ndarray:
-        """Events of each user by type, int64 (n_users, n_types)."""
+        """The number of events of each user and type, int64 (n_users, n_types)."""
         kinds = len(EVENT_TYPES)
         flat = np.bincount(self.rows * kinds + self.events, minlength=len(self) * kinds)
         return flat.reshape(len(self), kinds)

@@ -1,8 +1,8 @@
-"""A sorted set of ids and their integer codes."""
+"""Ids: their integer codes, their hashes, and draws of users by hash."""
 
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -13,19 +13,32 @@ from recsys.schema import UNKNOWN
 
 IdKind = Literal["int64", "string"]
 
+Purpose = Literal["factorization", "label windows", "examples", "pre-ranker", "event rows", "report"]
+"""The purpose of a draw of users."""
+
+NUMBERS: Final[dict[Purpose, int]] = {
+    "factorization": 1,  # users whose events fit the factorization
+    "label windows": 2,  # users of a label window that become query groups
+    "examples": 3,  # negatives of the ranker's rows
+    "pre-ranker": 4,  # negatives of the pre-ranker's rows
+    "event rows": 4,  # users of the study of phases; it never mixes them with the pre-ranker's negatives
+    "report": 5,  # users whose lists the report shows
+}
+"""The number that separates the draws of a purpose from other draws. A changed number draws other users."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """Unique ids in ascending order (integers by value, strings by UTF-8 bytes); an id's code is its position.
+    """Unique ids in ascending order: integers by value, strings by UTF-8 bytes. The code of an id is its position.
 
-    values: Arrow array of type int64 or string, without nulls.
+    values: Arrow array of type int64 or string, without nulls
     """
 
     values: pa.Array
 
     @classmethod
     def from_values(cls, values: pa.Array | pa.ChunkedArray) -> "Ids":
-        """The distinct values, sorted."""
+        """The distinct values in ascending order."""
         unique = values.unique()
         if isinstance(unique, pa.ChunkedArray):
             unique = unique.combine_chunks()
@@ -36,10 +49,11 @@ class Ids:
 
     @property
     def kind(self) -> IdKind:
+        """The type of the ids."""
         return "int64" if pa.types.is_int64(self.values.type) else "string"
 
     def parse(self, text: str) -> int | str | None:
-        """The id that `text` spells, or None where it does not fit the kind."""
+        """The id written as `text`; None if the kind is int64 and `text` is not an int64 as `str` writes it."""
         if self.kind == "string":
             return text
         try:
@@ -49,11 +63,11 @@ class Ids:
         return value if str(value) == text and -(2**63) <= value < 2**63 else None
 
     def code(self, value: int | str) -> int:
-        """Code of one id, UNKNOWN where it is absent; binary search, no copy."""
+        """The code of one id, UNKNOWN if the id is absent. A binary search without a copy."""
         if self.kind == "int64":
             array = self.values.to_numpy()
-            at = int(np.searchsorted(array, value))
-            return at if at < len(array) and array[at] == value else UNKNOWN
+            position = int(np.searchsorted(array, value))
+            return position if position < len(array) and array[position] == value else UNKNOWN
         low, high, key = 0, len(self.values), str(value).encode()
         while low < high:
             middle = (low + high) // 2
@@ -64,33 +78,37 @@ class Ids:
         return low if low < len(self.values) and self.values[low].as_py() == value else UNKNOWN
 
     def encode(self, values: pa.Array | pa.ChunkedArray) -> np.ndarray:
-        """Codes, int32 (n,), UNKNOWN where an id is absent."""
+        """The code of each id, int32 (n,), UNKNOWN for absent ids."""
         if isinstance(values, pa.ChunkedArray):
             values = values.combine_chunks()
         if self.kind == "string":
-            found = pc.index_in(values, value_set=self.values)
-            return pc.fill_null(found, UNKNOWN).to_numpy(zero_copy_only=False).astype(np.int32)
+            codes = pc.index_in(values, value_set=self.values)
+            return pc.fill_null(codes, UNKNOWN).to_numpy(zero_copy_only=False).astype(np.int32)
         return find(self.values.to_numpy(), values.to_numpy(zero_copy_only=False)).astype(np.int32)
 
     def decode(self, codes: np.ndarray) -> pa.Array:
-        """Ids of codes that are all known."""
+        """The id of each code; every code must be known."""
         return self.values.take(pa.array(codes))
 
     def __getitem__(self, code: int) -> Any:
+        """The id of a code, as int or str."""
         return self.values[code].as_py()
 
 
 def mix(values: np.ndarray) -> np.ndarray:
-    """The finalizer of splitmix64 (Steele, Lea, Flood 2014), so that no pattern in the values shows; uint64 (n,)."""
+    """Well mixed bits of each value, uint64 (n,); values: uint64 (n,).
+
+    This is the finalizer of splitmix64 (Steele, Lea, Flood 2014).
+    """
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))
 
 
 def hashes(ids: pa.Array, salt: int = 0) -> np.ndarray:
-    """A 64-bit hash of each id, uint64 (n,), the same in every process; another salt gives independent ones.
+    """A hash of each id, uint64 (n,), the same in every process. Other salts give independent hashes.
 
-    int64 ids go through `mix`, strings through their BLAKE2b first.
+    int64 ids go through `mix`. Strings go through BLAKE2b (8 bytes) first.
     """
     if pa.types.is_int64(ids.type):
         values = ids.to_numpy(zero_copy_only=False).astype(np.uint64)
@@ -99,3 +117,20 @@ def hashes(ids: pa.Array, salt: int = 0) -> np.ndarray:
         digests = [blake2b(name.encode(), digest_size=8).digest() for name in coded.dictionary.to_pylist()]
         values = np.frombuffer(b"".join(digests), np.uint64)[coded.indices.to_numpy()]
     return mix(values + np.uint64(salt * 0x9E3779B97F4A7C15 % 2**64))
+
+
+def draw(users: pa.Array, purpose: Purpose, seed: int) -> np.ndarray:
+    """A random number for each user, uint64 (n,).
+
+    The number depends on the id, the purpose and the seed alone. A user is drawn alike in every partition and process.
+    With one seed, draws for purposes of other numbers are independent.
+    """
+    return hashes(users, 2 * seed + NUMBERS[purpose])
+
+
+def fractions(users: pa.Array, purpose: Purpose, seed: int) -> np.ndarray:
+    """The draw of each user as a fraction of its range, float64 (n,) in [0, 1].
+
+    `fractions(...) <= 0.3` holds for about 30% of the users.
+    """
+    return np.asarray(draw(users, purpose, seed) / float(2**64))

@@ -1,4 +1,4 @@
-"""Structured log records, one a line."""
+"""Structured log records, one line each."""
 
 import json
 import logging
@@ -11,7 +11,7 @@ _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asc
 
 
 class _Structured(logging.Formatter):
-    """A record and its `extra` fields as one line, of JSON or of key=value pairs."""
+    """Formats a record and its `extra` fields as one line: JSON, or key=value pairs."""
 
     def __init__(self, as_json: bool) -> None:
         super().__init__()
@@ -23,7 +23,7 @@ class _Structured(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            # What begins with an underscore is a library's own, such as the time that Ray adds to every record.
+            # Names with an underscore in front are private to a library; Ray adds such a time to every record.
             **{k: value for k, value in vars(record).items() if k not in _STANDARD and not k.startswith("_")},
         }
         if record.exc_info:
@@ -39,8 +39,8 @@ def _quoted(value: object) -> str:
 
 
 def configure_logging(as_json: bool = False, level: int = logging.INFO) -> None:
-    """Send this package's log records to stderr, one a line; calling it again replaces the handler."""
-    # The process's own stderr: Ray Serve puts a logger of its own, which keeps warnings alone, in place of sys.stderr.
+    """Send the log records of this package to stderr, one line each. Another call replaces the handler."""
+    # Ray Serve replaces sys.stderr by a logger that drops records below warnings; sys.__stderr__ stays.
     handler = logging.StreamHandler(sys.__stderr__ if as_json else None)
     handler.setFormatter(_Structured(as_json))
     logger = logging.getLogger("recsys")

@@ -29,9 +29,6 @@ DAY: Final = 86_400_000
 LATEST: Final = 253_402_300_799_999
 """The end of the year 9999: no time lies after it."""
 
-SOURCES: Final = ("own", "covisitation", "mf_neighbours", "recent", "popular", "category")
-"""The candidate sources; a source's provenance bit is its position."""
-
 Objective = Literal["all", "discover", "repeat"]
 OBJECTIVES: Final[tuple[Objective, ...]] = ("all", "discover", "repeat")
 """Whether a user is shown all items, only those new to them, or only those they had; a code is a position here."""

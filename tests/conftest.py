@@ -4,19 +4,18 @@ import logging
 import os
 import secrets
 import shutil
-import socket
 import tempfile
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import buckets
 import pytest
 
 from recsys.serving.settings import FAST
+from tests.support import buckets
+from tests.support.processes import free_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -34,27 +33,11 @@ FLAGS = (
 """Of Chromium."""
 
 
-def free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return int(opened.getsockname()[1])
-
-
-def family(pid: int) -> list[int]:
-    """A process and those it started, directly or not."""
-    found = [pid]
-    for one in found:
-        with suppress(FileNotFoundError, ProcessLookupError):
-            for path in Path(f"/proc/{one}/task").glob("*/children"):
-                found += map(int, path.read_text().split())
-    return found
-
-
 # Set before anything imports ray, polars or numpy: each of them reads its variables once. Processes that
 # tests start inherit them. The token keeps authentication on without a file in the home folder.
 os.environ |= FAST | {
     "PYTHONPATH": os.pathsep.join(  # Ray's workers import test modules to find the functions they hold
-        filter(None, (str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH")))
+        filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
     ),
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
@@ -82,7 +65,7 @@ for name in (*OWN, *(f"AWS_{rest}" for rest in OWN_AWS)):
     os.environ.pop(name, None)  # nothing of the person's own cluster, registry or bucket may leak in
 
 
-LONGEST = {"test_training_tuning.py", "test_serving_graph.py", "test_training_workers.py"}
+LONGEST = {"test_training_sweep.py", "test_serving_graph.py", "test_training_distributed.py"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

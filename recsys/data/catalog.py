@@ -1,4 +1,4 @@
-"""What is known about items as of a time: category, availability, the category tree. NumPy only."""
+"""The catalog: category and availability of items as of a time, and the category tree. NumPy only."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,11 @@ from recsys.schema import UNKNOWN
 
 @dataclass(frozen=True, slots=True)
 class ChangeLog:
-    """Values of one property of items, ordered by (item, time), only where the value changes.
+    """The changes of one property of all items, ordered by (item, time).
 
     items: int32 (n,), item codes
-    times: int64 (n,), ms; the value holds from this time on
-    values: (n,)
+    times: int64 (n,), ms; the value is valid from this time on
+    values: (n,), of any type
     """
 
     items: np.ndarray
@@ -24,7 +24,7 @@ class ChangeLog:
 
     @classmethod
     def build(cls, items: np.ndarray, times: np.ndarray, values: np.ndarray) -> "ChangeLog":
-        """From records in any order; of several at one time the largest value holds."""
+        """The log of records that come in any order. Of several values at one time the largest is taken."""
         order = np.lexsort((values, times, items))
         items, times, values = items[order], times[order], values[order]
         same_item = items[1:] == items[:-1]
@@ -34,7 +34,10 @@ class ChangeLog:
         return cls(items[changed].astype(np.int32), times[changed].astype(np.int64), values[changed])
 
     def as_of(self, time: int, unknown: np.ndarray) -> np.ndarray:
-        """The last value of each item at or before `time`, (n_items,); `unknown`, alike, where none."""
+        """The last value of each item at or before `time` (ms), (n_items,).
+
+        unknown: (n_items,), the values of items without one
+        """
         past = self.times <= time
         last = past.copy()
         last[:-1] &= ~(past[1:] & (self.items[1:] == self.items[:-1]))
@@ -45,10 +48,10 @@ class ChangeLog:
 
 @dataclass(frozen=True, slots=True)
 class CatalogState:
-    """What holds at one time, one row an item.
+    """The state of all items at one time.
 
-    category: int32 (n_items,), category codes, UNKNOWN where there is none
-    available: bool (n_items,), True where nothing is known
+    category: int32 (n_items,), category codes, UNKNOWN for items without a category
+    available: bool (n_items,), True for items without a record
     """
 
     category: np.ndarray
@@ -57,7 +60,13 @@ class CatalogState:
 
 @dataclass(frozen=True, slots=True)
 class TreeProblems:
-    """What had to be mended in the category tree."""
+    """Numbers of problems of the category tree.
+
+    cycles: cycles, each broken at its first category
+    missing_parents: parents that are not listed themselves, which become roots
+    conflicting_parents: categories with several parents, of which the first by code is taken
+    not_in_tree: categories of items that the tree does not list, which become roots
+    """
 
     cycles: int = 0
     missing_parents: int = 0
@@ -69,8 +78,8 @@ class TreeProblems:
 class Catalog:
     """Categories and availability of items over time.
 
-    categories: the ids of all categories; a category's code is its position
-    parent: int32 (n_categories,), code of the parent, UNKNOWN for roots; free of cycles
+    categories: the ids of all categories; the code of a category is its position
+    parent: int32 (n_categories,), the code of the parent, UNKNOWN for roots; without cycles
     category_log: values are int32 category codes
     availability_log: values are bool
     """
@@ -82,16 +91,16 @@ class Catalog:
     availability_log: ChangeLog
 
     def as_of(self, time: int) -> CatalogState:
-        """The last known state at or before `time` (ms)."""
+        """The last state at or before `time` (ms)."""
         return CatalogState(
             self.category_log.as_of(time, np.full(self.n_items, UNKNOWN, np.int32)),
             self.availability_log.as_of(time, np.ones(self.n_items, bool)),
         )
 
     def ancestors(self, levels: int = 3) -> np.ndarray:
-        """Ancestors from the root down, int32 (n_categories, levels).
+        """The path from the root to each category, int32 (n_categories, levels).
 
-        A category that ends above a level repeats itself there; one below all levels has its first ancestors.
+        A path that is too short repeats the category at its end. A path that is too long is cut at the end.
         """
         codes = np.arange(len(self.parent), dtype=np.int32)
         depth = _depths(self.parent)
@@ -99,7 +108,7 @@ class Catalog:
         for level in range(1, levels):
             members = np.flatnonzero(depth == level)
             table[members, :level] = table[self.parent[members], :level]
-        # What lies below all levels has the row of its ancestor at the last of them.
+        # A category below the last level has the same row as its ancestor at that level.
         last = np.where(depth < levels, codes, self.parent)
         while ((further := last[last]) != last).any():
             last = further
@@ -108,7 +117,10 @@ class Catalog:
 
 @dataclass(frozen=True, slots=True)
 class Records:
-    """Property values as read, in any order: items int32 codes (n,), times int64 ms (n,), values (n,)."""
+    """Values of one property in any order.
+
+    items: int32 (n,), item codes; times: int64 (n,), ms; values: (n,)
+    """
 
     items: np.ndarray
     times: np.ndarray
@@ -122,10 +134,11 @@ def build_catalog(
     children: pa.Array,
     parents: pa.Array,
 ) -> tuple[Catalog, TreeProblems]:
-    """
+    """The catalog, and the problems of its tree.
+
     categories: values are category ids, int64 or string
     availability: values are bool
-    children, parents: the tree's rows, ids of the same type as the categories; a null parent marks a root
+    children, parents: the rows of the tree, ids of the same type as the categories; a null parent marks a root
     """
     listed = Ids.from_values(children)
     known = Ids.from_values(pa.chunked_array([children, parents.drop_null(), categories.values]))
@@ -148,7 +161,10 @@ def build_catalog(
 
 
 def _parents(known: Ids, children: pa.Array, parents: pa.Array) -> tuple[np.ndarray, int]:
-    """The parent of each category, of several the first by code, and how many categories have several."""
+    """The parent of each category, int32, and the number of categories with several parents.
+
+    Of several parents the first by code is taken.
+    """
     child = known.encode(children)
     above = np.full(len(child), UNKNOWN, np.int32)
     given = parents.is_valid().to_numpy(zero_copy_only=False)
@@ -162,7 +178,10 @@ def _parents(known: Ids, children: pa.Array, parents: pa.Array) -> tuple[np.ndar
 
 
 def _depths(parent: np.ndarray) -> np.ndarray:
-    """Steps from each category up to its root, int64 (n_categories,), by pointer jumping: chains may be long."""
+    """The number of steps from each category up to its root, int64 (n_categories,).
+
+    Pointer jumping doubles the step each time, since chains may be long.
+    """
     root = parent == UNKNOWN
     up = np.where(root, np.arange(len(parent)), parent)
     depth = (~root).astype(np.int64)
@@ -172,7 +191,7 @@ def _depths(parent: np.ndarray) -> np.ndarray:
 
 
 def _break_cycles(parent: np.ndarray) -> tuple[np.ndarray, int]:
-    """Make the first category of each cycle a root; also the number of cycles."""
+    """The parents with the first category of each cycle made a root, and the number of cycles."""
     parent = parent.copy()
     seen = np.zeros(len(parent), np.int64)
     cycles = 0

@@ -1,4 +1,4 @@
-"""Files to a shop's validated data, with Ray: read, check, encode, split by user."""
+"""Files to the validated data of a shop, with Ray: read, check, encode, split by user."""
 
 import logging
 from collections.abc import Iterator
@@ -12,8 +12,7 @@ import pyarrow.compute as pc
 import ray
 from pydantic import Field
 
-from recsys.cluster import run_split_tasks, run_tasks
-from recsys.data.blocks import read_blocks
+from recsys.cluster import read_blocks, run_split_tasks, run_tasks
 from recsys.data.catalog import Catalog
 from recsys.data.items import read_catalog
 from recsys.data.partition import (
@@ -26,7 +25,8 @@ from recsys.data.partition import (
     split_events,
 )
 from recsys.data.quarantine import Quarantine
-from recsys.data.reading import Piece, pieces_of, read_piece
+from recsys.data.readers.base import FilePiece
+from recsys.data.reading import read_piece, split_file
 from recsys.data.shop import DailyCounts, Quality, UserPartition
 from recsys.data.sources import Source
 from recsys.data.validate import (
@@ -48,29 +48,31 @@ from recsys.schema import EVENT, EVENT_TYPES, ITEM, PURCHASE, TIME, TRANSACTION,
 logger = logging.getLogger(__name__)
 
 PARTITION_EVENTS = 200_000
-"""Events of a partition where the number of partitions is not configured: some MB each."""
+"""Events of a partition, some MB, unless the number of partitions is configured."""
 
 
 class DataConfig(Config):
-    """How raw files are read."""
+    """Settings for reading raw files."""
 
     properties: tuple[Literal["categoryid", "available"], ...] = ("categoryid", "available")
-    """Item properties to keep; rows of others are passed over."""
-    max_bad_share: float = Field(0.01, ge=0, lt=0.5)
-    """Share of unusable rows, of events, of properties and of the tree, above which nothing is trained."""
+    """Item properties to keep; rows of other properties are skipped."""
+    max_bad_fraction: float = Field(0.01, ge=0, lt=0.5)
+    """Highest fraction of unusable rows, for events, item properties and the category tree each. Above it the run
+    stops."""
     partitions: int | None = Field(None, ge=1, le=BUCKETS)
-    """Parts that users are split into; by default one for every 200,000 events."""
+    """Number of partitions of the users; by default one for every 200,000 events."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShopData:
-    """A shop's validated data, as every later step sees it.
+    """The validated data of a shop, the input of all later steps.
 
     items: every item with an event
-    partitions: each user is in exactly one; one object each, so that later tasks take one each
-    event_counts: by event type
+    partitions: each user is in exactly one of them; each is an object of its own, so that a task can take one
+    event_counts: number of events by type
     start, end: times of the oldest and the newest event (ms)
-    fingerprint: sha256 of all of this but `quality`, whatever the order of rows, the files or their format
+    fingerprint: sha256 of all the data except `quality`. It does not depend on the order of rows, the number of files,
+        or their format.
     """
 
     items: Ids
@@ -86,29 +88,29 @@ class ShopData:
     fingerprint: str
 
 
-def ingest(source: Source, config: DataConfig, now: int, quarantine: str | Path) -> ShopData:
-    """Read and check everything of a source.
+def ingest(source: Source, config: DataConfig, now: int, quarantine_path: str | Path) -> ShopData:
+    """The validated data of a source.
 
-    now: the run's clock (ms); events more than a day later are unusable
-    quarantine: a Parquet file (a path or s3://bucket/key) for the rows set aside, replaced or removed
-    Raises DataError where a file or column is missing, nothing is usable, or too much is not.
+    now: the clock of the run (ms); events more than a day later are unusable
+    quarantine_path: a path or s3://bucket/key for the Parquet file of unusable rows; an older file is removed
+    Raises DataError if a file or column is missing, no event is usable, or too many rows are unusable.
     """
-    aside = Quarantine(quarantine, config.max_bad_share)
-    events = read_events(source, config.max_bad_share, now, aside)
+    quarantine = Quarantine(quarantine_path, config.max_bad_fraction)
+    events = read_events(source, config.max_bad_fraction, now, quarantine)
     n = config.partitions or min(-(-events.usable // PARTITION_EVENTS), BUCKETS)
     partitions, summaries = split_by_user(events, n)
-    end = max(part.end for part in summaries if part.end is not None)
+    end = max(summary.end for summary in summaries if summary.end is not None)
     days = run_tasks(count_days, "count events by day", [(part, end) for part in partitions])
-    catalog, properties = read_catalog(source, config.properties, now, events.items, aside)
-    duplicates = sum(part.duplicates for part in summaries)
-    counts = np.sum([part.event_counts for part in summaries], axis=0)
+    catalog, properties = read_catalog(source, config.properties, now, events.items, quarantine)
+    duplicates = sum(summary.duplicates for summary in summaries)
+    counts = np.sum([summary.event_counts for summary in summaries], axis=0)
     return ShopData(
         items=events.items,
         user_kind=events.user_kind,
         partitions=tuple(partitions),
-        n_users=sum(part.n_users for part in summaries),
+        n_users=sum(summary.n_users for summary in summaries),
         event_counts=dict(zip(EVENT_TYPES, counts.tolist(), strict=True)),
-        start=min(part.start for part in summaries if part.start is not None),
+        start=min(summary.start for summary in summaries if summary.start is not None),
         end=end,
         daily=merge_days(ray.get(days)),
         catalog=catalog,
@@ -119,7 +121,7 @@ def ingest(source: Source, config: DataConfig, now: int, quarantine: str | Path)
             duplicates=duplicates,
             blank_transactions=events.blank_transactions,
             properties=properties,
-            quarantine=aside.path,
+            quarantine=quarantine.path,
         ),
         fingerprint=fingerprint(events.items, catalog, summaries),
     )
@@ -127,7 +129,10 @@ def ingest(source: Source, config: DataConfig, now: int, quarantine: str | Path)
 
 @dataclass(frozen=True, slots=True)
 class Events:
-    """blocks: columns TIME, USER, EVENT, ITEM, TRANSACTION of the usable events, ids typed but not encoded"""
+    """The usable events, and the numbers of the rows read.
+
+    blocks: columns TIME, USER, EVENT, ITEM, TRANSACTION; ids have their type but no codes yet
+    """
 
     blocks: list["ray.ObjectRef[pa.Table]"]
     items: Ids
@@ -138,19 +143,22 @@ class Events:
     blank_transactions: int
 
 
-def read_events(source: Source, max_bad_share: float, now: int, aside: Quarantine) -> Events:
-    """Read, learn the kinds of ids, set the unusable rows aside."""
-    pieces = [piece for file in source.events for piece in pieces_of(file, EVENT_COLUMNS)]
+def read_events(source: Source, max_bad_fraction: float, now: int, quarantine: Quarantine) -> Events:
+    """The usable events of a source. Decides the kinds of ids, and quarantines the unusable rows.
+
+    max_bad_fraction: of the usable rows; ids stay integers while a smaller fraction of them is text
+    """
+    pieces = [piece for file in source.events for piece in split_file(file, EVENT_COLUMNS)]
     logger.info("reading events: %d files, %d pieces", len(source.events), len(pieces))
     raw = read_blocks(pieces, parse_events, "read events", now=now)
-    surveys = ray.get(run_tasks(survey_ids, "survey ids", [(block,) for block in raw]))
-    read, usable, odd_users, odd_items = np.sum(surveys, axis=0).tolist()
-    user_kind, item_kind = (_kind(odd, usable, max_bad_share) for odd in (odd_users, odd_items))
+    counts = ray.get(run_tasks(count_text_ids, "count text ids", [(block,) for block in raw]))
+    read, usable, text_users, text_items = np.sum(counts, axis=0).tolist()
+    user_kind, item_kind = (_kind(texts, usable, max_bad_fraction) for texts in (text_users, text_items))
     calls = [(block, user_kind, item_kind) for block in raw]
     typed, summaries = run_split_tasks(type_ids, "type ids", calls, 2)
     reports: list[BlockReport] = ray.get(summaries)
     faults = pa.concat_tables([report.faults for report in reports])
-    quarantined = aside.check("event", read, faults, pieces)
+    quarantined = quarantine.add_checked("event", read, faults, pieces)
     if read == len(faults):
         files = ", ".join(file.address for file in source.events)
         raise DataError(f"{files}: no usable event among {read:,} rows")
@@ -165,19 +173,20 @@ def read_events(source: Source, max_bad_share: float, now: int, aside: Quarantin
     )
 
 
-def _kind(odd: int, rows: int, max_bad_share: float) -> IdKind:
-    """int64 where the ids that spell no integer are few enough to be mistakes."""
-    return "int64" if odd <= max_bad_share * rows else "string"
+def _kind(texts: int, rows: int, max_bad_fraction: float) -> IdKind:
+    """int64 if so few ids are text that these can be mistakes."""
+    return "int64" if texts <= max_bad_fraction * rows else "string"
 
 
-def parse_events(piece: Piece, number: int, now: int) -> Iterator[pa.Table]:
+def parse_events(piece: FilePiece, number: int, now: int) -> Iterator[pa.Table]:
+    """EVENT_ROWS of the piece with this number, chunk after chunk; the first table is empty."""
     yield EVENT_ROWS.empty_table()
     for chunk in read_piece(piece, EVENT_COLUMNS):
         yield check_events(chunk, number, now)
 
 
-def survey_ids(block: pa.Table) -> tuple[int, int, int, int]:
-    """Rows, usable rows, and among these the users and the items that spell no integer."""
+def count_text_ids(block: pa.Table) -> tuple[int, int, int, int]:
+    """Numbers of rows, of usable rows, and of usable rows where the user id or the item id is no integer."""
     usable = block.filter(pc.is_null(block[REASON]))
     users, items = (int((~integers(usable[name].combine_chunks())[1]).sum()) for name in (USER, ITEM))
     return len(block), len(usable), users, items
@@ -185,7 +194,10 @@ def survey_ids(block: pa.Table) -> tuple[int, int, int, int]:
 
 @dataclass(frozen=True, slots=True)
 class BlockReport:
-    """items: those with a usable event; faults: rows of validate.FAULTS"""
+    """The items, the rejected rows and the purchases without a transaction id of a block.
+
+    items: ids of the items with a usable event; faults: validate.FAULTS
+    """
 
     items: pa.Array
     faults: pa.Table
@@ -193,7 +205,7 @@ class BlockReport:
 
 
 def type_ids(block: pa.Table, user_kind: IdKind, item_kind: IdKind) -> tuple[pa.Table, BlockReport]:
-    """The usable events with ids of the given kinds; ids of another kind make a row unusable."""
+    """The usable events of a block with ids of the given kinds. Rows with other ids are rejected."""
     good = pc.is_null(block[REASON])
     rows = block.filter(good)
     faults = Faults(rows[ROW].to_numpy(), rows[PIECE].to_numpy())
@@ -202,7 +214,7 @@ def type_ids(block: pa.Table, user_kind: IdKind, item_kind: IdKind) -> tuple[pa.
         if kind == "int64":
             texts = rows[name].combine_chunks()
             columns[name], spelled = integers(texts)
-            faults.add(~spelled, name, OTHER_KIND, texts)
+            faults.reject(~spelled, name, OTHER_KIND, texts)
     events = pa.table(columns).filter(pa.array(faults.usable))
     bad = block.filter(pc.invert(good)).select(FAULTS.names)
     bought = events.filter(pc.equal(events[EVENT], PURCHASE))
@@ -214,20 +226,22 @@ def type_ids(block: pa.Table, user_kind: IdKind, item_kind: IdKind) -> tuple[pa.
 
 
 def split_by_user(events: Events, n: int) -> tuple[list["ray.ObjectRef[UserPartition]"], list[PartitionSummary]]:
-    """The one shuffle: every block is split in `n`, and each partition merged from its shares.
+    """The `n` partitions of users and their summaries: every block is split, and each partition is merged.
 
-    These are plain tasks because a task whose worker dies runs again, where Ray Data's hash shuffle keeps
-    blocks in actors; on 2.8 million events they took a third of its time, two thirds of its sort shuffle's.
+    This is the only shuffle. It uses plain tasks, since Ray repeats a task whose worker dies. The hash shuffle of Ray
+    Data keeps blocks in actors instead. On 2.8 million events the tasks took a third of the time of that shuffle, and
+    two thirds of the time of Ray Data's sort shuffle.
     """
     items = ray.put(events.items)
     calls = [(block, items, n) for block in events.blocks]
-    shares = run_split_tasks(split_events, "split events by user", calls, n)
-    partitions, summaries = run_split_tasks(merge_events, "merge events of users", shares, 2)
+    by_partition = run_split_tasks(split_events, "split events by user", calls, n)
+    partitions, summaries = run_split_tasks(merge_events, "merge events of users", by_partition, 2)
     return partitions, ray.get(summaries)
 
 
 def fingerprint(items: Ids, catalog: Catalog, summaries: list[PartitionSummary]) -> str:
+    """The sha256 of items, catalog and events, hexadecimal. The number of partitions does not change it."""
     logs = (catalog.category_log, catalog.availability_log)
     arrays = [array for log in logs for array in (log.items, log.times, log.values)]
-    users = b"".join(part.digest for part in summaries)
+    users = b"".join(summary.digest for summary in summaries)
     return sha256(items.values, users, catalog.categories.values, catalog.parent, *arrays).hex()

@@ -1,4 +1,4 @@
-"""Events to partitions of users: one shuffle, made of Ray tasks that can be run again."""
+"""Events to partitions of users: bucket, split, merge, count and digest. No Ray; `ingest` runs these as tasks."""
 
 import hashlib
 import zlib
@@ -12,19 +12,20 @@ import pyarrow as pa
 from recsys.arrays import run_starts
 from recsys.data.shop import DailyCounts, UserPartition
 from recsys.histories import Histories
-from recsys.ids import Ids, mix
+from recsys.ids import Ids, hashes
 from recsys.schema import DAY, EVENT, EVENT_TYPES, ITEM, TIME, USER
 
 BUCKETS = 1024
-"""Users fall into this many buckets whatever the number of partitions; a partition is a range of buckets."""
+"""The number of buckets of users, whatever the number of partitions. A partition is a range of buckets."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionSummary:
-    """
+    """Numbers, times and digest of the events of a partition.
+
     event_counts: int64 (n_types,)
-    start, end: oldest and newest event (ms); None where the partition is empty
-    digest: sha256 of the content of each bucket that has users
+    start, end: times of the oldest and the newest event (ms), None if the partition is empty
+    digest: the sha256 of each bucket that has users, bucket after bucket
     """
 
     n_users: int
@@ -36,16 +37,20 @@ class PartitionSummary:
 
 
 def buckets_of(ids: pa.Array) -> np.ndarray:
-    """A bucket for each id, int64 (n,), the same in every process and on every machine."""
+    """The bucket of each id, int64 (n,), the same in every process and on every machine.
+
+    Integers are hashed by `recsys.ids.hashes`, strings by CRC-32. One hash would do, but neither may change: buckets
+    make the partitions and the fingerprint, so the same data would get other ones.
+    """
     if pa.types.is_int64(ids.type):
-        return (mix(ids.to_numpy().astype(np.uint64)) % np.uint64(BUCKETS)).astype(np.int64)
+        return (hashes(ids) % np.uint64(BUCKETS)).astype(np.int64)
     coded = ids.dictionary_encode()
-    hashes = [zlib.crc32(name.encode()) % BUCKETS for name in coded.dictionary.to_pylist()]
-    return np.asarray(hashes, np.int64)[coded.indices.to_numpy()]
+    buckets = [zlib.crc32(name.encode()) % BUCKETS for name in coded.dictionary.to_pylist()]
+    return np.asarray(buckets, np.int64)[coded.indices.to_numpy()]
 
 
 def split_events(events: pa.Table, items: Ids, n: int) -> list[pa.Table]:
-    """The events of each of `n` partitions, items encoded."""
+    """The events of each of `n` partitions, with item codes in place of item ids."""
     users = events[USER].combine_chunks()
     part = buckets_of(users) * n // BUCKETS
     encoded = events.set_column(events.schema.get_field_index(ITEM), ITEM, pa.array(items.encode(events[ITEM])))
@@ -54,9 +59,9 @@ def split_events(events: pa.Table, items: Ids, n: int) -> list[pa.Table]:
     return [encoded.take(pa.array(order[borders[i] : borders[i + 1]])) for i in range(n)]
 
 
-def merge_events(*shares: pa.Table) -> tuple[UserPartition, PartitionSummary]:
-    """One partition from its share of every block; repeated rows are dropped."""
-    table = pa.concat_tables(shares).combine_chunks()
+def merge_events(*tables: pa.Table) -> tuple[UserPartition, PartitionSummary]:
+    """The partition of the events that every block has for it, and its summary. Repeated rows are dropped."""
+    table = pa.concat_tables(tables).combine_chunks()
     events = pl.DataFrame(table).unique().to_arrow()
     users = Ids.from_values(events[USER].cast(table.schema.field(USER).type))
     histories = Histories.build(
@@ -79,13 +84,14 @@ def merge_events(*shares: pa.Table) -> tuple[UserPartition, PartitionSummary]:
 
 
 def count_days(partition: UserPartition, end: int) -> DailyCounts:
-    """The share of one partition in the daily counts."""
+    """The daily counts of one partition; end: the time of the newest event of all partitions (ms)."""
     histories = partition.histories
     ages = (end - histories.times) // DAY
     return _counts(histories.items, ages, histories.events, np.ones(len(ages), np.int64))
 
 
 def merge_days(parts: Sequence[DailyCounts]) -> DailyCounts:
+    """The sums of the daily counts of all parts."""
     return _counts(
         np.concatenate([part.item for part in parts]),
         np.concatenate([part.age for part in parts]),
@@ -95,7 +101,7 @@ def merge_days(parts: Sequence[DailyCounts]) -> DailyCounts:
 
 
 def _counts(item: np.ndarray, age: np.ndarray, event: np.ndarray, count: np.ndarray) -> DailyCounts:
-    """Sum of `count` by (item, age, event), in that order."""
+    """The sum of `count` by (item, age, event), in this order."""
     ages, kinds = int(age.max(initial=0)) + 1, len(EVENT_TYPES)
     keys = (item.astype(np.int64) * ages + age) * kinds + event
     order = np.argsort(keys)
@@ -110,6 +116,7 @@ def _counts(item: np.ndarray, age: np.ndarray, event: np.ndarray, count: np.ndar
 
 
 def _digest(partition: UserPartition) -> bytes:
+    """The sha256 of each bucket that has users, bucket after bucket."""
     buckets = buckets_of(partition.users)
     digests = []
     for bucket in np.unique(buckets):
@@ -121,7 +128,7 @@ def _digest(partition: UserPartition) -> bytes:
 
 
 def sha256(*contents: pa.Array | np.ndarray | bytes) -> bytes:
-    """Digest of the contents, each with its length, so that none can run into the next."""
+    """The digest of the contents, each with its length in front. So other borders give another digest."""
     digest = hashlib.sha256()
     for content in contents:
         data = _bytes(content)

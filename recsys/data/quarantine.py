@@ -1,8 +1,9 @@
-"""The file of rows set aside, and the limit on their number. No Ray."""
+"""The quarantine: one Parquet file of the rejected rows, and the limit on their number. No Ray."""
 
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -10,8 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recsys.data.reading import UNREADABLE, Piece, rows_before
-from recsys.data.validate import COLUMN, FOUND, PIECE, REASON, ROW
+from recsys.data.readers.base import UNREADABLE, FilePiece
+from recsys.data.reading import rows_before
+from recsys.data.validate import COLUMN, PIECE, REASON, ROW, TEXT
 from recsys.errors import DataError
 from recsys.storage.filesystem import put, remove
 
@@ -24,58 +26,79 @@ ROWS = pa.schema(
         ("reason", pa.string()),
     ]
 )
-"""Ordered by file and row. Rows of CSV files count as lines, the header being line 1; of Parquet from 1."""
+"""Columns of the file, which is ordered by `file` and `row`.
+
+The row of a CSV file is the number of its line; the header is line 1. The first row of a Parquet file is row 1.
+"""
+
+
+class ReasonCount(NamedTuple):
+    """How many rows a reason rejected, and the first of them."""
+
+    reason: str
+    rows: int
+    file: str
+    row: int
+    value: str
 
 
 class Quarantine:
-    """Keeps the rows that were set aside in one Parquet file, which exists only where there are some."""
+    """Writes rejected rows to one Parquet file. Without rejected rows there is no file."""
 
-    def __init__(self, path: str | Path, max_share: float) -> None:
-        """path: of a folder or s3://bucket/key; raises DataError where S3 refuses it"""
+    def __init__(self, path: str | Path, max_bad_fraction: float) -> None:
+        """Remove the file of an earlier run. Raises DataError if S3 fails.
+
+        path: a path or s3://bucket/key; max_bad_fraction: of the rows read, for `add_checked`
+        """
         self._path = str(path)
-        self._max_share = max_share
+        self._max_bad_fraction = max_bad_fraction
         self._rows = ROWS.empty_table()
         remove(self._path)
 
     @property
     def path(self) -> str | None:
-        """Where the file lies, None where there is none."""
+        """The address of the file, None if there is none."""
         return self._path if len(self._rows) else None
 
-    def add(self, faults: pa.Table, pieces: Sequence[Piece]) -> dict[str, int]:
-        """Write down faults (validate.FAULTS) in the pieces of files; returns rows by reason, most first.
+    def add(self, faults: pa.Table, pieces: Sequence[FilePiece]) -> dict[str, int]:
+        """Add rejected rows to the file; returns the number of rows for each reason, the most frequent first.
 
-        Raises DataError where a file could not be read to its end.
+        faults: validate.FAULTS; pieces: the pieces that its column PIECE counts
+        Raises DataError if a file could not be read to its end.
         """
         unreadable = faults.filter(pc.equal(faults[REASON], UNREADABLE))
         if len(unreadable):
-            raise DataError(min(unreadable[FOUND].to_pylist()))
+            raise DataError(min(unreadable[TEXT].to_pylist()))
         rows = _located(faults, pieces)
         if len(rows):
             self._rows = pa.concat_tables([self._rows, rows])
             content = io.BytesIO()
             pq.write_table(self._rows, content)
             put(content.getvalue(), self._path)
-        return {name: count for name, count, *_ in _reasons(rows)}
+        return {count.reason: count.rows for count in _counts(rows)}
 
-    def check(self, what: str, read: int, faults: pa.Table, pieces: Sequence[Piece]) -> dict[str, int]:
-        """As `add`; DataError where more than the permitted share of the rows read is set aside."""
+    def add_checked(self, what: str, read: int, faults: pa.Table, pieces: Sequence[FilePiece]) -> dict[str, int]:
+        """As `add`. Raises DataError if too large a fraction of the rows is rejected.
+
+        what: the rows' name in the message; read: the number of rows read
+        """
         counts = self.add(faults, pieces)
         bad = sum(counts.values())
-        if bad > self._max_share * read:
+        if bad > self._max_bad_fraction * read:
             examples = (
-                f"{name}: {count:,}, first in {file} row {row}: {value!r}"
-                for name, count, file, row, value in _reasons(_located(faults, pieces))[:3]
+                f"{count.reason}: {count.rows:,}, first in {count.file} row {count.row}: {count.value!r}"
+                for count in _counts(_located(faults, pieces))[:3]
             )
             raise DataError(
                 f"{bad:,} of {read:,} {what} rows ({bad / read:.2%}) are unusable, more than "
-                f"data.max_bad_share = {self._max_share:.2%} allows; {'; '.join(examples)}; "
+                f"data.max_bad_fraction = {self._max_bad_fraction:.2%} allows; {'; '.join(examples)}; "
                 f"all are listed in {self.path}"
             )
         return counts
 
 
-def _located(faults: pa.Table, pieces: Sequence[Piece]) -> pa.Table:
+def _located(faults: pa.Table, pieces: Sequence[FilePiece]) -> pa.Table:
+    """ROWS: the rejected rows with their file and their number in it, ordered by both."""
     index = faults[PIECE].to_numpy()
     before = np.zeros(len(pieces), np.int64)
     for piece in np.unique(index):
@@ -85,15 +108,18 @@ def _located(faults: pa.Table, pieces: Sequence[Piece]) -> pa.Table:
         files.take(pa.array(index)),
         pa.array(faults[ROW].to_numpy() + before[index] + 1),
         faults[COLUMN],
-        faults[FOUND],
+        faults[TEXT],
         faults[REASON],
     ]
     return pa.table(rows, schema=ROWS).sort_by([("file", "ascending"), ("row", "ascending")])
 
 
-def _reasons(rows: pa.Table) -> list[tuple[str, int, str, int, str]]:
-    """Reasons, the most frequent first: name, rows, and file, row and value of the first of them."""
+def _counts(rows: pa.Table) -> list[ReasonCount]:
+    """The reasons of ROWS, the most frequent first."""
     groups = pl.DataFrame(rows).group_by("column", "reason", maintain_order=True)
     counted = groups.agg(pl.len(), pl.first("file"), pl.first("row"), pl.first("value"))
     ordered = counted.sort(["len", "column", "reason"], descending=[True, False, False])
-    return [(f"{column} {reason}".strip(), *rest) for column, reason, *rest in ordered.iter_rows()]
+    return [
+        ReasonCount(f"{column} {reason}".strip(), rows, file, row, value)
+        for column, reason, rows, file, row, value in ordered.iter_rows()
+    ]

@@ -1,4 +1,4 @@
-"""Parts of a shop's validated data; no Ray."""
+"""Parts of the validated data of a shop. No Ray."""
 
 from dataclasses import dataclass
 
@@ -11,9 +11,9 @@ from recsys.histories import Histories
 
 @dataclass(frozen=True, slots=True)
 class UserPartition:
-    """Some of the users and everything they did.
+    """Some users and all their events.
 
-    users: ids, int64 or string, ascending; user u of `histories` is users[u]
+    users: ids, int64 or string, ascending; users[u] is the id of user u of `histories`
     """
 
     users: pa.Array
@@ -22,10 +22,11 @@ class UserPartition:
 
 @dataclass(frozen=True, slots=True)
 class DailyCounts:
-    """Events by item, age and type, ordered so; ages are whole days before the newest event, whose age is 0.
+    """Numbers of events by item, age and type, in this order.
 
-    The events at or before `cut(end, days)` are exactly those of age >= days.
-    item: int32 (n,), age: int32 (n,), event: int8 (n,), count: int64 (n,)
+    The age of an event is the whole days from it to the newest event. Events of age >= days are exactly those at or
+    before `cut(end, days)`.
+    item: int32 (n,); age: int32 (n,); event: int8 (n,); count: int64 (n,)
     """
 
     item: np.ndarray
@@ -36,7 +37,13 @@ class DailyCounts:
 
 @dataclass(frozen=True, slots=True)
 class PropertyQuality:
-    """What became of the rows of item properties and of the category tree; quarantined: rows by reason."""
+    """Numbers of rows of item properties and of the category tree.
+
+    not_asked: rows of properties that the settings do not keep
+    unknown_item: rows of items without an event
+    quarantined, tree_quarantined: rows by reason
+    tree: problems of the tree as a whole
+    """
 
     read: int
     kept: int
@@ -49,10 +56,12 @@ class PropertyQuality:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """What became of the rows that were read; quarantined: rows by reason.
+    """Numbers of the rows that were read, kept and quarantined.
 
+    events_quarantined: rows by reason
+    duplicates: rows equal to another row in every column, which are dropped
     blank_transactions: purchases without a transaction id, which are kept
-    quarantine: the Parquet file that lists every row set aside, None where there is none
+    quarantine: address of the Parquet file of all quarantined rows, None if there are none
     """
 
     events_read: int

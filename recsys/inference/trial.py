@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as release
 from pathlib import Path
 from typing import Final
@@ -103,8 +104,16 @@ def _fingerprint(directory: Path) -> str:
     Raises RegistryError where it has no manifest.
     """
     manifest, _ = read_manifest(directory)
-    text = json.dumps([manifest, [(name, release(name)) for name in LIBRARIES]])
+    text = json.dumps([manifest, [(name, _release(name)) for name in LIBRARIES]])
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _release(name: str) -> str:
+    """The installed release of a library, "" for an optional one that is missing."""
+    try:
+        return release(name)
+    except PackageNotFoundError:
+        return ""
 
 
 def _opened_apart(directory: Path) -> str:

@@ -1,7 +1,9 @@
 """Everything learned at a cut, apart from the ranker: statistics, retrieval tables and item factors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 from scipy import sparse
@@ -10,7 +12,8 @@ from recsys.features.statistics import RepeatCounts, Statistics
 from recsys.histories import Histories
 from recsys.models.factors import ItemFactors
 from recsys.retrieval.generator import RetrievalTables
-from recsys.retrieval.sources.covisitation import CovisitationConfig, merge_counts, pair_counts
+from recsys.retrieval.sources.base import SourceConfig
+from recsys.retrieval.sources.registry import SOURCES
 from recsys.schema import DAY, PURCHASE, UNKNOWN
 
 
@@ -28,27 +31,27 @@ class Tables:
 
 
 @dataclass(frozen=True, slots=True)
-class PairCounts:
-    """Integer counts over (user, item) pairs of some users; those of disjoint users add up.
+class Counts:
+    """Counts of some users' events up to a cut; those of disjoint users add up.
 
-    keys, counts: covisitation pairs, see `pair_counts`
     users, buyers, repeaters: int64 (n_items,), users with an event, a purchase, purchases on several days
+    sources: what each candidate source counted, by its name
     """
 
-    keys: np.ndarray
-    counts: np.ndarray
     users: np.ndarray
     buyers: np.ndarray
     repeaters: np.ndarray
+    sources: Mapping[str, Any]
 
     @property
     def repeats(self) -> RepeatCounts:
         return RepeatCounts(self.buyers, self.repeaters)
 
 
-def count_pairs(histories: Histories, n_items: int, now: int, config: CovisitationConfig) -> PairCounts:
-    """Partial counts of the users given, from events that end at `now` (ms)."""
-    keys, counts = pair_counts(histories, n_items, config)
+def count_events(
+    histories: Histories, n_items: int, now: int, sources: Mapping[str, SourceConfig] = MappingProxyType({})
+) -> Counts:
+    """Counts of the users given, whose events end at `now` (ms); sources: the settings of each."""
     users = np.bincount(np.unique(histories.rows * n_items + histories.items) % n_items, minlength=n_items)
     bought = histories.where(histories.events == PURCHASE)
     day = (now - bought.times) // DAY
@@ -57,17 +60,23 @@ def count_pairs(histories: Histories, n_items: int, now: int, config: Covisitati
     fresh = np.ones(len(order), bool)
     fresh[1:] = (np.diff(place[order]) != 0) | (np.diff(day[order]) != 0)
     days = np.bincount(place[order][fresh], minlength=len(pairs))
-    buyers = np.bincount(pairs % n_items, minlength=n_items)
-    return PairCounts(keys, counts, users, buyers, np.bincount(pairs[days > 1] % n_items, minlength=n_items))
+    return Counts(
+        users,
+        np.bincount(pairs % n_items, minlength=n_items),
+        np.bincount(pairs[days > 1] % n_items, minlength=n_items),
+        {name: SOURCES[name].count(histories, n_items, now, settings) for name, settings in sources.items()},
+    )
 
 
-def add_counts(parts: Sequence[PairCounts]) -> PairCounts:
+def add_counts(parts: Sequence[Counts]) -> Counts:
     """Sum of the counts of disjoint users."""
-    keys, counts = merge_counts([(part.keys, part.counts) for part in parts])
     users, buyers, repeaters = (
         np.sum([getattr(part, name) for part in parts], axis=0) for name in ("users", "buyers", "repeaters")
     )
-    return PairCounts(keys, counts, users, buyers, repeaters)
+    names = parts[0].sources
+    return Counts(
+        users, buyers, repeaters, {name: SOURCES[name].merge([part.sources[name] for part in parts]) for name in names}
+    )
 
 
 def category_attributes(category: np.ndarray, ancestors: np.ndarray) -> sparse.csr_array | None:

@@ -1,6 +1,6 @@
 """A verified folder of named arrays, tables and texts. Nothing in it is ever unpickled.
 
-    manifest.json        {"format": 1, "created": …, …the writer's own entries…,
+    manifest.json        {"format": 2, "created": …, …the writer's own entries…,
                           "files": {"arrays/gram.npy": {"sha256": …, "bytes": …}, …}}
     arrays/NAME.npy      NumPy arrays without objects
     tables/NAME.arrow    uncompressed Arrow IPC files
@@ -32,7 +32,8 @@ from recsys.storage.files import sync
 Json: TypeAlias = Mapping[str, "Json"] | Sequence["Json"] | str | int | float | bool | None
 
 MANIFEST: Final = "manifest.json"
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Of the folder and of a version's manifest; raised whenever code of today could not serve a version of before."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 _TEXT_NAME: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
 _RESERVED: Final = ("format", "files")
@@ -57,7 +58,7 @@ class _Manifest(BaseModel):
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
-    format: Literal[1]
+    format: Literal[2]
     files: dict[Annotated[str, AfterValidator(_inner_path)], FileEntry]
 
 
@@ -232,15 +233,31 @@ def read_manifest(directory: Path) -> tuple[dict[str, Any], dict[str, FileEntry]
     return parse_manifest(text, str(path))
 
 
+def _check_format(content: Any, place: str) -> None:
+    """Raises RegistryError that tells what to do where the format is another release's."""
+    number = content.get("format") if isinstance(content, dict) else None
+    if type(number) is int and number < FORMAT:
+        raise _OtherFormat(f"{place}, format: {number} is of an earlier release, expected {FORMAT}: train again")
+    if type(number) is int and number > FORMAT:
+        raise _OtherFormat(f"{place}, format: {number} is of a later release, expected {FORMAT}: upgrade to it")
+
+
+class _OtherFormat(RegistryError):
+    """A manifest of another release."""
+
+
 def parse_manifest(text: bytes, place: str) -> tuple[dict[str, Any], dict[str, FileEntry]]:
     """As `read_manifest`, of a manifest's text; place: where it lies, for the error."""
     try:
         content = json.loads(text)
         _dump(content)  # Python's reader takes NaN, and texts that cannot be written again
+        _check_format(content, place)
         return content, _Manifest.model_validate(content).files
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"])) or "top level"
         raise RegistryError(f"{place}, {where}: {first['msg']}, found {first.get('input')!r:.100}") from error
+    except _OtherFormat:
+        raise
     except (ValueError, RecursionError, RegistryError) as error:
         raise RegistryError(f"{place} is not JSON: {error}") from error

@@ -21,7 +21,7 @@ from recsys.registry.artifact import MANIFEST, Artifact, parse_manifest
 from recsys.registry.cache import Cache
 from recsys.registry.store import VERSION_NAME, PointedStore, Pointer, Step, checked_name, new_version
 from recsys.storage.files import ABANDONED_SECONDS
-from recsys.storage.s3 import Found, S3Folder, endpoint
+from recsys.storage.s3 import S3Folder, S3Object, endpoint
 
 logger = logging.getLogger(__name__)
 
@@ -112,9 +112,9 @@ class S3Store(PointedStore):
             raise self._unknown(version)
         return parse_manifest(found[0], self._bucket.address(key))[0]
 
-    def _files(self) -> dict[str, dict[str, Found]]:
+    def _files(self) -> dict[str, dict[str, S3Object]]:
         """Objects by version and key, those without a manifest included."""
-        files: dict[str, dict[str, Found]] = defaultdict(dict)
+        files: dict[str, dict[str, S3Object]] = defaultdict(dict)
         for found in self._bucket.find("versions/"):
             version = found.name.split("/")[1]
             if VERSION_NAME.fullmatch(version):

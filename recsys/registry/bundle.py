@@ -3,101 +3,39 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from recsys.errors import RegistryError
-from recsys.features.definitions import NAMES
+from recsys.errors import ConfigError, RegistryError
 from recsys.features.statistics import Statistics, levels_of
 from recsys.ids import Ids
-from recsys.models.blend import Blend
 from recsys.models.factors import ItemFactors
-from recsys.models.rankers.base import Backend, Ranker
+from recsys.models.rankers.base import Ranker
 from recsys.models.rankers.registry import ranker_from_text
 from recsys.models.snapshot import Snapshot
 from recsys.models.tables import Tables
 from recsys.registry import artifact
 from recsys.registry.artifact import Artifact
-from recsys.registry.shapes import check_arrays
+from recsys.registry.manifest import Manifest
+from recsys.registry.shapes import check_arrays, expected_arrays, source_array
 from recsys.retrieval.generator import RetrievalTables
-from recsys.retrieval.neighbours import Neighbours
-from recsys.retrieval.preranker import PreRankerModels
-from recsys.retrieval.sources.popularity import PopularityLists
-from recsys.schema import LATEST, Config
+from recsys.retrieval.sources.registry import SOURCES
 
 RANKER: Final = "ranker.txt"
-DISCOVER: Final = "ranker_discover.txt"
+DISCOVERY: Final = "ranker_discovery.txt"
 METRICS: Final = "metrics.json"
 CONFIG: Final = "config.json"
-
-
-Count = Annotated[int, Field(ge=0)]
-
-
-class Counts(Config):
-    """Sizes of the data and of the models."""
-
-    events: dict[str, Count]
-    users: Count
-    items: Count
-    mf_users: Count
-    """Users with an event on an item that has a factor."""
-    mf_items: Count
-    """Items that have a factor."""
-
-
-class DateRange(Config):
-    """First and last event, ms since 1970 UTC."""
-
-    start: int = Field(ge=0, le=LATEST)
-    end: int = Field(ge=0, le=LATEST)
-
-
-class Manifest(Config):
-    """The manifest's entries beside the file hashes."""
-
-    created: str = ""
-    """UTC, ISO 8601; set when the version is written."""
-    fingerprint: str
-    date_range: DateRange
-    counts: Counts
-    targets: tuple[str, ...]
-    features: tuple[str, ...]
-    backend: Backend
-    blend: Blend
-    discover: Blend | None = None
-    """The blend for items that are new to the user, where there is a ranker of its own for them."""
-    prerankers: PreRankerModels
-    exclude_purchased: bool
-    live_watermark: int = Field(ge=0, le=LATEST)
-    """ms; events after it are not in the snapshot."""
-    inference: dict[str, Any]
-    """Settings of the stages, as `InferenceConfig` writes them."""
-    headline: dict[str, float | None]
-    """A few metrics of the evaluated model; all of them are in metrics.json."""
-
-    @property
-    def blends(self) -> tuple[Blend, Blend]:
-        """Of all items, and of those new to the user."""
-        return self.blend, self.discover or self.blend
-
-    def with_alpha(self, alpha: float) -> "Manifest":
-        """The same with another alpha in every blend."""
-        blends = {"blend": self.blend, "discover": self.discover}
-        return self.model_copy(
-            update={name: blend.model_copy(update={"alpha": alpha}) for name, blend in blends.items() if blend}
-        )
 
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
     """A version in memory; arrays of one that was opened are memory-mapped.
 
-    discover: the ranker of items that are new to the user, where it is another one than of all
+    discovery_ranker: the ranker of items that are new to the user, where they have one of their own
     parents: int32 (n_categories,), code of each category's parent, UNKNOWN for roots
     ancestors: int32 (n_categories, n_levels), from the root down, see Catalog.ancestors
     """
@@ -110,18 +48,18 @@ class Bundle:
     ancestors: np.ndarray
     tables: Tables
     ranker: Ranker
-    discover: Ranker | None
+    discovery_ranker: Ranker | None
     snapshot: Snapshot
 
     @property
     def rankers(self) -> tuple[Ranker, Ranker]:
-        """Of all items, and of those new to the user."""
-        return self.ranker, self.discover or self.ranker
+        """The ranker of all items, and of items that are new to the user."""
+        return self.ranker, self.discovery_ranker or self.ranker
 
 
 def write(bundle: Bundle, directory: Path, texts: Mapping[str, str | bytes]) -> None:
     """Write a version into an empty folder; texts: further files such as metrics.json."""
-    discover = {} if bundle.discover is None else {DISCOVER: bundle.discover.to_text()}
+    discovery = {} if bundle.discovery_ranker is None else {DISCOVERY: bundle.discovery_ranker.to_text()}
     artifact.write(
         directory,
         _arrays(bundle),
@@ -130,7 +68,7 @@ def write(bundle: Bundle, directory: Path, texts: Mapping[str, str | bytes]) -> 
             "users": pa.table({"id": bundle.snapshot.users.values}),
             "categories": pa.table({"id": bundle.categories.values}),
         },
-        {RANKER: bundle.ranker.to_text(), **discover, **texts},
+        {RANKER: bundle.ranker.to_text(), **discovery, **texts},
         {"version": bundle.version, **bundle.manifest.model_dump(mode="json", exclude={"created"})},
     )
 
@@ -149,17 +87,16 @@ def read(directory: Path, verify: bool = True) -> Bundle:
     version = opened.manifest.get("version")
     if not isinstance(version, str):
         raise RegistryError(f"{directory}: manifest entry version is {version!r}, expected a name")
-    if manifest.features != NAMES:
-        odd = sorted(set(manifest.features) ^ set(NAMES))
-        raise RegistryError(f"{directory}: made for other features than this code builds: {odd[:5] or 'other order'}")
     items, users, categories = (_ids(opened, name) for name in ("items", "users", "categories"))
     arrays = {name: opened.array(name) for name in _array_names(opened)}
+    statistics = manifest.statistics
     try:
-        check_arrays(arrays, {"items": len(items), "users": len(users), "categories": len(categories)})
-    except RegistryError as error:
+        specs = expected_arrays(len(statistics.items), len(statistics.categories), manifest.sources)
+        check_arrays(arrays, specs, {"items": len(items), "users": len(users), "categories": len(categories)})
+    except (RegistryError, ConfigError) as error:  # ConfigError: this code lacks one of the sources
         raise RegistryError(f"{directory}: {error}") from error
     ranker = _ranker(opened, RANKER, manifest)
-    discover = _ranker(opened, DISCOVER, manifest) if manifest.discover else None
+    discovery_ranker = _ranker(opened, DISCOVERY, manifest) if manifest.discovery_blend else None
     return Bundle(
         version,
         manifest,
@@ -169,13 +106,16 @@ def read(directory: Path, verify: bool = True) -> Bundle:
         arrays["ancestors"],
         _tables(manifest, arrays),
         ranker,
-        discover,
+        discovery_ranker,
         Snapshot.from_arrays(users, arrays),
     )
 
 
 def _ranker(opened: Artifact, name: str, manifest: Manifest) -> Ranker:
-    ranker = ranker_from_text(opened.text(name), manifest.backend)
+    try:
+        ranker = ranker_from_text(opened.text(name), manifest.backend)
+    except ConfigError as error:  # this code lacks the library
+        raise RegistryError(f"{opened.directory}: {error}") from error
     if tuple(ranker.feature_names) != manifest.features:
         raise RegistryError(f"{opened.directory}: {name} was trained on other features than the manifest lists")
     return ranker
@@ -211,9 +151,11 @@ def _arrays(bundle: Bundle) -> dict[str, np.ndarray]:
         "available": statistics.available,
         "parents": bundle.parents,
         "ancestors": bundle.ancestors,
-        **_prefixed("covisitation", retrieval.covisitation.arrays()),
-        **_prefixed("mf_neighbours", retrieval.mf_neighbours.arrays()),
-        **_prefixed("popularity", retrieval.lists.arrays()),
+        **{
+            source_array(source, name): array
+            for source, table in retrieval.sources.items()
+            for name, array in table.items()
+        },
         **_prefixed("factorization", tables.factors.arrays()),
         **bundle.snapshot.arrays(),
     }
@@ -234,16 +176,16 @@ def _tables(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> Tables:
         category,
         levels_of(category, arrays["ancestors"]),
         arrays["available"],
+        manifest.statistics.items,
+        manifest.statistics.categories,
     )
-    retrieval = RetrievalTables(
-        Neighbours.from_arrays(_under("covisitation", arrays)),
-        Neighbours.from_arrays(_under("mf_neighbours", arrays)),
-        PopularityLists(*(arrays[f"popularity_{name}"] for name in PopularityLists.__slots__)),
-        manifest.exclude_purchased,
-    )
-    return Tables(
-        manifest.date_range.end, statistics, retrieval, ItemFactors.from_arrays(_under("factorization", arrays))
-    )
+    sources = {
+        source: {name: arrays[source_array(source, name)] for name in SOURCES[source].specs}
+        for source in manifest.sources
+    }
+    retrieval = RetrievalTables(sources, manifest.exclude_purchased)
+    factors = ItemFactors.from_arrays(_under("factorization", arrays))
+    return Tables(manifest.date_range.end, statistics, retrieval, factors)
 
 
 def _prefixed(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -12,10 +12,6 @@ from recsys.storage.s3 import SCHEME, is_s3
 
 FOLDER: Final = "registry"
 """Of a registry where nobody says otherwise."""
-REGISTRY_HELP: Final = (
-    f"a folder or s3://bucket/prefix (default: s3://$S3_BUCKET/{FOLDER} where that is set, else {FOLDER})"
-)
-"""What command lines say of the option."""
 
 
 def default_registry() -> str:

@@ -1,65 +1,91 @@
-"""Candidate generation: the union of the sources, filtered, cut to size by a selection, with provenance."""
+"""Candidates: the union of what the sources propose, filtered, and cut to size by the pre-ranker."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator
 
 from recsys.arrays import offsets_of, positions, rank_within, runs
+from recsys.errors import ConfigError
 from recsys.features.profiles import Profiles
 from recsys.features.statistics import Statistics
-from recsys.retrieval.neighbours import Neighbours
+from recsys.retrieval.filters import Proposed, in_stock, not_bought, suits_objective
 from recsys.retrieval.preranker import MAX_RANK, PreRanker, Proposals
-from recsys.retrieval.sources.base import Scored
-from recsys.retrieval.sources.covisitation import CovisitationConfig
-from recsys.retrieval.sources.mf_neighbours import NeighboursConfig
-from recsys.retrieval.sources.own import neighbours_of, own_items, seeds
-from recsys.retrieval.sources.popularity import PopularityConfig, PopularityLists, everywhere, in_categories
-from recsys.schema import DISCOVER, PURCHASE, REPEAT, SOURCES, UNKNOWN, Config
+from recsys.retrieval.sources.base import Batch, Scored, SourceConfig
+from recsys.retrieval.sources.registry import SOURCES
+from recsys.schema import DISCOVER, UNKNOWN, Config
+from recsys.specs import Arrays
 
 
-class SourceShares(Config):
-    """What a source is worth relative to the others: a place in its list counts share / place.
-
-    The selection starts from the sum of these, and stays with it where nothing can be learned. A source without a share
-    proposes nothing.
-    """
-
-    own: float = Field(8.0, ge=0)
-    covisitation: float = Field(4.0, ge=0)
-    mf_neighbours: float = Field(2.0, ge=0)
-    recent: float = Field(2.0, ge=0)
-    popular: float = Field(1.0, ge=0)
-    category: float = Field(3.0, ge=0)
-
-    def by_source(self) -> tuple[float, ...]:
-        return tuple(getattr(self, name) for name in SOURCES)
+def every_source() -> dict[str, SourceConfig]:
+    """All registered sources with their default settings."""
+    return {name: SOURCES[name].settings() for name in SOURCES.names}
 
 
 class CandidateConfig(Config):
-    """What is proposed to the ranker."""
+    """How candidates are proposed to the ranker."""
 
     size: int = Field(120, ge=1)
     """Candidates of a user."""
     seeds: int = Field(30, ge=1)
     """Newest items of a user whose neighbours are proposed."""
-    shares: SourceShares = SourceShares()
+    sources: dict[str, SerializeAsAny[SourceConfig]] = Field(default_factory=every_source)
+    """The settings of each candidate source, by its name."""
     exclude_purchased: bool | None = None
-    """Leave out what the user has bought; None decides from the repeat rate of the data."""
+    """Leave out items that the user has bought; None decides from the repeat rate of the data."""
     repeat_rate_threshold: float = Field(0.02, ge=0, le=1)
-    """Bought items are proposed again when at least this share of (user, item) purchases was repeated."""
-    covisitation: CovisitationConfig = CovisitationConfig()
-    neighbours: NeighboursConfig = NeighboursConfig()
-    popularity: PopularityConfig = PopularityConfig()
+    """Bought items are proposed again when at least this fraction of (user, item) purchases was repeated."""
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _by_name(cls, value: Any, info: ValidationInfo) -> dict[str, SourceConfig]:
+        """Settings of every registered source, or of those that a version declares (`declared_sources`)."""
+        given = {} if value is None else value
+        if not isinstance(given, Mapping):
+            raise ValueError(f"expected settings by the name of a source: {', '.join(SOURCES.names)}")
+        names = (info.context or {}).get("declared_sources", SOURCES.names)
+        if unknown := sorted(map(str, given.keys() - set(names))):
+            raise ValueError(f"there is no source {', '.join(unknown)}; there are: {', '.join(names)}")
+        return {name: _source_settings(name, given.get(name)) for name in names}
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """The sources in the order of their columns."""
+        return tuple(self.sources)
+
+    @property
+    def source_weights(self) -> tuple[float, ...]:
+        return tuple(settings.weight for settings in self.sources.values())
+
+
+def _source_settings(name: str, value: Any) -> SourceConfig:
+    """Raises ValueError that names the key below the source."""
+    try:
+        kind = SOURCES[name].settings
+    except ConfigError as error:
+        raise ValueError(str(error)) from error
+    if isinstance(value, kind):
+        return value
+    try:
+        return kind.model_validate({} if value is None else value)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(map(str, (name, *problem["loc"])))
+        if problem["type"] == "extra_forbidden":
+            raise ValueError(f"{key} is unknown; there are: {', '.join(kind.model_fields)}") from None
+        raise ValueError(f"{key}: {problem['msg']}") from None
 
 
 @dataclass(frozen=True, slots=True)
 class RetrievalTables:
-    """What the sources know at a cut."""
+    """What the sources learned at a cut.
 
-    covisitation: Neighbours
-    mf_neighbours: Neighbours
-    lists: PopularityLists
+    sources: the table of each source, in the order of their columns
+    """
+
+    sources: Mapping[str, Arrays]
     exclude_purchased: bool
 
 
@@ -68,7 +94,8 @@ class Candidates:
     """Candidates of a batch of users, ascending by (user, item).
 
     users: int64 (n,), positions in the batch; items: int32 (n,)
-    scores: float32 (n, len(SOURCES)), each source's score, NaN where it did not propose the item
+    source_scores: float32 (n, n_sources), each source's score, NaN where it did not propose the item
+    in_history: bool (n,), whether the user has an event on the item
     preranker_score: float32 (n,), log-odds of the pre-ranker but for a constant
     objectives: int8 (n_users,), positions in OBJECTIVES
     """
@@ -76,9 +103,16 @@ class Candidates:
     n_users: int
     users: np.ndarray
     items: np.ndarray
-    scores: np.ndarray
+    source_scores: np.ndarray
+    in_history: np.ndarray
     preranker_score: np.ndarray
     objectives: np.ndarray
+
+    @classmethod
+    def given(cls, n_users: int, users: np.ndarray, items: np.ndarray, source_scores: np.ndarray) -> "Candidates":
+        """Pairs that were chosen elsewhere, as if all users asked for all items and nobody knew the items."""
+        zeros = np.zeros(len(users), np.float32)
+        return cls(n_users, users, items, source_scores, zeros > 0, zeros, np.zeros(n_users, np.int8))
 
     @property
     def offsets(self) -> np.ndarray:
@@ -86,25 +120,26 @@ class Candidates:
         return offsets_of(np.bincount(self.users, minlength=self.n_users))
 
     @property
-    def sources(self) -> np.ndarray:
-        """Provenance bits, uint8 (n,): bit i is set where SOURCES[i] proposed the item."""
-        bits = 1 << np.arange(len(SOURCES))
-        return ((~np.isnan(self.scores)) @ bits).astype(np.uint8)
-
-    @property
-    def had(self) -> np.ndarray:
-        """Whether the user had the item before, bool (n,): the source of their own items proposes it."""
-        had: np.ndarray = ~np.isnan(self.scores[:, SOURCES.index("own")])
-        return had
+    def provenance(self) -> np.ndarray:
+        """Which sources proposed each item, bool (n, n_sources)."""
+        return ~np.isnan(self.source_scores)
 
     @property
     def for_discovery(self) -> np.ndarray:
-        """Whether only items new to the user are wanted, which have models of their own; bool (n,)."""
+        """Whether the user asked for new items, which have models of their own; bool (n,)."""
         return (self.objectives == DISCOVER)[self.users]
 
     def take(self, rows: np.ndarray) -> "Candidates":
-        users, items = self.users[rows], self.items[rows]
-        return Candidates(self.n_users, users, items, self.scores[rows], self.preranker_score[rows], self.objectives)
+        """Some rows; all users stay."""
+        return Candidates(
+            self.n_users,
+            self.users[rows],
+            self.items[rows],
+            self.source_scores[rows],
+            self.in_history[rows],
+            self.preranker_score[rows],
+            self.objectives,
+        )
 
 
 def generate(
@@ -112,74 +147,95 @@ def generate(
     tables: RetrievalTables,
     statistics: Statistics,
     config: CandidateConfig,
-    selection: PreRanker,
+    preranker: PreRanker,
     objectives: np.ndarray,
-    repeat_shares: np.ndarray | None = None,
+    repeat_caps: np.ndarray | None = None,
 ) -> Candidates:
-    """The at most `config.size` proposals of each user that the selection thinks most of, ties to the smaller item.
+    """The at most `config.size` proposals of each user that the pre-ranker scores highest, ties to the smaller item.
 
     objectives: int8 (n_users,), positions in OBJECTIVES
-    repeat_shares: float64 (n_users,), how much of the places items that the user had may take, None for all
+    repeat_caps: float64 (n_users,), fraction of the candidates that may be items of the user's history; None for no cap
     """
-    found = propose(profiles, tables, statistics, config, objectives)
-    scores = selection(profiles, statistics, found, objectives)
-    if repeat_shares is not None:
-        had, places = found.own != UNKNOWN, np.ceil(config.size * repeat_shares)[found.users]
-        # 2 * user + 1 owns the items that the user had, 2 * user the others.
-        scores[had & (rank_within(2 * found.users + had, scores) >= places)] = -np.inf
-    best = ((rank_within(found.users, scores) < config.size) & (scores > -np.inf)).nonzero()[0]
-    users, items = found.users[best], found.items[best]
-    return Candidates(len(profiles), users, items, found.scores.take(best, axis=0), scores[best], objectives)
+    proposals = propose(profiles, tables, statistics, config, objectives)
+    scores = preranker(profiles, statistics, proposals, objectives)
+    if repeat_caps is not None:
+        known, limit = proposals.history_rows != UNKNOWN, np.ceil(config.size * repeat_caps)[proposals.users]
+        # Each user is two groups: 2 * user for new items, 2 * user + 1 for those of the history.
+        scores[known & (rank_within(2 * proposals.users + known, scores) >= limit)] = -np.inf
+    best = ((rank_within(proposals.users, scores) < config.size) & (scores > -np.inf)).nonzero()[0]
+    return Candidates(
+        len(profiles),
+        proposals.users[best],
+        proposals.items[best],
+        proposals.scores.take(best, axis=0),
+        proposals.history_rows[best] != UNKNOWN,
+        scores[best],
+        objectives,
+    )
 
 
 def propose(
     profiles: Profiles, tables: RetrievalTables, statistics: Statistics, config: CandidateConfig, objectives: np.ndarray
 ) -> Proposals:
-    """What the sources propose that is allowed and suits the users' objectives."""
-    by_item, n_users = profiles.by_item, len(profiles)
-    near = seeds(by_item, profiles.recency, config.seeds)
-    own, own_rows = own_items(by_item)
-    parts = (
-        own,
-        neighbours_of(near, tables.covisitation, n_users),
-        neighbours_of(near, tables.mf_neighbours, n_users),
-        everywhere(tables.lists.recent, n_users),
-        everywhere(tables.lists.popular, n_users),
-        in_categories(tables.lists, profiles.by_category, n_users, config.popularity.categories),
-    )
-    source = np.arange(len(parts)).repeat([len(part.users) for part in parts])
-    users, items, scores = (np.concatenate([getattr(part, name) for part in parts]) for name in Scored.__slots__)
-    keys = users * max(statistics.n_items, 1) + items
-    mine = np.full(len(keys), UNKNOWN)
-    mine[: len(own_rows)] = own_rows
-    allowed = statistics.available[items]
-    if silent := [at for at, share in enumerate(config.shares.by_source()) if not share]:
-        allowed &= ~np.isin(source, silent)
+    """What the sources propose, filtered; objectives: int8 (n_users,), positions in OBJECTIVES."""
+    batch, by_item, n_items = Batch(profiles, config.seeds), profiles.by_item, max(statistics.n_items, 1)
+    active = [place for place, weight in enumerate(config.source_weights) if weight]
+    names = [config.source_names[place] for place in active]
+    parts = [SOURCES[name].propose(tables.sources[name], batch, config.sources[name]) for name in names]
+    source = np.repeat(active, [len(part.users) for part in parts]) if parts else np.zeros(0, np.int64)
+    users = np.concatenate([np.zeros(0, np.int64), *(part.users for part in parts)])
+    items = np.concatenate([np.zeros(0, np.int32), *(part.items for part in parts)])
+    scores = np.concatenate([np.zeros(0), *(part.scores for part in parts)])
     wanted = objectives[users]
-    if silent or tables.exclude_purchased or wanted.any():
-        mine = by_item.find(users, items)
-        bought = np.append(by_item.counts[:, PURCHASE] > 0, False)  # the last one is found where they never met
-        allowed &= ~(bought[mine] & tables.exclude_purchased) | (wanted == REPEAT)
-        allowed &= ((wanted != DISCOVER) | (mine == UNKNOWN)) & ((wanted != REPEAT) | (mine != UNKNOWN))
+    if tables.exclude_purchased or wanted.any() or not any(part.history_rows is not None for part in parts):
+        history_rows = by_item.find(users, items)
+    else:
+        # The source of the user's own items knows the rows of all of them.
+        history_rows = np.concatenate([_history_rows(part) for part in parts])
+    proposed = Proposed(users, items, history_rows, wanted)
+    allowed = in_stock(proposed, statistics.available)
+    if wanted.any():
+        allowed &= suits_objective(proposed)
+    if tables.exclude_purchased:
+        allowed &= not_bought(proposed, by_item)
+    listed = _Listed(source, users * n_items + items, scores, history_rows)
     if not allowed.all():
-        source, keys, scores, mine = source[allowed], keys[allowed], scores[allowed], mine[allowed]
-    return _merged(source, keys, scores, mine, n_users, max(statistics.n_items, 1))
+        listed = listed.take(allowed)
+    return _merged(listed, len(profiles), n_items, len(config.sources))
 
 
-def _merged(
-    source: np.ndarray, keys: np.ndarray, scores: np.ndarray, mine: np.ndarray, n_users: int, n_items: int
-) -> Proposals:
-    """One row for each (user, item) of lists that are given source after source, user after user, best first."""
-    rank = positions(source * n_users + keys // n_items)
-    order = keys.argsort()
-    starts, row = runs(keys[order])
-    by_source = np.full((len(starts), len(SOURCES)), np.nan, np.float32)
-    ranks = np.full((len(starts), len(SOURCES)), MAX_RANK)
-    own = np.full(len(starts), UNKNOWN)
-    cells = row, source[order]
-    by_source[cells] = scores[order]
+def _history_rows(part: Scored) -> np.ndarray:
+    return np.full(len(part.users), UNKNOWN) if part.history_rows is None else part.history_rows
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """The lists of the sources, source after source, user after user, best first.
+
+    source: int64 (n,), position of the source; key: int64 (n,), user * n_items + item
+    """
+
+    source: np.ndarray
+    key: np.ndarray
+    score: np.ndarray
+    history_row: np.ndarray
+
+    def take(self, rows: np.ndarray) -> "_Listed":
+        return _Listed(self.source[rows], self.key[rows], self.score[rows], self.history_row[rows])
+
+
+def _merged(listed: _Listed, n_users: int, n_items: int, n_sources: int) -> Proposals:
+    """One row for each (user, item)."""
+    rank = positions(listed.source * n_users + listed.key // n_items)
+    order = listed.key.argsort()
+    starts, row = runs(listed.key[order])
+    scores = np.full((len(starts), n_sources), np.nan, np.float32)
+    ranks = np.full((len(starts), n_sources), MAX_RANK)
+    history_rows = np.full(len(starts), UNKNOWN)
+    cells = row, listed.source[order]
+    scores[cells] = listed.score[order]
     ranks[cells] = np.minimum(rank[order], MAX_RANK - 1)
-    mine = mine[order]
-    own[row[mine != UNKNOWN]] = mine[mine != UNKNOWN]
-    users, items = np.divmod(keys[order[starts]], n_items)
-    return Proposals(users, items.astype(np.int32), by_source, ranks, own)
+    ordered = listed.history_row[order]
+    history_rows[row[ordered != UNKNOWN]] = ordered[ordered != UNKNOWN]
+    users, items = np.divmod(listed.key[order[starts]], n_items)
+    return Proposals(users, items.astype(np.int32), scores, ranks, history_rows)

@@ -1,11 +1,12 @@
-"""Item-item tables: the container that all of them use, and neighbours in the space of item factors."""
+"""Item-item tables: for each item a short list of others, and proposals from such a table."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.arrays import offsets_of, ragged_indices
+from recsys.arrays import offsets_of, ragged_indices, rows_of
+from recsys.retrieval.sources.base import Scored, summed
+from recsys.specs import FLOAT, Arrays, ArraySpec, borders, codes
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +49,30 @@ class Neighbours:
         """The item that owns each entry as a position here, int64 (n_entries,)."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """The arrays to store, by name."""
+    def arrays(self) -> Arrays:
+        """The table to store."""
         return {"offsets": self.offsets, "items": self.items, "scores": self.scores}
 
-    @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "Neighbours":
-        """From what `arrays` gave; memory-mapped arrays stay so."""
-        return cls(arrays["offsets"], arrays["items"], arrays["scores"])
+
+def neighbour_specs(source: str) -> dict[str, ArraySpec]:
+    """The table of a source that is made of neighbours."""
+    entries = f"{source} entries"
+    return {
+        "items": codes("items", entries, low=0),
+        "scores": ArraySpec(FLOAT, (entries,)),
+        "offsets": borders("items", entries),
+    }
+
+
+def propose_neighbours(table: Arrays, seeds: Scored, n_users: int) -> Scored:
+    """Items near the seeds of each user, by the sum over the seeds of their fraction of the weight times the score.
+
+    table: the arrays of a Neighbours; seeds: see `Batch.seeds`
+    """
+    total = np.bincount(seeds.users, seeds.scores, n_users)
+    fraction = seeds.scores / np.maximum(total[seeds.users], 1e-300)
+    offsets = table["offsets"]
+    index, lengths = rows_of(seeds.items, offsets)
+    seed = np.arange(len(lengths)).repeat(lengths)
+    scores = fraction[seed] * table["scores"][index]
+    return summed(seeds.users[seed], table["items"][index], scores, len(offsets) - 1)

@@ -7,7 +7,7 @@ from typing import Any
 
 from recsys.inference.recommender import Recommendations
 from recsys.registry.bundle import Bundle
-from recsys.schema import ITEM, LGB_SCORE, MF_SCORE, SCORE, SOURCES, UNKNOWN, Objective
+from recsys.schema import ITEM, LGB_SCORE, MF_SCORE, SCORE, UNKNOWN, Objective
 from recsys.serving.messages import HttpError
 
 Answer = dict[str, Any]
@@ -67,8 +67,8 @@ def answers_to(opened: Bundle, found: Recommendations, questions: Sequence[Quest
         ]
         if question.explain:
             for row, recommendation in zip(rows, recommendations, strict=True):
-                bits = int(found.sources[row])
-                recommendation["sources"] = [name for at, name in enumerate(SOURCES) if bits >> at & 1]
+                proposed = zip(opened.manifest.sources, found.provenance[row].tolist(), strict=True)
+                recommendation["sources"] = [name for name, by_it in proposed if by_it]
                 recommendation["category"] = category_of(opened, int(found.items[row]))
         answers.append(
             {

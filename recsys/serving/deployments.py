@@ -15,7 +15,7 @@ from ray.serve.handle import DeploymentHandle
 
 from recsys import logs
 from recsys.histories import Histories
-from recsys.inference.recommender import Recommendations, Recommender
+from recsys.inference.recommender import Recommendations, Recommender, StageScores
 from recsys.inference.servable import Loaded
 from recsys.registry.locate import open_store
 from recsys.retrieval.generator import Candidates
@@ -133,7 +133,7 @@ class GraphEngine:
 
     async def __call__(self, loaded: Loaded, histories: Histories, now: int, wishes: Wishes) -> Recommendations | None:
         version, recommender = loaded.bundle.version, loaded.recommender
-        shares = recommender.repeat_shares(wishes.objectives, wishes.repeat_shares)
+        shares = recommender.repeat_caps(wishes.objectives, wishes.repeat_shares)
         # The candidates first: they take longer, and each call takes time to leave.
         proposed, folded_in = await asyncio.gather(
             self._call("candidates", version, histories, now, wishes.objectives, shares),
@@ -148,7 +148,7 @@ class GraphEngine:
         )
         if lgb_raw is None:
             return None
-        return recommender.conclude(histories, candidates, lgb_raw, mf_raw, warm, wishes.n, shares)
+        return recommender.combine(histories, candidates, StageScores(lgb_raw, mf_raw, warm), wishes.n, shares)
 
     async def _fold_in(self, loaded: Loaded, histories: Histories) -> Any:
         """Here where nobody is warm, or somebody asks alone: the call would take longer than the work, for which

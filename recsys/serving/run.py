@@ -1,57 +1,17 @@
-"""`serve_app.py`: start everything here, Ray with the variables that make Serve fast, Serve itself, the service."""
+"""Start the service on this machine: Ray with the variables that make Serve fast, Serve, and the deployments."""
 
-import argparse
 import os
 import signal
 import sys
 import threading
-from collections.abc import Sequence
 
 from ray import serve
 
-from recsys import console, logs
+from recsys import console
 from recsys.cluster import start_ray
-from recsys.config import parse_config, with_settings
 from recsys.errors import ConfigError
-from recsys.registry.locate import REGISTRY_HELP, absolute, default_registry, open_store
 from recsys.serving.app import QUIET, build_app
 from recsys.serving.settings import FAST, ServeSettings
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """See the README for the options."""
-    parser = argparse.ArgumentParser(prog="serve_app.py", description="Serve recommendations over HTTP.")
-    parser.add_argument("--registry", metavar="URI", help=REGISTRY_HELP)
-    parser.add_argument("--host", default="127.0.0.1")
-    parser.add_argument("--port", type=_port, default=8000)
-    parser.add_argument(
-        "--set",
-        dest="settings",
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="one setting of the service; may be repeated",
-    )
-    options = parser.parse_args(arguments)
-    in_fast_environment()
-
-    def command() -> None:
-        registry = absolute(options.registry or default_registry())
-        settings = parse_config(ServeSettings, with_settings({"registry": registry}, options.settings))
-        store = open_store(settings.registry)
-        if settings.version or store.pointer() is None:
-            store.path(settings.version)  # says what is missing
-        start(settings, options.host, options.port)
-        serve_until_interrupted()
-
-    logs.configure_logging()
-    return console.guarded(command)
-
-
-def _port(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text} is no port, expected 1 to 65535")
-    return int(text)
 
 
 def in_fast_environment() -> None:

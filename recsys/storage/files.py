@@ -1,4 +1,4 @@
-"""Writing files so that a process killed in between leaves nothing half done, and nothing behind."""
+"""Helpers to write folders completely or not at all, even if the process is killed."""
 
 import fcntl
 import os
@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Final
 
 ABANDONED_SECONDS: Final = 86_400
-"""Drafts untouched for longer belong to writers that died."""
+"""A draft that nobody changed for this long belongs to a writer that died."""
 
 
 def sync(*paths: Path) -> None:
-    """Force files, and the entries of folders, onto the disk."""
+    """Force the content of files, and the entries of folders, onto the disk."""
     for path in paths:
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -24,11 +24,11 @@ def sync(*paths: Path) -> None:
 
 
 def remove_abandoned(drafts: Iterable[Path]) -> None:
-    """Remove those of the folders whose writers died."""
+    """Remove the draft folders whose writers died."""
     for draft in drafts:
         try:
             age = time.time() - draft.stat().st_mtime
-        except FileNotFoundError:  # its writer has just finished
+        except FileNotFoundError:  # its writer has just renamed it
             continue
         if age > ABANDONED_SECONDS:
             shutil.rmtree(draft, ignore_errors=True)
@@ -36,7 +36,7 @@ def remove_abandoned(drafts: Iterable[Path]) -> None:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file, which is made if absent, or of a folder; it ends with the process, however that dies."""
+    """Hold the lock of a folder, or of a file, which is created if absent. The lock ends with the process."""
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,8 +1,9 @@
-"""Files on disk and on S3 alike: pyarrow reads both, from any node, a range of bytes at a time."""
+"""Files on disk and on S3 behind one interface. pyarrow reads both on any node, a range of bytes at a time."""
 
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Final
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -11,13 +12,16 @@ from recsys.errors import DataError
 from recsys.storage import s3
 from recsys.storage.s3 import S3Folder, is_s3
 
+COMPRESSED: Final = (".gz",)
+"""Endings of the names of compressed files; pyarrow decompresses these by name."""
+
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that a task on any node can open: it carries the server's endpoint and region, but no credentials.
+    """A file that a task on any node can open. It holds the endpoint and region of its server, but no credentials.
 
-    address: what people call it, an absolute path or s3://bucket/key
-    system, path: what pyarrow calls it
+    address: its name for people, an absolute path or s3://bucket/key
+    system, path: its name for pyarrow
     """
 
     address: str
@@ -26,28 +30,34 @@ class File:
 
     @property
     def name(self) -> str:
+        """The part of the address after the last slash."""
         return self.address.rpartition("/")[2]
 
+    @property
+    def compressed(self) -> bool:
+        """True if `stream` decompresses the file."""
+        return self.name.endswith(COMPRESSED)
+
     def inside(self, name: str) -> "File":
-        """What lies in this folder under a name."""
+        """The file with this name in this folder."""
         return replace(self, address=f"{self.address}/{name}", path=f"{self.path}/{name}")
 
     def open(self) -> pa.NativeFile:
-        """For reading anywhere in it; raises OSError."""
+        """The file opened for reading at any position. Raises OSError."""
         return self.system.open_input_file(self.path)
 
     def stream(self) -> pa.NativeFile:
-        """For reading from its beginning, decompressed if its name ends in .gz; raises OSError."""
+        """The file opened for reading from its beginning, decompressed if it is compressed. Raises OSError."""
         return self.system.open_input_stream(self.path)
 
 
 def file_at(address: str | Path) -> File:
-    """The file of a path or of s3://bucket/key, which need not exist. Raises DataError where it is neither."""
+    """The file at a path or at s3://bucket/key; it need not exist. Raises DataError if the bucket's name is invalid."""
     address = str(address)
     if is_s3(address):
         bucket, key = s3.split(address, DataError)
         return File(address, _s3_system(bucket, s3.endpoint(), s3.region()), f"{bucket}/{key}")
-    address = str(Path(address).absolute())  # since tasks may run elsewhere
+    address = str(Path(address).absolute())  # tasks may run in another folder
     return File(address, pafs.LocalFileSystem(), address)
 
 
@@ -66,19 +76,19 @@ def _s3_system(bucket: str, endpoint: str | None, region: str | None) -> pafs.S3
 
 
 def files_in(folder: str) -> list[File]:
-    """Files right in a folder or below an s3:// prefix, ordered by name; none where there is no such folder.
+    """The files directly in a folder or below an s3:// prefix, ordered by name; none if there is no such folder.
 
-    Raises DataError where S3 cannot be asked.
+    Raises DataError if S3 cannot list them.
     """
     if is_s3(folder):
-        found = S3Folder(folder, DataError)
-        return [file_at(found.address(entry.name)) for entry in found.find(deep=False) if entry.name]
+        prefix = S3Folder(folder, DataError)
+        return [file_at(prefix.address(entry.name)) for entry in prefix.find(deep=False) if entry.name]
     path = Path(folder)
     return [file_at(entry) for entry in sorted(path.iterdir()) if entry.is_file()] if path.is_dir() else []
 
 
 def put(content: bytes | Path, address: str) -> None:
-    """Write a file, from memory or from a file on disk. Raises DataError of S3, OSError of the disk."""
+    """Write a file from memory or from a file on disk. Raises DataError if S3 fails, OSError if the disk fails."""
     if is_s3(address):
         folder, name = _parent(address)
         if isinstance(content, Path):
@@ -92,7 +102,7 @@ def put(content: bytes | Path, address: str) -> None:
 
 
 def remove(address: str) -> None:
-    """Remove a file if it is there; errors as of `put`."""
+    """Remove a file if it exists. Raises the errors of `put`."""
     if is_s3(address):
         folder, name = _parent(address)
         folder.remove(name)

@@ -1,8 +1,8 @@
 """Objects under a prefix of an S3 bucket, through boto3.
 
-Endpoint, region and credentials are boto3's: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, AWS_REGION or AWS_DEFAULT_REGION,
-AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, profiles, roles. Requests are repeated with growing, random pauses, as
-often as AWS_MAX_ATTEMPTS says.
+boto3 takes endpoint, region and credentials from its usual sources: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, AWS_REGION
+or AWS_DEFAULT_REGION, AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, profiles, roles. A failed request is sent again, up
+to AWS_MAX_ATTEMPTS times in all, after random pauses that grow.
 """
 
 import hashlib
@@ -42,15 +42,15 @@ from recsys.errors import RecsysError
 SCHEME: Final = "s3://"
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 15.0
-"""Without a byte from the server."""
+"""Seconds without a byte from the server until a request fails."""
 ATTEMPTS: Final = 8
-"""Where AWS_MAX_ATTEMPTS does not say otherwise; the pauses between them are 3 s in all on average."""
+"""Attempts of a request unless AWS_MAX_ATTEMPTS is set. The pauses between them add up to 3 s on average."""
 DAMAGED_ATTEMPTS: Final = 3
-"""At a file that arrives whole but with another hash."""
+"""Downloads of a file that arrives complete but with a wrong hash."""
 PAUSE_SECONDS: Final = 0.05
 CONNECTIONS: Final = 32
 PART_BYTES: Final = 8 << 20
-"""Of a file that is larger; parts travel at the same time."""
+"""A larger file is moved in parts of this size, several at a time."""
 
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _MISSING: Final = ("NoSuchKey", "404", "NotFound")
@@ -59,41 +59,42 @@ _BROKEN_BODY: Final = (IncompleteReadError, ReadTimeoutError, ResponseStreamingE
 _FAULTS: Final = (BotoCoreError, Boto3Error, ClientError, RetriesExceededError, S3DownloadFailedError)
 _DENIED: Final = "access denied: the credentials do not permit {operation}"
 _REFUSED: Final = "the credentials are refused: {code}"
-_SPOKEN: Final = {
+_MESSAGES: Final = {
     "NoSuchBucket": "no such bucket",
     **dict.fromkeys(_MISSING, "no such object"),
     **dict.fromkeys(("AccessDenied", "AllAccessDisabled", "Forbidden", "403"), _DENIED),
     **dict.fromkeys(("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"), _REFUSED),
-    "NotImplemented": "the server knows no {operation} on a condition",
+    "NotImplemented": "the server does not support {operation} with a condition",
 }
-"""What error codes of S3 mean."""
+"""Messages for error codes of S3."""
 
 T = TypeVar("T")
 
 
 def is_s3(uri: str) -> bool:
+    """True if the address begins with s3://."""
     return uri.startswith(SCHEME)
 
 
 def endpoint() -> str | None:
-    """The URL that stands for Amazon's, from the environment."""
+    """The URL of an S3 server other than Amazon's, from the environment; None without one."""
     url = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
     return url.rstrip("/") or None
 
 
 def region() -> str | None:
-    """From the environment or the profile."""
+    """The region, from the environment or the profile; None if neither names one."""
     return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or Session().region_name
 
 
 def attempts() -> int:
-    """How often a request is sent at most."""
+    """The highest number of attempts of a request."""
     text = os.environ.get("AWS_MAX_ATTEMPTS", "")
     return int(text) if text.isdecimal() and int(text) else ATTEMPTS
 
 
 def split(uri: str, error: type[RecsysError]) -> tuple[str, str]:
-    """Bucket and prefix (without slashes at its ends) of s3://bucket/prefix; raises `error` where it is none."""
+    """Bucket and prefix of s3://bucket/prefix, the prefix without outer slashes. Raises `error` for other addresses."""
     bucket, _, prefix = uri.removeprefix(SCHEME).partition("/")
     if not is_s3(uri) or not _BUCKET.fullmatch(bucket):
         raise error(f"{uri}: expected s3://bucket/prefix, the bucket of lower-case letters, digits, '.' and '-'")
@@ -101,8 +102,8 @@ def split(uri: str, error: type[RecsysError]) -> tuple[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """An object's name below the prefix, its bytes, and when it was written."""
+class S3Object:
+    """An object: its name below the prefix, its size in bytes, and the time it was written."""
 
     name: str
     size: int
@@ -110,9 +111,9 @@ class Found:
 
 
 class S3Folder:
-    """A prefix of a bucket. Names are keys below it. Threads may share it.
+    """A prefix of a bucket. The names of objects are relative to it. Threads may share one S3Folder.
 
-    Every method raises `error`, one line that names bucket and key, where S3 cannot be reached or refuses.
+    Every method raises `error` if S3 cannot be reached or denies the request: one line with bucket and key.
     """
 
     def __init__(self, uri: str, error: type[RecsysError]) -> None:
@@ -124,23 +125,27 @@ class S3Folder:
         return f"{SCHEME}{self.bucket}/{self._prefix}".rstrip("/")
 
     def address(self, name: str) -> str:
+        """s3://bucket/key of an object."""
         return f"{SCHEME}{self.bucket}/{self._prefix}{name}"
 
-    def find(self, name: str = "", deep: bool = True) -> Iterator[Found]:
-        """Objects whose names begin with `name`, ordered by name; without `deep` none that have a / after it."""
+    def find(self, name: str = "", deep: bool = True) -> Iterator[S3Object]:
+        """The objects whose names begin with `name`, in the order of names.
+
+        deep: False leaves out names with a slash after `name`
+        """
         pages = self._client.get_paginator("list_objects_v2")
         below = {} if deep else {"Delimiter": "/"}
         with self._explained(name):
             for page in pages.paginate(Bucket=self.bucket, Prefix=self._prefix + name, **below):
                 for entry in page.get("Contents", ()):
-                    yield Found(entry["Key"].removeprefix(self._prefix), entry["Size"], entry["LastModified"])
+                    yield S3Object(entry["Key"].removeprefix(self._prefix), entry["Size"], entry["LastModified"])
 
     def read(self, name: str) -> tuple[bytes, str] | None:
-        """A small object and its ETag; None where there is none."""
+        """The content and the ETag of a small object; None if there is no such object."""
 
         def read() -> tuple[bytes, str]:
-            answer = self._client.get_object(**self._at(name))
-            return answer["Body"].read(), answer["ETag"]
+            response = self._client.get_object(**self._location(name))
+            return response["Body"].read(), response["ETag"]
 
         with self._explained(name):
             try:
@@ -151,60 +156,65 @@ class S3Folder:
                 raise
 
     def write(self, name: str, content: bytes) -> None:
-        """Put an object, whatever was there."""
+        """Write an object, over an older one if there is one."""
         with self._explained(name):
-            self._client.put_object(**self._at(name), Body=content)
+            self._client.put_object(**self._location(name), Body=content)
 
     def replace(self, name: str, content: bytes, etag: str | None) -> bool:
-        """Put an object if the one there still has this ETag, or with None if none is there; whether it was put."""
+        """Write an object if the stored one still has this ETag. True if it was written.
+
+        etag: None to write only if there is no such object
+        """
         writer = uuid.uuid4().hex
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
         with self._explained(name):
             try:
-                self._client.put_object(**self._at(name), Body=content, Metadata={"writer": writer}, **condition)
+                self._client.put_object(**self._location(name), Body=content, Metadata={"writer": writer}, **condition)
             except ClientError as error:
                 if _code(error) in _MISSING:  # deleted since
                     return False
                 if _code(error) not in _NOT_MET:
                     raise
-                # A first attempt may have arrived whose answer was lost.
+                # An earlier attempt may have been stored although its response was lost.
                 return self._writer(name) == writer
         return True
 
     def _writer(self, name: str) -> str | None:
+        """The mark of the process that wrote an object; None if there is no such object or no mark."""
         try:
-            return self._client.head_object(**self._at(name))["Metadata"].get("writer")
+            return self._client.head_object(**self._location(name))["Metadata"].get("writer")
         except ClientError as error:
             if _code(error) in _MISSING:
                 return None
             raise
 
     def upload(self, path: Path, name: str) -> None:
-        """Put a file of any size, a large one in parts."""
+        """Write an object from a file of any size, a large one in parts."""
         with self._explained(name), path.open("rb") as file:
             self._client.upload_fileobj(file, self.bucket, self._prefix + name, Config=_transfers())
 
     def download(self, name: str, path: Path, sha256: str) -> None:
-        """Get a file of any size, a large one in parts, and again where it arrives with another hash."""
+        """Write a file from an object of any size, a large one in parts. A wrong hash repeats the download."""
 
         def download() -> None:
             with path.open("w+b") as file:
                 self._client.download_fileobj(self.bucket, self._prefix + name, file, Config=_transfers())
                 file.seek(0)
-                found = hashlib.file_digest(file, "sha256").hexdigest()
-            if found != sha256:
-                raise FlexibleChecksumError(error_msg=f"it has sha256 {found}, expected {sha256}")
+                actual = hashlib.file_digest(file, "sha256").hexdigest()
+            if actual != sha256:
+                raise FlexibleChecksumError(error_msg=f"it has sha256 {actual}, expected {sha256}")
 
         with self._explained(name):
             _repeated(download, (FlexibleChecksumError,), DAMAGED_ATTEMPTS)
 
     def remove(self, *names: str) -> None:
-        """Delete objects, also those that are not there."""
+        """Delete objects. Names without an object are no error."""
         for name in names:
             with self._explained(name):
-                self._client.delete_object(**self._at(name))
+                self._client.delete_object(**self._location(name))
 
-    def _at(self, name: str) -> dict[str, str]:
+    def _location(self, name: str) -> dict[str, str]:
+        """Arguments of boto3 that name an object."""
         return {"Bucket": self.bucket, "Key": self._prefix + name}
 
     @cached_property
@@ -217,12 +227,12 @@ class S3Folder:
         )
         try:
             return _session().client("s3", region_name=region(), config=config)
-        except (BotoCoreError, ValueError) as error:  # ValueError where the endpoint is no URL
+        except (BotoCoreError, ValueError) as error:  # ValueError if the endpoint is no URL
             raise self.error(f"{self}: {_reason(error)}") from error
 
     @contextmanager
     def _explained(self, name: str) -> Iterator[None]:
-        """Errors of boto3 as `error`."""
+        """Turns errors of boto3 into `error`."""
         try:
             yield
         except _FAULTS as error:
@@ -230,7 +240,7 @@ class S3Folder:
 
 
 def _session() -> Session:
-    """A session of its own, as threads must not share one; the descriptions of services, 0.1 s to read, are shared."""
+    """A new session, as threads must not share one. Sessions share the descriptions of services, which take 0.1 s."""
     core = botocore.session.get_session()
     core.register_component("data_loader", _descriptions())
     return Session(botocore_session=core)
@@ -238,6 +248,7 @@ def _session() -> Session:
 
 @cache
 def _descriptions() -> Any:
+    """The loader that reads the descriptions of services and keeps them."""
     return botocore.loaders.create_loader()
 
 
@@ -251,7 +262,10 @@ def _transfers() -> TransferConfig:
 
 
 def _repeated(action: Callable[[], T], faults: tuple[type[Exception], ...], times: int) -> T:
-    """What boto3 does not repeat by itself: an answer whose body does not arrive, or arrives damaged."""
+    """The result of `action`, run up to `times` times until it raises none of `faults`.
+
+    boto3 repeats requests, but not a response whose body is cut off or damaged.
+    """
     for attempt in range(times - 1):
         try:
             return action()
@@ -265,7 +279,7 @@ def _code(error: ClientError) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """What went wrong, for a person."""
+    """The error in words for a person."""
     if isinstance(error, RetriesExceededError):
         return f"it did not arrive in {attempts()} attempts: {error.last_exception}"
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
@@ -273,8 +287,8 @@ def _reason(error: Exception) -> str:
     if not isinstance(error, ClientError):
         return str(error)
     operation, code = error.operation_name, _code(error)
-    if code in _SPOKEN:
-        return _SPOKEN[code].format(operation=operation, code=code)
+    if code in _MESSAGES:
+        return _MESSAGES[code].format(operation=operation, code=code)
     times = error.response.get("ResponseMetadata", {}).get("RetryAttempts", 0) + 1
     message = error.response.get("Error", {}).get("Message", "")
     return f"{operation} failed {times} times: {code} {message}".rstrip()

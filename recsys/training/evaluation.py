@@ -1,6 +1,6 @@
 """Judge the evaluated model beside its parts and the baselines on the test window."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -19,7 +19,6 @@ from recsys.evaluation.baselines import (
 )
 from recsys.evaluation.protocol import Row, TestCases
 from recsys.models.blend import Blend
-from recsys.schema import SOURCES
 from recsys.timeline import cut
 from recsys.training.plan import Plan
 from recsys.training.scoring import ScoredCandidates
@@ -70,7 +69,9 @@ def evaluate(
         "candidates": {
             "recall": float(labels.sum() / cases.truth.sizes.sum()),
             "per_user": len(labels) / len(cases),
-            "sources": _contributions(scored, labels, int(cases.truth.sizes.sum())),
+            "sources": _contributions(
+                scored, labels, int(cases.truth.sizes.sum()), config.inference.candidates.source_names
+            ),
         },
     }
 
@@ -128,7 +129,7 @@ def _sources(
 ) -> dict[str, np.ndarray]:
     return {
         f"source {name}": _ranked(scored, scored.sources[:, at], cases, among, config)
-        for at, name in enumerate(SOURCES)
+        for at, name in enumerate(config.inference.candidates.source_names)
     }
 
 
@@ -228,7 +229,9 @@ def _differences(lists: Lists, cases: TestCases, config: TrainConfig) -> list[Ro
     return rows
 
 
-def _contributions(scored: ScoredCandidates, labels: np.ndarray, n_truth: int) -> list[Row]:
+def _contributions(
+    scored: ScoredCandidates, labels: np.ndarray, n_truth: int, source_names: Sequence[str]
+) -> list[Row]:
     """Each source's share of the union, and of the truth that it finds, and finds alone."""
     proposed = ~np.isnan(scored.sources)
     alone = proposed.sum(axis=1) == 1
@@ -239,5 +242,5 @@ def _contributions(scored: ScoredCandidates, labels: np.ndarray, n_truth: int) -
             "recall": float((proposed[:, at] & labels).sum() / n_truth),
             "recall_alone": float((proposed[:, at] & alone & labels).sum() / n_truth),
         }
-        for at, name in enumerate(SOURCES)
+        for at, name in enumerate(source_names)
     ]

@@ -15,10 +15,9 @@ from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
 from recsys.errors import ModelError
-from recsys.features.definitions import NAMES
 from recsys.histories import Histories
 from recsys.ids import hashes
-from recsys.inference.stages import CandidateStage, candidate_features, chunks, objectives
+from recsys.inference.stages import CandidateStage, chunks, objectives
 from recsys.models.rankers.base import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import PreRankerModels
@@ -67,12 +66,13 @@ def build_examples(
     # A block holds rows of one window and partition, those of one objective after another.
     blocks = [part for block in ray.get(dataset.to_arrow_refs()) for part in _by_objective(block)]
     keys = WINDOW, OBJECTIVE, PARTITION, GROUP
+    names = config.inference.feature_names
     found = sorted(
         ((tuple(block[name][0].as_py() for name in keys), block) for block in blocks), key=lambda profiles: profiles[0]
     )
     examples = {
         objective: [
-            _collect([block for key, block in found if key[:2] == (at, OBJECTIVES.index(objective))])
+            _collect([block for key, block in found if key[:2] == (at, OBJECTIVES.index(objective))], names)
             for at in range(len(windows))
         ]
         for objective in wanted
@@ -110,13 +110,13 @@ def _check(
         console.progress(message)
 
 
-def _collect(blocks: Sequence[pa.Table]) -> RankingData:
+def _collect(blocks: Sequence[pa.Table], names: Sequence[str]) -> RankingData:
     """One window's rows as matrices."""
     n_rows = sum(len(block) for block in blocks)
-    features = np.empty((n_rows, len(NAMES)), np.float32)
+    features = np.empty((n_rows, len(names)), np.float32)
     start = 0
     for block in blocks:
-        for i, name in enumerate(NAMES):
+        for i, name in enumerate(names):
             features[start : start + len(block), i] = block[name].to_numpy()
         start += len(block)
     keys = [np.stack([block[name].to_numpy() for name in (PARTITION, GROUP)]) for block in blocks]
@@ -143,13 +143,14 @@ def make_examples(
     user_hashes = hashes(partition.users.take(pa.array(chosen)), 2 * config.seed + SALT)
     histories = partition.histories.take(chosen)
     stage = CandidateStage(tables, prerankers, config.inference)
+    names = config.inference.feature_names
     found: dict[Objective, list[tuple[np.ndarray, ...]]] = {
         objective: [
             (
                 objectives(objective, 0),
                 np.zeros(0, np.int64),
                 np.zeros(0, np.int8),
-                np.zeros((0, len(NAMES)), np.float32),
+                np.zeros((0, len(names)), np.float32),
             )
         ]
         for objective in wanted
@@ -164,11 +165,11 @@ def make_examples(
             negatives = config.examples.negatives
             rows = sample_rows(candidates.users, candidates.items, label, user_hashes[users], negatives)
             groups = chosen[users[candidates.users[rows]]]
-            matrix = candidate_features(profiles, candidates, tables, rows)
+            matrix = stage.features(profiles, candidates, rows)
             found[objective].append((objectives(objective, len(rows)), groups, label[rows], matrix))
     parts = [part for objective in wanted for part in found[objective]]
     codes, groups, labels, matrix = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    columns = {name: matrix[:, i] for i, name in enumerate(NAMES)}
+    columns = {name: matrix[:, i] for i, name in enumerate(names)}
     return pa.table({OBJECTIVE: codes, GROUP: groups, LABEL: labels, **columns})
 
 
@@ -238,9 +239,9 @@ def explain(window: LabelWindow, found: Survey, end: int, config: TrainConfig) -
     elif not found.users:
         cause = "who has a target event has none before: look at examples.min_history_days and the visitor ids"
     elif not found.candidates:
-        cause = "nothing is proposed: look at the items' property available and inference.candidates.shares"
+        cause = "nothing is proposed: look at the items' property available and inference.candidates.sources"
     else:
-        cause = "what is proposed is never chosen: look at inference.candidates (size, shares, exclude_purchased)"
+        cause = "what is proposed is never chosen: look at inference.candidates (size, sources, exclude_purchased)"
     return (
         f"the label window after {day(window.start)} up to {day(window.end)} (UTC) has no hit to learn from: "
         f"{found.events:,} events, of which {found.targets:,} are targets ({', '.join(config.targets)}), "

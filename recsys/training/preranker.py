@@ -1,6 +1,7 @@
-"""What the selection of candidates learns from: proposals of the oldest cut, as Ray tasks over partitions of users."""
+"""Fit the pre-ranker: proposals of the oldest cut and their outcome, as Ray tasks over partitions of users."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,7 +17,13 @@ from recsys.ids import hashes
 from recsys.inference.stages import chunks, objectives
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import propose
-from recsys.retrieval.preranker import NO_PRERANKERS, PreRankerModel, PreRankerModels, fit_preranker, preranker_columns
+from recsys.retrieval.preranker import (
+    NO_PRERANKERS,
+    PreRankerModel,
+    PreRankerModels,
+    fit_preranker,
+    preranker_columns,
+)
 from recsys.schema import Objective
 from recsys.training.examples import hits, mixed, sample_rows
 from recsys.training.plan import Plan
@@ -29,36 +36,49 @@ NEGATIVES: Final = 50
 """Proposals without a hit that a user keeps."""
 
 
+@dataclass(frozen=True, slots=True)
+class ProposalRows:
+    """Proposals to the users of a label window, as rows to learn from.
+
+    keys: uint64 (n,), hashes that order the rows whatever the partitions
+    columns: float32 (n, n_columns), see `preranker_columns`; labels: int8 (n,), 1 for a hit
+    """
+
+    keys: np.ndarray
+    columns: np.ndarray
+    labels: np.ndarray
+
+
 def fit_prerankers(
     shop: ShopData, tables: "Mapping[int, ray.ObjectRef[Tables]]", plan: Plan, config: TrainConfig
 ) -> PreRankerModels:
-    """From a cut of its own, so that no ranker sees what was learned from the labels of its rows; else none."""
+    """The pre-rankers, fitted on a cut of their own: no ranker sees a model that learned from the labels of its rows.
+
+    Without such a cut there are none.
+    """
     if plan.select is None:
         return NO_PRERANKERS
     [window] = label_windows(shop, [plan.select], config)
-    wanted: tuple[Objective, ...] = ("all", "discover")
-    rows = {
-        objective: run_tasks(
-            preranker_rows,
-            "look at proposals",
-            [(partition, window, tables[plan.select], objective, config) for partition in shop.partitions],
-        )
-        for objective in wanted
-    }
-    fitted = [run_tasks(fit_rows, "learn the selection of candidates", [tuple(rows[name])])[0] for name in wanted]
-    return PreRankerModels(**dict(zip(wanted, ray.get(fitted), strict=True)))
+
+    def fit(objective: Objective) -> "ray.ObjectRef[PreRankerModel | None]":
+        calls = [(partition, window, tables[plan.select or 0], objective, config) for partition in shop.partitions]
+        rows = run_tasks(proposal_rows, "collect proposals", calls)
+        [model] = run_tasks(fit_rows, "fit the pre-ranker", [(config.inference.candidates.source_names, *rows)])
+        return model
+
+    every, discovery = ray.get([fit("all"), fit("discover")])
+    return PreRankerModels(all=every, discovery=discovery)
 
 
-def preranker_rows(
+def proposal_rows(
     partition: UserPartition, window: LabelWindow, tables: Tables, objective: Objective, config: TrainConfig
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Proposals to the window's users: a hash, uint64 (n,), that orders them; what a Selector weighs, float32
-    (n, n_columns); and whether they are hits, int8 (n,).
-    """
+) -> ProposalRows:
+    """The rows of a partition's users."""
     chosen = chosen_users(partition, window, config)
     user_hashes = hashes(partition.users.take(pa.array(chosen)), 2 * config.seed + SALT)
     histories = partition.histories.take(chosen)
-    settings, found = config.inference, []
+    settings = config.inference
+    parts = []
     for users in chunks(histories, CHUNK):
         chunk = histories.take(users)
         past = chunk.until(window.start).latest(settings.history.max_events)
@@ -68,20 +88,20 @@ def preranker_rows(
         )
         label = hits(chunk.between(window.start, window.end), proposals.users, proposals.items, config)
         kept = sample_rows(proposals.users, proposals.items, label, user_hashes[users], NEGATIVES)
-        shares = settings.candidates.shares.by_source()
-        columns = preranker_columns(profiles, tables.statistics, proposals, kept, shares)
-        found.append((mixed(user_hashes[users][proposals.users[kept]], proposals.items[kept]), columns, label[kept]))
-    if not found:
-        return np.zeros(0, np.uint64), np.zeros((0, 0), np.float32), np.zeros(0, np.int8)
-    keys, columns, labels = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    return keys, columns, labels
+        columns = preranker_columns(profiles, tables.statistics, proposals, kept, settings.candidates.source_weights)
+        keys = mixed(user_hashes[users][proposals.users[kept]], proposals.items[kept])
+        parts.append(ProposalRows(keys, columns, label[kept]))
+    return _concat(parts)
 
 
-def fit_rows(*parts: tuple[np.ndarray, np.ndarray, np.ndarray]) -> PreRankerModel | None:
-    """A selector from the rows of all partitions, in an order that does not depend on these."""
-    some = [part for part in parts if len(part[0])]
-    if not some:
-        return None
-    keys, columns, labels = (np.concatenate(arrays) for arrays in zip(*some, strict=True))
-    order = np.argsort(keys, kind="stable")
-    return fit_preranker(columns[order], labels[order] > 0)
+def fit_rows(source_names: tuple[str, ...], *parts: ProposalRows) -> PreRankerModel | None:
+    """A model from the rows of all partitions, in an order that does not depend on the partitions."""
+    rows = _concat([part for part in parts if len(part.keys)])
+    order = np.argsort(rows.keys, kind="stable")
+    return fit_preranker(rows.columns[order], rows.labels[order] > 0, source_names)
+
+
+def _concat(parts: list[ProposalRows]) -> ProposalRows:
+    if not parts:
+        return ProposalRows(np.zeros(0, np.uint64), np.zeros((0, 0), np.float32), np.zeros(0, np.int8))
+    return ProposalRows(*(np.concatenate([getattr(part, name) for part in parts]) for name in ProposalRows.__slots__))

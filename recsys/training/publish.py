@@ -13,13 +13,13 @@ from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
-from recsys.features.definitions import NAMES
 from recsys.inference.trial import check_version
 from recsys.models.blend import Blend
 from recsys.models.rankers.base import Ranker
 from recsys.models.snapshot import HistoryConfig, Snapshot, SnapshotPart, assemble, snapshot_part
 from recsys.models.tables import Tables
-from recsys.registry.bundle import CONFIG, METRICS, Bundle, Counts, DateRange, Manifest, write
+from recsys.registry.bundle import CONFIG, METRICS, Bundle, write
+from recsys.registry.manifest import Counts, DateRange, Manifest, StatisticsColumns
 from recsys.registry.store import Store
 from recsys.retrieval.preranker import PreRankerModels
 from recsys.training.evaluation import HYBRID
@@ -74,7 +74,7 @@ def publish(
 
 
 def _about(shop: ShopData, model: Model, snapshot: Snapshot, metrics: dict[str, Any], config: TrainConfig) -> Manifest:
-    factors = model.tables.factors
+    factors, statistics = model.tables.factors, model.tables.statistics
     name = f"ndcg@{config.evaluation.k}"
     return Manifest(
         fingerprint=shop.fingerprint,
@@ -87,10 +87,12 @@ def _about(shop: ShopData, model: Model, snapshot: Snapshot, metrics: dict[str, 
             mf_items=int(factors.known.sum()),
         ),
         targets=config.targets,
-        features=NAMES,
+        features=config.inference.feature_names,
+        sources=config.inference.candidates.source_names,
+        statistics=StatisticsColumns(items=statistics.item_columns, categories=statistics.category_columns),
         backend=config.ranker.backend,
         blend=model.blend,
-        discover=model.discovery_blend,
+        discovery_blend=model.discovery_blend,
         prerankers=model.prerankers,
         exclude_purchased=model.tables.retrieval.exclude_purchased,
         live_watermark=shop.end,

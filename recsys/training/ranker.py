@@ -64,7 +64,7 @@ def _served(selected: SelectedRanker, validation: Validation, config: TrainConfi
 
 def _choose(inputs: RankerInputs, config: TrainConfig, work: str | Path) -> SelectedRanker:
     validation = ray.get(inputs.validation)
-    data = training_set(inputs.rows(inputs.plan.train), validation)
+    data = training_set(inputs.rows(inputs.plan.train), validation, config.inference.features)
     selected = select_ranker(data, validation, config, work)
     size = f"{selected.n_trees} trees of {selected.leaves} leaves"
     console.progress(f"{size}, alpha {selected.blend.alpha}, validation NDCG {selected.metric:.4f}")
@@ -75,7 +75,7 @@ def fit_final(
     inputs: RankerInputs, selected: SelectedRanker, config: TrainConfig, work: str | Path
 ) -> tuple[Ranker, float]:
     """The ranker that is published, and how far its scores drifted."""
-    data = training_set(inputs.rows(tuple(inputs.examples)), None)
+    data = training_set(inputs.rows(tuple(inputs.examples)), None, config.inference.features)
     final = refit(data, selected, config, config.seed, work)
     return final, check_drift(final, selected, ray.get(inputs.validation), config)
 
@@ -115,7 +115,7 @@ def _rankers(
 ) -> list[Ranker]:
     """Trained up to the test window, a seed each."""
     plan = inputs.plan
-    data = training_set(inputs.rows((plan.valid, *plan.train)), None)
+    data = training_set(inputs.rows((plan.valid, *plan.train)), None, config.inference.features)
     return [refit(data, selected, config, config.seed + i, work) for i in range(n_seeds)]
 
 

@@ -15,7 +15,6 @@ from recsys.evaluation.protocol import TestCases
 from recsys.histories import Histories
 from recsys.inference.stages import (
     CandidateStage,
-    candidate_features,
     chunks,
     objectives,
     score_cold_start,
@@ -106,7 +105,7 @@ def score_chunk(
     stage = CandidateStage(tables, prerankers, config.inference)
     profiles = stage.profile(histories, now)
     candidates = stage(profiles, objectives(objective, len(histories)))
-    features = candidate_features(profiles, candidates, tables)
+    features = stage.features(profiles, candidates)
     lgb = np.empty((len(rankers), len(candidates.items)))
     for scores, text in zip(lgb, rankers, strict=True):
         raw = ranker_from_text(text, config.ranker.backend).predict(features)
@@ -114,4 +113,4 @@ def score_chunk(
     user_factors, warm = tables.factors.fold_in(profiles.histories)
     mf = tables.factors.score(user_factors, candidates.users, candidates.items)
     kept = features if keep_features else features[:0]
-    return ScoredCandidates(candidates.users, candidates.items, candidates.scores, lgb, mf, warm, kept)
+    return ScoredCandidates(candidates.users, candidates.items, candidates.source_scores, lgb, mf, warm, kept)

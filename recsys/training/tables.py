@@ -25,11 +25,10 @@ from recsys.models.factorization import (
     fit,
     held_out_quality,
 )
-from recsys.models.tables import PairCounts, Tables, add_counts, category_attributes, count_pairs
+from recsys.models.tables import Counts, Tables, add_counts, category_attributes, count_events
 from recsys.retrieval.generator import RetrievalTables
-from recsys.retrieval.sources.covisitation import covisitation
-from recsys.retrieval.sources.mf_neighbours import mf_neighbours
-from recsys.retrieval.sources.popularity import popularity_lists
+from recsys.retrieval.sources.base import Known
+from recsys.retrieval.sources.registry import SOURCES
 from recsys.timeline import cut
 
 SALT: Final = 1
@@ -137,9 +136,9 @@ def take_best(grid: Sequence[FactorizationConfig], *qualities: float) -> Factori
     return best_confidence(zip(grid, qualities, strict=True))
 
 
-def count_partition(partition: UserPartition, n_items: int, at: Cut, config: TrainConfig) -> PairCounts:
+def count_partition(partition: UserPartition, n_items: int, at: Cut, config: TrainConfig) -> Counts:
     past = partition.histories.until(at.time)
-    return count_pairs(past, n_items, at.time, config.inference.candidates.covisitation)
+    return count_events(past, n_items, at.time, config.inference.candidates.sources)
 
 
 def fit_cut(
@@ -149,25 +148,24 @@ def fit_cut(
     config: TrainConfig,
     factorization: FactorizationConfig,
     n_parts: int,
-    *parts: PairCounts | UserPartition,
+    *parts: Counts | UserPartition,
 ) -> Tables:
     """One cut's tables from the partial counts of all partitions and then their samples of users."""
-    counts = add_counts([part for part in parts[:n_parts] if isinstance(part, PairCounts)])
+    counts = add_counts([part for part in parts[:n_parts] if isinstance(part, Counts)])
     past = _joined([part for part in parts[n_parts:] if isinstance(part, UserPartition)])
     ancestors, state = catalog.ancestors(config.category_levels), catalog.as_of(at.time)
     stats = statistics(daily, at.age, state, ancestors, counts.repeats, config.statistics)
     candidates = config.inference.candidates
     factors = fit(past, stats.n_items, category_attributes(state.category, ancestors), factorization, len(past))
-    retrieval = RetrievalTables(
-        covisitation(counts.keys, counts.counts, counts.users, candidates.covisitation),
-        mf_neighbours(factors.factors, factors.rows, counts.users, candidates.neighbours),
-        popularity_lists(stats, config.targets, candidates.popularity),
-        _exclude_purchased(counts, config),
-    )
+    known = Known(stats, counts.users, factors.factors, factors.rows, config.targets)
+    sources = {
+        name: SOURCES[name].fit(known, counts.sources[name], settings) for name, settings in candidates.sources.items()
+    }
+    retrieval = RetrievalTables(sources, _exclude_purchased(counts, config))
     return Tables(at.time, stats, retrieval, factors)
 
 
-def _exclude_purchased(counts: PairCounts, config: TrainConfig) -> bool:
+def _exclude_purchased(counts: Counts, config: TrainConfig) -> bool:
     """As configured, or whether repeat purchases are so rare that bought items are not worth a place."""
     candidates = config.inference.candidates
     if candidates.exclude_purchased is not None:

@@ -14,7 +14,7 @@ from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.evaluation import protocol
 from recsys.evaluation.protocol import TestCases
-from recsys.features.definitions import CATEGORICAL, NAMES
+from recsys.features.definitions import Feature, categorical_of, feature_names_of
 from recsys.models.blend import Blend, Calibration, choose_alpha, fit_calibration
 from recsys.models.rankers.base import Ranker, RankerConfig, RankingData, TrainingSet, Watch
 from recsys.models.rankers.registry import train
@@ -113,7 +113,7 @@ def find_validation(
     judged = np.bincount(found.users[labels], minlength=len(cases)) > 0
     weights = judged[found.users].astype(np.float32)
     rows = RankingData(found.features, labels.astype(np.int8), groups[groups > 0], weights)
-    nothing = np.zeros((0, len(NAMES)), np.float32)
+    nothing = np.zeros((0, len(config.inference.feature_names)), np.float32)
     return Validation(cases, replace(found, features=nothing), rows, fit_calibration(found.mf, labels))
 
 
@@ -194,9 +194,10 @@ def smallest(sizes: Sequence[Size], tolerance: float) -> Size:
     return min((size for size in sizes if size.metric >= enough), key=lambda size: (size.trees * size.leaves, size))
 
 
-def training_set(parts: list[RankingData], validation: Validation | None) -> TrainingSet:
-    """Rows of several cuts, and those to stop by."""
-    return TrainingSet(parts, None if validation is None else validation.rows, NAMES, CATEGORICAL)
+def training_set(parts: list[RankingData], validation: Validation | None, features: Sequence[Feature]) -> TrainingSet:
+    """Rows of several cuts, and the validation rows that stop the training; features: of their columns."""
+    valid = None if validation is None else validation.rows
+    return TrainingSet(parts, valid, feature_names_of(features), categorical_of(features))
 
 
 def read_blend(

@@ -1,4 +1,4 @@
-"""A shop of Retailrocket's published shape with planted preferences, and an oracle that knows them."""
+"""A synthetic shop of the published size of Retailrocket with planted preferences, and an oracle that uses them."""
 
 import hashlib
 from pathlib import Path
@@ -16,12 +16,12 @@ __all__ = ["Oracle", "events_hash", "generate"]
 
 
 def generate(directory: Path, scale: float = 1.0, seed: int = 0) -> None:
-    """Writes events.csv, item_properties_part1.csv, item_properties_part2.csv and category_tree.csv.
+    """Write events.csv, item_properties_part1.csv, item_properties_part2.csv and category_tree.csv.
 
-    The folder is made where it is missing; directory/oracle holds what Oracle.load needs. The same scale and
-    seed give the same bytes. ConfigError for a scale that is too small or absurdly large.
+    The folder is made if it is missing. The files of Oracle.load go to directory/oracle. The same scale and seed give
+    the same bytes. Raises ConfigError if the scale is out of range.
     """
-    shape, behaviour = Shape.at(scale), BEHAVIOUR
+    shape, behaviour = Shape.scaled(scale), BEHAVIOUR
     seeds = np.random.SeedSequence(seed).spawn(7)
     tree_rng, goods_rng, shelves_rng, visitors_rng, events_rng, order_rng, properties_rng = map(
         np.random.default_rng, seeds
@@ -41,6 +41,6 @@ def generate(directory: Path, scale: float = 1.0, seed: int = 0) -> None:
 
 
 def events_hash(directory: Path) -> str:
-    """SHA-256 of events.csv, hexadecimal: names the log that a recorded figure was measured on."""
+    """The SHA-256 of events.csv, hexadecimal. Recorded figures name their log by it."""
     with (directory / "events.csv").open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""The four CSV files, in the columns and in the disorder of the real ones."""
+"""Writes the four CSV files with the columns, and in the random order, of the real ones."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +16,20 @@ from recsys.schema import DAY
 CHUNK = 1_000_000
 """Property rows made and written at a time."""
 PART_ONE = 0.5425
-"""Share of the property rows in the first file, as in the real data."""
+"""Fraction of the property rows in the first file, as in the real data."""
 NAMES, VALUES = 1_100, 50_000
-"""Distinct hashed properties and distinct values of them."""
+"""Numbers of distinct hashed properties and of their distinct values."""
 
 
 def write_tree(directory: Path, tree: Tree) -> None:
+    """Write category_tree.csv."""
     parents = [None if parent < 0 else int(tree.ids[parent]) for parent in tree.parents]
     table = pl.DataFrame({schema.CATEGORY: tree.ids, schema.PARENT: pl.Series(parents, dtype=pl.Int64)})
     table.sort(schema.CATEGORY).write_csv(directory / "category_tree.csv")
 
 
 def write_events(directory: Path, events: Events, visitors: Visitors, goods: Goods, rng: np.random.Generator) -> None:
-    """One shuffled file; a blank transactionid except for purchases."""
+    """Write events.csv in random order. Only purchases have a transaction id."""
     mixed = rng.permutation(len(events.time))
     names = pl.Series(schema.EVENT_TYPES)
     with (directory / "events.csv").open("wb") as file:
@@ -50,9 +51,9 @@ def write_events(directory: Path, events: Events, visitors: Visitors, goods: Goo
 def snapshot_rows(
     state: np.ndarray, first: np.ndarray, rows: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which states are logged: the first, every change, and enough repetitions to make up `rows`.
+    """Weeks and items of the logged states, int64 (rows,) each: the first, every change, and repetitions up to `rows`.
 
-    state: (WEEKS, n); first: int (n,), the item's first snapshot. Returns weeks and items, int64 (rows,).
+    state: (WEEKS, n); first: int (n,), the first snapshot of each item
     """
     week = np.arange(WEEKS)[:, None]
     logged = week == first
@@ -65,7 +66,7 @@ def snapshot_rows(
 
 
 def property_words(tree: Tree, rng: np.random.Generator) -> tuple[pl.Series, pl.Series]:
-    """Names and values of properties as strings: the two plain ones first, hashed ones after them."""
+    """The names and the values of properties as strings; the two plain properties come first, then the hashed ones."""
     names = pl.Series([schema.CATEGORY, schema.AVAILABLE, *rng.permutation(NAMES).astype(str)])
     numbers = (rng.random(VALUES) ** 4 * 100_000).astype(np.int64)
     words = rng.integers(10_000, 1_400_000, (VALUES, 2))
@@ -78,7 +79,10 @@ def property_words(tree: Tree, rng: np.random.Generator) -> tuple[pl.Series, pl.
 
 @dataclass(frozen=True, slots=True)
 class PlainRows:
-    """Rows of `categoryid` and `available` in random order, (n,): name, value uint32 words; week, item int."""
+    """Rows of `categoryid` and `available` in random order.
+
+    name, value: uint32 (n,), positions in the names and values of `property_words`; week, item: int (n,)
+    """
 
     name: np.ndarray
     week: np.ndarray
@@ -87,6 +91,7 @@ class PlainRows:
 
     @classmethod
     def draw(cls, shape: Shape, goods: Goods, first: np.ndarray, rng: np.random.Generator) -> "PlainRows":
+        """Random snapshots; first: int (n,), the first snapshot of each item."""
         category = np.where(7 * np.arange(WEEKS)[:, None] < goods.moved, goods.leaf, goods.next_leaf)
         category_week, category_item = snapshot_rows(category, first, shape.category_rows, rng)
         stock_week, stock_item = snapshot_rows(goods.available, first, shape.available_rows, rng)
@@ -102,8 +107,8 @@ class PlainRows:
 
 
 def write_properties(directory: Path, shape: Shape, goods: Goods, tree: Tree, rng: np.random.Generator) -> None:
-    """Two files of weekly snapshots; categories and availability lie scattered among hashed properties."""
-    # An item shows up in the first snapshot after it enters; there is none at the start of the log.
+    """Write weekly snapshots to two files. Categories and availability are mixed among hashed properties."""
+    # The first snapshot of an item is the next one after it enters. There is no snapshot at the start of the log.
     first = np.clip(-(-goods.born // 7), 1, WEEKS - 1)
     plain = PlainRows.draw(shape, goods, first, rng)
     names, values = property_words(tree, rng)
@@ -114,8 +119,10 @@ def write_properties(directory: Path, shape: Shape, goods: Goods, tree: Tree, rn
             begin = done
             while done < end:
                 size = min(CHUNK, end - done)
-                # Each chunk takes its share of the plain rows and fills up with hashed ones.
-                rows = slice(*(len(plain.name) * at // shape.properties for at in (done, done + size)))
+                # Each chunk has its part of the plain rows, and hashed rows for the rest.
+                rows = slice(
+                    len(plain.name) * done // shape.properties, len(plain.name) * (done + size) // shape.properties
+                )
                 more = size - (rows.stop - rows.start)
                 mix = rng.permutation(size)
                 item = rng.integers(0, shape.catalogue, more, dtype=np.int32)

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Final, Literal, Protocol
 
 import numpy as np
-from pydantic import Field, NonNegativeFloat
+from pydantic import Field, NonNegativeFloat, field_validator
 
 from recsys.errors import ModelError
+from recsys.plugins import Registry
 from recsys.schema import Config
 
-Backend = Literal["lightgbm", "xgboost"]
 Watch = Callable[[int, float, Callable[[], np.ndarray]], None]
 """Called after each tree: their number so far, the validation NDCG@10 (NaN without such data), and a function that
 gives the raw scores of the validation rows."""
@@ -22,8 +22,8 @@ METRIC = f"ndcg@{NDCG_AT}"
 class RankerConfig(Config):
     """Settings of the ranker: few, small, regularized trees, since a request's time grows with trees and leaves."""
 
-    backend: Backend = "lightgbm"
-    """The library that grows the trees."""
+    backend: str = "lightgbm"
+    """The library that grows the trees, one of the names in RANKERS."""
 
     objective: Literal["lambdarank", "binary"] = "lambdarank"
     """Order within a query group (Burges 2010), or the probability that a candidate is a hit."""
@@ -89,6 +89,13 @@ class RankerConfig(Config):
 
     threads: int = Field(2, ge=1)
     """Threads of training, in each worker; LightGBM's trees do not depend on it, XGBoost's may in the last bits."""
+
+    @field_validator("backend")
+    @classmethod
+    def _registered(cls, name: str) -> str:
+        if name not in RANKERS.names:
+            raise ValueError(f"expected one of {', '.join(RANKERS.names)}")
+        return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,3 +220,30 @@ class Ranker(Protocol):
     def to_text(self) -> str:
         """The model in its library's own text format."""
         ...
+
+
+class RankerBackend(Protocol):
+    """A library that grows rankers.
+
+    title: its name for people; library: the Python distribution that reads the text of its rankers
+    distributed: the module that trains with several Ray workers; None where there is none
+    """
+
+    title: str
+    library: str
+    distributed: str | None
+
+    def train(self, data: TrainingSet, config: RankerConfig, *, n_trees: int | None, watch: Watch | None) -> Ranker:
+        """See `registry.train`."""
+        ...
+
+    def from_text(self, text: str, threads: int) -> Ranker:
+        """The ranker that `Ranker.to_text` wrote; raises ModelError where it cannot be read."""
+        ...
+
+
+RANKERS: Final[Registry[RankerBackend]] = Registry("ranker backend")
+"""Each library is imported at its first use: a process that serves one has no use for the other."""
+
+RANKERS.add("lightgbm", "recsys.models.rankers.lightgbm:BACKEND")
+RANKERS.add("xgboost", "recsys.models.rankers.xgboost:BACKEND")

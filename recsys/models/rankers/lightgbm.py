@@ -62,7 +62,7 @@ class LightGBMRanker:
 
 
 def from_text(text: str, threads: int) -> LightGBMRanker:
-    """See `backends.ranker_from_text`."""
+    """See `registry.ranker_from_text`."""
     try:
         return LightGBMRanker(lightgbm.Booster(model_str=text), threads)
     except lightgbm.basic.LightGBMError as error:
@@ -70,7 +70,7 @@ def from_text(text: str, threads: int) -> LightGBMRanker:
 
 
 def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None, watch: Watch | None) -> LightGBMRanker:
-    """See `backends.train`."""
+    """See `registry.train`."""
     data.check_grades(config)
     early = data.valid is not None and n_trees is None
     watcher = _Watcher(watch, config) if watch is not None else None
@@ -241,3 +241,22 @@ def _without_negatives(features: np.ndarray, columns: list[int]) -> np.ndarray:
     changed = features.copy()
     changed[:, columns] = np.where(negative, np.nan, features[:, columns])
     return changed
+
+
+class LightGBMBackend:
+    """See RankerBackend."""
+
+    title = "LightGBM"
+    library = "lightgbm"
+    distributed: str | None = "recsys.training.distributed.lightgbm"
+
+    def train(
+        self, data: TrainingSet, config: RankerConfig, *, n_trees: int | None, watch: Watch | None
+    ) -> LightGBMRanker:
+        return train(data, config, n_trees=n_trees, watch=watch)
+
+    def from_text(self, text: str, threads: int) -> LightGBMRanker:
+        return from_text(text, threads)
+
+
+BACKEND: Final = LightGBMBackend()

@@ -1,13 +1,11 @@
-"""The libraries that grow rankers, by name."""
+"""Train a ranker, or read one from its text, whatever library grows it."""
 
-from types import ModuleType
-
-from recsys.models.rankers.base import Backend, Ranker, RankerConfig, TrainingSet, Watch
+from recsys.models.rankers.base import RANKERS, Ranker, RankerConfig, TrainingSet, Watch
 
 
-def ranker_from_text(text: str, backend: Backend = "lightgbm", threads: int = 1) -> Ranker:
+def ranker_from_text(text: str, backend: str = "lightgbm", threads: int = 1) -> Ranker:
     """The ranker that `to_text` wrote; raises ModelError where it cannot be read."""
-    return _module(backend).from_text(text, threads)
+    return RANKERS[backend].from_text(text, threads)
 
 
 def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None = None, watch: Watch | None = None) -> Ranker:
@@ -17,15 +15,4 @@ def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None = None
     Without validation rows and `n_trees` it has `max_trees`. Raises ModelError for data that cannot be learned from,
     and for settings that the library refuses. The same data and settings give the same bits.
     """
-    return _module(config.backend).train(data, config, n_trees=n_trees, watch=watch)
-
-
-def _module(backend: Backend) -> ModuleType:
-    """What stands for a library, loaded at its first use: a process that serves one has no use for the other."""
-    if backend == "xgboost":
-        from recsys.models.rankers import xgboost  # noqa: PLC0415
-
-        return xgboost
-    from recsys.models.rankers import lightgbm  # noqa: PLC0415
-
-    return lightgbm
+    return RANKERS[config.backend].train(data, config, n_trees=n_trees, watch=watch)

@@ -75,7 +75,7 @@ class XGBoostRanker:
 
 
 def from_text(text: str, threads: int) -> XGBoostRanker:
-    """See `backends.ranker_from_text`."""
+    """See `registry.ranker_from_text`."""
     if not text.startswith("{"):  # XGBoost would take it for its old binary format
         raise ModelError(f"ranker: not an XGBoost model in JSON; starts with {text[:40]!r}")
     try:
@@ -85,7 +85,7 @@ def from_text(text: str, threads: int) -> XGBoostRanker:
 
 
 def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None, watch: Watch | None) -> XGBoostRanker:
-    """See `backends.train`."""
+    """See `registry.train`."""
     data.check_grades(config)
     try:
         key = "xgboost", config.max_bin, config.objective
@@ -316,3 +316,22 @@ class _Rows(xgboost.DataIter):
         self._give(self._parts[self._next], self._next, input_data)
         self._next += 1
         return 1
+
+
+class XGBoostBackend:
+    """See RankerBackend."""
+
+    title = "XGBoost"
+    library = "xgboost"
+    distributed: str | None = "recsys.training.distributed.xgboost"
+
+    def train(
+        self, data: TrainingSet, config: RankerConfig, *, n_trees: int | None, watch: Watch | None
+    ) -> XGBoostRanker:
+        return train(data, config, n_trees=n_trees, watch=watch)
+
+    def from_text(self, text: str, threads: int) -> XGBoostRanker:
+        return from_text(text, threads)
+
+
+BACKEND: Final = XGBoostBackend()

@@ -1,32 +1,124 @@
-"""A candidate source yields rows (user, item, score); this is what they share."""
+"""What a candidate source is: settings, a table fitted at a cut, and proposals from it."""
 
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
+from pydantic import Field
 
 from recsys.arrays import order_within, runs
+from recsys.features.profiles import Profiles
+from recsys.features.statistics import Statistics
+from recsys.histories import Histories
+from recsys.schema import Config, EventType
+from recsys.specs import Arrays, ArraySpec
+
+
+class SourceConfig(Config):
+    """Settings that every source has."""
+
+    weight: float = Field(1.0, ge=0)
+    """Value of a position in the source's list, from 1: weight / position. The pre-ranker starts from the sum of these
+    values over the sources, and stays with it where nothing can be learned. A source of weight 0 proposes nothing."""
+
+
+Settings = TypeVar("Settings", bound=SourceConfig)
 
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Items that a source proposes, user after user, each user's best first, at most one row for each (user, item).
+    """Items of users, user after user, each user's best first, at most one row for each (user, item).
 
     users: int64 (n,), positions in the batch; items: int32 (n,); scores: float64 (n,), higher is better
+    history_rows: int64 (n,), row of each (user, item) in `Profiles.by_item`; None where the source did not look it up
     """
 
     users: np.ndarray
     items: np.ndarray
     scores: np.ndarray
+    history_rows: np.ndarray | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What a source may be fitted on: everything as of one cut.
+
+    users_per_item: int64 (n_items,), users with an event on the item
+    item_factors: float32 (n_known, k); factor_rows: int32 (n_items,), the row of each item there, or UNKNOWN
+    targets: the event types that count as success
+    """
+
+    statistics: Statistics
+    users_per_item: np.ndarray
+    item_factors: np.ndarray
+    factor_rows: np.ndarray
+    targets: tuple[EventType, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """The users to propose to; n_seeds: their newest items whose neighbours are proposed."""
+
+    profiles: Profiles
+    n_seeds: int
+
+    def __len__(self) -> int:
+        return len(self.profiles)
+
+    @cached_property
+    def seeds(self) -> Scored:
+        """The items that each user touched last, in the order of `Profiles.by_item`, by their medium decayed weight."""
+        by_item = self.profiles.by_item
+        kept = (self.profiles.recency < self.n_seeds).nonzero()[0]
+        return Scored(by_item.users[kept], by_item.things[kept].astype(np.int32), by_item.decayed[kept, 1])
+
+
+class Source(ABC, Generic[Settings]):
+    """A candidate source. It has no state: what it learned at a cut is a table of named arrays.
+
+    name: in settings, features, reports and versions
+    settings: the class of its settings, with defaults
+    specs: the arrays of its table
+    has_feature: whether the source's score is a feature of the ranker
+    """
+
+    name: ClassVar[str]
+    settings: ClassVar[type[SourceConfig]] = SourceConfig
+    specs: ClassVar[Mapping[str, ArraySpec]] = {}
+    has_feature: ClassVar[bool] = True
+
+    def count(self, histories: Histories, n_items: int, now: int, settings: Settings) -> Any:
+        """Counts of some users' events up to `now` (ms), which `merge` adds up; None where the source needs none."""
+        return None
+
+    def merge(self, counts: Sequence[Any]) -> Any:
+        """The counts of all users from those of disjoint parts of them."""
+        return None
+
+    @abstractmethod
+    def fit(self, known: Known, counts: Any, settings: Settings) -> Arrays:
+        """The source's table, arrays as in `specs`; counts: what `merge` gave."""
+
+    @abstractmethod
+    def propose(self, table: Arrays, batch: Batch, settings: Settings) -> Scored:
+        """Proposals to a batch of users."""
+
+    def cold_start_size(self, settings: Settings) -> int | None:
+        """Length of the list that users without events get, whose scores are 1 / position; None where there is none."""
+        return None
 
 
 def best_first(users: np.ndarray, items: np.ndarray, scores: np.ndarray) -> Scored:
-    """Rows in the order of a source; equal scores by item code."""
+    """Rows in the order of a source; ties go to the smaller item code."""
     order = order_within(users, scores, items)
     return Scored(users[order], items[order], scores[order])
 
 
 def summed(users: np.ndarray, items: np.ndarray, scores: np.ndarray, n_items: int) -> Scored:
-    """The same, with the scores of equal (user, item) rows added up in the order given."""
+    """Rows in the order of a source, with the scores of equal (user, item) rows added up in the order given."""
     keys = users * n_items + items
     order = keys.argsort(kind="stable")
     starts, row = runs(keys[order])

@@ -1,19 +1,25 @@
 """Items that the same users touch close in time."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from pydantic import Field
 
 from recsys.arrays import rank_within, run_starts
 from recsys.histories import Histories
-from recsys.retrieval.neighbours import Neighbours
-from recsys.schema import DAY, Config
+from recsys.retrieval.neighbours import Neighbours, neighbour_specs, propose_neighbours
+from recsys.retrieval.sources.base import Batch, Known, Scored, Source, SourceConfig
+from recsys.schema import DAY
+from recsys.specs import Arrays
 
 
-class CovisitationConfig(Config):
-    """Which pairs count, and how many neighbours an item keeps."""
+class CovisitationConfig(SourceConfig):
+    """Which pairs of items count, and how many neighbours an item keeps."""
 
+    weight: float = Field(4.0, ge=0)
+    """See SourceConfig."""
     per_item: int = Field(30, ge=1)
     """Neighbours kept for an item."""
     last_items: int = Field(60, ge=2)
@@ -30,11 +36,39 @@ class CovisitationConfig(Config):
     """Pairs of less weight than this are dropped."""
 
 
-def pair_counts(histories: Histories, n_items: int, config: CovisitationConfig) -> tuple[np.ndarray, np.ndarray]:
-    """Weighted counts of unordered pairs within users.
+@dataclass(frozen=True, slots=True)
+class PairCounts:
+    """Weighted counts of unordered pairs of items within users.
 
-    Returns keys int64 (n,), ascending, low item * n_items + high item, and counts int64 (n,).
+    keys: int64 (n,), ascending, low item * n_items + high item; counts: int64 (n,)
     """
+
+    keys: np.ndarray
+    counts: np.ndarray
+
+
+class Covisitation(Source[CovisitationConfig]):
+    """Items that the same users touched close in time as the user's newest items."""
+
+    name: ClassVar = "covisitation"
+    settings: ClassVar = CovisitationConfig
+    specs: ClassVar = neighbour_specs("covisitation")
+
+    def count(self, histories: Histories, n_items: int, now: int, settings: CovisitationConfig) -> PairCounts:
+        return pair_counts(histories, n_items, settings)
+
+    def merge(self, counts: Sequence[PairCounts]) -> PairCounts:
+        return merge_counts(counts)
+
+    def fit(self, known: Known, counts: PairCounts, settings: CovisitationConfig) -> Arrays:
+        return covisitation(counts, known.users_per_item, settings).arrays()
+
+    def propose(self, table: Arrays, batch: Batch, settings: CovisitationConfig) -> Scored:
+        return propose_neighbours(table, batch.seeds, len(batch))
+
+
+def pair_counts(histories: Histories, n_items: int, config: CovisitationConfig) -> PairCounts:
+    """The pairs of items of some users; the counts of disjoint users add up, see `merge_counts`."""
     users, items, times = _newest_items(histories, n_items, config.last_items)
     keys, weights = [], []
     # Row i pairs with row i + step of the same user; steps go up to the cap on items.
@@ -49,8 +83,8 @@ def pair_counts(histories: Histories, n_items: int, config: CovisitationConfig) 
         near = gap[pair] <= config.near_hours * 3_600_000
         weights.append(np.where(near, config.near_weight, 1))
     if not keys:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    return merge_counts([(np.concatenate(keys), np.concatenate(weights))])
+        return PairCounts(np.zeros(0, np.int64), np.zeros(0, np.int64))
+    return merge_counts([PairCounts(np.concatenate(keys), np.concatenate(weights))])
 
 
 def _newest_items(histories: Histories, n_items: int, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -66,28 +100,26 @@ def _newest_items(histories: Histories, n_items: int, limit: int) -> tuple[np.nd
     return users[newest], items[newest], times[newest]
 
 
-def merge_counts(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    """Add up counts of equal keys; the result does not depend on the order or the split of the parts."""
-    keys = np.concatenate([part[0] for part in parts])
-    counts = np.concatenate([part[1] for part in parts])
+def merge_counts(parts: Sequence[PairCounts]) -> PairCounts:
+    """Counts of equal keys added up; the result does not depend on the order or the split of the parts."""
+    keys = np.concatenate([part.keys for part in parts])
+    counts = np.concatenate([part.counts for part in parts])
     if not len(keys):
-        return keys, counts
+        return PairCounts(keys, counts)
     order = np.argsort(keys, kind="stable")
     keys, counts = keys[order], counts[order]
     starts = run_starts(keys)
-    return keys[starts], np.add.reduceat(counts, starts)
+    return PairCounts(keys[starts], np.add.reduceat(counts, starts))
 
 
-def covisitation(
-    keys: np.ndarray, counts: np.ndarray, users_per_item: np.ndarray, config: CovisitationConfig
-) -> Neighbours:
+def covisitation(pairs: PairCounts, users_per_item: np.ndarray, config: CovisitationConfig) -> Neighbours:
     """Neighbours by shrunk cosine: count / (sqrt(users of a * users of b) + shrinkage).
 
-    keys, counts: as from `pair_counts`; users_per_item: int64 (n_items,). Ties go to the smaller item code.
+    users_per_item: int64 (n_items,). Ties go to the smaller item code.
     """
     n_items = len(users_per_item)
-    kept = counts >= config.min_count
-    low, high, count = keys[kept] // n_items, keys[kept] % n_items, counts[kept]
+    kept = pairs.counts >= config.min_count
+    low, high, count = pairs.keys[kept] // n_items, pairs.keys[kept] % n_items, pairs.counts[kept]
     source, target = np.concatenate((low, high)), np.concatenate((high, low))
     both = np.concatenate((count, count))
     norm = np.sqrt(users_per_item[source].astype(np.float64) * users_per_item[target])

@@ -1,40 +1,55 @@
 """Neighbours of an item in the space of item factors."""
 
+from typing import ClassVar
+
 import numpy as np
 from pydantic import Field
 
 from recsys.arrays import run_starts
-from recsys.retrieval.neighbours import Neighbours
-from recsys.schema import UNKNOWN, Config
+from recsys.retrieval.neighbours import Neighbours, neighbour_specs, propose_neighbours
+from recsys.retrieval.sources.base import Batch, Known, Scored, Source, SourceConfig
+from recsys.schema import UNKNOWN
+from recsys.specs import Arrays
 
 BLOCK = 64
 """Query items in one matrix product; few enough that their scores stay in the processor's cache."""
-
-
 MANY = 8
 """Times the neighbours wanted, above which the survivors of a block are cut to size at once."""
-
-
 STEP = np.float32(2**-10)
 """The widest step of float16 between 0 and 1."""
 
 
-class NeighboursConfig(Config):
+class MFNeighboursConfig(SourceConfig):
     """Settings of the item-item table in the space of item factors."""
 
+    weight: float = Field(2.0, ge=0)
+    """See SourceConfig."""
     per_item: int = Field(20, ge=1, le=1000)
     """Neighbours kept for an item."""
-
     max_targets: int = Field(20_000, ge=1)
     """Only this many items, those with the most interactions, can be neighbours. All pairs of 235,000 items
     would cost twelve times the work, and items far down the tail are hardly ever the right answer."""
+
+
+class MFNeighbours(Source[MFNeighboursConfig]):
+    """Items whose factors point the same way as those of the user's newest items."""
+
+    name: ClassVar = "mf_neighbours"
+    settings: ClassVar = MFNeighboursConfig
+    specs: ClassVar = neighbour_specs("mf_neighbours")
+
+    def fit(self, known: Known, counts: None, settings: MFNeighboursConfig) -> Arrays:
+        return mf_neighbours(known.item_factors, known.factor_rows, known.users_per_item, settings).arrays()
+
+    def propose(self, table: Arrays, batch: Batch, settings: MFNeighboursConfig) -> Scored:
+        return propose_neighbours(table, batch.seeds, len(batch))
 
 
 def mf_neighbours(
     factors: np.ndarray,
     rows: np.ndarray,
     support: np.ndarray,
-    config: NeighboursConfig,
+    config: MFNeighboursConfig,
     queries: np.ndarray | None = None,
 ) -> Neighbours:
     """The items whose factors point the same way: exact top lists by cosine, among the most supported items.
@@ -52,7 +67,7 @@ def mf_neighbours(
     place = np.full(len(rows), UNKNOWN, np.int64)
     place[targets] = np.arange(len(targets))
     right = np.ascontiguousarray(_unit(factors[rows[targets]]).T)
-    found = []
+    parts = []
     for start in range(0, len(queries), BLOCK):
         block = queries[start : start + BLOCK]
         scores = _unit(factors[rows[block]]) @ right
@@ -63,10 +78,10 @@ def mf_neighbours(
         best = scores.ravel()[flat].astype(np.float16)
         if len(flat) > MANY * config.per_item * len(block):
             row, column, best = _best(row, column, best, config.per_item)
-        found.append((block[row], targets[column], best))
-    if not found:
-        found.append((queries, queries, np.zeros(0, np.float16)))
-    source, item, score = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        parts.append((block[row], targets[column], best))
+    if not parts:
+        parts.append((queries, queries, np.zeros(0, np.float16)))
+    source, item, score = (np.concatenate(columns) for columns in zip(*parts, strict=True))
     return Neighbours.build(source, item, score, len(rows), config.per_item)
 
 

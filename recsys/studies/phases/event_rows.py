@@ -12,15 +12,15 @@ from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
-from recsys.features.definitions import NAMES, names_of
+from recsys.features.definitions import names_of
 from recsys.features.profiles import build_profiles
 from recsys.histories import Histories
 from recsys.ids import hashes
-from recsys.inference.stages import candidate_features
+from recsys.inference.stages import CandidateStage
 from recsys.models.rankers.base import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import Candidates
-from recsys.schema import SOURCES
+from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.timeline import cut
 from recsys.training.preparation import TableRefs
 
@@ -30,7 +30,7 @@ ROWS_AT_ONCE: Final = 200_000
 """Of histories, about: bounds the working memory."""
 ROWS_OF_AN_EVENT: Final = 100
 """What an event counts for beside its history."""
-TIME: Final = [NAMES.index(name) for name in names_of("time")]
+TIME: Final = names_of("time")
 """Features that depend on the time of day or the weekday, and not on how long ago things were."""
 
 
@@ -116,7 +116,7 @@ def segment_rows(
     chosen = np.flatnonzero(_shares(partition, config) <= segment.quota)
     histories = partition.histories.take(chosen)
     events = np.flatnonzero((histories.times > segment.start) & (histories.times <= segment.end))
-    features, mf = [np.zeros((0, len(NAMES)), np.float32)], [np.zeros(0, np.float32)]
+    features, mf = [np.zeros((0, len(config.inference.feature_names)), np.float32)], [np.zeros(0, np.float32)]
     for part in _batches(histories, events, config):
         block, scores = _known_before(histories, part, tables, config)
         features.append(block)
@@ -162,11 +162,11 @@ def _known_before(
         histories.events[index],
         histories.times[index] + (now - times).repeat(lengths),
     )
-    nowhere = np.full((len(events), len(SOURCES)), np.nan, np.float32)
-    nothing = np.zeros(len(events), np.float32), np.zeros(len(events), np.int8)
-    pairs = Candidates(len(events), np.arange(len(events)), items, nowhere, *nothing)
+    stage = CandidateStage(tables, NO_PRERANKERS, config.inference)
+    not_proposed = np.full((len(events), len(config.inference.candidates.sources)), np.nan, np.float32)
+    pairs = Candidates.given(len(events), np.arange(len(events)), items, not_proposed)
     profiles = build_profiles(past, tables.statistics, now, config.inference.interactions)
-    features = candidate_features(profiles, pairs, tables)
+    features = stage.features(profiles, pairs)
     newest = (starts + lengths - 1)[lengths > 0]
     last = Histories(
         offsets_of((lengths > 0).astype(np.int64)),
@@ -175,6 +175,7 @@ def _known_before(
         histories.times[newest],
     )
     then = build_profiles(last, tables.statistics, now, config.inference.interactions)
-    features[:, TIME] = candidate_features(then, pairs, tables)[:, TIME]
+    time = [config.inference.feature_names.index(name) for name in TIME]
+    features[:, time] = stage.features(then, pairs)[:, time]
     user_factors, _ = tables.factors.fold_in(past)
     return features, tables.factors.score(user_factors, pairs.users, pairs.items)

@@ -19,7 +19,7 @@ from recsys.errors import ModelError
 from recsys.evaluation import metrics
 from recsys.evaluation.event_metrics import auc_difference, list_metrics
 from recsys.evaluation.protocol import defined
-from recsys.features.definitions import CATEGORICAL, NAMES
+from recsys.features.definitions import categorical_of, feature_names_of
 from recsys.models.rankers.base import RankingData, TrainingSet
 from recsys.models.rankers.registry import train
 from recsys.studies.phases.event_rows import EventRows, event_rows
@@ -84,6 +84,8 @@ def grown(windows: Windows, config: TrainConfig) -> Grown:
     settings = config.ranker.model_copy(
         update={"seed": config.seed, "early_stopping_rounds": config.ranker.max_trees, "min_improvement": 0.0}
     )
+    features = config.inference.features
+    names, categorical = feature_names_of(features), categorical_of(features)
     best: tuple[float, int, np.ndarray] = (-1.0, 0, np.zeros(0))
 
     def watch(trees: int, _: float, scores: Any) -> None:
@@ -93,9 +95,9 @@ def grown(windows: Windows, config: TrainConfig) -> Grown:
             best = metric, trees, found
 
     def fit(parts: Sequence[RankingData]) -> Any:
-        return train(TrainingSet(parts, None, NAMES, CATEGORICAL), settings, n_trees=best[1])
+        return train(TrainingSet(parts, None, names, categorical), settings, n_trees=best[1])
 
-    train(TrainingSet(windows.train, windows.valid, NAMES, CATEGORICAL), settings, watch=watch)
+    train(TrainingSet(windows.train, windows.valid, names, categorical), settings, watch=watch)
     return Grown(best[1], best[2], fit)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from recsys import console
 from recsys.config import TrainConfig
-from recsys.features.definitions import FEATURES, names_of
+from recsys.features.definitions import BASE_FEATURES, names_of
 from recsys.models.blend import Blend, HybridConfig, choose_alpha, fit_calibration
 from recsys.models.logistic import MISSING, LogisticModel, Normalization, fit_path
 from recsys.models.rankers.base import RankingData
@@ -87,7 +87,7 @@ class Tuned:
 
 def basic_features() -> tuple[str, ...]:
     """Of the first phase: plain counts of the user's and of the item's events."""
-    return tuple(feature.name for feature in FEATURES if feature.name in COUNTS)
+    return tuple(feature.name for feature in BASE_FEATURES if feature.name in COUNTS)
 
 
 def rich_features() -> tuple[str, ...]:
@@ -96,7 +96,7 @@ def rich_features() -> tuple[str, ...]:
     Codes of categories are no numbers, and which source proposed a candidate is of the later phases.
     """
     groups = names_of("user", "time", "item", "category", "user-item", "user-category")
-    numbers = {feature.name for feature in FEATURES if feature.kind == "number"}
+    numbers = {feature.name for feature in BASE_FEATURES if feature.kind == "number"}
     return tuple(name for name in groups if name in numbers)
 
 
@@ -131,7 +131,7 @@ def five_phases(
 def linear_phase(name: str, features: Sequence[str], windows: Windows, config: TrainConfig) -> Phase:
     """A logistic regression whose normalization and strength are chosen on the validation window."""
     settings = config.phases.logistic
-    names = [feature.name for feature in FEATURES]
+    names = config.inference.feature_names
     columns = np.array([names.index(feature) for feature in features])
 
     def path(

@@ -80,15 +80,18 @@ def cold_start_by_popularity(
     raw: np.ndarray, cases: TestCases, found: ScoredCandidates, config: TrainConfig
 ) -> np.ndarray:
     """Raw scores with those of users without a history as every stage gives them, whatever the model."""
-    nothing = np.zeros(len(found.users), np.float32), np.zeros(len(cases), np.int8)
-    candidates = Candidates(len(cases), found.users, found.items, found.sources, *nothing)
+    candidates = Candidates.given(len(cases), found.users, found.items, found.sources)
     return score_cold_start(raw, cases.histories, candidates, config.inference)
 
 
 def grown(windows: Windows, validation: Validation, config: TrainConfig, work: str | Path) -> Grown:
     """Trees that stop by the validation rows, as a training run grows them."""
     return grown_by(
-        select_ranker(training_set(list(windows.train), validation), validation, config, work), config, work
+        select_ranker(
+            training_set(list(windows.train), validation, config.inference.features), validation, config, work
+        ),
+        config,
+        work,
     )
 
 
@@ -97,7 +100,9 @@ def grown_by(selected: SelectedRanker, config: TrainConfig, work: str | Path) ->
     return Grown(
         selected.n_trees,
         selected.scores,
-        lambda parts: refit(training_set(list(parts), None), selected, config, config.seed, work),
+        lambda parts: refit(
+            training_set(list(parts), None, config.inference.features), selected, config, config.seed, work
+        ),
     )
 
 

@@ -19,7 +19,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from recsys.cluster import free_cpus, node_cpus
 from recsys.errors import ConfigError, ModelError, last_line
-from recsys.models.rankers.base import Backend, Ranker, RankerConfig, TrainingSet, Watch
+from recsys.models.rankers.base import Ranker, RankerConfig, TrainingSet, Watch
 from recsys.models.rankers.registry import ranker_from_text, train
 from recsys.storage.filesystem import file_at
 from recsys.training.distributed.shards import WAIT_SECONDS
@@ -52,7 +52,7 @@ def fit_ranker(
     return ranker
 
 
-def _module(backend: Backend) -> ModuleType:
+def _module(backend: str) -> ModuleType:
     """What stands for a library, loaded at its first use."""
     if backend == "xgboost":
         from recsys.training.distributed import xgboost as xgboost_workers  # noqa: PLC0415

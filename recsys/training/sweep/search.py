@@ -163,7 +163,7 @@ def _lead(
 def _by_user(config: TrainConfig, inputs: RankerInputs, metric: str) -> np.ndarray:
     """What a trial of these settings comes to for each user of the validation window, float64 (n_users,)."""
     validation = ray.get(inputs.validation)
-    found = fit(training_set(inputs.rows(inputs.plan.train), validation), validation, config)
+    found = fit(training_set(inputs.rows(inputs.plan.train), validation, config.inference.features), validation, config)
     blend, _ = read_blend(validation, found.scores, config, metric)
     return served_by_user(validation, metric, found.scores, blend)
 

@@ -14,6 +14,7 @@ from ray import tune
 from recsys.config import TrainConfig, changed
 from recsys.data.ingest import ShopData
 from recsys.errors import RecsysError
+from recsys.features.definitions import Feature
 from recsys.models.rankers.base import RankingData, TrainingSet
 from recsys.training.plan import make_plan
 from recsys.training.preparation import RankerInputs, TableRefs, prepare
@@ -74,7 +75,7 @@ def run_trial(point: Mapping[str, Any], job: Job) -> None:
         config = changed(job.config, point)
         inputs = job.data(config)
         rows = tuple(inputs.examples[age] for age in inputs.plan.train)
-        shared = _opened(rows, inputs.validation)
+        shared = _opened(rows, inputs.validation, config.inference.features)
         validation = shared.validation
         key = config.model_copy(update={"hybrid": job.config.hybrid}).model_dump_json()
         if shared.fitted is None or shared.fitted.key != key:
@@ -113,9 +114,13 @@ class _Shared:
 
 
 @lru_cache(maxsize=1)
-def _opened(rows: "tuple[ray.ObjectRef[RankingData], ...]", validation: "ray.ObjectRef[Validation]") -> _Shared:
+def _opened(
+    rows: "tuple[ray.ObjectRef[RankingData], ...]",
+    validation: "ray.ObjectRef[Validation]",
+    features: tuple[Feature, ...],
+) -> _Shared:
     found = ray.get(validation)
-    return _Shared(training_set(ray.get(list(rows)), found), found)
+    return _Shared(training_set(ray.get(list(rows)), found, features), found)
 
 
 class _Preparer:

@@ -1,0 +1,79 @@
+"""`recsys models`: the versions of a registry, and which one is in production."""
+
+import reprlib
+from typing import TYPE_CHECKING
+
+import click
+
+from recsys import console
+from recsys.cli.options import registry_option
+
+if TYPE_CHECKING:
+    from recsys.registry.store import Store, Version
+
+
+@click.group(no_args_is_help=False)
+def models() -> None:
+    """List, promote or roll back versions."""
+
+
+@models.command("list")
+@registry_option
+def list_versions(registry: str | None) -> None:
+    """List the versions; a star marks the one in production."""
+    _show(_open(registry))
+
+
+@models.command()
+@click.argument("version")
+@registry_option
+def promote(version: str, registry: str | None) -> None:
+    """Put VERSION into production.
+
+    It must open and answer first, in a process of its own.
+    """
+    from recsys.inference.trial import check_apart
+
+    store = _open(registry)
+    store.promote(version, check_apart)
+    _show(store)
+
+
+@models.command()
+@registry_option
+def rollback(registry: str | None) -> None:
+    """Put the previous version back into production.
+
+    It must open and answer first, in a process of its own.
+    """
+    from recsys.inference.trial import check_apart
+
+    store = _open(registry)
+    console.line(f"rolled back to {store.rollback(check_apart)}")
+    _show(store)
+
+
+def _open(registry: str | None) -> "Store":
+    from recsys.registry.locate import absolute, default_registry, open_store
+
+    return open_store(absolute(registry or default_registry()))
+
+
+def _show(store: "Store") -> None:
+    """Print the versions, oldest first."""
+    current = store.production()
+    rows = [
+        ["*" if version.name == current else "", version.name, version.created, _headline(version)]
+        for version in store.versions()
+    ]
+    console.table(["production", "version", "created", "evaluated model"], rows)
+
+
+def _headline(version: "Version") -> str:
+    """A few metrics of a version, or the reason why it cannot be read."""
+    if "broken" in version.summary:
+        return str(version.summary["broken"])
+    headline = version.summary.get("headline", {})
+    if not isinstance(headline, dict) or not all(isinstance(value, int | float | None) for value in headline.values()):
+        return f"broken: expected a table of numbers as its headline, found {reprlib.repr(headline)}"
+    return ", ".join(f"{name} {value:.4f}" for name, value in headline.items() if value is not None)

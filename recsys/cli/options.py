@@ -1,0 +1,134 @@
+"""Options that several commands share, and what they stand for.
+
+The modules of this folder import what a command runs inside its function, so that --help answers at once.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Concatenate, Final
+
+import click
+
+from recsys.errors import ConfigError, RegistryError
+
+if TYPE_CHECKING:
+    from recsys.config import TrainConfig
+    from recsys.data.sources import Source
+    from recsys.training.sweep.config import SweepConfig
+
+JOB_VARIABLE: Final = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Ray sets this environment variable inside a submitted job."""
+SWEEPS: Final = Path(__file__).parent.parent / "training" / "sweep" / "configs"
+"""The sweeps that come with the package, one YAML file each."""
+DEFAULT_REGISTRY: Final = "s3://$S3_BUCKET/registry if S3_BUCKET is set, else registry"
+"""In words; recsys.registry.locate computes it."""
+
+registry_option = click.option(
+    "--registry", metavar="URI", show_default=DEFAULT_REGISTRY, help="The registry: a folder or s3://bucket/prefix."
+)
+version_option = click.option(
+    "--version",
+    metavar="VERSION",
+    envvar="MODEL_VERSION",
+    show_default="MODEL_VERSION, else the one in production",
+    help="The version to use.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DataOptions:
+    """The data that a command reads and the settings it applies, as the command line gives them.
+
+    work: None for the folder beside the registry
+    """
+
+    data: str
+    config: Path | None
+    settings: tuple[str, ...]
+    work: str | None
+
+
+def data_options(command: Callable[Concatenate[DataOptions, ...], None]) -> Callable[..., None]:
+    """The command with --data, --config, --set and --work, which it gets as its first argument."""
+
+    @click.option(
+        "--data",
+        metavar="SOURCE",
+        default="completejourney",
+        help="The shop's data: a folder, s3://bucket/prefix, completejourney or synthetic[:SCALE].",
+    )
+    @click.option(
+        "--config",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        show_default="none",
+        help="A YAML file of settings.",
+    )
+    @click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        show_default="none",
+        help="One setting; wins over --config; may be repeated.",
+    )
+    @click.option(
+        "--work",
+        metavar="URI",
+        show_default="beside the registry",
+        help="Where prepared data, rejected rows and sweeps are kept: a folder or s3://bucket/prefix.",
+    )
+    @wraps(command)
+    def with_data(data: str, config: Path | None, settings: tuple[str, ...], work: str | None, **others: Any) -> None:
+        command(DataOptions(data, config, settings, work), **others)
+
+    return with_data
+
+
+def absolute_in_job(path: str, option: str) -> str:
+    """The path; raises ConfigError for a relative folder inside a submitted job, whose working folder is temporary."""
+    if JOB_VARIABLE in os.environ and "://" not in path and not Path(path).is_absolute():
+        raise ConfigError(f"{option} {path}: a job's working folder is temporary; give an absolute path or s3://")
+    return path
+
+
+def work_folder(options: DataOptions, registry: str) -> str:
+    """--work, or by default the place beside the registry, which all nodes reach as they reach the registry."""
+    return absolute_in_job(options.work or _beside(registry), "--work")
+
+
+def _beside(registry: str) -> str:
+    from recsys.storage.s3 import SCHEME, is_s3, split
+
+    if not is_s3(registry):
+        return f"{Path(registry)}-work"
+    bucket, prefix = split(registry, RegistryError)
+    return f"{SCHEME}{bucket}/{prefix}-work" if prefix else f"{SCHEME}{bucket}/work"
+
+
+def find_source(options: DataOptions, work: str) -> "Source":
+    """The files that --data names; raises ConfigError or DataError where there are none."""
+    from recsys.data.sources import resolve
+
+    made_here = options.data == "completejourney" or options.data.partition(":")[0] == "synthetic"
+    return resolve(options.data if made_here else absolute_in_job(options.data, "--data"), work)
+
+
+def read_settings(options: DataOptions, tune: str | None) -> "tuple[SweepConfig | None, TrainConfig]":
+    """The sweep that --tune names, None without one, and the settings that it or the run starts from."""
+    from recsys.config import load_config
+
+    if tune is None:
+        return None, load_config(options.config, options.settings)
+    from recsys.training.sweep.config import load_sweep
+
+    return load_sweep(_sweep_file(tune), options.config, list(options.settings))
+
+
+def _sweep_file(name: str) -> Path:
+    """The file, or the one of the package's own sweeps with this name."""
+    shipped = {path.stem: path for path in SWEEPS.glob("*.yaml")}
+    return shipped.get(name, Path(name))

@@ -1,0 +1,54 @@
+"""`recsys train`, which train_job.py runs too."""
+
+import time
+
+import click
+
+from recsys import console
+from recsys.cli.options import (
+    DataOptions,
+    absolute_in_job,
+    data_options,
+    find_source,
+    read_settings,
+    registry_option,
+    work_folder,
+)
+from recsys.errors import ConfigError
+
+
+@click.command()
+@data_options
+@registry_option
+@click.option(
+    "--tune",
+    metavar="NAME|FILE",
+    show_default="none",
+    help="Search settings first: alpha, full, quick, xgboost, or a YAML file such as those.",
+)
+@click.option("--resume", is_flag=True, help="With --tune: continue the sweep that was killed.")
+@click.option(
+    "--promote",
+    type=click.Choice(["always", "never"]),
+    default="always",
+    help="Whether the new version goes into production.",
+)
+def train(options: DataOptions, registry: str | None, tune: str | None, resume: bool, promote: str) -> None:
+    """Train, evaluate and publish a recommender."""
+    if resume and not tune:
+        raise ConfigError("--resume continues a sweep: give its file with --tune")
+    from recsys.registry.locate import default_registry, open_store
+
+    sweep, config = read_settings(options, tune)
+    uri = absolute_in_job(registry or default_registry(), "--registry")
+    store = open_store(uri)
+    work = work_folder(options, uri)
+    source = find_source(options, work)
+    store.prepare()
+
+    from recsys.cluster import start_ray  # from here on: bad input is refused before Ray and the libraries are loaded
+    from recsys.jobs.train import run
+
+    start_ray()
+    version = run(source, store, config, work, int(time.time() * 1000), sweep, resume=resume)
+    console.line(f"published {version}")

@@ -1,0 +1,84 @@
+"""The manifest of a version: what it lists is what it is served by."""
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from recsys.models.blend import Blend
+from recsys.retrieval.preranker import PreRankerModels
+from recsys.schema import LATEST, Config
+
+Count = Annotated[int, Field(ge=0)]
+
+
+class Counts(Config):
+    """Sizes of the data and of the models."""
+
+    events: dict[str, Count]
+    """Events by type."""
+    users: Count
+    items: Count
+    mf_users: Count
+    """Users with an event on an item that has a factor."""
+    mf_items: Count
+    """Items that have a factor."""
+
+
+class DateRange(Config):
+    """First and last event, ms since 1970 UTC."""
+
+    start: int = Field(ge=0, le=LATEST)
+    end: int = Field(ge=0, le=LATEST)
+
+
+class StatisticsColumns(Config):
+    """Names of the columns of the statistics, in their order."""
+
+    items: tuple[str, ...]
+    categories: tuple[str, ...]
+
+
+class Manifest(Config):
+    """The manifest's entries beside its format and the file hashes.
+
+    Code that makes every listed feature, source and statistic can serve the version, also when it makes more by now.
+    """
+
+    created: str = ""
+    """UTC, ISO 8601; set when the version is written."""
+    fingerprint: str
+    """sha256 of the data."""
+    date_range: DateRange
+    counts: Counts
+    targets: tuple[str, ...]
+    """The event types that count as success."""
+    features: tuple[str, ...]
+    """The ranker's features, in the order of its columns."""
+    sources: tuple[str, ...]
+    """The candidate sources, in the order of their columns."""
+    statistics: StatisticsColumns
+    backend: str
+    """The library of the rankers."""
+    blend: Blend
+    discovery_blend: Blend | None = None
+    """The blend for items that are new to the user, where these have a ranker of their own."""
+    prerankers: PreRankerModels
+    exclude_purchased: bool
+    live_watermark: int = Field(ge=0, le=LATEST)
+    """ms; events after it are not in the snapshot."""
+    inference: dict[str, Any]
+    """Settings of the stages, as `InferenceConfig` writes them."""
+    headline: dict[str, float | None]
+    """A few metrics of the evaluated model; all of them are in metrics.json."""
+
+    @property
+    def blends(self) -> tuple[Blend, Blend]:
+        """The blend of all items, and of items that are new to the user."""
+        return self.blend, self.discovery_blend or self.blend
+
+    def with_alpha(self, alpha: float) -> "Manifest":
+        """The same manifest with another alpha in every blend."""
+        blends = {"blend": self.blend, "discovery_blend": self.discovery_blend}
+        return self.model_copy(
+            update={name: blend.model_copy(update={"alpha": alpha}) for name, blend in blends.items() if blend}
+        )

@@ -1,0 +1,58 @@
+"""Popular items of the categories that a user is interested in."""
+
+from typing import ClassVar
+
+import numpy as np
+from pydantic import Field
+
+from recsys.arrays import offsets_of, ragged_indices, rank_within, rows_of
+from recsys.retrieval.sources.base import Batch, Known, Scored, Source, SourceConfig, best_first
+from recsys.retrieval.sources.item_lists import interest
+from recsys.specs import Arrays, borders, codes
+
+
+class CategoryConfig(SourceConfig):
+    """Settings of the lists of the categories."""
+
+    weight: float = Field(3.0, ge=0)
+    """See SourceConfig."""
+    per_category: int = Field(20, ge=1)
+    """Items of a category's list."""
+    categories: int = Field(8, ge=1)
+    """Categories of a user, by decayed interest, whose lists are proposed."""
+
+
+class Category(Source[CategoryConfig]):
+    """The available items with the most decayed events of each category.
+
+    The table has a ragged list of items for each category: items and offsets.
+    """
+
+    name: ClassVar = "category"
+    settings: ClassVar = CategoryConfig
+    specs: ClassVar = {
+        "items": codes("items", "category items", low=0),
+        "offsets": borders("categories", "category items"),
+    }
+
+    def fit(self, known: Known, counts: None, settings: CategoryConfig) -> Arrays:
+        statistics, decayed = known.statistics, interest(known.statistics)
+        member = np.flatnonzero((statistics.category >= 0) & statistics.available & (decayed > 0))
+        category = statistics.category[member].astype(np.int64)
+        rank = rank_within(category, decayed[member], member)
+        kept = rank < settings.per_category
+        order = np.lexsort((rank[kept], category[kept]))
+        lengths = np.bincount(category[kept], minlength=len(statistics.categories))
+        return {"items": member[kept][order].astype(np.int32), "offsets": offsets_of(lengths)}
+
+    def propose(self, table: Arrays, batch: Batch, settings: CategoryConfig) -> Scored:
+        """Scored by the fraction of the user's interest over the position in the category's list."""
+        by_category = batch.profiles.by_category
+        kept = rank_within(by_category.users, by_category.decayed[:, -1]) < settings.categories
+        users, categories = by_category.users[kept], by_category.things[kept]
+        decayed = by_category.decayed[kept, -1]
+        fraction = decayed / np.maximum(np.bincount(users, decayed, len(batch))[users], 1e-12)
+        index, lengths = rows_of(categories, table["offsets"])
+        owner = np.arange(len(lengths)).repeat(lengths)
+        rank = ragged_indices(np.zeros_like(lengths), lengths)
+        return best_first(users[owner], table["items"][index], fraction[owner] / (rank + 1.0))

@@ -1,0 +1,18 @@
+"""All candidate sources by name."""
+
+from typing import Any, Final
+
+from recsys.plugins import Registry
+from recsys.retrieval.sources.base import Source
+from recsys.retrieval.sources.category import Category
+from recsys.retrieval.sources.covisitation import Covisitation
+from recsys.retrieval.sources.mf_neighbours import MFNeighbours
+from recsys.retrieval.sources.own import Own
+from recsys.retrieval.sources.popular import Popular
+from recsys.retrieval.sources.recent import Recent
+
+SOURCES: Final[Registry[Source[Any]]] = Registry("candidate source")
+"""In the order of their columns in tables of scores."""
+
+for _source in (Own(), Covisitation(), MFNeighbours(), Recent(), Popular(), Category()):
+    SOURCES.add(_source.name, _source)

@@ -1,0 +1,209 @@
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Event
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from recsys.errors import DataError, RegistryError
+from recsys.inference import batch
+from recsys.inference.batch import read_users, recommend, recommend_to
+from recsys.inference.recommender import Recommender
+from recsys.registry import bundle
+from recsys.registry.folder import FolderStore
+from recsys.schema import Objective
+from tests.support.bundles import halve_ranker, publish, small_bundle
+from tests.support.shop_data import user_id
+from tests.support.trained import Trained, trained_shop
+
+UNKNOWN_USERS = [-3, 10**15]
+
+
+@pytest.fixture(scope="module")
+def trained(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return trained_shop(tmp_path_factory)
+
+
+def users_file(folder: Path, ids: Sequence[object], header: str = "visitorid") -> Path:
+    path = folder / "users.csv"
+    path.write_text("\n".join([header, *map(str, ids), ""]))
+    return path
+
+
+def test_the_file_has_the_documented_columns(trained: Trained, tmp_path: Path) -> None:
+    out = tmp_path / "made" / "out.parquet"
+    wanted = [user_id(9), UNKNOWN_USERS[0], user_id(2), user_id(9)]
+    assert recommend(str(trained.registry), None, users_file(tmp_path, wanted), 4, out) == 3
+    table = pq.read_table(out)
+    assert table.schema == pa.schema(
+        [
+            ("visitorid", pa.int64()),
+            ("rank", pa.int32()),
+            ("itemid", pa.int64()),
+            ("score", pa.float64()),
+            ("lgb_score", pa.float64()),
+            ("mf_score", pa.float64()),
+        ]
+    )
+    assert table["visitorid"].to_pylist() == [user for user in wanted[:3] for _ in range(4)]
+    assert table["rank"].to_pylist() == [1, 2, 3, 4] * 3
+    assert [path.name for path in out.parent.iterdir()] == ["out.parquet"]
+
+
+def test_a_batch_says_what_the_recommender_says(trained: Trained, tmp_path: Path) -> None:
+    """For every user of the shop and some that it never saw, to the bit."""
+    opened = bundle.read(trained.path)
+    users = [*opened.snapshot.users.values.to_pylist(), *UNKNOWN_USERS]
+    recommend(str(trained.registry), None, users_file(tmp_path, users), 5, tmp_path / "out.parquet")
+    table = pq.read_table(tmp_path / "out.parquet")
+    histories = opened.snapshot.take(opened.snapshot.rows(pa.array(users)))
+    found = Recommender.from_bundle(opened)(histories, opened.manifest.live_watermark, 5)
+    assert table["itemid"].to_pylist() == opened.items.decode(found.items).to_pylist()
+    for name, expected in (("score", found.scores), ("lgb_score", found.lgb_scores), ("mf_score", found.mf_scores)):
+        np.testing.assert_array_equal(table[name].to_numpy(), expected, err_msg=name)
+
+
+def test_unknown_users_share_the_cold_start_list(trained: Trained, tmp_path: Path) -> None:
+    recommend(str(trained.registry), None, users_file(tmp_path, UNKNOWN_USERS), 10, tmp_path / "out.parquet")
+    rows = pq.read_table(tmp_path / "out.parquet").to_pylist()
+    first, second = rows[:10], rows[10:]
+    assert [row["itemid"] for row in first] == [row["itemid"] for row in second]
+    assert all(row["mf_score"] is None and row["score"] == row["lgb_score"] for row in rows)
+    assert len({row["itemid"] for row in first}) == 10
+
+
+def test_users_stay_in_the_order_of_the_file(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They make two blocks; the first waits until the second is done."""
+    users = [user_id(user) if user < 200 else -user for user in range(10_000)][::-1]
+    done = tmp_path / "done"
+
+    def first_block_last(ids: pa.Array, *rest: Any) -> pa.Table:
+        if ids[0].as_py() == users[0]:
+            for _ in range(1000):
+                if done.exists() or Event().wait(0.01):
+                    break
+        result = recommend_to(ids, *rest)
+        if ids[-1].as_py() == users[-1]:
+            done.touch()
+        return result
+
+    monkeypatch.setattr(batch, "recommend_to", first_block_last)
+    assert recommend(str(trained.registry), None, users_file(tmp_path, users), 1, tmp_path / "out.parquet") == 10_000
+    assert done.exists()
+    assert pq.read_table(tmp_path / "out.parquet")["visitorid"].to_pylist() == users
+
+
+def test_nobody(trained: Trained, tmp_path: Path) -> None:
+    assert recommend(str(trained.registry), None, users_file(tmp_path, []), 5, tmp_path / "out.parquet") == 0
+    table = pq.read_table(tmp_path / "out.parquet")
+    assert table.column_names == ["visitorid", "rank", "itemid", "score", "lgb_score", "mf_score"]
+    assert len(table) == 0
+
+
+def test_a_broken_version_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "versions" / "v1").mkdir(parents=True)
+    with pytest.raises(RegistryError, match="no artifact"):
+        recommend(str(tmp_path), "v1", users_file(tmp_path, [1]), 5, tmp_path / "out.parquet")
+
+
+def test_a_version_that_would_end_the_process_is_refused(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path)
+    publish(store, small_bundle(), "v1")
+    halve_ranker(store.path("v1"))
+    with pytest.raises(RegistryError, match="opening it ended a process"):
+        recommend(str(tmp_path), None, users_file(tmp_path, [1]), 5, tmp_path / "out.parquet")
+
+
+@pytest.mark.parametrize("n", [0, 1001])
+def test_n_is_bounded(tmp_path: Path, n: int) -> None:
+    with pytest.raises(DataError, match=f"n is {n}; expected 1 to 1000"):
+        recommend(str(tmp_path), None, users_file(tmp_path, [1]), n, tmp_path / "out.parquet")
+
+
+def test_the_output_must_be_a_file(tmp_path: Path) -> None:
+    users = users_file(tmp_path, [1])
+    with pytest.raises(DataError, match="is a folder"):
+        recommend(str(tmp_path), None, users, 5, tmp_path)
+    with pytest.raises(DataError, match=f"{users} is not a folder"):
+        recommend(str(tmp_path), None, users, 5, users / "new" / "out.parquet")
+
+
+@pytest.mark.parametrize("spelled", ["0001000", "+1007", "1e3"])
+def test_integers_are_spelled_as_in_training(tmp_path: Path, spelled: str) -> None:
+    path = tmp_path / "users.csv"
+    path.write_text(f"visitorid\n7\n{spelled}\n")
+    with pytest.raises(DataError, match=f"row 3: visitorid is '{re.escape(spelled)}'"):
+        read_users(path, "int64")
+
+
+def test_nothing_is_left_of_a_run_that_fails(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("pyarrow.parquet.ParquetWriter.write_table", fail)
+    with pytest.raises(OSError, match="No space"):
+        recommend(str(trained.registry), None, users_file(tmp_path, [1]), 5, tmp_path / "out.parquet")
+    assert not list(tmp_path.glob("out.parquet*"))
+
+
+def test_users_are_read_once_each_in_their_order(tmp_path: Path) -> None:
+    path = tmp_path / "users.csv"
+    path.write_bytes(b"\xef\xbb\xbfname,visitorid\r\nx, 7\r\ny,-2\r\nz,7 \r\n")
+    assert read_users(path, "int64").to_pylist() == [7, -2]
+    assert read_users(path, "string").to_pylist() == ["7", "-2"]
+
+
+def test_string_ids_stay_as_they_are(tmp_path: Path) -> None:
+    assert read_users(users_file(tmp_path, ["007", "é"]), "string").to_pylist() == ["007", "é"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "kind", "message"),
+    [
+        ([1, "x2", 3], "int64", r"row 3: visitorid is 'x2'; expected an id of type int64"),
+        (["1", "1.5"], "int64", r"row 3: visitorid is '1.5'"),
+        ([1, 2**64], "int64", r"row 3"),
+        (["a", '""'], "string", r"row 3: visitorid is"),
+    ],
+)
+def test_an_id_of_another_kind_is_named(tmp_path: Path, ids: list[object], kind: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        read_users(users_file(tmp_path, ids), kind)  # type: ignore[arg-type]
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no column visitorid; found user"):
+        read_users(users_file(tmp_path, [1], header="user"), "int64")
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"absent\.csv: No such file"):
+        read_users(tmp_path / "absent.csv", "int64")
+    (tmp_path / "empty.csv").touch()
+    with pytest.raises(DataError, match=r"empty\.csv"):
+        read_users(tmp_path / "empty.csv", "int64")
+    with pytest.raises(DataError, match=str(tmp_path)):
+        read_users(tmp_path, "int64")
+
+
+@pytest.mark.parametrize(("objective", "share"), [("discover", None), ("repeat", None), ("all", 0.0)])
+def test_an_objective_says_whether_items_are_new_to_the_user(
+    trained: Trained, tmp_path: Path, objective: Objective, share: float | None
+) -> None:
+    opened = bundle.read(trained.path)
+    ids = opened.snapshot.users.values.to_pylist()
+    users, out = tmp_path / "users.csv", tmp_path / "out.parquet"
+    users.write_text("\n".join(["visitorid", *map(str, ids)]))
+    recommend(str(trained.registry), None, users, 5, out, objective, share)
+    history = opened.snapshot.take(np.arange(len(ids)))
+    had = {
+        (ids[row], item) for row, item in zip(history.rows, opened.items.decode(history.items).to_pylist(), strict=True)
+    }
+    found = pl.read_parquet(out)
+    assert len(found)
+    assert {pair in had for pair in found.select("visitorid", "itemid").iter_rows()} == {objective == "repeat"}

@@ -1,0 +1,201 @@
+"""The page of a report: every figure shows something, no text of the data is markup, and a browser takes it."""
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Browser
+
+from recsys import cli
+from recsys.errors import RegistryError
+from recsys.registry.artifact import Artifact
+from recsys.report import page
+from recsys.report.content import PAGE, REPORT, Report, parse
+from recsys.report.drawing import Picture, counted, drawable, percent, png
+from recsys.report.files import write_report
+from recsys.report.sweep import sweep_of
+from tests.support.reports import ONE_TRIAL, SWEEP, bare_run, small_run
+from tests.support.shop_data import ODD_IDS
+from tests.support.trained import Trained, trained_shop
+
+FIGURES = {
+    *("events-per-day", "funnel", "activity", "concentration", "categories", "coverage", "systems", "differences"),
+    *("warm-and-cold", "by-activity", "repeat-and-new", "new-items", "precision-at-k", "recall-at-k", "roc"),
+    *("precision-recall", "confusion", "score-distribution", "calibration", "importance", "contributions"),
+    *("without-features", "without-source", "sources", "alpha", "sizes"),
+}
+SWEEP_FIGURES = {"sweep-trials", "sweep-growth", "sweep-settings", "sweep-alpha"}
+ODD_ONES = (
+    *("events-per-day", "activity", "coverage", "warm-and-cold", "by-activity", "repeat-and-new", "new-items", "roc"),
+    *("precision-recall", "score-distribution", "calibration", "sweep-trials", "sweep-growth"),
+)
+"""Figures that look different where there is little of everything."""
+
+
+@pytest.fixture(scope="module")
+def trained(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    return trained_shop(tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def rebuilt(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `python -m recsys report` writes of the small shop."""
+    out = tmp_path_factory.mktemp("report") / "deep" / "er"
+    assert cli.main(["report", "--registry", str(trained.registry), "--out", str(out)]) == 0
+    return out
+
+
+def check_figure(content: bytes, name: str) -> None:
+    """Not blank: enough ink, of several colours."""
+    counts = [count for count, _ in Image.open(io.BytesIO(content)).getcolors() or []]
+    assert len(counts) > 12, name
+    assert 0.005 < 1 - max(counts) / sum(counts) < 0.995, name
+
+
+def test_every_figure_is_there_and_shows_something(rebuilt: Path) -> None:
+    assert {path.stem for path in rebuilt.glob("*.png")} == FIGURES
+    for path in rebuilt.glob("*.png"):
+        check_figure(path.read_bytes(), path.stem)
+
+
+def test_the_page_needs_nothing_else(rebuilt: Path, trained: Trained) -> None:
+    text = (rebuilt / PAGE).read_text(encoding="utf-8")
+    assert set(re.findall(r'<figure id="figure-([^"]+)"', text)) == FIGURES
+    assert all(len(alt) > 20 for alt in re.findall(r'<img [^>]*alt="([^"]*)"', text))
+    assert "<script" not in text
+    assert {link[:1] for link in re.findall(r'(?:href|src)="([^"]*)"', text) if not link.startswith("data:")} == {"#"}
+    assert not re.findall(r"https?://|url\(|@import", text)
+    assert trained.version in text
+    anchors = re.findall(r'href="#([^"]+)"', text)
+    assert anchors
+    assert set(anchors) == set(re.findall(r'<section id="([^"]+)"', text))
+
+
+def test_the_numbers_lie_in_the_bundle(trained: Trained) -> None:
+    report = parse(Artifact.open(trained.path).text(REPORT), "here")
+    ours = next(row for row in report.quality.table if (row["system"], row["group"]) == ("hybrid", "all"))
+    assert ours["ndcg@10"] == next(row for row in trained.metrics["table"] if row["system"] == "hybrid")["ndcg@10"]
+    assert report.reasons.sweep is None
+
+
+def test_texts_of_the_data_are_no_markup(trained: Trained) -> None:
+    report = parse((trained.path / REPORT).read_text(), "here")
+    odd = "".join(ODD_IDS).replace("\0", "") + "$x^2$"
+    named = report.data.categories[0].model_copy(update={"name": odd})
+    items = [item.model_copy(update={"item": "<img src=x>", "category": odd}) for item in report.people[0].recommended]
+    person = report.people[0].model_copy(update={"user": '"><script>', "recommended": tuple(items)})
+    report = report.model_copy(
+        update={
+            "data": report.data.model_copy(update={"categories": (named, *report.data.categories[1:])}),
+            "people": (person,),
+        }
+    )
+    [picture] = [picture for picture in page.pictures(report) if picture.name == "categories"]
+    check_figure(png(picture), "categories")
+    text = page.render_page(report, "<v>", dict.fromkeys(FIGURES, b""))
+    assert "<script" not in text
+    assert "<img src=x>" not in text
+    assert "<b>bold" not in text
+    assert "&lt;b&gt;bold" in text
+    assert "Report of &lt;v&gt;" in text
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_little_of_everything_can_be_drawn() -> None:
+    report = bare_run().report(ONE_TRIAL)
+    found = {picture.name: picture for picture in page.pictures(report)}
+    assert set(found) == (FIGURES | SWEEP_FIGURES) - {"funnel", "categories", "sweep-settings", "sweep-alpha"}
+    for name in ODD_ONES:
+        check_figure(png(found[name]), name)
+    text = page.render_page(report, None, dict.fromkeys(found, b""))
+    assert not re.search(r"\bnan\b|>None<", text)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_sweep_can_be_drawn() -> None:
+    report = small_run().report(SWEEP)
+    found = {picture.name: picture for picture in page.pictures(report)}
+    assert set(found) == FIGURES | SWEEP_FIGURES
+    for name in SWEEP_FIGURES:
+        check_figure(png(found[name]), name)
+
+
+def test_all_of_a_sweep_in_one_figure() -> None:
+    from recsys.report.part_reasons import sweep_panels
+
+    for sweep in (SWEEP, ONE_TRIAL):
+        picture = Picture("sweep", "", "", lambda figure, sweep=sweep: sweep_panels(figure, sweep_of(sweep)), 8, 12)
+        check_figure(png(picture), "sweep")
+
+
+def test_names_and_numbers_in_figures() -> None:
+    assert drawable("tab\there 日本") == "tab?here ??"
+    assert drawable("a" * 50 + "end", 10) == "…aaaaaaend"
+    assert [counted(value) for value in (0, 7, 999, 1000, 12_345, 999_999, 2_756_101)] == [
+        "0", "7", "999", "1k", "12.3k", "1M", "2.76M",
+    ]  # fmt: skip
+    shares = {0: "0%", 0.0004: "<0.1%", 0.0012: "0.12%", 0.034: "3.4%", 0.125: "12%", 0.9996: "99.9%", 1: "100%"}
+    assert {value: percent(value) for value in shares} == shares
+
+
+def test_a_version_without_a_report(trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["report", "--registry", str(trained.registry), "--out", str(tmp_path)]
+    assert cli.main([*arguments, "--version", "v0"]) == 2
+    assert re.search("error: no version v0 in .*; versions: ", capsys.readouterr().err)
+    folder = tmp_path / "v1"
+    folder.mkdir()
+    manifest = {"format": 1, "files": {}}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(RegistryError, match=r"v1 has no report\.json"):
+        write_report(folder, tmp_path)
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"created": -1}'])
+def test_numbers_of_another_release(text: str) -> None:
+    with pytest.raises(RegistryError, match=r"here is no report of this release: .+"):
+        parse(text, "here")
+
+
+@pytest.fixture
+def shown(browser: Browser, rebuilt: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    context = browser.new_context(**request.param)
+    tab = context.new_page()
+    complaints: list[str] = []
+    tab.on("console", lambda message: complaints.append(message.text))
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.on("requestfailed", lambda failed: complaints.append(failed.url))
+    tab.goto((rebuilt / PAGE).as_uri())
+    yield tab
+    context.close()
+    assert not complaints
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
+        {"viewport": {"width": 360, "height": 700}, "color_scheme": "dark"},
+    ],
+    indirect=True,
+)
+def test_it_opens_in_a_browser(shown: Any) -> None:
+    shown.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+    assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert shown.locator("figure img").count() == len(FIGURES)
+    assert shown.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 500)")
+    if shown.viewport_size["width"] < 1000:
+        return
+    shown.evaluate("document.querySelectorAll('section:nth-of-type(n + 3) details').forEach(one => one.open = false)")
+    found = Axe().run(shown).response["violations"]
+    assert [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in found] == []
+
+
+def test_reports_are_the_same_again(trained: Trained) -> None:
+    text = (trained.path / REPORT).read_text()
+    assert Report.model_validate_json(text).model_dump_json() == text

@@ -1,0 +1,156 @@
+"""How the service is deployed: its Serve application, the config file, and the script that starts it."""
+
+import http.client
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import yaml
+from pydantic import ValidationError
+from ray.serve.config import AutoscalingContext
+from ray.serve.schema import ServeDeploySchema
+
+from recsys.serving import run
+from recsys.serving.app import build_app
+from recsys.serving.deployments import TARGET_BUSY, by_busy_share
+from recsys.serving.settings import ServeSettings
+from tests.support.processes import free_port, wait_until
+from tests.support.trained import trained_shop
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def deployments(app: Any) -> dict[str, Any]:
+    """The deployments of an application by name, from the ingress down."""
+    found = {app._bound_deployment.name: app._bound_deployment}
+    for argument in app._bound_deployment.init_args:
+        if hasattr(argument, "_bound_deployment"):
+            found |= deployments(argument)
+    return found
+
+
+def test_a_graph_has_a_deployment_for_each_stage_and_fused_has_one() -> None:
+    graph = deployments(build_app(ServeSettings()))
+    assert list(graph) == ["Ingress", "Candidates", "Factors", "Rank"]
+    assert list(deployments(build_app(ServeSettings(topology="fused")))) == ["Ingress"]
+
+
+def test_each_stage_scales_on_its_own() -> None:
+    found = deployments(build_app(ServeSettings.model_validate({"candidates": "2", "rank": "1-4", "cpus": "0.5"})))
+    assert found["Candidates"].num_replicas == 2
+    assert found["Candidates"]._deployment_config.autoscaling_config is None
+    bounds = found["Rank"]._deployment_config.autoscaling_config
+    assert (bounds.min_replicas, bounds.max_replicas) == (1, 4)
+    assert bounds.policy.get_policy().__qualname__ == by_busy_share.__qualname__
+    assert {deployment.ray_actor_options["num_cpus"] for deployment in found.values()} == {0.5}
+
+
+@pytest.mark.parametrize(("shares", "wanted"), [((0.3,), 0.5), ((0.9, 0.9, 0.6), 4.0), ((), 2)])
+def test_replicas_follow_the_share_of_time_they_are_busy(shares: tuple[float, ...], wanted: float) -> None:
+    metrics = {"busy": dict(enumerate(shares))} if shares else None
+    context = cast(AutoscalingContext, SimpleNamespace(aggregated_metrics=metrics, target_num_replicas=2))
+    assert TARGET_BUSY == 0.6
+    assert by_busy_share(context)[0] == pytest.approx(wanted)
+
+
+def test_the_config_file_fits_the_application() -> None:
+    config = yaml.safe_load((ROOT / "serve.yaml").read_text())
+    [application] = ServeDeploySchema.model_validate(config).applications
+    assert application.import_path == "serve_app:app"
+    settings = ServeSettings.model_validate(application.args)
+    named = {deployment.name for deployment in application.deployments}
+    assert named == set(deployments(build_app(settings)))
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ({"topology": "star"}, "topology"),
+        ({"rank": "0"}, "rank"),
+        ({"rank": "4-1"}, "rank"),
+        ({"ranks": "1"}, "ranks"),
+        ({"alpha": "1.5"}, "alpha"),
+    ],
+)
+def test_a_wrong_setting_is_named(setting: dict[str, str], named: str) -> None:
+    with pytest.raises(ValidationError, match=named):
+        ServeSettings.model_validate(setting)
+
+
+def serve_app(*arguments: str) -> subprocess.Popen[str]:
+    # In a session of its own, as a shell does it, so that a signal reaches this process alone.
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "serve_app.py"), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {f"RAY_SERVE_HAPROXY_{name}_PORT": str(free_port()) for name in ("METRICS", "STATS")},
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(("--registry", "{}/absent"), "absent"), (("--registry", "{}", "--set", "topology=star"), "topology")],
+)
+def test_what_cannot_be_served_is_one_line(arguments: tuple[str, ...], named: str, tmp_path: Path) -> None:
+    with serve_app(*(argument.format(tmp_path) for argument in arguments)) as process:
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (2, "")
+    [line] = err.splitlines()
+    assert line.startswith("error: ")
+    assert named in line
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_service(stop: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in a shell's background job, which starts with SIGINT ignored."""
+    stopped: list[bool] = []
+    monkeypatch.setattr(run.serve, "shutdown", lambda: stopped.append(True))
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), stop))
+    try:
+        timer.start()
+        run.serve_until_interrupted()
+    finally:
+        timer.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert stopped == [True]
+
+
+def test_the_script_serves_until_it_is_told_to_stop(
+    ray_session: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    trained, port = trained_shop(tmp_path_factory), free_port()
+
+    def healthy() -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        try:
+            connection.request("GET", "/health")
+            response = connection.getresponse()
+            body = response.read()
+            return response.status == 200 and json.loads(body)["model_version"] == trained.version
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    with serve_app("--registry", str(trained.registry), "--port", str(port), "--set", "topology=fused") as process:
+        try:
+            address = process.stdout.readline() if process.stdout else ""
+            wait_until(healthy, seconds=60)
+            os.kill(process.pid, signal.SIGTERM)
+            _, err = process.communicate(timeout=80)
+        finally:
+            process.kill()
+    assert f"http://127.0.0.1:{port}/" in address
+    assert (process.returncode, "Traceback" in err) == (0, False)

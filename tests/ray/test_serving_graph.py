@@ -1,0 +1,333 @@
+"""The service on real Ray Serve, over HTTP: one answer whatever the topology, the version, or who dies."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+from ray import serve
+
+from recsys.inference.recommender import Recommender
+from recsys.inference.trial import check_version
+from recsys.registry import bundle
+from recsys.registry.folder import FolderStore
+from recsys.serving.app import QUIET, build_app
+from recsys.serving.settings import ServeSettings
+from tests.support.bundles import halve_ranker
+from tests.support.processes import family, free_port, wait_until
+from tests.support.shop_data import USERS, user_id
+from tests.support.trained import trained_shop
+
+N = 7
+SWITCHES = 100
+Answer = dict[str, Any]
+
+
+@dataclass
+class Client:
+    """Keeps one connection; not for several threads."""
+
+    port: int
+    prefix: str = ""
+
+    def __post_init__(self) -> None:
+        self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+
+    def get(self, path: str) -> tuple[int, Any]:
+        self.connection.request("GET", self.prefix + path)
+        response = self.connection.getresponse()
+        return response.status, json.loads(response.read())
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def recommend(self, user: int, n: int = N) -> tuple[int, Any]:
+        return self.get(f"/recommend/{user}?n={n}&cold_start=true")
+
+
+def expected_answers(path: Path) -> dict[int, Answer]:
+    """What a version says of every user and of one without events, computed in this process one by one."""
+    opened = bundle.read(path)
+    recommender = Recommender.from_bundle(opened)
+    answers = {}
+    for user in (*opened.snapshot.users.values.to_pylist(), -5):
+        histories = opened.snapshot.take(np.array([opened.snapshot.users.code(user)]))
+        found = recommender(histories, opened.manifest.live_watermark, N)
+        mf_scores = [None if np.isnan(score) else score for score in found.mf_scores.tolist()]
+        columns = opened.items.decode(found.items).to_pylist(), found.scores.tolist(), found.lgb_scores.tolist()
+        names = ("itemid", "score", "lgb_score", "mf_score")
+        answers[user] = {
+            "user_id": user,
+            "user_type": "warm" if found.warm[0] else "cold",
+            "model_version": opened.version,
+            "recommendations": [dict(zip(names, row, strict=True)) for row in zip(*columns, mf_scores, strict=True)],
+            "total_candidates_scored": int(found.n_candidates[0]),
+        }
+    return answers
+
+
+@dataclass
+class Running:
+    """A graph with two replicas of each kind and a fused service, over a registry of two versions."""
+
+    store: FolderStore
+    versions: list[str]
+    port: int
+    expected: dict[str, dict[int, Answer]] = field(default_factory=dict)
+
+    def client(self, prefix: str = "") -> closing[Client]:
+        return closing(Client(self.port, prefix))
+
+    def get(self, path: str, prefix: str = "") -> tuple[int, Any]:
+        """Over a connection of its own."""
+        with self.client(prefix) as client:
+            return client.get(path)
+
+    def serves(self, version: str) -> bool:
+        status, health = self.get("/health")
+        return status == 200 and health["model_version"] == version
+
+
+@pytest.fixture(scope="module")
+def running(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    trained = trained_shop(tmp_path_factory)
+    store = FolderStore(tmp_path_factory.mktemp("serving"))
+    opened = bundle.read(trained.path)
+    for alpha, version in ((0.2, "first"), (0.7, "second")):
+        manifest = opened.manifest.model_copy(
+            update={"blend": opened.manifest.blend.model_copy(update={"alpha": alpha})}
+        )
+        changed = replace(opened, version=version, manifest=manifest)
+        store.publish(lambda folder, changed=changed: bundle.write(changed, folder, {}), version)
+    store.promote("first", check_version)
+    settings = ServeSettings(
+        registry=str(store.root), ingress="2", candidates="2", factors="2", rank="2", cpus=0, poll_seconds=0.1
+    )
+    running = Running(store, ["first", "second"], free_port())
+    running.expected = {version: expected_answers(store.path(version)) for version in running.versions}
+    serve.start(http_options={"host": "127.0.0.1", "port": running.port}, logging_config=QUIET)
+    try:
+        serve.run(build_app(settings), name="recsys", route_prefix="/")
+        fused = settings.model_copy(update={"topology": "fused", "ingress": (1, 1)})
+        serve.run(build_app(fused), name="fused", route_prefix="/fused")
+        for prefix in ("", "/fused"):
+            wait_until(lambda prefix=prefix: running.get("/health", prefix)[0] == 200)
+        yield running
+    finally:
+        serve.shutdown()
+
+
+@pytest.mark.parametrize("prefix", ["", "/fused"])
+def test_every_topology_says_what_the_stages_say_in_process(running: Running, prefix: str) -> None:
+    with running.client(prefix) as client:
+        for user, answer in running.expected["first"].items():
+            assert client.recommend(user) == (200, answer)
+
+
+def test_many_at_once_are_told_what_one_is_told(running: Running) -> None:
+    for prefix in ("", "/fused"):
+        with Load(running, prefix, 16) as load:
+            wait_until(lambda load=load: load.answered > 1000)
+        assert not load.faults
+
+
+class Load:
+    """Clients that ask for users in turn and check every answer against the version it names."""
+
+    def __init__(self, running: Running, prefix: str = "", clients: int = 8) -> None:
+        self.running, self.prefix, self.clients = running, prefix, clients
+        self.answered = 0
+        self.seen: dict[str, int] = {}
+        self.faults: list[Any] = []
+        self._over = threading.Event()
+
+    def __enter__(self) -> "Load":
+        self._pool = ThreadPoolExecutor(self.clients)
+        self._running = [self._pool.submit(self._ask, number) for number in range(self.clients)]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for asking in self._running:
+            asking.result(timeout=60)
+        self._pool.shutdown()
+
+    def _ask(self, number: int) -> None:
+        with self.running.client(self.prefix) as client:
+            users = [*self.running.expected["first"]]
+            at = number
+            while not self._over.is_set():
+                at += self.clients
+                self._ask_for(users[at % len(users)], client)
+
+    def _ask_for(self, user: int, client: Client) -> None:
+        try:
+            status, answer = client.recommend(user)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            self.faults.append(repr(error))
+            client.close()  # the next request opens it again
+            return
+        version = answer.get("model_version")
+        if status != 200 or answer != self.running.expected[version][user]:
+            self.faults.append((status, answer))
+        self.answered += 1
+        self.seen[version] = self.seen.get(version, 0) + 1
+
+
+def test_promotions_and_rollbacks_under_load_fail_no_request_and_mix_no_versions(running: Running) -> None:
+    with Load(running, clients=4) as load:
+        for turn in range(SWITCHES):
+            if turn % 2:
+                running.store.rollback(check_version)
+            else:
+                running.store.promote("second", check_version)
+            version = running.store.production()
+            assert version is not None
+            wait_until(lambda version=version: running.serves(version), seconds=5)
+    assert not load.faults
+    assert min(load.seen.values()) > SWITCHES
+    assert sorted(load.seen) == running.versions
+
+
+def test_a_broken_version_is_refused_and_the_old_one_serves_on(running: Running) -> None:
+    opened = bundle.read(running.store.path("second"))
+    running.store.publish(lambda folder: bundle.write(replace(opened, version="broken"), folder, {}), "broken")
+    running.store.promote("broken")
+    with (running.store.path("broken") / "arrays" / "factorization_factors.npy").open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        file.write(b"\xff")
+
+    def refused() -> bool:
+        _, health = running.get("/health")
+        return health["refused"] is not None and health["refused"]["version"] == "broken"
+
+    with Load(running) as load:
+        wait_until(refused)
+        running.store.rollback(check_version)
+        wait_until(lambda: running.get("/health")[1]["refused"] is None)
+    assert not load.faults
+
+
+def test_killed_replicas_come_back_and_a_version_that_would_end_them_all_is_refused(running: Running) -> None:
+    opened = bundle.read(running.store.path("second"))
+    running.store.publish(lambda folder: bundle.write(replace(opened, version="deadly"), folder, {}), "deadly")
+    halve_ranker(running.store.path("deadly"))
+    serving = running.store.production() or ""
+    running.store.promote("deadly")  # by its hashes alone
+
+    def refused() -> bool:
+        _, health = running.get("/health")
+        return health["model_version"] == serving and "ended a process" in str(health["refused"])
+
+    with Load(running) as load:
+        wait_until(refused)
+        kill_one_of_each()  # those that come instead find the deadly version in production
+        wait_until(lambda: running.serves(serving))
+        reached = load.answered
+        wait_until(lambda: load.answered > reached + 100)
+        running.store.rollback(check_version)
+        wait_until(lambda: running.get("/health")[1]["refused"] is None)
+    assert not load.faults
+    logged = [json.loads(line) for line in own_log() if '"version refused"' in line]
+    assert any(record["version"] == "deadly" and "ended a process" in record["reason"] for record in logged)
+
+
+def own_log() -> list[str]:
+    """What this package's code in Ray's processes wrote to stderr."""
+    folder = Path(ray.get_runtime_context().worker.node.get_logs_dir_path())
+    return [line for path in folder.glob("worker-*.err") for line in path.read_text().splitlines() if "recsys." in line]
+
+
+def replica_pids(deployment: str) -> set[int]:
+    """Processes of a deployment's replicas, by the name that Ray gives them; tests beside these have replicas too."""
+    found = set()
+    for pid in family(os.getpid()):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            name = Path(f"/proc/{pid}/cmdline").read_bytes()
+            if name.startswith(f"ray::ServeReplica:recsys:{deployment}".encode()):
+                found.add(pid)
+    return found
+
+
+def kill_one_of_each() -> None:
+    """End one of two replicas of every deployment at the same time and wait until there are two again."""
+    before = {name: replica_pids(name) for name in ("Ingress", "Candidates", "Factors", "Rank")}
+    assert {len(pids) for pids in before.values()} == {2}
+    for pids in before.values():
+        os.kill(min(pids), signal.SIGKILL)
+    for name, pids in before.items():
+        wait_until(lambda name=name, pids=pids: len(replica_pids(name) - {min(pids)}) == 2)
+
+
+def test_the_port_is_open_on_this_host_alone(running: Running) -> None:
+    listening = [line.split()[1] for line in Path("/proc/net/tcp").read_text().splitlines()[1:] if " 0A " in line]
+    assert [address for address in listening if address.endswith(f":{running.port:04X}")]
+    assert {address.split(":")[0] for address in listening if address.endswith(f":{running.port:04X}")} == {"0100007F"}
+
+
+@pytest.mark.parametrize("prefix", ["", "/fused"])
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        *((f"/recommend/{user_id(1)}?n={n}", 400) for n in ("0", "-1", "51", "abc", "1e9", "")),
+        (f"/recommend/{user_id(1)}", 200),
+        ("/recommend/", 400),
+        ("/recommend/abc", 400),
+        ("/recommend/" + "9" * 400, 400),
+        ("/recommend/1%27%20OR%201=1--", 400),
+        ("/recommend/%C3%A9", 400),
+        ("/recommend/%FF%00", 400),
+        ("/recommend/-17", 404),
+        ("/user/-17/stats", 404),
+        (f"/user/{user_id(1)}/stats", 200),
+        ("/nothing", 404),
+    ],
+)
+def test_bad_requests_are_told_what_is_wrong(running: Running, prefix: str, path: str, status: int) -> None:
+    found, body = running.get(path, prefix)
+    assert found == status
+    assert status == 200 or ([*body] == ["detail"] and "Traceback" not in body["detail"])
+
+
+def test_other_methods_are_405(running: Running) -> None:
+    with running.client() as client:
+        for method in ("POST", "PUT", "DELETE", "PATCH"):
+            client.connection.request(method, f"/recommend/{user_id(1)}", body=b"{}")
+            response = client.connection.getresponse()
+            assert (response.status, [*json.loads(response.read())]) == (405, ["detail"])
+
+
+def test_broken_connections_leave_the_service_alone(running: Running) -> None:
+    """Half a request, a client that leaves at once, headers without end."""
+    request = f"GET /recommend/{user_id(1)} HTTP/1.1\r\nHost: x\r\n".encode()
+    held = []
+    for data in (request, request + b"\r\n", request + b"X: " + b"a" * 100_000 + b"\r\n\r\n", b"\x16\x03\x01\x00"):
+        for _ in range(20):
+            opened = socket.create_connection(("127.0.0.1", running.port), timeout=10)
+            opened.sendall(data)
+            if data == request:
+                opened.shutdown(socket.SHUT_WR)
+                held.append(opened)
+            else:
+                opened.close()
+    with Load(running) as load:
+        wait_until(lambda: load.answered > 200)
+    assert not load.faults
+    for opened in held:
+        opened.close()
+
+
+def test_users_are_those_of_the_shop(running: Running) -> None:
+    assert len(running.expected["first"]) == USERS + 1
+    assert ray.is_initialized()

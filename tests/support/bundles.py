@@ -1,0 +1,125 @@
+"""Versions of the small shop, made without a training run, and ways to damage one."""
+
+import hashlib
+import json
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS
+from recsys.ids import Ids
+from recsys.inference.stages import CandidateStage
+from recsys.models.blend import Blend, Calibration
+from recsys.models.rankers.base import Ranker, RankingData, TrainingSet
+from recsys.models.rankers.registry import ranker_from_text, train
+from recsys.models.snapshot import assemble, snapshot_part
+from recsys.registry.bundle import Bundle, write
+from recsys.registry.folder import FolderStore
+from recsys.registry.manifest import Counts, DateRange, Manifest, StatisticsColumns
+from recsys.retrieval.preranker import NO_PRERANKERS
+from recsys.schema import UNKNOWN
+from tests.support.features import CATEGORICAL, NAMES, SOURCES
+from tests.support.shop_data import END, ODD_IDS, START
+from tests.support.world import small_config, small_world
+
+BLEND = Blend(alpha=0.2, lgb=Calibration(slope=0.7, intercept=-1.0), mf=Calibration(slope=3.0, intercept=-0.5))
+
+
+@cache
+def small_ranker(*settings: str) -> Ranker:
+    """Trained on the candidates of `small_world`; what it learned means nothing."""
+    tables, config = small_world().tables, small_config(*settings)
+    stage = CandidateStage(tables, NO_PRERANKERS, config.inference)
+    profiles = stage.profile(small_world().partition.histories, END)
+    candidates = stage(profiles)
+    features = stage.features(profiles, candidates)
+    labels = (profiles.by_item.find(candidates.users, candidates.items) >= 0).astype(np.int8)
+    rows = RankingData(features, labels, np.diff(candidates.offsets))
+    return train(TrainingSet([rows], None, NAMES, CATEGORICAL), config.ranker)
+
+
+def small_bundle() -> Bundle:
+    world, config = small_world(), small_config("inference.history.max_events=20")
+    part = snapshot_part(
+        world.partition.users, world.partition.histories, world.tables.statistics.category, config.inference.history
+    )
+    manifest = Manifest(
+        fingerprint="0" * 64,
+        date_range=DateRange(start=START, end=END),
+        counts=Counts(events={"view": 1}, users=len(part.users), items=len(world.items), mf_users=2, mf_items=3),
+        targets=("transaction",),
+        features=NAMES,
+        sources=SOURCES,
+        statistics=StatisticsColumns(items=ITEM_COLUMNS, categories=CATEGORY_COLUMNS),
+        backend="lightgbm",
+        blend=BLEND,
+        prerankers=NO_PRERANKERS,
+        exclude_purchased=world.tables.retrieval.exclude_purchased,
+        live_watermark=END,
+        inference=config.inference.model_dump(mode="json"),
+        headline={"ndcg@10 all": 0.5, "ndcg@10 cold": None},
+    )
+    catalog = world.catalog
+    tree = catalog.categories, catalog.parent, catalog.ancestors(config.category_levels)
+    return Bundle("v1", manifest, world.items, *tree, world.tables, small_ranker(), None, assemble([part], "int64"))
+
+
+def odd_bundle() -> Bundle:
+    """The small shop with text ids, the first users' those of ODD_IDS; items are odd too."""
+    bundle = small_bundle()
+    numbered = [f"u{user:03}" for user in range(len(bundle.snapshot.users))]
+    users = pa.array([*ODD_IDS, *numbered[len(ODD_IDS) :]])
+    history = small_config("inference.history.max_events=20").inference.history
+    part = snapshot_part(users, bundle.snapshot.histories, bundle.tables.statistics.category, history)
+    items = Ids(pa.array([f"{item:03} <b>'\"/é" for item in range(len(bundle.items))]))
+    return replace(bundle, items=items, snapshot=assemble([part], "string"))
+
+
+def retrained(bundle: Bundle) -> Bundle:
+    """The same shop by another alpha and fewer trees, so that its scores differ."""
+    text = small_ranker("ranker.max_trees=5").to_text()
+    blend = bundle.manifest.blend.model_copy(update={"alpha": 0.6})
+    manifest = bundle.manifest.model_copy(update={"blend": blend})
+    return replace(bundle, manifest=manifest, ranker=ranker_from_text(text, "lightgbm"))
+
+
+def without_factors(bundle: Bundle, items: np.ndarray) -> Bundle:
+    """The factorization never saw these items."""
+    factors = bundle.tables.factors
+    rows = factors.rows.copy()
+    rows[items] = UNKNOWN
+    return replace(bundle, tables=replace(bundle.tables, factors=replace(factors, rows=rows)))
+
+
+def publish(store: FolderStore, bundle: Bundle, version: str, promote: bool = True) -> Bundle:
+    """Make a bundle a version, by default the one in production; the bundle under the version's name."""
+    named = replace(bundle, version=version)
+    store.publish(lambda folder: write(named, folder, {}), version)
+    if promote:
+        store.promote(version)
+    return named
+
+
+def flip_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+def reseal(folder: Path) -> None:
+    """Correct a version's manifest to the files that are there now, as whoever damaged them on purpose would."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    for name, entry in manifest["files"].items():
+        content = (folder / name).read_bytes()
+        entry |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def halve_ranker(folder: Path) -> None:
+    """Leave a version half of its ranker and hashes that are right: LightGBM aborts the process that reads it."""
+    path = folder / "ranker.txt"
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    reseal(folder)

@@ -1,0 +1,94 @@
+"""The small shop on Ray: read, in partitions, and trained on once."""
+
+import json
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import ray
+
+from recsys import cli
+from recsys.config import TrainConfig
+from recsys.data.catalog import TreeProblems
+from recsys.data.ingest import ShopData, ingest
+from recsys.data.shop import PropertyQuality, Quality, UserPartition
+from recsys.data.sources import resolve
+from recsys.registry.folder import FolderStore
+from recsys.schema import DAY, EVENT_TYPES
+from tests.support.shop_data import END, START, train_arguments, write_shop
+from tests.support.world import small_config, small_world
+
+
+def read_shop(folder: Path, config: TrainConfig | None = None) -> ShopData:
+    """What training sees of a folder; needs Ray."""
+    config = config or small_config()
+    source = resolve(str(folder), folder / "work")
+    return ingest(source, config.data, END + DAY, folder / "quarantine.parquet")
+
+
+def world_shop(n_partitions: int) -> ShopData:
+    """`small_world` as later steps see it, users dealt out in turns; needs Ray."""
+    world = small_world()
+    everyone = np.arange(len(world.partition.users))
+    parts = [everyone[start::n_partitions] for start in range(n_partitions)]
+    quality = Quality(0, 0, {}, 0, 0, PropertyQuality(0, 0, 0, 0, {}, {}, TreeProblems()))
+    return ShopData(
+        world.items,
+        "int64",
+        tuple(
+            ray.put(UserPartition(world.partition.users.take(pa.array(part)), world.partition.histories.take(part)))
+            for part in parts
+        ),
+        len(everyone),
+        dict(zip(EVENT_TYPES, world.partition.histories.counts().sum(axis=0).tolist(), strict=True)),
+        START,
+        END,
+        world.daily,
+        world.catalog,
+        quality,
+        "",
+    )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A registry with one version in production, trained on the small shop in `data`."""
+
+    data: Path
+    registry: Path
+
+    @cached_property
+    def version(self) -> str:
+        [version] = FolderStore(self.registry).versions()
+        return version.name
+
+    @property
+    def path(self) -> Path:
+        return FolderStore(self.registry).path()
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        return metrics_of(self.registry)
+
+
+def metrics_of(registry: Path) -> dict[str, Any]:
+    """metrics.json of the version in production."""
+    content: dict[str, Any] = json.loads((FolderStore(registry).path() / "metrics.json").read_text())
+    return content
+
+
+def trained_shop(factory: pytest.TempPathFactory) -> Trained:
+    """Trains at the first call of a test run; needs Ray. Nothing may change the result's folders."""
+    return _train(factory.getbasetemp() / "trained")
+
+
+@cache
+def _train(folder: Path) -> Trained:
+    data, registry = write_shop(folder / "data"), folder / "registry"
+    if cli.main(["train", *train_arguments(data, registry)]):
+        raise RuntimeError("training on the small shop failed; its error is on stderr")
+    return Trained(data, registry)

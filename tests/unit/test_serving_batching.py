@@ -1,0 +1,180 @@
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from recsys.serving.batching import Abandoned, Coalescer, Overloaded
+from tests.support.services import until
+
+pytestmark = pytest.mark.anyio
+
+
+class Kitchen:
+    """Answers a question by its double once the door is open; keeps the batches it saw."""
+
+    def __init__(self) -> None:
+        self.door = asyncio.Event()
+        self.batches: list[list[int]] = []
+        self.busy = 0
+        self.fault: BaseException | None = None
+
+    async def __call__(self, questions: Sequence[int]) -> list[int | BaseException]:
+        self.batches.append(list(questions))
+        self.busy += 1
+        try:
+            await self.door.wait()
+        finally:
+            self.busy -= 1
+        if self.fault is not None:
+            raise self.fault
+        return [2 * question if question >= 0 else ValueError(question) for question in questions]
+
+
+@pytest.fixture
+async def kitchen() -> Kitchen:
+    return Kitchen()
+
+
+def coalescer(
+    kitchen: Kitchen, max_waiting: int = 100, max_batch: int = 10, batches: int = 1, linger: float = 0
+) -> Coalescer[int, int]:
+    return Coalescer(kitchen, max_waiting=max_waiting, max_batch=max_batch, batches=batches, linger=linger)
+
+
+async def ask(one: Coalescer[int, int], *questions: int) -> list[asyncio.Task[int]]:
+    """Questions that have been asked and are under way or waiting."""
+    tasks = [asyncio.create_task(one(question)) for question in questions]
+    await asyncio.sleep(0)  # each runs up to its wait
+    return tasks
+
+
+async def test_a_question_alone_leaves_at_once(kitchen: Kitchen) -> None:
+    kitchen.door.set()
+    assert await coalescer(kitchen)(4) == 8
+    assert kitchen.batches == [[4]]
+
+
+async def test_questions_that_arrive_meanwhile_go_together_in_order(kitchen: Kitchen) -> None:
+    one = coalescer(kitchen, max_batch=3)
+    tasks = await ask(one, 1)
+    await until(lambda: kitchen.busy)
+    tasks += await ask(one, 2, 3, 4, 5)
+    assert one.waiting == 4
+    kitchen.door.set()
+    assert await asyncio.gather(*tasks) == [2, 4, 6, 8, 10]
+    assert kitchen.batches == [[1], [2, 3, 4], [5]]
+    assert one.waiting == 0
+
+
+async def test_no_more_batches_are_under_way_than_allowed(kitchen: Kitchen) -> None:
+    one = coalescer(kitchen, batches=2)
+    tasks: list[asyncio.Task[int]] = []
+    for question in range(6):
+        tasks += await ask(one, question)
+        await asyncio.sleep(0)
+    assert (kitchen.busy, one.waiting) == (2, 4)
+    kitchen.door.set()
+    assert await asyncio.gather(*tasks) == [0, 2, 4, 6, 8, 10]
+
+
+async def test_a_second_batch_waits_for_company(kitchen: Kitchen) -> None:
+    one = coalescer(kitchen, max_batch=3, batches=2, linger=0.05)
+    tasks = await ask(one, 1)
+    await until(lambda: kitchen.busy)
+    tasks += await ask(one, 2)
+    tasks += await ask(one, 3)
+    assert one.waiting == 2
+    await until(lambda: kitchen.busy == 2)
+    kitchen.door.set()
+    assert await asyncio.gather(*tasks) == [2, 4, 6]
+    assert kitchen.batches == [[1], [2, 3]]
+
+
+async def test_a_full_batch_does_not_wait(kitchen: Kitchen) -> None:
+    one = coalescer(kitchen, max_batch=2, batches=3, linger=1000)
+    tasks = await ask(one, 1)
+    await until(lambda: kitchen.busy)
+    tasks += await ask(one, 2, 3)
+    await until(lambda: kitchen.busy == 2)
+    kitchen.door.set()
+    assert await asyncio.gather(*tasks) == [2, 4, 6]
+    assert kitchen.batches == [[1], [2, 3]]
+
+
+async def test_one_too_many_is_turned_away_at_once(kitchen: Kitchen) -> None:
+    one = coalescer(kitchen, max_waiting=2)
+    tasks = await ask(one, 1)
+    await until(lambda: kitchen.busy)
+    tasks += await ask(one, 2, 3)
+    with pytest.raises(Overloaded, match="2 requests are waiting"):
+        await one(4)
+    kitchen.door.set()
+    assert await asyncio.gather(*tasks) == [2, 4, 6]
+    assert await one(5) == 10
+
+
+async def test_who_leaves_while_waiting_frees_the_place_and_is_not_asked_for(kitchen: Kitchen) -> None:
+    one = coalescer(kitchen, max_waiting=1)
+    tasks = await ask(one, 1)
+    await until(lambda: kitchen.busy)
+    [impatient] = await ask(one, 2)
+    impatient.cancel()
+    await asyncio.wait([impatient])
+    assert one.waiting == 0
+    tasks += await ask(one, 3)
+    kitchen.door.set()
+    assert await asyncio.gather(*tasks) == [2, 6]
+    assert kitchen.batches == [[1], [3]]
+
+
+async def test_who_leaves_under_way_does_not_disturb_the_others(kitchen: Kitchen) -> None:
+    one = coalescer(kitchen)
+    tasks = await ask(one, 1, 2)
+    await until(lambda: kitchen.busy)
+    tasks[0].cancel()
+    kitchen.door.set()
+    assert await tasks[1] == 4
+    assert tasks[0].cancelled()
+
+
+async def test_a_question_that_fails_fails_alone(kitchen: Kitchen) -> None:
+    one = coalescer(kitchen)
+    kitchen.door.set()
+    good, bad = await ask(one, 1, -1)
+    assert await good == 2
+    with pytest.raises(ValueError, match="-1"):
+        await bad
+    assert kitchen.batches == [[1, -1]]
+
+
+async def test_all_of_a_batch_that_fails_hear_of_it_and_the_next_one_goes(kitchen: Kitchen) -> None:
+    one = coalescer(kitchen)
+    kitchen.door.set()
+    kitchen.fault = ZeroDivisionError()
+    failed = await asyncio.gather(one(1), one(2), return_exceptions=True)
+    assert [type(error) for error in failed] == [ZeroDivisionError] * 2
+    kitchen.fault = None
+    assert await one(3) == 6
+
+
+async def test_a_cancelled_batch_does_not_cancel_those_who_wait(kitchen: Kitchen) -> None:
+    one = coalescer(kitchen)
+    kitchen.door.set()
+    kitchen.fault = asyncio.CancelledError()
+    with pytest.raises(Abandoned):
+        await one(1)
+    kitchen.fault = None
+    assert await one(3) == 6
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+async def test_whoever_asks_while_a_worker_ends_is_answered(kitchen: Kitchen, batches: int) -> None:
+    one = coalescer(kitchen, batches=batches)
+    kitchen.door.set()
+    for ticks in range(8):
+        before = await ask(one, *range(batches))
+        await before[-1]
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        async with asyncio.timeout(5):
+            assert await one(5) == 10

@@ -1,0 +1,141 @@
+"""The graph's engine over handles that answer in this process: whom it asks, and what it makes of the answers."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import fields, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from ray.exceptions import RayActorError
+
+from recsys.histories import Histories
+from recsys.inference.recommender import Recommendations, Recommender
+from recsys.inference.servable import Loaded
+from recsys.registry.bundle import Bundle
+from recsys.schema import OBJECTIVES
+from recsys.serving.deployments import GraphEngine
+from recsys.serving.stages import Unavailable, Wishes
+from tests.support.bundles import retrained, small_bundle
+from tests.support.shop_data import END
+from tests.support.world import NOBODY_DID_ANYTHING
+
+
+class Handle:
+    """Of a deployment: `answers` takes the place of its replica."""
+
+    def __init__(self, answers: Callable[..., Any]) -> None:
+        self._answers, self.asked = answers, 0
+
+    def options(self, **_: str) -> "Handle":
+        return self
+
+    def remote(self, version: str, *asked: Any) -> Awaitable[Any]:
+        async def answer() -> Any:
+            self.asked += 1
+            return self._answers(*asked)
+
+        return answer()
+
+
+@cache
+def loaded() -> Loaded:
+    """With a ranker of its own for items that are new to a user, and another alpha for these."""
+    bundle: Bundle = small_bundle()
+    other = retrained(bundle)
+    manifest = bundle.manifest.model_copy(update={"discovery_blend": other.manifest.blend})
+    bundle = replace(bundle, manifest=manifest, discovery_ranker=other.ranker)
+    return Loaded(bundle, Recommender.from_bundle(bundle))
+
+
+def answers() -> dict[str, Callable[..., Any]]:
+    """What the replicas of each stage call."""
+    its = loaded().recommender
+    return {"candidates": its.propose, "factors": its.fold_in, "rank": its.rank}
+
+
+def stages(**instead: Callable[..., Any]) -> dict[str, Handle]:
+    return {name: Handle(answer) for name, answer in (answers() | instead).items()}
+
+
+def ask(handles: dict[str, Handle], histories: Histories, objectives: np.ndarray) -> Recommendations | None:
+    engine = GraphEngine(handles["candidates"], handles["factors"], handles["rank"])
+    wishes = Wishes(10, objectives, np.full(len(histories), np.nan))
+    return asyncio.run(engine(loaded(), histories, END, wishes))
+
+
+@pytest.fixture
+def everybody() -> Histories:
+    return Histories.concat([NOBODY_DID_ANYTHING, loaded().bundle.snapshot.histories])
+
+
+def mixed(histories: Histories) -> np.ndarray:
+    return (np.arange(len(histories)) % len(OBJECTIVES)).astype(np.int8)
+
+
+def test_a_batch_of_all_objectives_gets_what_the_stages_say_in_process(everybody: Histories) -> None:
+    found = ask(stages(), everybody, mixed(everybody))
+    expected = loaded().recommender(everybody, END, 10, mixed(everybody))
+    assert found is not None
+    for field in fields(expected):
+        np.testing.assert_array_equal(getattr(found, field.name), getattr(expected, field.name), field.name)
+
+
+def test_every_objective_has_its_ranker_whoever_else_is_asked_about(everybody: Histories) -> None:
+    together = loaded().recommender(everybody, END, 10, mixed(everybody))
+    for user in range(0, len(everybody), 7):
+        alone = loaded().recommender(everybody.take(np.array([user])), END, 10, mixed(everybody)[[user]])
+        mine = slice(*together.offsets[user : user + 2])
+        assert together.items[mine].tolist() == alone.items.tolist()
+        assert together.lgb_scores[mine].tolist() == alone.lgb_scores.tolist()
+
+
+def test_the_factors_are_not_asked_where_nobody_is_warm() -> None:
+    handles = stages()
+    found = ask(handles, Histories.concat([NOBODY_DID_ANYTHING] * 2), np.zeros(2, np.int8))
+    assert found is not None
+    assert len(found.items) == 20
+    assert np.isnan(found.mf_scores).all()
+    assert [handle.asked for handle in handles.values()] == [1, 0, 1]
+
+
+def test_who_asks_alone_is_folded_in_by_the_ingress() -> None:
+    histories = loaded().bundle.snapshot.histories
+    alone = histories.take(loaded().recommender.factors.warm(histories).nonzero()[0][:1])
+    handles = stages()
+    found = ask(handles, alone, np.zeros(1, np.int8))
+    expected = loaded().recommender(alone, END, 10)
+    assert found is not None
+    assert found.warm.all()
+    np.testing.assert_array_equal(found.mf_scores, expected.mf_scores)
+    assert [handle.asked for handle in handles.values()] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("stage", ["candidates", "factors", "rank"])
+def test_a_stage_that_lacks_the_version_ends_the_question(everybody: Histories, stage: str) -> None:
+    handles = stages(**{stage: lambda *_: None})
+    assert ask(handles, everybody, mixed(everybody)) is None
+    assert handles["rank"].asked == (stage == "rank")
+
+
+@pytest.mark.parametrize("stage", ["candidates", "factors", "rank"])
+def test_a_replica_that_died_is_asked_once_more(everybody: Histories, stage: str) -> None:
+    deaths = iter([True])
+
+    def dies_once(*asked: Any) -> Any:
+        if next(deaths, False):
+            raise RayActorError
+        return answers()[stage](*asked)
+
+    handles = stages(**{stage: dies_once})
+    assert ask(handles, everybody, mixed(everybody)) is not None
+    assert handles[stage].asked == 2
+
+
+def test_a_stage_that_keeps_dying_is_unavailable(everybody: Histories) -> None:
+    def dies(*_: Any) -> Any:
+        raise RayActorError
+
+    with pytest.raises(Unavailable, match="rank: "):
+        ask(stages(rank=dies), everybody, mixed(everybody))

@@ -1,0 +1,120 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import ray
+
+from recsys.features.profiles import build_profiles
+from recsys.histories import Histories
+from recsys.inference.stages import objectives
+from recsys.models.tables import Tables
+from recsys.retrieval.generator import propose
+from recsys.retrieval.preranker import (
+    HISTORY_COLUMNS,
+    ITEM_COLUMNS,
+    PreRanker,
+    PreRankerModel,
+    PreRankerModels,
+    by_source_weights,
+    fit_preranker,
+    preranker_columns,
+)
+from recsys.schema import OBJECTIVES
+from recsys.timeline import cut
+from recsys.training.plan import make_plan
+from recsys.training.preranker import fit_prerankers, fit_rows, proposal_rows
+from recsys.training.validation import Size, smallest
+from recsys.training.windows import LabelWindow
+from tests.support.features import SOURCES
+from tests.support.shop_data import END, START
+from tests.support.trained import world_shop
+from tests.support.world import small_config, small_world, tables_of
+
+AGE = 42
+WINDOW = LabelWindow(AGE, cut(END, AGE), cut(END, AGE - 14), quota=1.0)
+
+
+@pytest.fixture(scope="module")
+def tables() -> Tables:
+    return tables_of(small_world(), AGE)
+
+
+def learned(tables: Tables, histories: Histories | None = None) -> PreRankerModels:
+    partition = small_world().partition
+    if histories is not None:
+        partition = replace(partition, histories=histories)
+    every, discovery = (
+        fit_rows(SOURCES, proposal_rows(partition, WINDOW, tables, name, small_config())) for name in OBJECTIVES[:2]
+    )
+    assert every is not None
+    assert discovery is not None
+    return PreRankerModels(all=every, discovery=discovery)
+
+
+def flat(model: PreRankerModel) -> np.ndarray:
+    """The weights in the order of the columns."""
+    history, items = [model.history[name] for name in HISTORY_COLUMNS], [model.items[name] for name in ITEM_COLUMNS]
+    return np.concatenate([[model.source_value], *(model.ranks[name] for name in SOURCES), history, items])
+
+
+def test_what_is_selected_is_what_was_learned(tables: Tables) -> None:
+    """The service looks weights up by place; training multiplies a matrix: both come to the same log-odds."""
+    prerankers, config = learned(tables), small_config().inference
+    past = small_world().partition.histories.until(WINDOW.start)
+    profiles = build_profiles(past, tables.statistics, WINDOW.start, config.interactions)
+    for name in OBJECTIVES:
+        wanted = objectives(name, len(profiles))
+        proposals = propose(profiles, tables.retrieval, tables.statistics, config.candidates, wanted)
+        weights = config.candidates.source_weights
+        by_name = dict(zip(SOURCES, weights, strict=True))
+        preranker = PreRanker.for_tables(prerankers, by_name, tables.statistics)
+        scores = preranker(profiles, tables.statistics, proposals, wanted)
+        model = prerankers.by_objective[OBJECTIVES.index(name)]
+        assert model is not None
+        columns = preranker_columns(profiles, tables.statistics, proposals, np.arange(len(proposals.users)), weights)
+        assert len(scores)
+        np.testing.assert_allclose(scores, columns @ flat(model), rtol=1e-4, atol=1e-4)
+
+
+def test_hits_come_first_more_often_than_by_turns(tables: Tables) -> None:
+    rows = proposal_rows(small_world().partition, WINDOW, tables, "all", small_config())
+    columns, labels = rows.columns, rows.labels
+    assert len(rows.keys) == len(columns) == len(labels)
+    model = fit_preranker(columns, labels > 0, SOURCES)
+    assert model is not None
+
+    def lead(one: PreRankerModel) -> float:
+        scores = columns @ flat(one)
+        return float(np.mean(scores[labels > 0][:, None] > scores[labels == 0]))
+
+    assert lead(model) > lead(by_source_weights(SOURCES))
+
+
+def test_later_events_change_nothing(tables: Tables) -> None:
+    histories = small_world().partition.histories
+    assert (histories.times > WINDOW.end).any()
+    assert learned(tables, histories.until(WINDOW.end)) == learned(tables)
+
+
+def test_nothing_is_learned_where_nothing_differs() -> None:
+    columns = np.ones((4, 3), np.float32)
+    assert fit_preranker(columns, np.zeros(4, bool), SOURCES) is None
+    assert fit_preranker(columns, np.ones(4, bool), SOURCES) is None
+    assert fit_rows(SOURCES) is None
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_partitions_do_not_matter(tables: Tables) -> None:
+    config = small_config()
+    plan = replace(make_plan(START, END, config), select=AGE)
+    one, other = (fit_prerankers(world_shop(n), {AGE: ray.put(tables)}, plan, config) for n in (1, 4))
+    assert one == other
+    assert one.all is not None
+    assert fit_prerankers(world_shop(1), {}, replace(plan, select=None), config) == PreRankerModels()
+
+
+def test_the_smallest_ranker_that_is_about_as_good() -> None:
+    sizes = [Size(20, 15, 0.2985), Size(40, 15, 0.2990), Size(10, 31, 0.2986), Size(30, 31, 0.3), Size(5, 31, 0.29)]
+    assert smallest(sizes, 0.005) == Size(20, 15, 0.2985)
+    assert smallest(sizes, 0.0) == Size(30, 31, 0.3)
+    assert smallest(sizes, 0.1) == Size(5, 31, 0.29)
