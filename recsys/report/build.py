@@ -1,21 +1,18 @@
 """A training run's objects to its report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from recsys.report.contents import SECTIONS
+from recsys.report.contents import section_specs
 from recsys.report.head import collect_head
 from recsys.report.inputs import EvaluationNumbers, RunInputs, SourceContribution
 from recsys.report.model import Report
-from recsys.report.section import SectionSpec
-from recsys.schema import Config
 
 
-def collect_report(run: RunInputs, specs: Sequence[SectionSpec[Any]] = SECTIONS) -> Report:
+def collect_report(run: RunInputs) -> Report:
     """The report of a run, with the numbers of every section that applies to it."""
-    collected: dict[str, Config | None] = {spec.name: spec.collect(run) for spec in specs}
-    numbers = {name: section for name, section in collected.items() if section is not None}
-    return Report(collect_head(run), numbers, specs)
+    collected = {spec.name: spec.collect(run) for spec in section_specs()}
+    return Report(collect_head(run), {name: numbers for name, numbers in collected.items() if numbers is not None})
 
 
 def evaluation_numbers(metrics: Mapping[str, Any]) -> EvaluationNumbers:

@@ -12,7 +12,7 @@ from recsys.data.ingest import ShopData
 from recsys.evaluation.protocol import TestCases
 from recsys.models.rankers.base import Ranker
 from recsys.report.numbers import Row
-from recsys.schema import EVENT_TYPES, SOURCES
+from recsys.schema import EVENT_TYPES
 from recsys.training.evaluation import HYBRID, baseline_scores, baselines, labels_of, our_lists, our_scores
 from recsys.training.plan import Plan
 from recsys.training.scoring import ScoredCandidates
@@ -97,7 +97,7 @@ class EvaluationInputs:
     @property
     def source_names(self) -> tuple[str, ...]:
         """Names of the candidate sources, in the order of the columns of `scored.sources`."""
-        return SOURCES
+        return self.config.inference.candidates.source_names
 
     @property
     def ndcg(self) -> dict[str, float]:

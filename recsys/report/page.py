@@ -4,7 +4,6 @@ import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,9 +24,11 @@ class Chapter:
 
 
 def chapters(report: Report) -> list[Chapter]:
-    """The sections in their order, by chapter."""
-    by_title = groupby(report.sections(), key=lambda pair: pair[0].chapter)
-    return [Chapter(title, list(sections)) for title, sections in by_title]
+    """The chapters by their first section, each with its sections in order."""
+    by_title: dict[str, list[tuple[SectionSpec[Any], Section]]] = {}
+    for spec, section in report.sections():
+        by_title.setdefault(spec.chapter, []).append((spec, section))
+    return [Chapter(title, sections) for title, sections in by_title.items()]
 
 
 def pictures(report: Report) -> list[Picture]:

@@ -48,8 +48,8 @@ class Section:
 class SectionSpec(Generic[Numbers]):
     """A kind of section: each module in `recsys.report.sections` defines one as SECTION.
 
-    name: key of its numbers in report.json, and anchor of the section in the page
-    chapter: heading above it; sections of one chapter follow each other
+    name: as in `contents`; key of its numbers in report.json, and anchor of the section in the page
+    chapter: heading above it, one of the constants here or another one
     numbers: the model of its numbers
     collect: takes the numbers from a training run; None leaves the section out
     section: makes text, figures and tables from the numbers alone

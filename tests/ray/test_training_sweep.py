@@ -18,7 +18,7 @@ from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.registry.artifact import Artifact
 from recsys.registry.folder import FolderStore
-from recsys.report.sweep import TABLE, sweep_files
+from recsys.report.sections.sweep import TABLE, collect, sweep_files
 from recsys.report.terminal import show_sweep
 from recsys.training.preparation import RankerInputs, prepare
 from recsys.training.sweep import search as tuning
@@ -90,7 +90,7 @@ def searched(
     sweep, config = load_sweep(sweep_file(folder, content), None, [*SETTINGS, *settings])
     swept = tuning.search(*read, config, sweep, folder, resume=False)
     show_sweep(swept)
-    return json.loads(sweep_files(swept)[TABLE]), swept.config
+    return json.loads(sweep_files(swept, collect(swept))[TABLE]), swept.config
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import numpy as np
 from recsys.arrays import ranked_lists
 from recsys.config import TrainConfig
 from recsys.evaluation import metrics, protocol
-from recsys.features.definitions import FEATURES, NAMES
+from recsys.features.definitions import source_feature
 from recsys.report.drawing import BLUE, Picture, interval_bars
 from recsys.report.inputs import RunInputs, sample_validation
 from recsys.report.numbers import Estimate
@@ -52,8 +52,9 @@ class Numbers(Config):
 def collect(run: RunInputs) -> Numbers:
     names = run.evaluation.source_names
     ablation = Ablation(run.validation, run.selected, run.config)
-    gains = importance(run.final.importance())
-    groups = dict.fromkeys(feature.group for feature in FEATURES)
+    features = run.config.inference.features
+    gains = importance(run.final.importance(), features)
+    groups = dict.fromkeys(feature.group for feature in features)
     by_group = {group: sum(row.gain for row in gains if row.group == group) for group in groups}
     return Numbers(
         k=run.config.evaluation.k,
@@ -79,6 +80,8 @@ class Ablation:
         self._items, self._mf = candidates.items[rows], candidates.mf[rows]
         self._proposed = ~np.isnan(candidates.sources[rows])
         self._selected, self._config = selected, config.evaluation
+        self._columns = config.inference.features
+        self._names = config.inference.feature_names
         self.base = self._ndcg(selected.scores[rows], np.ones(len(rows), bool))
 
     def _ndcg(self, lgb: np.ndarray, kept: np.ndarray) -> np.ndarray:
@@ -93,7 +96,7 @@ class Ablation:
 
         They are shuffled together, which keeps the dependence between them.
         """
-        columns = [column for column, feature in enumerate(FEATURES) if feature.group == group]
+        columns = [column for column, feature in enumerate(self._columns) if feature.group == group]
         everyone = np.ones(len(self._features), bool)
         rng = np.random.default_rng(0)
         without = np.zeros(len(self.cases))
@@ -110,9 +113,9 @@ class Ablation:
         """
         kept = self._proposed.sum(axis=1) > self._proposed[:, column]
         features = self._features[kept]
-        if (score := f"score_{name}") in NAMES:
-            features[:, NAMES.index(score)] = np.nan
-        features[:, NAMES.index("n_sources")] -= self._proposed[kept, column]
+        if source_feature(name) in self._names:
+            features[:, self._names.index(source_feature(name))] = np.nan
+        features[:, self._names.index("n_sources")] -= self._proposed[kept, column]
         lgb = np.zeros(len(kept))
         lgb[kept] = self._selected.ranker.predict(features)
         return Loss(name=name, lost=self._lost(self._ndcg(lgb, kept)))

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from recsys.arrays import belongs, order_within
-from recsys.ids import hashes
+from recsys.ids import draw
 from recsys.report.drawing import several
 from recsys.report.inputs import EvaluationInputs
 from recsys.report.section import USERS, Section, SectionSpec
@@ -14,8 +14,6 @@ from recsys.report.sections.groups import activity_groups
 from recsys.schema import EVENT_TYPES, UNKNOWN, Config
 from recsys.timeline import cut
 
-SALT: Final = 5
-"""Keeps this draw of users apart from other draws by hash."""
 SHOWN: Final = 8
 """Newest events and recommended items of a user, at most."""
 COLD: Final = -1
@@ -86,7 +84,7 @@ def draw_users(evaluation: EvaluationInputs) -> list[int]:
     cases, warm = evaluation.cases, evaluation.scored.warm
     groups = np.where(warm, activity_groups(cases.histories.lengths), COLD)
     order = sorted(set(groups.tolist()) - {COLD}) + [COLD] * bool((groups == COLD).any())
-    drawn = hashes(cases.users, 2 * evaluation.config.seed + SALT)
+    drawn = draw(cases.users, "report", evaluation.config.seed)
     return [int(np.flatnonzero(groups == group)[np.argmin(drawn[groups == group])]) for group in order]
 
 

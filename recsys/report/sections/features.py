@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from recsys.features.definitions import FEATURES, NAMES
+from recsys.features.definitions import Feature
 from recsys.models.rankers.base import Ranker
 from recsys.report.drawing import BLUE, ORANGE, SOFT, Picture, label_rows, percent, plain_axes, ticked
 from recsys.report.inputs import RunInputs, sample_validation
@@ -66,33 +66,33 @@ def collect(run: RunInputs) -> Numbers:
     return Numbers(
         backend=run.config.ranker.backend,
         trees=run.selected.n_trees,
-        importance=importance(run.final.importance()),
-        contributions=contributions(run.selected.ranker, rows),
+        importance=importance(run.final.importance(), run.config.inference.features),
+        contributions=contributions(run.selected.ranker, rows, run.config.inference.features),
         sampled_rows=len(rows),
     )
 
 
-def importance(gains: Mapping[str, float]) -> tuple[Importance, ...]:
+def importance(gains: Mapping[str, float], features: Sequence[Feature]) -> tuple[Importance, ...]:
     """Features in the order of `gains`, with their fraction of the total; gains: by name, see `Ranker.importance`."""
-    known, total = {feature.name: feature for feature in FEATURES}, sum(gains.values()) or 1.0
+    known, total = {feature.name: feature for feature in features}, sum(gains.values()) or 1.0
     return tuple(
         Importance(name=name, group=known[name].group, meaning=known[name].meaning, gain=gain / total)
         for name, gain in gains.items()
     )
 
 
-def contributions(ranker: Ranker, rows: np.ndarray) -> tuple[Contributions, ...]:
-    """The features that add most, by falling mean; rows: float32 (n_rows, n_features)."""
+def contributions(ranker: Ranker, rows: np.ndarray, features: Sequence[Feature]) -> tuple[Contributions, ...]:
+    """The features that add most, by falling mean; rows: float32 (n_rows, n_features), columns as in `features`."""
     added = ranker.contributions(rows)[:, :-1]
     means = np.abs(added).mean(axis=0)
     dots = np.linspace(0, len(rows) - 1, min(DOTS, len(rows))).astype(int)
     return tuple(
         Contributions(
-            name=NAMES[column],
-            meaning=FEATURES[column].meaning,
+            name=features[column].name,
+            meaning=features[column].meaning,
             mean=float(means[column]),
             values=short(added[dots, column]),
-            percentiles=tuple(_percentiles(rows[:, column], FEATURES[column].kind == "category")[dots]),
+            percentiles=tuple(_percentiles(rows[:, column], features[column].kind == "category")[dots]),
         )
         for column in np.argsort(-means, kind="stable")[:TOP_CONTRIBUTIONS].tolist()
         if means[column] > 0
