@@ -22,7 +22,7 @@ from recsys.registry.locate import open_store
 from recsys.schema import ITEM, LGB_SCORE, MF_SCORE, RANK, SCORE, USER, Objective
 
 MAX_N = 1000
-"""Recommendations to a user at most; there are no more than `inference.candidates.size`."""
+"""The largest n. A user never gets more than `inference.candidates.size` items."""
 BLOCK = 500
 """Users that one call of the stages handles."""
 
@@ -38,20 +38,20 @@ def recommend(
 ) -> int:
     """Write the `n` best items of each user in `users` (CSV with a column visitorid) to a Parquet file.
 
-    registry: a URI that means the same on every node: each opens the version for itself
+    registry: a URI that is valid on every node, since each node opens the version itself
     version: None for the one in production
-    objective: whether all items are shown, only those new to a user, or only those they had
-    repeat_cap: largest fraction of a list that items the user had before may fill, in [0, 1]; None for the version's
+    objective: recommend all items, only items new to a user, or only items of the user's history
+    repeat_cap: largest fraction of a list for items of the user's history, in [0, 1]; None for the version's setting
 
     Columns: visitorid, rank (1 = best), itemid, score, lgb_score, mf_score (null where there is none). Users are
-    in the order of the file; those without events get the cold-start list, repeated ones appear once. Returns the
+    in the order of the file. Users without events get the cold-start list; repeated users appear once. Returns the
     number of users.
-    Raises DataError for a file that cannot be used, RegistryError for a version that is missing or broken.
+    Raises DataError for an invalid argument or file, RegistryError for a version that is missing or broken.
     """
     if not 1 <= n <= MAX_N:
         raise DataError(f"n is {n}; expected 1 to {MAX_N}")
     if repeat_cap is not None and not 0 <= repeat_cap <= 1:
-        raise DataError(f"repeat share is {repeat_cap:g}; expected 0 to 1")
+        raise DataError(f"repeat cap (--repeat-share) is {repeat_cap:g}; expected 0 to 1")
     _check_out(out)
     folder = probed_path(open_store(registry), version)
     name, checked = folder.name, bundle.read(folder)
@@ -73,7 +73,7 @@ def recommend(
 
 
 def _write_parquet(dataset: ray.data.Dataset, schema: pa.Schema, out: Path) -> None:
-    """Write the blocks in their order; `out` appears only when it is whole."""
+    """Write the blocks in their order; `out` appears only when it is complete."""
     blocks = dataset.to_arrow_refs()
     out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out.with_name(f"{out.name}.unfinished")
@@ -91,8 +91,8 @@ def _write_parquet(dataset: ray.data.Dataset, schema: pa.Schema, out: Path) -> N
 def _check_out(out: Path) -> None:
     if out.is_dir():
         raise DataError(f"{out} is a folder; expected a Parquet file to write")
-    if odd := next((folder for folder in out.parents if folder.exists() and not folder.is_dir()), None):
-        raise DataError(f"{out} cannot be written: {odd} is not a folder")
+    if blocker := next((path for path in out.parents if path.exists() and not path.is_dir()), None):
+        raise DataError(f"{out} cannot be written: {blocker} is not a folder")
 
 
 def recommend_to(
@@ -103,7 +103,7 @@ def recommend_to(
     objective: Objective = "all",
     repeat_cap: float | None = None,
 ) -> pa.Table:
-    """Recommendations to some users, rows by user and rank."""
+    """Recommendations to some users, one row for each user and rank; columns as in `recommend`."""
     histories = opened.snapshot.take(opened.snapshot.rows(users))
     caps = None if repeat_cap is None else np.full(len(users), repeat_cap)
     ranked = recommender(histories, opened.manifest.live_watermark, n, objectives(objective, len(users)), caps)
@@ -123,7 +123,7 @@ def recommend_to(
 
 @cache
 def _open(registry: str, version: str) -> tuple[Bundle, Recommender]:
-    """A worker's bundle, opened once; the caller has checked its hashes, or its node's cache."""
+    """A version, opened once in each worker process. The caller or the node's cache has checked its hashes."""
     opened = bundle.read(open_store(registry).path(version), verify=False)
     return opened, Recommender.from_bundle(opened)
 
@@ -144,7 +144,7 @@ def read_users(path: Path, kind: IdKind) -> pa.Array:
     if USER not in frame.columns:
         raise DataError(f"{path}: no column {USER}; found {', '.join(frame.columns)}")
     column = frame[USER].str.strip_chars()
-    if kind == "int64":  # spelled as training demands, since 007 may be somebody else
+    if kind == "int64":  # spelled as training requires, since 007 may be another user than 7
         numbers, spelled = integers(column.to_arrow())
         ids = pl.Series(USER, numbers).set(pl.Series(~spelled), None)
     else:

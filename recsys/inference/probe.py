@@ -1,6 +1,6 @@
 """Test-opening: a version is opened in a subprocess before it is loaded and served.
 
-A library that is given a bad file may end the process that opens it. Then only the subprocess ends.
+A library may crash on a damaged file and end its process. Then only the subprocess ends.
 """
 
 import hashlib
@@ -28,15 +28,15 @@ from recsys.storage.files import locked
 REJECTED_CODE: Final = 3
 """Exit code of a subprocess that printed why the version cannot be opened."""
 PROBE_SECONDS: Final = 120.0
-"""A version that is not open by then is rejected."""
+"""Time limit; a version that is not open by then is rejected."""
 RETRY_SECONDS: Final = 20.0
-"""A rejection is kept for all processes of the machine for so long; then the next one opens the version again."""
+"""Time for which all processes of the machine reuse a rejection. Then the next one opens the version again."""
 LIBRARIES: Final = ("lightgbm", "numpy", "pyarrow", "xgboost")
 """The libraries that read the files of a version."""
 
 
 def check_here(directory: Path) -> str:
-    """A check of promotions, in this process: a fingerprint of the version and its libraries, see `probe`.
+    """A check for promotions in this process; the fingerprint of the version and its libraries, see `probe`.
 
     Raises RegistryError where the version cannot be opened.
     """
@@ -45,7 +45,7 @@ def check_here(directory: Path) -> str:
 
 
 def check_in_subprocess(directory: Path) -> str:
-    """As `check_here`, in a subprocess: for a version that may end the process that opens it."""
+    """As `check_here`, but in a subprocess, since a damaged version may end the process that opens it."""
     fingerprint = _fingerprint(directory)
     if reason := _open_in_subprocess(directory):
         raise RegistryError(reason)
@@ -55,7 +55,7 @@ def check_in_subprocess(directory: Path) -> str:
 def probe(directory: Path, checked: str | None = None) -> None:
     """Test-open the version in a folder, once on a machine; raises RegistryError where it cannot be opened.
 
-    checked: the fingerprint that the version's promotion kept; where it is the same here, nothing is opened
+    checked: the fingerprint from the version's promotion; if it is the same on this machine, nothing is opened
     """
     fingerprint = _fingerprint(directory)
     if checked == fingerprint:
@@ -70,18 +70,18 @@ def probed_path(store: Store, version: str | None = None) -> Path:
     directory = store.path(version)
     try:
         pointer = store.pointer()
-    except RegistryError:  # a version that was named can be opened all the same
+    except RegistryError:  # a named version can be opened without the pointer
         pointer = None
     probe(directory, pointer.checked if pointer and pointer.version == directory.name else None)
     return directory
 
 
 def _reason(directory: Path, outcome: Path) -> str:
-    """Why a version cannot be opened, "" where it can be; outcome: the file that keeps this text."""
+    """The reason why a version cannot be opened, "" if it can; outcome: the file that keeps this text."""
     reason = _kept_reason(outcome)
     if reason is not None:
         return reason
-    with suppress(OSError):  # where nothing can be kept, such as in a container that may only read
+    with suppress(OSError):  # the text cannot be kept, for example on a read-only disk
         outcome.parent.mkdir(parents=True, exist_ok=True)
         with locked(outcome.with_suffix(".lock")):
             reason = _kept_reason(outcome)
@@ -94,7 +94,7 @@ def _reason(directory: Path, outcome: Path) -> str:
 
 
 def _kept_reason(outcome: Path) -> str | None:
-    """The text kept, None where there is none, or where it is an old rejection: a disk may have been at fault."""
+    """The kept text; None if there is none, or if it is an old rejection, which a faulty disk may have caused."""
     try:
         reason = outcome.read_text(encoding="utf-8")
         fresh = time.time() - outcome.stat().st_mtime < RETRY_SECONDS
@@ -104,9 +104,9 @@ def _kept_reason(outcome: Path) -> str | None:
 
 
 def _fingerprint(directory: Path) -> str:
-    """A hash of a version and of the releases of the libraries that read it: another release may fail on it.
+    """A hash of a version and of the releases of the libraries that read it, since another release may fail.
 
-    Raises RegistryError where there is no manifest.
+    Raises RegistryError if there is no valid manifest.
     """
     manifest, _ = read_manifest(directory)
     text = json.dumps([manifest, [(name, _release(name)) for name in LIBRARIES]])
@@ -122,7 +122,7 @@ def _release(name: str) -> str:
 
 
 def _open_in_subprocess(directory: Path) -> str:
-    """Why a subprocess could not open a version, "" where it could."""
+    """The reason why a subprocess could not open a version, "" if it could."""
     root = str(Path(recsys.__file__).parents[1])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     try:
@@ -137,23 +137,23 @@ def _open_in_subprocess(directory: Path) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return f"{directory} is not open after {PROBE_SECONDS:g} s"
+        return f"{directory} could not be opened within {PROBE_SECONDS:g} s"
     except OSError as error:
         return f"{directory}: no process can be started to open it: {error}"
     if child.returncode == 0:
         return ""
-    last_line = (child.stderr.strip().splitlines() or ["without a word"])[-1][-1000:]
+    last_line = (child.stderr.strip().splitlines() or ["it printed nothing"])[-1][-1000:]
     if child.returncode == REJECTED_CODE:
         return last_line
     code = child.returncode
     end = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return f"{directory}: opening it ended a process by {end}: {last_line}"
+    return f"{directory}: the process that opened it ended with {end}: {last_line}"
 
 
 def main() -> None:
-    """Open the version in a folder, the first argument, within a number of seconds, the second."""
+    """Open a version; arguments: its folder, and the time limit in seconds."""
     directory, seconds = sys.argv[1:]
-    signal.alarm(int(seconds))  # ends this process also where its parent is gone
+    signal.alarm(int(seconds))  # ends this process even if its parent is gone
     sys.modules["pandas"] = None  # type: ignore[assignment]  # LightGBM starts sooner without it
     try:
         open_servable(Path(directory))

@@ -1,4 +1,4 @@
-"""All stages of a recommendation in one process, and the last of them: blend and keep the best."""
+"""All stages of a recommendation in one process, and the last stage: blend scores and keep the best items."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ class Recommendations:
     """Ranked items of a batch of users, user after user, best first.
 
     offsets: int64 (n_users + 1,); items: int32 (n,)
-    scores, lgb_scores: float64 (n,), on [0, 1]; mf_scores: float64 (n,), NaN where there is none
+    scores, lgb_scores: float64 (n,), on [0, 1]; mf_scores: float64 (n,), NaN for items without a factor
     provenance: bool (n, n_sources), the sources that proposed the item
     warm: bool (n_users,); n_candidates: int64 (n_users,)
     """
@@ -42,7 +42,7 @@ class Recommendations:
 
 @dataclass(frozen=True, slots=True)
 class StageScores:
-    """What the stages computed for the candidates of a batch.
+    """Raw scores of the candidates of a batch, before the blend.
 
     lgb: float64 (n_pairs,), raw scores of the ranker
     mf: float32 (n_pairs,), raw scores of the factorization, NaN where there is none
@@ -93,12 +93,12 @@ class Recommender:
     ) -> Recommendations:
         """The `n` best items of each user, fewer where there are fewer candidates; ties go to the smaller item code.
 
-        objectives: int8 (n_users,), positions in OBJECTIVES; by default all items for everyone
-        repeat_caps: see `repeat_caps`
+        objectives: int8 (n_users,), positions in OBJECTIVES; by default ALL for every user
+        repeat_caps: float64 (n_users,), `requested` of the method `repeat_caps`
         """
-        wanted = np.zeros(len(histories), np.int8) if objectives is None else objectives
-        caps = self.repeat_caps(wanted, repeat_caps)
-        candidates, features = self.propose(histories, now, wanted, caps)
+        codes = np.zeros(len(histories), np.int8) if objectives is None else objectives
+        caps = self.repeat_caps(codes, repeat_caps)
+        candidates, features = self.propose(histories, now, codes, caps)
         user_factors, warm = self.fold_in(histories)
         lgb = self.rank(features, candidates.for_discovery)
         mf = self.factors.score(user_factors, candidates.users, candidates.items)
@@ -109,7 +109,7 @@ class Recommender:
     ) -> tuple[Candidates, np.ndarray]:
         """Candidates and their rows for the ranker, float32 (n_pairs, n_features).
 
-        Both come from the users' profiles, which take longer to compute than the rows take to send.
+        One call computes both from the users' profiles: to compute these twice would take longer than to send the rows.
         """
         profiles = self.candidates.profile(histories, now)
         candidates = self.candidates(profiles, objectives, repeat_caps)
@@ -123,15 +123,15 @@ class Recommender:
         return raw
 
     def fold_in(self, histories: Histories) -> tuple[np.ndarray, np.ndarray]:
-        """User factors and who is warm, see `ItemFactors.fold_in`; they do not depend on the candidates."""
+        """User factors, and whether each user is warm; see `ItemFactors.fold_in`. They do not depend on the candidates."""
         return self.factors.fold_in(histories.latest(self._config.history.max_events))
 
     def repeat_caps(self, objectives: np.ndarray, requested: np.ndarray | None) -> np.ndarray | None:
-        """The fraction of each user's list that may be items of the history, float64 (n_users,); None for no cap.
+        """The largest fraction of each user's list for items of the history, float64 (n_users,); None for no cap.
 
-        Only a list of all items has a cap.
+        Only lists with objective ALL have a cap.
         objectives: int8 (n_users,), positions in OBJECTIVES
-        requested: float64 (n_users,), NaN for the version's own setting; None where nobody asks for a cap
+        requested: float64 (n_users,), caps of the requests, NaN for the version's setting; None if no request has a cap
         """
         caps = np.full(len(objectives), self._config.repeat_cap)
         if requested is not None:
@@ -172,7 +172,7 @@ class Recommender:
 
 
 def _settings(opened: Bundle) -> InferenceConfig:
-    """The settings of a version; raises RegistryError where this code has other ones."""
+    """The settings of a version; raises RegistryError if this code does not accept one of them."""
     manifest = opened.manifest
     try:
         return InferenceConfig.model_validate(manifest.inference, context={"declared_sources": manifest.sources})

@@ -17,9 +17,9 @@ UNUSABLE: Final = (
     *(RecsysError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError),
     *(RuntimeError, OSError, EOFError, MemoryError, pa.ArrowException),
 )
-"""Errors of code that reads a file with unexpected content, or cannot read it."""
+"""Errors of code that cannot read a file, or reads unexpected content."""
 TEST_ITEMS: Final = 50
-"""Items of the recommendations that a version makes when it is opened."""
+"""Number of items of a test recommendation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +31,12 @@ class Servable:
 
 
 def open_servable(directory: Path, alpha: float | None = None) -> Servable:
-    """The version in a folder of a registry, its files checked, after a first recommendation.
+    """The version in a folder of a registry, after a check of its files and a test recommendation.
 
-    That recommendation shows that the version works, and warms it up for the first request.
+    The test shows that the version works, and makes the first request faster.
 
-    alpha: weight of the factorization instead of the version's own
-    Raises RegistryError where the version is broken or does not recommend.
+    alpha: weight of the factorization; None for the version's own
+    Raises RegistryError if the version is broken or cannot recommend.
     """
     try:
         opened = read_version(directory)
@@ -47,12 +47,12 @@ def open_servable(directory: Path, alpha: float | None = None) -> Servable:
     except RegistryError:
         raise
     except UNUSABLE as error:  # the hashes are right, but files may hold anything
-        raise RegistryError(f"{directory} does not answer: {type(error).__name__}: {error}") from error
+        raise RegistryError(f"{directory} cannot recommend: {type(error).__name__}: {error}") from error
     return servable
 
 
 def read_version(directory: Path) -> Bundle:
-    """The version in a folder of a registry, hashes checked; raises RegistryError, also where its name is another."""
+    """The version in a folder, hashes checked; raises RegistryError, also if its name is not that of the folder."""
     opened = bundle.read(directory)
     if opened.version != directory.name:
         raise RegistryError(f"{directory}: its manifest is of version {opened.version!r}, expected the folder's name")
@@ -66,4 +66,4 @@ def _recommend_once(servable: Servable, directory: Path) -> None:
     objectives = np.tile(np.arange(len(OBJECTIVES), dtype=np.int8), 2)
     recommended = servable.recommender(snapshot.take(rows), now, TEST_ITEMS, objectives)
     if not (np.isfinite(recommended.scores).all() and np.isfinite(recommended.lgb_scores).all()):
-        raise RegistryError(f"{directory} answers with scores that are no numbers")
+        raise RegistryError(f"{directory} recommends items with scores that are not finite")

@@ -1,4 +1,4 @@
-"""Settings that training fixes and every stage must share."""
+"""Settings of the stages. Training fixes them, and every stage must use the same values."""
 
 from pydantic import Field
 
@@ -11,26 +11,27 @@ from recsys.schema import Config
 
 
 class InferenceConfig(Config):
-    """Settings of the stages; they travel in the manifest of a version."""
+    """Settings of the stages; the manifest of a version contains them."""
 
     history: HistoryConfig = HistoryConfig()
     interactions: InteractionConfig = InteractionConfig()
     candidates: CandidateConfig = Field(default_factory=CandidateConfig)
     repeat_cap: float = Field(1.0, ge=0, le=1)
-    """Fraction of a list that may be items of the user's history, unless a request asks for another. The evaluation
-    measures the ranking without a cap."""
+    """Largest fraction of a list for items of the user's history, unless a request sets another. The evaluation measures
+    the ranking without a cap."""
 
     @property
     def scored_sources(self) -> dict[str, int]:
-        """The sources whose scores are features, and their columns."""
+        """The sources whose scores are features, with their columns in source scores."""
         names = self.candidates.source_names
         return {name: column for column, name in enumerate(names) if SOURCES[name].has_feature}
 
     @property
     def features(self) -> tuple[Feature, ...]:
-        """All features that this code makes with these sources, in the order of the columns."""
+        """All features of this code for these sources, in the order of the columns."""
         return feature_table(tuple(self.scored_sources))
 
     @property
     def feature_names(self) -> tuple[str, ...]:
+        """The names of `features`, in the same order."""
         return feature_names_of(self.features)

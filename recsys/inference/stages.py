@@ -1,6 +1,6 @@
 """The stages before the ranker, over the tables of a cut, for one user or many; no Ray.
 
-The same code runs in training, batch recommendation, evaluation and the service, so all of them agree.
+The same code runs in training, evaluation, batch recommendation and the service, so their results are the same.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def objectives(objective: Objective, n_users: int) -> np.ndarray:
 
 
 class CandidateStage:
-    """Proposes items to users, and makes the ranker's rows of them."""
+    """Makes candidates for users, and the ranker's rows of the candidates."""
 
     def __init__(
         self,
@@ -35,9 +35,9 @@ class CandidateStage:
         config: InferenceConfig,
         feature_names: Sequence[str] | None = None,
     ) -> None:
-        """feature_names: the features of the rows, by default all that this code makes.
+        """feature_names: the features of the rows, by default all features of this code.
 
-        Raises ModelError where this code does not make one of them.
+        Raises ModelError if this code does not have one of them.
         """
         self._tables = tables
         self._config = config
@@ -57,18 +57,18 @@ class CandidateStage:
     ) -> Candidates:
         """Candidates of a batch of users.
 
-        objectives: int8 (n_users,), positions in OBJECTIVES; by default all items for everyone
+        objectives: int8 (n_users,), positions in OBJECTIVES; by default ALL for every user
         repeat_caps: see `generate`
         """
         tables, config = self._tables, self._config.candidates
-        wanted = np.zeros(len(profiles), np.int8) if objectives is None else objectives
-        return generate(profiles, tables.retrieval, tables.statistics, config, self._preranker, wanted, repeat_caps)
+        codes = np.zeros(len(profiles), np.int8) if objectives is None else objectives
+        return generate(profiles, tables.retrieval, tables.statistics, config, self._preranker, codes, repeat_caps)
 
     def features(self, profiles: Profiles, candidates: Candidates, rows: np.ndarray | None = None) -> np.ndarray:
         """The ranker's rows of candidates, float32 (n_pairs, n_features).
 
-        The factorization's score is a feature only where a user asks for new items: it helps there, adds nothing
-        elsewhere, and costs time.
+        The factorization's score is a feature only for users with objective DISCOVER. It helps there, adds nothing for
+        other users, and costs time.
         rows: int64 (n,), positions of the candidates that get a row, by default all
         """
         extra = np.full((len(candidates.users), len(STAGE_FEATURES)), np.nan)
@@ -76,10 +76,10 @@ class CandidateStage:
         new = candidates.for_discovery.nonzero()[0]
         if len(new):
             users, items = candidates.users[new], candidates.items[new]
-            asking = (candidates.objectives == DISCOVER).nonzero()[0]
+            discovering = (candidates.objectives == DISCOVER).nonzero()[0]
             factors = self._tables.factors
-            user_factors, _ = factors.fold_in(profiles.histories.take(asking))
-            extra[new, 1] = mf = factors.score(user_factors, np.searchsorted(asking, users), items)
+            user_factors, _ = factors.fold_in(profiles.histories.take(discovering))
+            extra[new, 1] = mf = factors.score(user_factors, np.searchsorted(discovering, users), items)
             # The rank counts all candidates of the user, also those that get no row.
             extra[new, 2] = rank_within(users, np.nan_to_num(mf, nan=-np.inf, neginf=-np.inf))
         if rows is not None:
@@ -102,9 +102,9 @@ def score_cold_start(
 ) -> np.ndarray:
     """The ranker's raw scores, but -ln(position in the cold-start lists) for users without events; float64 (n_pairs,).
 
-    For such users a ranker has nothing to go by but popularity, and where data are few it ranked them worse. The lists
-    of the sources that have one follow each other: recent popularity, then all-time popularity. The logarithm, since
-    the chance of a hit falls about as 1 / position: the scores are log-odds like raw scores.
+    For such users a ranker has only popularity to rank by. With little data it ranked worse than the plain lists. The
+    cold-start lists of the sources follow each other: recent popularity, then all-time popularity. The chance of a hit
+    falls about as 1 / position, so -ln(position) is a log-odds up to a constant, as raw scores are.
     """
     cold = histories.lengths == 0
     if not cold.any():
@@ -115,8 +115,8 @@ def score_cold_start(
     for column, (name, settings) in enumerate(config.candidates.sources.items()):
         size = SOURCES[name].cold_start_size(settings)
         if size is not None:  # its scores are 1 / position
-            own = before + 1 / candidates.source_scores[rows, column]
-            position = np.where(np.isnan(position), own, position)
+            in_list = before + 1 / candidates.source_scores[rows, column]
+            position = np.where(np.isnan(position), in_list, position)
             before += size
     scores = raw.copy()
     scores[rows] = -np.log(np.where(np.isnan(position), before + 1, position))
@@ -124,5 +124,5 @@ def score_cold_start(
 
 
 def chunks(histories: Histories, size: int) -> Sequence[np.ndarray]:
-    """Positions of users in runs of at most `size`: one call of the stages handles a run in bounded memory."""
+    """Positions of users in runs of at most `size`, so that one call of the stages needs limited memory."""
     return [np.arange(start, min(start + size, len(histories))) for start in range(0, len(histories), size)]

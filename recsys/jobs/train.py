@@ -39,9 +39,10 @@ def run(
     """Train, evaluate, refit on every event and publish; returns the version.
 
     work: folder or s3://bucket/prefix of intermediate files, see Context; now: the run's clock, ms
-    sweep: searched first, starting from `config`; resume: go on with the unfinished sweep of the same data and settings
+    sweep: a search for settings that runs first and starts from `config`
+    resume: continue the unfinished sweep of the same data and settings
     promote: whether the version is put into production
-    Raises RecsysError; then nothing new is in production.
+    Raises RecsysError; the version in production is then still the old one.
     """
     check_cpus(config.ranker)
     with console.step("read and check the data"):

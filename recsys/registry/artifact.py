@@ -33,7 +33,7 @@ Json: TypeAlias = Mapping[str, "Json"] | Sequence["Json"] | str | int | float | 
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 2
-"""Of the folder and of a version's manifest; raised whenever code of today could not serve a version of before."""
+"""Format of the folder and of the manifest. It is raised whenever new code cannot serve earlier versions."""
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 _TEXT_NAME: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
 _RESERVED: Final = ("format", "files")
@@ -47,14 +47,14 @@ def _inner_path(path: str) -> str:
 
 
 class FileEntry(Config):
-    """What the manifest says of a file."""
+    """A file's entry in the manifest: its hash and its size in bytes."""
 
     sha256: str = Field(pattern="^[0-9a-f]{64}$")
     bytes: int = Field(ge=0)
 
 
 class _Manifest(BaseModel):
-    """The part of a manifest that this module relies on; other entries are the writer's."""
+    """The entries of a manifest that this module needs; all others belong to the writer."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -69,14 +69,14 @@ def write(
     texts: Mapping[str, str | bytes],
     manifest: Mapping[str, Json],
 ) -> None:
-    """Write an artifact into `directory`, which is made if absent and must hold none yet.
+    """Write an artifact into `directory`. The folder is created if absent, and must not hold an artifact yet.
 
     arrays: by plain name, of any shape and any dtype but object
     tables: by plain name, of any schema
-    texts: by file name with extension; bytes, such as of a picture, as they are
+    texts: by file name with extension; bytes, for example of a picture, are written unchanged
     manifest: JSON entries of the writer's own; `created` (UTC, ISO 8601) is filled in if absent
 
-    Raises RegistryError for a bad name, an object array, a manifest that is not JSON, an artifact in the way.
+    Raises RegistryError for a bad name, an object array, a manifest that is not JSON, or a folder with an artifact.
     """
     if (directory / MANIFEST).exists():
         raise RegistryError(f"{directory} already holds an artifact; artifacts are never overwritten")
@@ -135,13 +135,13 @@ def _dump(content: Mapping[str, Any]) -> bytes:
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file, hexadecimal."""
+    """The sha256 of a file, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digests(paths: Sequence[Path]) -> list[str]:
-    """Raises RegistryError where a file cannot be read."""
+    """The sha256 of each file; raises RegistryError if a file cannot be read."""
     with ThreadPoolExecutor(2) as pool:  # hashlib releases the GIL
         try:
             return list(pool.map(sha256_of, paths))
@@ -151,9 +151,9 @@ def _digests(paths: Sequence[Path]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """An opened artifact. Arrays, tables and texts are read when asked for.
+    """An opened artifact. Arrays, tables and texts are read on request.
 
-    directory: where it lies; manifest: all its entries, `files` included.
+    directory: its folder; manifest: all entries, `files` included
     """
 
     directory: Path
@@ -161,9 +161,10 @@ class Artifact:
 
     @classmethod
     def open(cls, directory: Path, verify: bool = True) -> "Artifact":
-        """Check the manifest and the size of each file, with `verify` also each hash.
+        """The artifact in a folder, after a check of its manifest and of the size of each file.
 
-        Raises RegistryError that names the file, what was expected and what was found.
+        verify: check the sha256 of each file as well
+        Raises RegistryError with the file, the expected value and the actual one.
         """
         content, files = read_manifest(directory)
         root, paths = directory.resolve(), [directory / name for name in files]
@@ -182,7 +183,7 @@ class Artifact:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of all files, the manifest apart."""
+        """Size of all files in bytes, without the manifest."""
         return sum(file["bytes"] for file in self.manifest["files"].values())
 
     def array(self, name: str) -> np.ndarray:
@@ -190,7 +191,7 @@ class Artifact:
         path = self._path(f"arrays/{name}.npy")
         try:
             mapped = np.lib.format.open_memmap(path, mode="r")
-        except (ValueError, OSError, SyntaxError, TokenError) as error:  # its header is Python code
+        except (ValueError, OSError, SyntaxError, TokenError) as error:  # the header of the file is Python code
             raise RegistryError(f"{path} is not a NumPy array: {error}") from error
         # A plain view: np.memmap runs Python code at every slice, which adds up in a request.
         return np.asarray(mapped)
@@ -219,9 +220,9 @@ class Artifact:
 
 
 def read_manifest(directory: Path) -> tuple[dict[str, Any], dict[str, FileEntry]]:
-    """The whole manifest and its file entries, without a look at the files themselves.
+    """The whole manifest and its file entries; the files themselves are not opened.
 
-    Raises RegistryError where it is missing, does not parse, or has another format.
+    Raises RegistryError if the manifest is missing, is invalid, or has another format.
     """
     path = directory / MANIFEST
     try:
@@ -234,12 +235,12 @@ def read_manifest(directory: Path) -> tuple[dict[str, Any], dict[str, FileEntry]
 
 
 def _check_format(content: Any, place: str) -> None:
-    """Raises RegistryError that tells what to do where the format is another release's."""
+    """Raises RegistryError if another release wrote the manifest; the message tells the user how to go on."""
     number = content.get("format") if isinstance(content, dict) else None
     if type(number) is int and number < FORMAT:
         raise _OtherFormat(f"{place}, format: {number} is of an earlier release, expected {FORMAT}: train again")
     if type(number) is int and number > FORMAT:
-        raise _OtherFormat(f"{place}, format: {number} is of a later release, expected {FORMAT}: upgrade to it")
+        raise _OtherFormat(f"{place}, format: {number} is of a later release, expected {FORMAT}: upgrade recsys")
 
 
 class _OtherFormat(RegistryError):
@@ -247,10 +248,10 @@ class _OtherFormat(RegistryError):
 
 
 def parse_manifest(text: bytes, place: str) -> tuple[dict[str, Any], dict[str, FileEntry]]:
-    """As `read_manifest`, of a manifest's text; place: where it lies, for the error."""
+    """As `read_manifest`, from the manifest's text; place: path or address of the manifest, for messages."""
     try:
         content = json.loads(text)
-        _dump(content)  # Python's reader takes NaN, and texts that cannot be written again
+        _dump(content)  # json.loads accepts NaN and broken surrogates, which cannot be written again
         _check_format(content, place)
         return content, _Manifest.model_validate(content).files
     except ValidationError as error:

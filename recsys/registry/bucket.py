@@ -1,9 +1,9 @@
-"""A registry in a bucket of S3 or of a server that speaks its language.
+"""A registry in a bucket of S3, or of another server with the interface of S3.
 
-PREFIX/versions/VERSION/…               as in a folder; without its manifest, which comes last, a version is not there
-PREFIX/versions/VERSION/.publisher      written first, once: whoever finds it there may not publish under this name
-PREFIX/production                       the pointer, replaced only as the one that was read
-PREFIX/probe                            written to find out whether that is possible
+PREFIX/versions/VERSION/…               as in a folder; the manifest is written last, and completes the version
+PREFIX/versions/VERSION/.publisher      written first, and only once: it reserves the name for one publisher
+PREFIX/production                       the pointer; a write succeeds only if nobody changed it since it was read
+PREFIX/probe                            written to test whether the server supports such conditional writes
 """
 
 import hashlib
@@ -31,13 +31,13 @@ PROBE: Final = "probe"
 NO_TAG: Final = f'"{"0" * 32}"'
 """An ETag that no object has."""
 UPLOADS: Final = 4
-"""Files sent at the same time, each in parts where it is large."""
+"""Files that are uploaded at the same time. Large files are sent in parts."""
 CHANGES: Final = 100
-"""Attempts to replace the pointer while others do; of those who try, one succeeds each time."""
+"""Attempts to replace the pointer. An attempt fails only if another process replaced it meanwhile."""
 
 
 class S3Store(PointedStore):
-    """Versions are opened from a cache on the local disk, see Cache."""
+    """A registry in a bucket. Versions are opened from a cache on the local disk, see Cache."""
 
     def __init__(self, uri: str, cache: Cache | None = None) -> None:
         self._bucket = S3Folder(uri, RegistryError)
@@ -49,7 +49,7 @@ class S3Store(PointedStore):
         return str(self._bucket)
 
     def publish(self, fill: Callable[[Path], None], version: str | None = None) -> str:
-        """See Store. Readers see the version once its manifest is there, the last object written."""
+        """See Store. Readers see the version when its manifest, the last object, is written."""
         version = new_version() if version is None else checked_name(version)
         if self._bucket.read(_key(version, MANIFEST)):
             raise RegistryError(f"version {version} exists already in {self}; versions never change")
@@ -67,7 +67,7 @@ class S3Store(PointedStore):
         version = folder.name
         if not self._bucket.replace(_key(version, PUBLISHER), b"", None):
             raise RegistryError(
-                f"version {version} cannot be published in {self}: somebody publishes it now, or began to and died"
+                f"version {version} cannot be published in {self}: another process publishes it, or died while it did"
             )
         content = (folder / MANIFEST).read_bytes()
         _, files = parse_manifest(content, str(folder / MANIFEST))
@@ -77,24 +77,24 @@ class S3Store(PointedStore):
             raise RegistryError(f"version {version} cannot be published in {self}: it exists already")
 
     def prepare(self) -> None:
-        """See Store. The bucket must exist, and its server must know writes on a condition."""
-        next(self._bucket.find("versions/"), None)  # raises where it cannot be listed
+        """See Store. The bucket must exist, and its server must support conditional writes."""
+        next(self._bucket.find("versions/"), None)  # raises if the bucket cannot be listed
         self._bucket.write(PROBE, b"")
-        if self._bucket.replace(PROBE, b"", None):  # though it is there
-            raise RegistryError(f"{self}: the server passes over If-None-Match, so that two publishers could both win")
+        if self._bucket.replace(PROBE, b"", None):  # although the object exists
+            raise RegistryError(f"{self}: the server ignores If-None-Match, so two publishers could both succeed")
         if self._bucket.replace(PROBE, b"", NO_TAG):
-            raise RegistryError(f"{self}: the server passes over If-Match, so that two publishers could both win")
+            raise RegistryError(f"{self}: the server ignores If-Match, so two publishers could both succeed")
 
     def path(self, version: str | None = None) -> Path:
-        """See Store. What the node lacks is downloaded; where S3 fails, the version held here is used."""
+        """See Store. Missing files are downloaded into the cache. If S3 fails, the cached version is used."""
         version = self._wanted(version)
         try:
             manifest = self._bucket.read(_key(version, MANIFEST))
         except RegistryError as error:
-            if (held := self._cache.held(self._cached_as, version)) is None:
+            if (folder := self._cache.held(self._cached_as, version)) is None:
                 raise
-            logger.warning("version opened from the cache alone", extra={"version": version, "reason": str(error)})
-            return held
+            logger.warning("version opened from the cache: S3 failed", extra={"version": version, "reason": str(error)})
+            return folder
         if manifest is None:
             raise self._unknown(version)
 
@@ -113,7 +113,7 @@ class S3Store(PointedStore):
         return parse_manifest(manifest[0], self._bucket.address(key))[0]
 
     def _files(self) -> dict[str, dict[str, S3Object]]:
-        """Objects by version and key, those without a manifest included."""
+        """Objects by version and key, including those of versions without a manifest."""
         files: dict[str, dict[str, S3Object]] = defaultdict(dict)
         for entry in self._bucket.find("versions/"):
             version = entry.name.split("/")[1]
@@ -122,16 +122,16 @@ class S3Store(PointedStore):
         return files
 
     def _remove_abandoned(self) -> None:
-        """Remove what publishers left that died before they wrote the manifest."""
+        """Remove the objects of publishers that died before they wrote the manifest."""
         for version, files in self._files().items():
             newest = max(entry.modified.timestamp() for entry in files.values())
             if _key(version, MANIFEST) in files or time.time() - newest < ABANDONED_SECONDS:
                 continue
             try:
-                # The claim goes last: until then nobody publishes under this name.
+                # The publisher's object goes last: until then nobody can publish under this name.
                 self._bucket.remove(*sorted(files, key=lambda key: key.endswith(PUBLISHER)))
             except RegistryError as error:
-                logger.warning("an unfinished version stays", extra={"version": version, "reason": str(error)})
+                logger.warning("unfinished version not removed", extra={"version": version, "reason": str(error)})
 
     def pointer(self) -> Pointer | None:
         """See Store."""
@@ -150,7 +150,9 @@ class S3Store(PointedStore):
             pointer = step(before)
             if pointer == before or self._bucket.replace(PRODUCTION, pointer.dump(), etag):
                 return pointer
-        raise RegistryError(f"{self._bucket.address(PRODUCTION)}: others change it faster than it can be replaced")
+        raise RegistryError(
+            f"{self._bucket.address(PRODUCTION)}: not replaced in {CHANGES} attempts, because others changed it each time"
+        )
 
 
 def _key(version: str, name: str) -> str:

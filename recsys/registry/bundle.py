@@ -1,4 +1,4 @@
-"""What is in a version: everything that serving needs, as arrays, tables, texts and one manifest."""
+"""The content of a version: everything that serving needs, as arrays, tables, texts and one manifest."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,9 +33,9 @@ CONFIG: Final = "config.json"
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A version in memory; arrays of one that was opened are memory-mapped.
+    """A version in memory. The arrays of a version that was read are memory-mapped.
 
-    discovery_ranker: the ranker of items that are new to the user, where they have one of their own
+    discovery_ranker: the ranker of items new to the user; None if the ranker of all items ranks them
     parents: int32 (n_categories,), code of each category's parent, UNKNOWN for roots
     ancestors: int32 (n_categories, n_levels), from the root down, see Catalog.ancestors
     """
@@ -74,9 +74,10 @@ def write(bundle: Bundle, directory: Path, texts: Mapping[str, str | bytes]) -> 
 
 
 def read(directory: Path, verify: bool = True) -> Bundle:
-    """Open a version; with `verify` every file's hash is checked, and in any case that its parts fit each other.
+    """The version in a folder, after a check that its parts fit each other.
 
-    Raises RegistryError.
+    verify: check the sha256 of every file as well
+    Raises RegistryError if a check fails.
     """
     opened = Artifact.open(directory, verify=verify)
     try:
@@ -126,10 +127,10 @@ def _array_names(opened: Artifact) -> list[str]:
 
 
 def _ids(opened: Artifact, name: str) -> Ids:
-    """Raises RegistryError where they are none, since codes are found by binary search."""
+    """The ids in a table. Raises RegistryError if they do not ascend, since codes are looked up by binary search."""
     table = opened.table(name)
     if table.schema.names != ["id"] or table.schema.types[0] not in (pa.int64(), pa.string()):
-        raise RegistryError(f"{opened.directory}: table {name} has {table.schema}, expected ids: int64 or string")
+        raise RegistryError(f"{opened.directory}: table {name} has {table.schema}, expected ids, int64 or string")
     column = table["id"]
     values = column.chunk(0) if column.num_chunks else pa.array([], column.type)
     try:
@@ -137,7 +138,7 @@ def _ids(opened: Artifact, name: str) -> Ids:
     except pa.ArrowException as error:
         raise RegistryError(f"{opened.directory}: table {name}: {error}") from error
     if values.null_count or pc.all(pc.less(values[:-1], values[1:])).as_py() is False:
-        raise RegistryError(f"{opened.directory}: table {name} does not ascend from id to id")
+        raise RegistryError(f"{opened.directory}: table {name} does not ascend by id, or lacks an id")
     return Ids(values)
 
 
@@ -163,7 +164,7 @@ def _arrays(bundle: Bundle) -> dict[str, np.ndarray]:
 
 
 def narrowed(name: str, array: np.ndarray) -> np.ndarray:
-    """Offsets as int32 where they fit, which is half the size: 7 MB of the 150 of a shop with 1.4 million users."""
+    """The array; offsets become int32 where they fit. This saves 7 of 150 MB for a shop with 1.4 million users."""
     fits = name.endswith("offsets") and array[-1] <= np.iinfo(np.int32).max
     return array.astype(np.int32) if fits else array
 

@@ -1,7 +1,7 @@
-"""Versions of registries elsewhere, as local folders that the processes of a node share.
+"""A cache of versions of remote registries: local folders that the processes of a node share.
 
-ROOT/files/SHA256                        every file once, whatever the versions that hold it
-ROOT/versions/REGISTRY/VERSION/          hard links to these, and the manifest
+ROOT/files/SHA256                        every file once, also if several versions contain it
+ROOT/versions/REGISTRY/VERSION/          hard links to these files, and the manifest
 ROOT/versions/REGISTRY/.draft-…/         a version while its files arrive
 """
 
@@ -24,36 +24,36 @@ logger = logging.getLogger(__name__)
 
 GIGABYTE: Final = 10**9
 BOUND: Final = 10.0
-"""Gigabytes of files where RECSYS_CACHE_GB does not say otherwise."""
+"""Largest size of all files in gigabytes, unless RECSYS_CACHE_GB is set."""
 IN_USE_SECONDS: Final = 600
-"""A version asked for since then is not removed: somebody may be opening it."""
+"""A version that was requested within this time is not removed: a process may still be opening it."""
 DOWNLOADS: Final = 4
 """Files fetched at the same time."""
 
 Fetch = Callable[[str, Path, str], None]
-"""Writes the file of a name to a path and checks its sha256; raises RegistryError."""
+"""Downloads the file with a name to a path and checks its sha256; raises RegistryError."""
 
 
 def cache_root() -> Path:
-    """Where this machine keeps what it can make or fetch again: the folder RECSYS_CACHE, by default ~/.cache/recsys."""
+    """The folder for files that can be made or downloaded again: RECSYS_CACHE, by default ~/.cache/recsys."""
     return Path(os.environ.get("RECSYS_CACHE") or os.path.expanduser("~/.cache/recsys")).absolute()
 
 
 class Cache:
-    """A bounded folder of versions; those asked for least recently go first.
+    """A folder of versions with a limited size. The version requested least recently is removed first.
 
-    What is removed is only unlinked: arrays that a process has mapped stay readable there.
+    Files are only unlinked: a process that has mapped their arrays can still read these.
     """
 
     def __init__(self, root: Path, bound: float = BOUND) -> None:
-        """bound: gigabytes"""
+        """bound: largest size of all files, in gigabytes"""
         self.root = root
         self._files = root / "files"
         self._bound = bound * GIGABYTE
 
     @classmethod
     def from_environment(cls) -> "Cache":
-        """In `cache_root`; raises RegistryError for a bad RECSYS_CACHE_GB."""
+        """The cache in `cache_root`; raises RegistryError for a bad RECSYS_CACHE_GB."""
         text = os.environ.get("RECSYS_CACHE_GB") or str(BOUND)
         try:
             bound = float(text)
@@ -64,7 +64,10 @@ class Cache:
         return cls(cache_root(), bound)
 
     def held(self, registry: str, version: str) -> Path | None:
-        """The folder of a version if it is there, every hash checked; registry: a name for the registry."""
+        """The folder of a version whose hashes are all right; None if it is absent or damaged.
+
+        registry: a name for the registry
+        """
         folder = self._folder(registry, version)
         if not _is_intact(folder):
             return None
@@ -72,9 +75,9 @@ class Cache:
         return folder
 
     def version(self, registry: str, version: str, manifest: bytes, fetch: Fetch) -> Path:
-        """The folder of a version with this manifest; what is missing or damaged is fetched.
+        """The folder of a version with this manifest; missing or damaged files are fetched.
 
-        Processes that want the same version wait for the first of them. Raises RegistryError.
+        If several processes need the same version, the first one fetches it and the others wait. Raises RegistryError.
         """
         _, files = parse_manifest(manifest, f"the manifest of version {version}")
         folder = self._folder(registry, version)
@@ -88,7 +91,7 @@ class Cache:
             os.utime(folder)
             self._evict()
         except OSError as error:
-            raise RegistryError(f"version {version} cannot be kept in {self.root} (RECSYS_CACHE): {error}") from error
+            raise RegistryError(f"version {version} cannot be stored in {self.root} (RECSYS_CACHE): {error}") from error
         return folder
 
     def _folder(self, registry: str, version: str) -> Path:
@@ -111,22 +114,22 @@ class Cache:
             shutil.rmtree(draft, ignore_errors=True)
 
     def _place(self, name: str, entry: FileEntry, draft: Path, fetch: Fetch) -> None:
-        """Put a file into a draft: a link to the one held, or fetched and then held."""
-        kept, path = self._files / entry.sha256, draft / name
+        """Put a file into a draft: as a link to the cached file, or from the registry and then into the cache."""
+        cached, path = self._files / entry.sha256, draft / name
         try:
-            os.link(kept, path)
+            os.link(cached, path)
             if sha256_of(path) == entry.sha256:
                 return
             path.unlink()
-            kept.unlink(missing_ok=True)
-        except FileNotFoundError:  # never held, or removed just now
+            cached.unlink(missing_ok=True)
+        except FileNotFoundError:  # never cached, or removed just now
             pass
         fetch(name, path, entry.sha256)
-        with suppress(FileExistsError):  # another version brought it meanwhile
-            os.link(path, kept)
+        with suppress(FileExistsError):  # another process cached it meanwhile
+            os.link(path, cached)
 
     def _evict(self) -> None:
-        """Remove versions until the files fit into the bound."""
+        """Remove versions until the files fit into the largest size."""
         folders = sorted(self.root.glob("versions/*/[!.]*"), key=_last_use)
         while self._size() > self._bound and folders and _last_use(folders[0]) < time.time() - IN_USE_SECONDS:
             oldest = folders.pop(0)
@@ -134,12 +137,12 @@ class Cache:
             shutil.rmtree(oldest, ignore_errors=True)
 
     def _size(self) -> int:
-        """Bytes of the files held; those that no version holds any more are removed."""
+        """Size of the cached files in bytes. Files without a version are removed."""
         total = 0
         for path in self._files.iterdir():
             try:
                 status = path.stat()
-                if status.st_nlink > 1:  # drafts hold links too
+                if status.st_nlink > 1:  # drafts have links as well
                     total += status.st_size
                 else:
                     path.unlink()
@@ -156,7 +159,7 @@ def _last_use(folder: Path) -> float:
 
 
 def _is_intact(folder: Path, manifest: bytes | None = None) -> bool:
-    """Whether all files of a version are there with their hashes, and its manifest is this one."""
+    """Whether a version has all its files with the right hashes and, if given, this manifest."""
     try:
         if manifest is not None and (folder / MANIFEST).read_bytes() != manifest:
             return False

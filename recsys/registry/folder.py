@@ -21,8 +21,8 @@ from recsys.storage.files import locked, remove_abandoned, sync
 class FolderStore(PointedStore):
     """A registry in a folder of a local or shared filesystem.
 
-    Publishing renames a finished folder into place and promoting replaces one small file, so a reader sees
-    the old state or the new one, and a process killed on the way leaves the old one.
+    Publishing renames a finished folder, and promoting replaces one small file. So a reader sees either the old state
+    or the new one, and a process that is killed in between leaves the old one.
     """
 
     def __init__(self, root: Path) -> None:
@@ -51,7 +51,7 @@ class FolderStore(PointedStore):
             sync(*folder.rglob("*"), folder)
             try:
                 folder.rename(target)
-            except OSError as error:  # a folder with content is never replaced
+            except OSError as error:  # rename never replaces a folder with content
                 raise RegistryError(f"version {version} cannot be published as {target}: {error}") from error
             sync(self._versions)
         finally:
@@ -68,7 +68,7 @@ class FolderStore(PointedStore):
             raise RegistryError(f"cannot make a registry at {self.root}: {error}") from error
 
     def path(self, version: str | None = None) -> Path:
-        """See Store. A caller that honours MODEL_VERSION passes it here as `version`."""
+        """See Store. A caller that supports MODEL_VERSION passes its value as `version`."""
         version = self._wanted(version)
         folder = self._versions / version
         try:

@@ -1,4 +1,4 @@
-"""Which registry a URI names, and the default one."""
+"""The registry of a URI, and the default registry."""
 
 import os
 from pathlib import Path
@@ -11,24 +11,24 @@ from recsys.registry.store import Store
 from recsys.storage.s3 import SCHEME, is_s3
 
 FOLDER: Final = "registry"
-"""Of a registry where nobody says otherwise."""
+"""Folder of the default registry."""
 
 
 def default_registry() -> str:
-    """Where no registry is given: in the bucket S3_BUCKET if that is set, else a folder."""
+    """The URI of the default registry: in the bucket S3_BUCKET if it is set, else a folder."""
     bucket = os.environ.get("S3_BUCKET")
     return f"{SCHEME}{bucket}/{FOLDER}" if bucket else FOLDER
 
 
 def absolute(uri: str) -> str:
-    """The registry's URI, a folder's as an absolute path: processes elsewhere have other working folders."""
+    """The URI, with an absolute path if it is a folder, since other processes have other working folders."""
     return uri if "://" in uri or not uri else str(Path(uri).absolute())
 
 
 def open_store(uri: str) -> Store:
     """The registry at a folder path or s3://bucket/prefix. It need not exist yet: the first publish makes it.
 
-    Raises RegistryError where the URI is neither.
+    Raises RegistryError if the URI is neither of the two.
     """
     if is_s3(uri):
         return S3Store(uri)

@@ -1,4 +1,4 @@
-"""The manifest of a version: what it lists is what it is served by."""
+"""The manifest of a version. It lists all features, sources and settings that serving uses."""
 
 from typing import Annotated, Any
 
@@ -39,9 +39,9 @@ class StatisticsColumns(Config):
 
 
 class Manifest(Config):
-    """The manifest's entries beside its format and the file hashes.
+    """The manifest's entries except its format and the file hashes.
 
-    Code that makes every listed feature, source and statistic can serve the version, also when it makes more by now.
+    Code that has every listed feature, source and statistic can serve the version, even if it has others as well.
     """
 
     created: str = ""
@@ -61,12 +61,12 @@ class Manifest(Config):
     """The library of the rankers."""
     blend: Blend
     discovery_blend: Blend | None = None
-    """The blend for items that are new to the user, where these have a ranker of their own."""
+    """The blend for items new to the user; None if the ranker of all items ranks them."""
     prerankers: PreRankerModels
     exclude_purchased: bool
     """Whether items that a user bought are left out of the user's candidates."""
     live_watermark: int = Field(ge=0, le=LATEST)
-    """ms; events after it are not in the snapshot."""
+    """Time up to which the snapshot has events, ms since 1970 UTC."""
     inference: dict[str, Any]
     """Settings of the stages, as `InferenceConfig` writes them."""
     headline: dict[str, float | None]

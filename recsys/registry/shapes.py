@@ -1,6 +1,6 @@
-"""The arrays that a version must have, so that they fit each other: hashes prove that files are whole, and no more.
+"""Checks that the arrays of a version fit each other; hashes only prove that the files are complete.
 
-An array that is too short, or a code beyond the items, would else show when the user is asked for whom it concerns.
+Without these checks an array that is too short, or a code beyond the items, would fail in a request of one user.
 """
 
 from collections.abc import Mapping
@@ -32,16 +32,16 @@ FIXED: Final[Mapping[str, ArraySpec]] = {
     "totals_items": ArraySpec("i8", ("cut users",), 0, LATEST),
     "totals_categories": ArraySpec("i8", ("cut users",), 0, LATEST),
 }
-"""Arrays of every version."""
+"""Specs of the arrays that every version has."""
 
 
 def source_array(source: str, name: str) -> str:
-    """The array of a version that holds one of a source's table."""
+    """The name of a version's array for one array of a source's table."""
     return f"source_{source}_{name}"
 
 
 def expected_arrays(item_columns: int, category_columns: int, sources: tuple[str, ...]) -> dict[str, ArraySpec]:
-    """All arrays of a version with these numbers of statistics and these sources."""
+    """The specs of all arrays of a version, for these numbers of statistics' columns and these sources."""
     return {
         "item_statistics": ArraySpec("f4", ("items", item_columns)),
         "category_statistics": ArraySpec("f4", ("categories", category_columns)),
@@ -51,19 +51,19 @@ def expected_arrays(item_columns: int, category_columns: int, sources: tuple[str
 
 
 def check_arrays(arrays: Arrays, specs: Mapping[str, ArraySpec], sizes: Mapping[str, int]) -> None:
-    """Raises RegistryError that names the array, what it has and what was spec.
+    """Raises RegistryError with the array's name, its property and the expected one.
 
     sizes: numbers of "items", "categories" and "users"
     """
     known = dict(sizes)
     for name, spec in specs.items():
         if name not in arrays:
-            raise RegistryError(f"array {name} is missing; made by other code than this?")
+            raise RegistryError(f"array {name} is missing: other code may have written this version")
         _check(name, arrays[name], spec, known)
 
 
 def _check(name: str, array: np.ndarray, spec: ArraySpec, known: dict[str, int]) -> None:
-    """Compare one array; sizes first met here are added to those known."""
+    """Check one array. Sizes that appear here for the first time are added to `known`."""
     if array.dtype.str[1:] not in spec.kinds.split() or not array.dtype.isnative:
         raise RegistryError(f"array {name} is of type {array.dtype}, expected one of: {spec.kinds}")
     _check_shape(name, array, spec, known)

@@ -1,4 +1,4 @@
-"""What every registry shares, wherever it lies: names of versions, and the pointer to the one in production."""
+"""The part that all registries share: names of versions, and the pointer to the version in production."""
 
 import re
 import secrets
@@ -26,8 +26,8 @@ _READERS: Final = 8
 class Version:
     """A published version.
 
-    created: UTC, ISO 8601, as its manifest says ("" where that cannot be read)
-    summary: the manifest without its file entries, or {"broken": why it cannot be read}
+    created: UTC, ISO 8601, from the manifest; "" if the manifest cannot be read
+    summary: the manifest without its file entries, or {"broken": the reason why it cannot be read}
     """
 
     name: str
@@ -36,18 +36,20 @@ class Version:
 
 
 Check = Callable[[Path], str | None]
-"""Raises RecsysError where the version in a folder cannot be used. A text that it gives is kept beside the version's
-name, for those who come later and would else check the same."""
+"""Checks the version in a folder; raises RecsysError if the version cannot be used.
+
+The pointer keeps the returned text, so that later readers of the version can skip the same check.
+"""
 
 
 class Pointer(Config):
     """The version in production.
 
-    history: those promoted before it, oldest first
-    checked: what the check of its promotion vouched for, see Check
+    history: the versions promoted before it, oldest first
+    checked: the text that the check of its promotion returned, see Check
     """
 
-    model_config = ConfigDict(extra="ignore")  # what a later release adds is not to stop this one
+    model_config = ConfigDict(extra="ignore")  # a later release may add entries
 
     version: str
     history: tuple[str, ...] = ()
@@ -55,12 +57,12 @@ class Pointer(Config):
 
     @property
     def promoted(self) -> tuple[str, ...]:
-        """The version in production and those before it, the newest first."""
+        """The version in production and the versions promoted before it, newest first."""
         return (self.version, *reversed(self.history))
 
     @classmethod
     def parse(cls, content: bytes, place: str) -> "Pointer":
-        """Raises RegistryError where it is none; place: where it lies, for the error."""
+        """The pointer in a file; raises RegistryError if it is invalid. place: path or address, for the message."""
         try:
             return cls.model_validate_json(content)
         except ValidationError as error:
@@ -69,34 +71,38 @@ class Pointer(Config):
             ) from error
 
     def dump(self) -> bytes:
+        """The pointer as the text of a file."""
         return f"{self.model_dump_json(exclude_none=True)}\n".encode()
 
 
 def check_hashes(directory: Path) -> None:
-    """The least check: raises RegistryError unless the files in a version's folder are whole."""
+    """The simplest check: raises RegistryError if a file in the version's folder has another hash."""
     Artifact.open(directory)
 
 
 class Store(Protocol):
-    """What a registry does, wherever it lies. Every method raises RegistryError."""
+    """A registry of versions. Every method may raise RegistryError."""
 
     def publish(self, fill: Callable[[Path], None], version: str | None = None) -> str:
-        """Make a version of what `fill` writes into the folder it is given, whose name is the version's."""
+        """Publish the files that `fill` writes into a folder as a new version; the name of the version.
+
+        fill: called with the folder, which has the version's name; version: None for a new name
+        """
 
     def prepare(self) -> None:
-        """Make the registry where there is none yet, and find out whether it can be written to."""
+        """Create the registry if it does not exist yet, and test that it can be written to."""
 
     def promote(self, version: str, check: Check = check_hashes) -> None:
-        """Put a version into production, once `check` finds its folder in order; by default its files' hashes."""
+        """Put a version into production if `check` accepts its folder; the default checks the hashes."""
 
     def rollback(self, check: Check = check_hashes) -> str:
-        """Put back the version that was in production before, checked as in `promote`; the one now in production."""
+        """Put the previous version back into production after the check; the name of this version."""
 
     def production(self) -> str | None:
         """The version in production, if any."""
 
     def pointer(self) -> Pointer | None:
-        """The version in production and those before it, None where nothing was promoted yet."""
+        """The version in production and the versions before it; None if nothing was promoted yet."""
 
     def versions(self) -> list[Version]:
         """All published versions, oldest first."""
@@ -105,7 +111,7 @@ class Store(Protocol):
         """A local folder with the version, by default the one in production; its name is the version's."""
 
     def address(self, version: str) -> str:
-        """Where a version's files lie: a folder, or s3://bucket/prefix."""
+        """The address of a version's files: a folder, or s3://bucket/prefix."""
 
 
 def new_version() -> str:
@@ -118,24 +124,24 @@ def new_version() -> str:
 
 
 def checked_name(version: str) -> str:
-    """The name of a version; raises RegistryError where it cannot be one."""
+    """The name, if it is valid for a version; raises RegistryError otherwise."""
     if not VERSION_NAME.fullmatch(version):
         raise RegistryError(
-            f"bad version {version!r}: expected at most 100 of letters, digits, '.', '_', '-', not '.' first"
+            f"bad version {version!r}: expected at most 100 letters, digits, '.', '_' or '-', without '.' at the start"
         )
     return version
 
 
 Step = Callable[[Pointer | None], Pointer]
-"""From the pointer as it is, None where nothing was promoted yet, to the pointer as it shall be."""
+"""A function from the current pointer, None if nothing was promoted yet, to the new one."""
 
 
 class PointedStore(ABC):
-    """The part of a store that works alike everywhere: the pointer, and what is said about versions."""
+    """The part of a store that folders and buckets share: the pointer, and the list of versions."""
 
     @abstractmethod
     def __str__(self) -> str:
-        """Where the registry lies."""
+        """The folder or the address of the registry."""
 
     @abstractmethod
     def pointer(self) -> Pointer | None:
@@ -143,7 +149,7 @@ class PointedStore(ABC):
 
     @abstractmethod
     def _change(self, step: Step) -> Pointer:
-        """Replace the pointer, so that no change of another process in between is lost; the one that stands then."""
+        """Replace the pointer without losing a change of another process; the new pointer."""
 
     @abstractmethod
     def _names(self) -> Sequence[str]:
@@ -151,7 +157,7 @@ class PointedStore(ABC):
 
     @abstractmethod
     def _manifest(self, version: str) -> Mapping[str, Any]:
-        """Of a published version; raises RegistryError where it cannot be read."""
+        """The manifest of a published version; raises RegistryError if it cannot be read."""
 
     @abstractmethod
     def path(self, version: str | None = None) -> Path:

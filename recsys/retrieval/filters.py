@@ -1,6 +1,6 @@
-"""Filters of proposals: an item is in stock, suits the objective of the user, was not bought before.
+"""Filters of proposals: by availability, by the user's objective and by earlier purchases.
 
-Filters act before the pre-ranker cuts the proposals to size.
+They run before the pre-ranker, so a forbidden item never takes the place of an allowed one.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Proposed:
 
     users: int64 (n,), items: int32 (n,)
     history_rows: int64 (n,), row in `Profiles.by_item`, UNKNOWN where the item is new to the user
-    objectives: int8 (n,), of the user of each row, positions in OBJECTIVES
+    objectives: int8 (n,), the objective of each row's user, positions in OBJECTIVES
     """
 
     users: np.ndarray
@@ -27,19 +27,22 @@ class Proposed:
 
 
 def in_stock(proposed: Proposed, available: np.ndarray) -> np.ndarray:
-    """Rows whose item is available, bool (n,); available: bool (n_items,)."""
+    """Whether the item of each row is available, bool (n,); available: bool (n_items,)."""
     allowed: np.ndarray = available[proposed.items]
     return allowed
 
 
 def suits_objective(proposed: Proposed) -> np.ndarray:
-    """Rows of new items where a user asks for discovery, of known ones where for repeats, else all; bool (n,)."""
+    """Whether each row suits the objective of its user, bool (n,).
+
+    DISCOVER allows only items that are new to the user, REPEAT only items of the history, ALL both.
+    """
     new = proposed.history_rows == UNKNOWN
-    wanted = proposed.objectives
-    return ((wanted != DISCOVER) | new) & ((wanted != REPEAT) | ~new)
+    objectives = proposed.objectives
+    return ((objectives != DISCOVER) | new) & ((objectives != REPEAT) | ~new)
 
 
 def not_bought(proposed: Proposed, by_item: Interactions) -> np.ndarray:
-    """Rows of items that the user never bought, bool (n,); who asks for repeats gets bought items all the same."""
-    bought = np.append(by_item.counts[:, PURCHASE] > 0, False)  # UNKNOWN, -1, reads the last entry
+    """Whether the user never bought the item of each row, bool (n,); with objective REPEAT every row is allowed."""
+    bought = np.append(by_item.counts[:, PURCHASE] > 0, False)  # UNKNOWN is -1, so it reads the last entry
     return ~bought[proposed.history_rows] | (proposed.objectives == REPEAT)

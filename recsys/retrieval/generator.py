@@ -1,4 +1,4 @@
-"""Candidates: the union of what the sources propose, filtered, and cut to size by the pre-ranker."""
+"""Candidates: the filtered proposals of all sources, of which the pre-ranker keeps the best for each user."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,29 +25,30 @@ def every_source() -> dict[str, SourceConfig]:
 
 
 class CandidateConfig(Config):
-    """How candidates are proposed to the ranker."""
+    """Settings of the candidates that the ranker scores."""
 
     size: int = Field(120, ge=1)
-    """Candidates of a user."""
+    """Number of candidates of a user, at most."""
     seeds: int = Field(30, ge=1)
-    """Newest items of a user whose neighbours are proposed."""
+    """Number of a user's newest items whose neighbours are proposed."""
     sources: dict[str, SerializeAsAny[SourceConfig]] = Field(default_factory=every_source)
     """The settings of each candidate source, by its name."""
     exclude_purchased: bool | None = None
-    """Leave out items that the user has bought; None decides from the repeat rate of the data."""
+    """Whether items that the user has bought are left out; None decides by `repeat_rate_threshold`."""
     repeat_rate_threshold: float = Field(0.02, ge=0, le=1)
-    """Bought items are proposed again when at least this fraction of (user, item) purchases was repeated."""
+    """If exclude_purchased is None, bought items are proposed again only where at least this fraction of the pairs of a
+    buyer and an item were repeated on another day."""
 
     @field_validator("sources", mode="before")
     @classmethod
     def _by_name(cls, value: Any, info: ValidationInfo) -> dict[str, SourceConfig]:
-        """Settings of every registered source, or of those that a version declares (`declared_sources`)."""
+        """Settings of every registered source, or of the sources that a version declares (`declared_sources`)."""
         given = {} if value is None else value
         if not isinstance(given, Mapping):
-            raise ValueError(f"expected settings by the name of a source: {', '.join(SOURCES.names)}")
+            raise ValueError(f"expected the settings of sources by name; the sources are: {', '.join(SOURCES.names)}")
         names = (info.context or {}).get("declared_sources", SOURCES.names)
         if unknown := sorted(map(str, given.keys() - set(names))):
-            raise ValueError(f"there is no source {', '.join(unknown)}; there are: {', '.join(names)}")
+            raise ValueError(f"there is no source {', '.join(unknown)}; the sources are: {', '.join(names)}")
         return {name: _source_settings(name, given.get(name)) for name in names}
 
     @property
@@ -57,11 +58,12 @@ class CandidateConfig(Config):
 
     @property
     def source_weights(self) -> tuple[float, ...]:
+        """The weights of the sources, in the same order."""
         return tuple(settings.weight for settings in self.sources.values())
 
 
 def _source_settings(name: str, value: Any) -> SourceConfig:
-    """Raises ValueError that names the key below the source."""
+    """The checked settings of a source; raises ValueError with the name of the wrong key."""
     try:
         kind = SOURCES[name].settings
     except ConfigError as error:
@@ -80,9 +82,10 @@ def _source_settings(name: str, value: Any) -> SourceConfig:
 
 @dataclass(frozen=True, slots=True)
 class RetrievalTables:
-    """What the sources learned at a cut.
+    """The tables of the sources, fitted at a cut.
 
-    sources: the table of each source, in the order of their columns
+    sources: the table of each source by its name, in the order of their columns
+    exclude_purchased: whether items that the user has bought are left out
     """
 
     sources: Mapping[str, Arrays]
@@ -96,7 +99,7 @@ class Candidates:
     users: int64 (n,), positions in the batch; items: int32 (n,)
     source_scores: float32 (n, n_sources), each source's score, NaN where it did not propose the item
     in_history: bool (n,), whether the user has an event on the item
-    preranker_score: float32 (n,), log-odds of the pre-ranker but for a constant
+    preranker_score: float32 (n,), the pre-ranker's log-odds up to an additive constant
     objectives: int8 (n_users,), positions in OBJECTIVES
     """
 
@@ -110,7 +113,7 @@ class Candidates:
 
     @classmethod
     def given(cls, n_users: int, users: np.ndarray, items: np.ndarray, source_scores: np.ndarray) -> "Candidates":
-        """Pairs that were chosen elsewhere, as if all users asked for all items and nobody knew the items."""
+        """Candidates from given pairs: with objective ALL, without a history, and with the pre-ranker score 0."""
         zeros = np.zeros(len(users), np.float32)
         return cls(n_users, users, items, source_scores, zeros > 0, zeros, np.zeros(n_users, np.int8))
 
@@ -126,11 +129,11 @@ class Candidates:
 
     @property
     def for_discovery(self) -> np.ndarray:
-        """Whether the user asked for new items, which have models of their own; bool (n,)."""
+        """Whether the user's objective is DISCOVER, which has models of its own; bool (n,)."""
         return (self.objectives == DISCOVER)[self.users]
 
     def take(self, rows: np.ndarray) -> "Candidates":
-        """Some rows; all users stay."""
+        """The candidates in `rows` (int64 positions or a bool mask); the users stay the same."""
         return Candidates(
             self.n_users,
             self.users[rows],
@@ -151,16 +154,17 @@ def generate(
     objectives: np.ndarray,
     repeat_caps: np.ndarray | None = None,
 ) -> Candidates:
-    """The at most `config.size` proposals of each user that the pre-ranker scores highest, ties to the smaller item.
+    """The `config.size` proposals of each user with the highest pre-ranker scores; ties go to the smaller item code.
 
+    A user with fewer proposals gets all of them.
     objectives: int8 (n_users,), positions in OBJECTIVES
-    repeat_caps: float64 (n_users,), fraction of the candidates that may be items of the user's history; None for no cap
+    repeat_caps: float64 (n_users,), at most ⌈size · cap⌉ candidates are items of the user's history; None for no cap
     """
     proposals = propose(profiles, tables, statistics, config, objectives)
     scores = preranker(profiles, statistics, proposals, objectives)
     if repeat_caps is not None:
         known, limit = proposals.history_rows != UNKNOWN, np.ceil(config.size * repeat_caps)[proposals.users]
-        # Each user is two groups: 2 * user for new items, 2 * user + 1 for those of the history.
+        # Ranks are counted in two groups for each user: 2 * user has the new items, 2 * user + 1 those of the history.
         scores[known & (rank_within(2 * proposals.users + known, scores) >= limit)] = -np.inf
     best = ((rank_within(proposals.users, scores) < config.size) & (scores > -np.inf)).nonzero()[0]
     return Candidates(
@@ -177,24 +181,24 @@ def generate(
 def propose(
     profiles: Profiles, tables: RetrievalTables, statistics: Statistics, config: CandidateConfig, objectives: np.ndarray
 ) -> Proposals:
-    """What the sources propose, filtered; objectives: int8 (n_users,), positions in OBJECTIVES."""
+    """The filtered proposals of all sources; objectives: int8 (n_users,), positions in OBJECTIVES."""
     batch, by_item, n_items = Batch(profiles, config.seeds), profiles.by_item, max(statistics.n_items, 1)
-    active = [place for place, weight in enumerate(config.source_weights) if weight]
-    names = [config.source_names[place] for place in active]
+    active = [column for column, weight in enumerate(config.source_weights) if weight]
+    names = [config.source_names[column] for column in active]
     parts = [SOURCES[name].propose(tables.sources[name], batch, config.sources[name]) for name in names]
     source = np.repeat(active, [len(part.users) for part in parts]) if parts else np.zeros(0, np.int64)
     users = np.concatenate([np.zeros(0, np.int64), *(part.users for part in parts)])
     items = np.concatenate([np.zeros(0, np.int32), *(part.items for part in parts)])
     scores = np.concatenate([np.zeros(0), *(part.scores for part in parts)])
-    wanted = objectives[users]
-    if tables.exclude_purchased or wanted.any() or not any(part.history_rows is not None for part in parts):
+    row_objectives = objectives[users]
+    if tables.exclude_purchased or row_objectives.any() or not any(part.history_rows is not None for part in parts):
         history_rows = by_item.find(users, items)
     else:
-        # The source of the user's own items knows the rows of all of them.
+        # The source `own` proposes every item of the histories and gives its row.
         history_rows = np.concatenate([_history_rows(part) for part in parts])
-    proposed = Proposed(users, items, history_rows, wanted)
+    proposed = Proposed(users, items, history_rows, row_objectives)
     allowed = in_stock(proposed, statistics.available)
-    if wanted.any():
+    if row_objectives.any():
         allowed &= suits_objective(proposed)
     if tables.exclude_purchased:
         allowed &= not_bought(proposed, by_item)
@@ -213,6 +217,7 @@ class _Listed:
     """The lists of the sources, source after source, user after user, best first.
 
     source: int64 (n,), position of the source; key: int64 (n,), user * n_items + item
+    score: float64 (n,); history_row: int64 (n,), see Proposals.history_rows
     """
 
     source: np.ndarray
@@ -225,7 +230,7 @@ class _Listed:
 
 
 def _merged(listed: _Listed, n_users: int, n_items: int, n_sources: int) -> Proposals:
-    """One row for each (user, item)."""
+    """The lists of the sources, merged into one row for each (user, item)."""
     rank = positions(listed.source * n_users + listed.key // n_items)
     order = listed.key.argsort()
     starts, row = runs(listed.key[order])

@@ -26,9 +26,11 @@ class Neighbours:
     def build(
         cls, sources: np.ndarray, items: np.ndarray, scores: np.ndarray, n_items: int, per_item: int
     ) -> "Neighbours":
-        """The `per_item` best pairs of each source, ties by item code; pairs in any order, each at most once.
+        """The `per_item` best neighbours of each item; ties go to the smaller item code.
 
-        sources, items: int (n_pairs,), item codes; scores: float (n_pairs,), their type is kept.
+        Pairs may come in any order, each at most once.
+        sources: int (n_pairs,), codes of the items that get a neighbour; items: int (n_pairs,), codes of the neighbours
+        scores: float (n_pairs,), whose dtype is kept
         """
         order = np.lexsort((items, -scores, sources))
         lengths = np.bincount(sources, minlength=n_items)
@@ -46,16 +48,16 @@ class Neighbours:
 
     @property
     def rows(self) -> np.ndarray:
-        """The item that owns each entry as a position here, int64 (n_entries,)."""
+        """Code of the item that owns each entry, int64 (n_entries,)."""
         return np.repeat(np.arange(len(self)), self.lengths)
 
     def arrays(self) -> Arrays:
-        """The table to store."""
+        """The table's arrays by name, see `neighbour_specs`."""
         return {"offsets": self.offsets, "items": self.items, "scores": self.scores}
 
 
 def neighbour_specs(source: str) -> dict[str, ArraySpec]:
-    """The table of a source that is made of neighbours."""
+    """Specs of the arrays of a source whose table is a Neighbours."""
     entries = f"{source} entries"
     return {
         "items": codes("items", entries, low=0),
@@ -65,8 +67,9 @@ def neighbour_specs(source: str) -> dict[str, ArraySpec]:
 
 
 def propose_neighbours(table: Arrays, seeds: Scored, n_users: int) -> Scored:
-    """Items near the seeds of each user, by the sum over the seeds of their fraction of the weight times the score.
+    """The neighbours of each user's seeds.
 
+    A seed adds (its fraction of the weight of the user's seeds) * (score of the neighbour) to the neighbour's score.
     table: the arrays of a Neighbours; seeds: see `Batch.seeds`
     """
     total = np.bincount(seeds.users, seeds.scores, n_users)

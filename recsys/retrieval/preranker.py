@@ -1,6 +1,7 @@
-"""The pre-ranker: a logistic regression that picks candidates from proposals, by facts that cost no further work.
+"""The pre-ranker: a logistic regression that picks candidates from proposals.
 
-The sources propose a thousand items to a busy user, and the ranker looks at `size` of them.
+The sources propose about a thousand items to an active user, but the ranker scores only `size` of them. All columns of
+the pre-ranker are at hand when the sources have made their proposals.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,8 +16,9 @@ from recsys.features.statistics import Statistics
 from recsys.schema import ALL, DAY, EVENT_TYPES, OBJECTIVES, UNKNOWN, Config
 
 KNOTS: Final = tuple(2**power for power in range(11))
-"""Positions in a source's list, from 1. Between them log-odds are interpolated by the logarithm of the position."""
+"""Positions in a source's list, counted from 1. Between two of them, log-odds are linear in log(position)."""
 MAX_RANK: Final = KNOTS[-1]
+"""Rank of an item that is not in a source's list. Ranks in a list go up to MAX_RANK - 1, which later items repeat."""
 HISTORY_COLUMNS: Final = (
     *(f"weight_{speed}" for speed in ("fast", "medium", "slow")),
     *(f"{name}s" for name in EVENT_TYPES),
@@ -26,7 +28,10 @@ HISTORY_COLUMNS: Final = (
     "items",
     "in_history",
 )
-"""Facts of a user and an item of the history: logarithms, but for the fraction and for `in_history`, which is 1."""
+"""Columns of a user and an item of the user's history.
+
+All are logarithms except `repeat_fraction`, and `in_history`, which is 1.
+"""
 ITEM_COLUMNS: Final = (
     "item_views",
     "item_carts",
@@ -36,28 +41,29 @@ ITEM_COLUMNS: Final = (
     "item_popularity",
     "item_purchase_popularity",
 )
-"""Statistics of an item, whose logarithms count for every user."""
+"""Statistics of an item; their logarithms are columns of every proposal."""
 FAINT: Final = 1e-3
-"""The decayed weight below which an item counts as forgotten."""
+"""Unit of decayed weights: the column of a weight is log(1 + weight / FAINT), which is near 0 below FAINT."""
 RIDGE: Final = 0.1
 ITERATIONS: Final = 200
 
 
 class PreRankerModel(Config):
-    """A fitted regression: log-odds, but for a constant, that a proposal is a hit.
+    """A fitted regression: the log-odds that a proposal is a hit, up to an additive constant.
 
-    Weights have names, so that a version can be served by code that has learned further columns or sources since.
+    Weights have names, so that later code with more columns or sources can still serve the version.
     """
 
     source_value: float
-    """Weight of the logarithm of the sum of weight / position over the sources; it decides where hits are few."""
+    """Weight of log(sum over the sources of weight / position), the column that decides where hits are few."""
     ranks: dict[str, tuple[float, ...]]
-    """For each source the log-odds that a position in its list adds, at each of `knots`."""
+    """For each source, the log-odds that a position in its list adds, at each of `knots`."""
     history: dict[str, float]
     """Weights of HISTORY_COLUMNS."""
     items: dict[str, float]
     """Weights of ITEM_COLUMNS."""
     knots: tuple[int, ...] = KNOTS
+    """Positions of the values in `ranks`, see KNOTS."""
 
 
 class PreRankerModels(Config):
@@ -77,7 +83,7 @@ NO_PRERANKERS: Final = PreRankerModels()
 
 
 def by_source_weights(source_names: Sequence[str]) -> PreRankerModel:
-    """The model of nothing learned: the sum of weight / position over the sources decides."""
+    """The model without any training: it ranks by the sum of weight / position over the sources."""
     return PreRankerModel(
         source_value=1.0,
         ranks=dict.fromkeys(source_names, (0.0,) * len(KNOTS)),
@@ -92,7 +98,7 @@ class Proposals:
 
     users: int64 (n,), positions in the batch; items: int32 (n,)
     scores: float32 (n, n_sources), each source's score, NaN where it did not propose the item
-    ranks: int64 (n, n_sources), position in the source's list of the user from 0; MAX_RANK where it did not propose it
+    ranks: int64 (n, n_sources), position in the source's list for the user, from 0; MAX_RANK if it is not in the list
     history_rows: int64 (n,), row in `Profiles.by_item`, UNKNOWN where the item is new to the user
     """
 
@@ -105,13 +111,13 @@ class Proposals:
 
 @dataclass(frozen=True, slots=True)
 class PreRanker:
-    """Models made ready for the tables of a cut, one for each of OBJECTIVES.
+    """The models of all OBJECTIVES as arrays for the tables of one cut.
 
-    values: float32 (n_sources, MAX_RANK + 1), weight / position of each source, 0 at the end
-    source_value: float32 (n_objectives,)
-    ranks: float32 (n_objectives, n_sources, MAX_RANK + 1), 0 at the end
-    history: float32 (len(HISTORY_COLUMNS),), of all items and of repeats, since no item of the history is new
-    items: float32 (n_objectives, n_items)
+    values: float32 (n_sources, MAX_RANK + 1), weight / position of each source; the last column is 0
+    source_value: float32 (n_objectives,), weight of the logarithm of the sum of `values`
+    ranks: float32 (n_objectives, n_sources, MAX_RANK + 1), log-odds by rank; the last column is 0
+    history: float32 (len(HISTORY_COLUMNS),), weights of the objectives ALL and REPEAT; discovery has no such items
+    items: float32 (n_objectives, n_items), log-odds of each item
     """
 
     values: np.ndarray
@@ -124,13 +130,17 @@ class PreRanker:
     def for_tables(
         cls, models: PreRankerModels, source_weights: Mapping[str, float], statistics: Statistics
     ) -> "PreRanker":
-        """source_weights: of each source, in the order of their columns; each has an entry in the models' ranks."""
-        nothing_learned = by_source_weights(tuple(source_weights))
-        by_objective = [model or nothing_learned for model in models.by_objective]
+        """The pre-ranker for the statistics of a cut.
+
+        source_weights: the weight of each source by its name, in the order of their columns; `ranks` of the models must
+        have every source
+        """
+        untrained = by_source_weights(tuple(source_weights))
+        by_objective = [model or untrained for model in models.by_objective]
         ranks = np.zeros((len(OBJECTIVES), len(source_weights), MAX_RANK + 1), np.float32)
-        for place, model in enumerate(by_objective):
+        for row, model in enumerate(by_objective):
             knots = np.array([model.ranks[name] for name in source_weights]).reshape(len(source_weights), -1)
-            ranks[place, :, :-1] = knots @ interpolation(np.arange(MAX_RANK), model.knots).T
+            ranks[row, :, :-1] = knots @ interpolation(np.arange(MAX_RANK), model.knots).T
         columns = item_columns(statistics)
         weights = [
             np.array([model.items.get(name, 0.0) for name in ITEM_COLUMNS], np.float32) for model in by_objective
@@ -146,17 +156,17 @@ class PreRanker:
     def __call__(
         self, profiles: Profiles, statistics: Statistics, proposals: Proposals, objectives: np.ndarray
     ) -> np.ndarray:
-        """Log-odds of each proposal but for a constant, float32 (n,).
+        """Log-odds of each proposal up to an additive constant, float32 (n,).
 
         objectives: int8 (n_users,), positions in OBJECTIVES
         """
-        which = objectives[proposals.users]
+        objective = objectives[proposals.users]
         sources = np.arange(len(self.values))
-        score = self.ranks[which[:, None], sources, proposals.ranks].sum(axis=1)
-        score += self.source_value[which] * log_source_value(self.values, proposals.ranks)
-        score += self.items[which, proposals.items]
+        score = self.ranks[objective[:, None], sources, proposals.ranks].sum(axis=1)
+        score += self.source_value[objective] * log_source_value(self.values, proposals.ranks)
+        score += self.items[objective, proposals.items]
         known = (proposals.history_rows != UNKNOWN).nonzero()[0]
-        # Row by row, so that one user's sums do not depend on who else is in the batch.
+        # Sums row by row: with a matrix product, a user's scores would depend on the other users of the batch.
         by_row = (history_columns(profiles, statistics) * self.history).sum(axis=1)
         score[known] += by_row[proposals.history_rows[known]]
         return score
@@ -176,7 +186,7 @@ def log_source_value(values: np.ndarray, ranks: np.ndarray) -> np.ndarray:
 
 
 def fit_preranker(columns: np.ndarray, hits: np.ndarray, source_names: Sequence[str]) -> PreRankerModel | None:
-    """A model learned from proposals whose outcome is known; None where none is a hit or all are.
+    """A model fitted on proposals with known outcomes; None if no proposal is a hit, or all are.
 
     columns: float32 (n, n_columns), as `preranker_columns` makes them; hits: bool (n,)
     """
@@ -202,7 +212,7 @@ def fit_preranker(columns: np.ndarray, hits: np.ndarray, source_names: Sequence[
 def preranker_columns(
     profiles: Profiles, statistics: Statistics, proposals: Proposals, rows: np.ndarray, source_weights: Sequence[float]
 ) -> np.ndarray:
-    """Columns of some proposals, float32 (n_rows, n_columns): source value, ranks, history, items.
+    """The columns of some proposals, float32 (n_rows, n_columns): source value, ranks, history, items.
 
     rows: int64 (n_rows,), positions in the proposals
     """
@@ -236,6 +246,6 @@ def item_columns(statistics: Statistics, items: np.ndarray | None = None) -> np.
 
 
 def interpolation(ranks: np.ndarray, knots: Sequence[int] = KNOTS) -> np.ndarray:
-    """Weights of the knots at ranks from 0; each row adds up to 1; float32 (n, n_knots)."""
+    """Weights of the knots for ranks from 0, float32 (n, n_knots); each row adds up to 1."""
     logarithm = np.log2(ranks + 1.0)
     return np.maximum(0, 1 - np.abs(logarithm[:, None] - np.log2(np.array(knots)))).astype(np.float32)

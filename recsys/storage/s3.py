@@ -283,7 +283,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, RetriesExceededError):
         return f"it did not arrive in {attempts()} attempts: {error.last_exception}"
     if isinstance(error, NoCredentialsError | PartialCredentialsError):
-        return "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE, or run where a role is"
+        return "no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or AWS_PROFILE, or use a role"
     if not isinstance(error, ClientError):
         return str(error)
     operation, code = error.operation_name, _code(error)

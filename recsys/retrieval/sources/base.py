@@ -1,4 +1,4 @@
-"""What a candidate source is: settings, a table fitted at a cut, and proposals from it."""
+"""The protocol of candidate sources: settings, a table fitted at a cut, and proposals from the table."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -21,8 +21,9 @@ class SourceConfig(Config):
     """Settings that every source has."""
 
     weight: float = Field(1.0, ge=0)
-    """Value of a position in the source's list, from 1: weight / position. The pre-ranker starts from the sum of these
-    values over the sources, and stays with it where nothing can be learned. A source of weight 0 proposes nothing."""
+    """Every position in the source's list, counted from 1, has the value weight / position. The sum of the values over
+    the sources is a column of the pre-ranker, and its only one if nothing can be learned. A source with weight 0
+    proposes nothing."""
 
 
 Settings = TypeVar("Settings", bound=SourceConfig)
@@ -30,7 +31,7 @@ Settings = TypeVar("Settings", bound=SourceConfig)
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """Items of users, user after user, each user's best first, at most one row for each (user, item).
+    """Scored items, user after user and best first for each user; at most one row for each (user, item).
 
     users: int64 (n,), positions in the batch; items: int32 (n,); scores: float64 (n,), higher is better
     history_rows: int64 (n,), row of each (user, item) in `Profiles.by_item`; None where the source did not look it up
@@ -44,10 +45,10 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What a source may be fitted on: everything as of one cut.
+    """The data that a source may be fitted on, all of them as of one cut.
 
     users_per_item: int64 (n_items,), users with an event on the item
-    item_factors: float32 (n_known, k); factor_rows: int32 (n_items,), the row of each item there, or UNKNOWN
+    item_factors: float32 (n_known, k); factor_rows: int32 (n_items,), row of each item in `item_factors`, or UNKNOWN
     targets: the event types that count as success
     """
 
@@ -60,7 +61,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Batch:
-    """The users to propose to; n_seeds: their newest items whose neighbours are proposed."""
+    """The users who get proposals; n_seeds: number of a user's newest items whose neighbours are proposed."""
 
     profiles: Profiles
     n_seeds: int
@@ -70,16 +71,16 @@ class Batch:
 
     @cached_property
     def seeds(self) -> Scored:
-        """The items that each user touched last, in the order of `Profiles.by_item`, by their medium decayed weight."""
+        """The newest items of each user, in the order of `Profiles.by_item`; the score is the medium decayed weight."""
         by_item = self.profiles.by_item
         kept = (self.profiles.recency < self.n_seeds).nonzero()[0]
         return Scored(by_item.users[kept], by_item.things[kept].astype(np.int32), by_item.decayed[kept, 1])
 
 
 class Source(ABC, Generic[Settings]):
-    """A candidate source. It has no state: what it learned at a cut is a table of named arrays.
+    """A candidate source without state: `fit` returns its table of named arrays, and `propose` takes the table.
 
-    name: in settings, features, reports and versions
+    name: its name in settings, features, reports and versions
     settings: the class of its settings, with defaults
     specs: the arrays of its table
     has_feature: whether the source's score is a feature of the ranker
@@ -91,34 +92,34 @@ class Source(ABC, Generic[Settings]):
     has_feature: ClassVar[bool] = True
 
     def count(self, histories: Histories, n_items: int, now: int, settings: Settings) -> Any:
-        """Counts of some users' events up to `now` (ms), which `merge` adds up; None where the source needs none."""
+        """Counts over some users' events up to `now` (ms), which `merge` adds up; None if the source needs none."""
         return None
 
     def merge(self, counts: Sequence[Any]) -> Any:
-        """The counts of all users from those of disjoint parts of them."""
+        """The counts of all users from the counts of disjoint groups of users."""
         return None
 
     @abstractmethod
     def fit(self, known: Known, counts: Any, settings: Settings) -> Arrays:
-        """The source's table, arrays as in `specs`; counts: what `merge` gave."""
+        """The source's table, with the arrays of `specs`; counts: the result of `merge`."""
 
     @abstractmethod
     def propose(self, table: Arrays, batch: Batch, settings: Settings) -> Scored:
         """Proposals to a batch of users."""
 
     def cold_start_size(self, settings: Settings) -> int | None:
-        """Length of the list that users without events get, whose scores are 1 / position; None where there is none."""
+        """Length of the list for users without events, with scores 1 / position; None if there is no such list."""
         return None
 
 
 def best_first(users: np.ndarray, items: np.ndarray, scores: np.ndarray) -> Scored:
-    """Rows in the order of a source; ties go to the smaller item code."""
+    """The rows ordered by user, best first; ties go to the smaller item code."""
     order = order_within(users, scores, items)
     return Scored(users[order], items[order], scores[order])
 
 
 def summed(users: np.ndarray, items: np.ndarray, scores: np.ndarray, n_items: int) -> Scored:
-    """Rows in the order of a source, with the scores of equal (user, item) rows added up in the order given."""
+    """One row for each (user, item), in the order of `best_first`; scores are added up in the given order."""
     keys = users * n_items + items
     order = keys.argsort(kind="stable")
     starts, row = runs(keys[order])

@@ -17,9 +17,9 @@ class CategoryConfig(SourceConfig):
     weight: float = Field(3.0, ge=0)
     """See SourceConfig."""
     per_category: int = Field(20, ge=1)
-    """Items of a category's list."""
+    """Number of items in a category's list."""
     categories: int = Field(8, ge=1)
-    """Categories of a user, by decayed interest, whose lists are proposed."""
+    """Number of a user's categories whose lists are proposed: those with the largest decayed interest."""
 
 
 class Category(Source[CategoryConfig]):
@@ -46,7 +46,7 @@ class Category(Source[CategoryConfig]):
         return {"items": member[kept][order].astype(np.int32), "offsets": offsets_of(lengths)}
 
     def propose(self, table: Arrays, batch: Batch, settings: CategoryConfig) -> Scored:
-        """Scored by the fraction of the user's interest over the position in the category's list."""
+        """Proposals; the score is the category's fraction of the user's interest / position in the category's list."""
         by_category = batch.profiles.by_category
         kept = rank_within(by_category.users, by_category.decayed[:, -1]) < settings.categories
         users, categories = by_category.users[kept], by_category.things[kept]

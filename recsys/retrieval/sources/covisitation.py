@@ -23,7 +23,7 @@ class CovisitationConfig(SourceConfig):
     per_item: int = Field(30, ge=1)
     """Neighbours kept for an item."""
     last_items: int = Field(60, ge=2)
-    """Distinct items of a user, the newest, that form pairs; bounds the work for heavy users."""
+    """Number of a user's newest distinct items that form pairs. It limits the work for users with many events."""
     window_days: float = Field(14.0, gt=0)
     """Two items of a user pair up when their newest events are at most this far apart."""
     near_hours: float = Field(1.0, ge=0)
@@ -33,7 +33,7 @@ class CovisitationConfig(SourceConfig):
     shrinkage: float = Field(5.0, ge=0)
     """Added to the cosine's denominator, so that rare coincidences stay small."""
     min_count: int = Field(2, ge=1)
-    """Pairs of less weight than this are dropped."""
+    """Pairs with a smaller weighted count are dropped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Covisitation(Source[CovisitationConfig]):
 
 
 def pair_counts(histories: Histories, n_items: int, config: CovisitationConfig) -> PairCounts:
-    """The pairs of items of some users; the counts of disjoint users add up, see `merge_counts`."""
+    """Weighted counts of the pairs of items of some users; `merge_counts` adds up those of disjoint users."""
     users, items, times = _newest_items(histories, n_items, config.last_items)
     keys, weights = [], []
     # Row i pairs with row i + step of the same user; steps go up to the cap on items.

@@ -1,4 +1,4 @@
-"""Lists of popular items that everybody is shown, as of a cut."""
+"""Lists of popular items as of a cut, the same for all users."""
 
 from collections.abc import Mapping
 from typing import Final, Literal
@@ -11,11 +11,11 @@ from recsys.schema import EventType
 from recsys.specs import Arrays, ArraySpec, codes
 
 COLUMNS: Final[Mapping[EventType, str]] = {"view": "views", "addtocart": "carts", "transaction": "purchases"}
-"""The part of an item statistic's name that stands for an event type."""
+"""The word for each event type in the names of item statistics."""
 
 
 def list_specs(source: str) -> dict[str, ArraySpec]:
-    """The table of a source that is one list of items."""
+    """Specs of the arrays of a source whose table is one list of items."""
     return {"items": codes("items", f"{source} items", low=0)}
 
 
@@ -27,10 +27,11 @@ def interest(statistics: Statistics) -> np.ndarray:
 def top_items(
     statistics: Statistics, targets: tuple[EventType, ...], span: Literal["item", "item_recent"], size: int
 ) -> Arrays:
-    """At most `size` available items with the most target events, ever or in the recent window; int32 (n,).
+    """A table with the list of the available items with the most target events; items: int32 (n,), n <= size.
 
-    Decayed interest breaks ties, and fills the list up where fewer items have target events. Further ties go to the
+    Decayed interest breaks ties. If too few items have target events, it fills the list up. Further ties go to the
     smaller item code.
+    span: "item" counts all events, "item_recent" the events of the recent window
     """
     events = sum(np.nan_to_num(statistics.item(f"{span}_{COLUMNS[name]}")) for name in targets)
     decayed = interest(statistics)

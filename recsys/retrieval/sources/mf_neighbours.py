@@ -14,9 +14,9 @@ from recsys.specs import Arrays
 BLOCK = 64
 """Query items in one matrix product; few enough that their scores stay in the processor's cache."""
 MANY = 8
-"""Times the neighbours wanted, above which the survivors of a block are cut to size at once."""
+"""A block with more than this many times `per_item` entries for each query is cut to `per_item` entries at once."""
 STEP = np.float32(2**-10)
-"""The widest step of float16 between 0 and 1."""
+"""An upper bound of the gap between two neighbouring float16 numbers in [0, 1]."""
 
 
 class MFNeighboursConfig(SourceConfig):
@@ -27,8 +27,8 @@ class MFNeighboursConfig(SourceConfig):
     per_item: int = Field(20, ge=1, le=1000)
     """Neighbours kept for an item."""
     max_targets: int = Field(20_000, ge=1)
-    """Only this many items, those with the most interactions, can be neighbours. All pairs of 235,000 items
-    would cost twelve times the work, and items far down the tail are hardly ever the right answer."""
+    """Number of items that can be neighbours: those with the most interactions. All pairs of 235,000 items would take
+    twelve times as long, and items with few interactions are hardly ever chosen."""
 
 
 class MFNeighbours(Source[MFNeighboursConfig]):
@@ -52,27 +52,27 @@ def mf_neighbours(
     config: MFNeighboursConfig,
     queries: np.ndarray | None = None,
 ) -> Neighbours:
-    """The items whose factors point the same way: exact top lists by cosine, among the most supported items.
+    """For each item, the items with the highest cosine of their factors, among the items with the most interactions.
 
     factors: float32 (n_known, k); rows: int32 (n_items,), position of each item in `factors` or UNKNOWN
-    support: int64 (n_items,), interactions of each item, which choose the possible neighbours
+    support: int64 (n_items,), interactions of each item; they decide which items can be neighbours
     queries: int (n,), the items that get a list; None means all that have factors
 
-    Only cosines above 0.001 count and no item is its own neighbour. Scores are float16 and ranked as such,
-    ties by item code, so that the last bits of a matrix product decide nothing.
+    Only cosines above 0.001 count, and no item is its own neighbour. Scores are rounded to float16 before they are
+    ranked, so the last bits of a matrix product do not matter. Ties go to the smaller item code.
     """
     known = np.flatnonzero(rows != UNKNOWN)
     queries = known if queries is None else np.unique(queries[rows[queries] != UNKNOWN])
     targets = np.sort(known[np.argsort(-support[known], kind="stable")[: config.max_targets]])
-    place = np.full(len(rows), UNKNOWN, np.int64)
-    place[targets] = np.arange(len(targets))
+    column_of = np.full(len(rows), UNKNOWN, np.int64)
+    column_of[targets] = np.arange(len(targets))
     right = np.ascontiguousarray(_unit(factors[rows[targets]]).T)
     parts = []
     for start in range(0, len(queries), BLOCK):
         block = queries[start : start + BLOCK]
         scores = _unit(factors[rows[block]]) @ right
-        own = np.flatnonzero(place[block] != UNKNOWN)
-        scores[own, place[block[own]]] = 0
+        own = np.flatnonzero(column_of[block] != UNKNOWN)
+        scores[own, column_of[block[own]]] = 0
         flat = np.flatnonzero(scores > _floor(scores, config.per_item)[:, None])
         row, column = np.divmod(flat, len(targets))
         best = scores.ravel()[flat].astype(np.float16)
@@ -94,9 +94,10 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 def _best(
     row: np.ndarray, column: np.ndarray, scores: np.ndarray, count: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The `count` best entries of each row, ties by column; rows ascend, scores are positive float16.
+    """The `count` best entries of each row, as rows, columns and scores; ties go to the smaller column.
 
-    Where all scores tie every one of them passes the floor, and what is kept must not pile up over the blocks.
+    Rows must ascend, scores must be positive float16. If all scores tie, every entry passes the floor: without this cut
+    such entries would fill the memory block by block.
     """
     # Positive floats order as their bits do, so one number stands for score and column.
     keys = (np.int64(2**16) - scores.view(np.uint16)) << 32 | column
@@ -109,10 +110,10 @@ def _best(
 
 
 def _floor(scores: np.ndarray, count: int) -> np.ndarray:
-    """A bound per row that its `count` best scores exceed, or STEP where that is higher; float32 (n_rows,).
+    """A bound for each row below its `count` best scores, at least STEP; float32 (n_rows,).
 
-    Columns are dealt into groups; the count-th best of the group maxima cannot exceed the count-th best
-    score, and is cheap to find. A step of margin lets scores that round to a tie survive together.
+    Columns are split into groups. The count-th largest maximum of a group is at most the count-th best score, and cheap
+    to compute. The bound lies STEP below it, so that scores that round to the same float16 pass together.
     """
     n_groups = 16 * count
     if scores.shape[1] < 2 * n_groups:

@@ -18,9 +18,9 @@ class OwnConfig(SourceConfig):
 
 
 class Own(Source[OwnConfig]):
-    """Every item of the user's history, by its slowest decayed weight.
+    """Every item of the user's history; the score is the decayed weight with the longest half-life.
 
-    That weight is the feature `pair_weight_slow` already, so the source has no feature of its own.
+    This weight is already the feature `pair_weight_slow`, so the source has no feature of its own.
     """
 
     name: ClassVar = "own"
@@ -32,6 +32,6 @@ class Own(Source[OwnConfig]):
 
     def propose(self, table: Arrays, batch: Batch, settings: OwnConfig) -> Scored:
         by_item = batch.profiles.by_item
-        order = order_within(by_item.users, by_item.decayed[:, -1])  # rows ascend by item, and so do ties
+        order = order_within(by_item.users, by_item.decayed[:, -1])  # ties keep the order of the rows: by item
         items = by_item.things[order].astype(np.int32)
         return Scored(by_item.users[order], items, by_item.decayed[order, -1], order)

@@ -1,4 +1,4 @@
-"""Items that sold best of all times."""
+"""The items with the most target events of all time."""
 
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ class PopularConfig(SourceConfig):
     weight: float = Field(1.0, ge=0)
     """See SourceConfig."""
     size: int = Field(100, ge=1)
-    """Items of the list."""
+    """Number of items in the list."""
 
 
 class Popular(Source[PopularConfig]):

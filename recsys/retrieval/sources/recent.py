@@ -1,4 +1,4 @@
-"""Items that sold best lately."""
+"""The items with the most target events in the recent window."""
 
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ class RecentConfig(SourceConfig):
     weight: float = Field(2.0, ge=0)
     """See SourceConfig."""
     size: int = Field(100, ge=1)
-    """Items of the list."""
+    """Number of items in the list."""
 
 
 class Recent(Source[RecentConfig]):

@@ -1,4 +1,4 @@
-"""All candidate sources by name."""
+"""The registry of all candidate sources."""
 
 from typing import Any, Final
 
@@ -12,7 +12,7 @@ from recsys.retrieval.sources.popular import Popular
 from recsys.retrieval.sources.recent import Recent
 
 SOURCES: Final[Registry[Source[Any]]] = Registry("candidate source")
-"""In the order of their columns in tables of scores."""
+"""The candidate sources by name, in the order of their columns in source scores."""
 
 for _source in (Own(), Covisitation(), MFNeighbours(), Recent(), Popular(), Category()):
     SOURCES.add(_source.name, _source)
