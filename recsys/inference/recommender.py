@@ -94,7 +94,7 @@ class Recommender:
         """The `n` best items of each user, fewer where there are fewer candidates; ties go to the smaller item code.
 
         objectives: int8 (n_users,), positions in OBJECTIVES; by default ALL for every user
-        repeat_caps: float64 (n_users,), `requested` of the method `repeat_caps`
+        repeat_caps: float64 (n_users,), see `requested` of the method `repeat_caps`
         """
         codes = np.zeros(len(histories), np.int8) if objectives is None else objectives
         caps = self.repeat_caps(codes, repeat_caps)
@@ -123,7 +123,7 @@ class Recommender:
         return raw
 
     def fold_in(self, histories: Histories) -> tuple[np.ndarray, np.ndarray]:
-        """User factors, and whether each user is warm; see `ItemFactors.fold_in`. They do not depend on the candidates."""
+        """User factors, and whether each user is warm, see `ItemFactors.fold_in`; candidates play no part in them."""
         return self.factors.fold_in(histories.latest(self._config.history.max_events))
 
     def repeat_caps(self, objectives: np.ndarray, requested: np.ndarray | None) -> np.ndarray | None:

@@ -28,8 +28,8 @@ def cap_repeats(order: np.ndarray, users: np.ndarray, in_history: np.ndarray, ca
 
     earlier, new = before(known), before(~known)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        # The i-th item of the history (i from 0) may stand at position p (from 1) if cap * p > i. Before the smallest such
-        # p there are `needed` new items.
+        # The i-th item of the history (i from 0) may stand at position p (from 1) if cap * p > i. `needed` counts
+        # the new items before the smallest such p.
         needed = np.floor(earlier / caps[owners] + ROUNDING) - earlier
     needed = np.where(caps[owners] > 0, needed, np.inf)
     new_before = np.where(known, np.maximum(new, needed), new)

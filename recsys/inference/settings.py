@@ -17,8 +17,8 @@ class InferenceConfig(Config):
     interactions: InteractionConfig = InteractionConfig()
     candidates: CandidateConfig = Field(default_factory=CandidateConfig)
     repeat_cap: float = Field(1.0, ge=0, le=1)
-    """Largest fraction of a list for items of the user's history, unless a request sets another. The evaluation measures
-    the ranking without a cap."""
+    """Largest fraction of a list for items of the user's history, unless a request sets another. The evaluation uses no
+    cap."""
 
     @property
     def scored_sources(self) -> dict[str, int]:

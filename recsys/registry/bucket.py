@@ -151,7 +151,7 @@ class S3Store(PointedStore):
             if pointer == before or self._bucket.replace(PRODUCTION, pointer.dump(), etag):
                 return pointer
         raise RegistryError(
-            f"{self._bucket.address(PRODUCTION)}: not replaced in {CHANGES} attempts, because others changed it each time"
+            f"{self._bucket.address(PRODUCTION)}: not replaced in {CHANGES} attempts: other processes changed it"
         )
 
 

@@ -32,7 +32,7 @@ from recsys.training.systems import (
 )
 
 MOST_SEEN: Final = 500
-"""Popular items that a user may have seen before the popularity baseline runs out of new ones."""
+"""Extra popular items: the popularity baseline fills its lists of new items even for users who saw so many of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +51,14 @@ class ScoredWindow:
 def evaluate_rankers(
     context: Context, inputs: RankerInputs, selected: SelectedRankers
 ) -> tuple[ScoredWindow, Evaluation]:
-    """The test window as the ranker of all items sees it, and the metrics of every system on it."""
+    """The test window scored by the ranker of all items, and the metrics of every system on it."""
     window = score_test_window(context, inputs, selected.all_items)
     discovery = score_discovery(context, inputs, selected, window)
     return window, evaluate(context, window, discovery, earlier=ray.get(inputs.validation).cases)
 
 
 def score_test_window(context: Context, inputs: RankerInputs, selected: SelectedRanker) -> ScoredWindow:
-    """Candidates among all items, scored by one ranker for each of evaluation.seeds."""
+    """The test window with candidates among all items, scored by one ranker for each of evaluation.seeds."""
     settings = context.config.evaluation
     cases = find_cases(context, context.plan.test, settings.test_days)
     rankers = refit_before_test(context, inputs, selected, settings.seeds)
@@ -68,10 +68,10 @@ def score_test_window(context: Context, inputs: RankerInputs, selected: Selected
 def score_discovery(
     context: Context, inputs: RankerInputs, selected: SelectedRankers, window: ScoredWindow, n_seeds: int = 1
 ) -> ScoredWindow | None:
-    """Candidates among the items new to each user, scored by the ranker that serves these.
+    """The test window with candidates new to each user, scored by the ranker that serves such items.
 
-    Truth and users are those of discovery. None where nobody chose a new item.
-    window: of all items; n_seeds: rankers that score, at most evaluation.seeds
+    Only users who chose a new item are kept, and only new items of their truth. None if there are no such users.
+    window: the test window with all items; n_seeds: number of rankers that score, at most evaluation.seeds
     """
     cases, _ = protocol.new_items_only(window.cases)
     if not len(cases):
@@ -103,7 +103,7 @@ def score_cases(
 def evaluate(context: Context, window: ScoredWindow, discovery: ScoredWindow | None, earlier: TestCases) -> Evaluation:
     """The metrics of every system on the test window.
 
-    discovery: the window of items new to the user, None where nobody chose one
+    discovery: the window of items new to the user; None if nobody chose such an item
     earlier: cases of the validation window, on which the personal baseline's half-life is tuned
     """
     cases, scored, settings = window.cases, window.scored, context.config.evaluation

@@ -1,4 +1,4 @@
-"""Label windows to the ranker's rows, through Ray Data: one task for each window and partition of users."""
+"""The ranker's rows from label windows, through Ray Data: one task for each window and partition of users."""
 
 import itertools
 from collections.abc import Mapping, Sequence
@@ -39,17 +39,17 @@ def build_examples(
     prerankers: PreRankerModels,
     wanted: Sequence[Objective],
 ) -> dict[Objective, list[RankingData]]:
-    """The rankers' rows of the cuts, in their order, for each objective wanted.
+    """The rankers' rows of each cut, in the order of `cuts`, for each of the wanted objectives.
 
-    Raises ModelError where nothing can be learned of all items: no training window, or not the validation window, has
-    a hit.
+    Raises ModelError if the rows with objective "all" have no hit in any training window, or none in the validation
+    window.
     """
     config, windows = context.config, label_windows(context, cuts)
     table_refs, partition_refs = [tables[cut] for cut in cuts], list(context.shop.partitions)
     work = [{WINDOW: w, PARTITION: p} for w in range(len(windows)) for p in range(len(partition_refs))]
 
     def example_rows(batch: pa.Table) -> pa.Table:
-        # The closure carries references, of which a task fetches the two it needs.
+        # The closure carries references. A task fetches only the two that it needs.
         window, number = batch[WINDOW][0].as_py(), batch[PARTITION][0].as_py()
         fitted, partition = ray.get([table_refs[window], partition_refs[number]])
         rows = make_examples(partition, windows[window], fitted, prerankers, wanted, config)
@@ -61,15 +61,15 @@ def build_examples(
         example_rows, batch_size=1, batch_format="pyarrow"
     )
     dataset.set_name("ranking examples")
-    # A block holds rows of one window and partition, those of one objective after another.
+    # A block holds rows of one window and one partition, objective after objective.
     blocks = [part for block in ray.get(dataset.to_arrow_refs()) for part in _by_objective(block)]
     keys = WINDOW, OBJECTIVE, PARTITION, GROUP
     names = config.inference.feature_names
     parts = sorted(((tuple(block[name][0].as_py() for name in keys), block) for block in blocks), key=itemgetter(0))
     examples = {
         objective: [
-            _collect([block for key, block in parts if key[:2] == (at, OBJECTIVES.index(objective))], names)
-            for at in range(len(windows))
+            _collect([block for key, block in parts if key[:2] == (index, OBJECTIVES.index(objective))], names)
+            for index in range(len(windows))
         ]
         for objective in wanted
     }
@@ -79,7 +79,7 @@ def build_examples(
 
 
 def _by_objective(block: pa.Table) -> list[pa.Table]:
-    """The rows of each objective that there are any of, not copied."""
+    """The rows of each objective that occurs in a block, as views."""
     borders = run_starts(block[OBJECTIVE].to_numpy()).tolist()
     return [block.slice(a, b - a) for a, b in itertools.pairwise([*borders, len(block)])] if len(block) else []
 
@@ -91,12 +91,13 @@ def _check(
     tables: "Mapping[Cut, ray.ObjectRef[Tables]]",
     prerankers: PreRankerModels,
 ) -> None:
-    """Name what windows without a hit lack: as an error where the run needs one of them, else as progress."""
+    """Explain the windows without a hit: as a ModelError if the run cannot go on, else as lines of progress."""
     shop, config, validation = context.shop, context.config, context.plan.validation
     without = [w for w, data in zip(windows, examples, strict=True) if not (data.labels > 0).any()]
-    to_choose = [w for w in windows if w.cut == validation]
-    to_learn = [w for w in windows if w.cut > validation]
-    fatal = next((needed for needed in (to_learn, to_choose) if needed and all(w in without for w in needed)), [])
+    of_validation = [w for w in windows if w.cut == validation]
+    of_training = [w for w in windows if w.cut > validation]
+    groups = (of_training, of_validation)
+    fatal = next((group for group in groups if group and all(w in without for w in group)), [])
     for window in fatal or without:
         calls = [(partition, window, tables[window.cut], prerankers, config) for partition in shop.partitions]
         counts = sum(ray.get(run_tasks(survey, "survey a window without a hit", calls)))
@@ -107,7 +108,7 @@ def _check(
 
 
 def _collect(blocks: Sequence[pa.Table], names: Sequence[str]) -> RankingData:
-    """One window's rows as matrices."""
+    """The rows of one window as matrices."""
     n_rows = sum(len(block) for block in blocks)
     features = np.empty((n_rows, len(names)), np.float32)
     start = 0
@@ -131,7 +132,7 @@ def make_examples(
     wanted: Sequence[Objective],
     config: TrainConfig,
 ) -> pa.Table:
-    """One row for each candidate kept, objective after objective.
+    """One row for each kept candidate, objective after objective.
 
     Columns OBJECTIVE (a position in OBJECTIVES), GROUP (the user's position), LABEL and the features.
     """
@@ -172,8 +173,8 @@ def make_examples(
 def hits(after: Histories, users: np.ndarray, items: np.ndarray, config: TrainConfig) -> np.ndarray:
     """Whether `after`, the events of a label window, has a target event of each (user, item); int8 (n_pairs,).
 
-    Other events are no weaker kind of success: a shop has a hundred views to a purchase, and a ranker that learns
-    from both follows the views.
+    Other events do not count as weaker hits. A shop has about a hundred views for each purchase, so a ranker trained on
+    both would mainly learn to predict views.
     """
     targets = after.where(np.isin(after.events, config.target_codes))
     return belongs(users, items, targets.offsets, targets.items).astype(np.int8)
@@ -187,7 +188,10 @@ def mixed(user_hashes: np.ndarray, items: np.ndarray) -> np.ndarray:
 def sample_rows(
     users: np.ndarray, items: np.ndarray, label: np.ndarray, user_hashes: np.ndarray, negatives: int
 ) -> np.ndarray:
-    """Rows to keep, int64 ascending: of users with a label all labelled ones, and negatives chosen by hash."""
+    """Positions of the rows to keep, int64, ascending: for each user with a hit all hits, and negatives drawn by hash.
+
+    label: int8 (n,), 1 for a hit; user_hashes: uint64 (n_users,); negatives: number of rows without a hit for a user
+    """
     labelled = np.bincount(users[label > 0], minlength=len(user_hashes))
     order = np.lexsort((mixed(user_hashes[users], items), label == 0, users))
     counts = np.bincount(users, minlength=len(user_hashes))
@@ -196,9 +200,9 @@ def sample_rows(
 
 
 class Survey(NamedTuple):
-    """What there is in a label window.
+    """Counts of a label window.
 
-    users: those with a history and a target event, of which examples are made; candidates: of these users
+    users: users with a history and a target event, who become query groups; candidates: candidates of these users
     """
 
     events: int
@@ -210,7 +214,7 @@ class Survey(NamedTuple):
 def survey(
     partition: UserPartition, window: Window, tables: Tables, prerankers: PreRankerModels, config: TrainConfig
 ) -> np.ndarray:
-    """The Survey of a partition, int64 (4,), so that partitions add up."""
+    """The Survey of a partition as int64 (4,), so that those of all partitions can be added up."""
     after = partition.histories.between(window.cut.time, window.end)
     chosen = chosen_users(partition, window, config)
     histories = partition.histories.take(chosen).until(window.cut.time)
@@ -224,22 +228,22 @@ def survey(
 
 
 def explain(window: Window, counts: Survey, end: int, config: TrainConfig) -> str:
-    """Why the window has no hit, and what to look at."""
+    """The message for a window without a hit: its counts, the likely cause, and the settings to check."""
     if not counts.events:
         cause = (
-            f"the log has a gap there, or a single event dated long after the others moves its end, {day(end)}: look "
-            "at the newest events, evaluation.test_days and examples.horizon_days"
+            f"the log has a gap there, or one event dated long after the others sets its end to {day(end)}: check the "
+            "newest events, evaluation.test_days and examples.horizon_days"
         )
     elif not counts.targets:
-        cause = "look at targets, evaluation.test_days and examples.horizon_days"
+        cause = "check targets, evaluation.test_days and examples.horizon_days"
     elif not counts.users:
-        cause = "who has a target event has none before: look at examples.min_history_days and the visitor ids"
+        cause = "no user with a target event has an earlier event: check examples.min_history_days and the visitor ids"
     elif not counts.candidates:
-        cause = "nothing is proposed: look at the items' property available and inference.candidates.sources"
+        cause = "the sources propose no item: check the items' property available and inference.candidates.sources"
     else:
-        cause = "what is proposed is never chosen: look at inference.candidates (size, sources, exclude_purchased)"
+        cause = "no user chose a candidate: check inference.candidates (size, sources, exclude_purchased)"
     return (
         f"the label window after {day(window.cut.time)} up to {day(window.end)} (UTC) has no hit to learn from: "
         f"{counts.events:,} events, of which {counts.targets:,} are targets ({', '.join(config.targets)}), "
-        f"{counts.users:,} users with one and a history, {counts.candidates:,} candidates for them, 0 labels; {cause}"
+        f"{counts.users:,} users with one and a history, {counts.candidates:,} candidates for these users; {cause}"
     )

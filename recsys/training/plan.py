@@ -1,4 +1,4 @@
-"""Which cuts a run makes."""
+"""The plan of a run: all its cuts."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -9,7 +9,7 @@ from recsys.schema import DAY
 from recsys.timeline import Cut, day
 
 LATEST_SECONDS: Final = 10_000_000_000
-"""Seconds from 1970 to 2286; as milliseconds they end in April 1970."""
+"""Timestamps below this number are in seconds (up to the year 2286), or in milliseconds up to April 1970."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,8 @@ class Plan:
 
     horizon: length of a label window in days
     train: cuts whose label windows end at or before the validation cut, newest first
-    preranker: the cut before those, whose label window the pre-rankers learn from; None where the log is too short
-    validation: the cut whose label window ends at the test cut; choices are made there
+    preranker: an older cut, whose label window the pre-rankers learn from; None if the log is too short
+    validation: the cut whose label window ends at the test cut; settings are selected on this window
     test: the cut of the test window
     refit: cuts that the final refit adds
     newest: the cut of the published tables, the newest event itself
@@ -62,7 +62,7 @@ def validation_age(config: TrainConfig) -> int:
 
 
 def make_plan(start: int, end: int, config: TrainConfig) -> Plan:
-    """Cuts for a log from `start` to `end` (ms). Raises ModelError where it is too short for one training cut."""
+    """Cuts for a log from `start` to `end` (ms). Raises ModelError if it is too short for one training cut."""
     horizon, test, valid = config.horizon, config.evaluation.test_days, validation_age(config)
     step = config.examples.step_days or horizon
     span = (end - start) / DAY
@@ -71,9 +71,10 @@ def make_plan(start: int, end: int, config: TrainConfig) -> Plan:
     usable = tuple(age for age in (first + step * i for i in range(config.examples.cuts)) if age <= oldest)
     if not usable:
         raise ModelError(
-            f"the log spans {span:.1f} days; {test} test days, a validation and a training window of {horizon} days "
-            f"and {config.examples.min_history_days} of history need {first + config.examples.min_history_days}: "
-            f"lower evaluation.test_days, examples.horizon_days or examples.min_history_days{_hint(start, end)}"
+            f"the log spans {span:.1f} days, expected {first + config.examples.min_history_days} or more: {test} test "
+            f"days, {horizon} validation days, {horizon} training days and {config.examples.min_history_days} days of "
+            "history; lower evaluation.test_days, examples.horizon_days or examples.min_history_days"
+            f"{_hint(start, end)}"
         )
     train, preranker = _apart(usable, horizon, oldest)
     return Plan(
@@ -88,7 +89,7 @@ def make_plan(start: int, end: int, config: TrainConfig) -> Plan:
 
 
 def _apart(usable: tuple[int, ...], horizon: int, oldest: float) -> tuple[tuple[int, ...], int | None]:
-    """Ages of cuts to train at, and of one whose label window ends before all of them, if the log is long enough."""
+    """Ages of the training cuts, and of a cut whose label window ends before all of them (None if the log is short)."""
     preranker = usable[-1] + horizon if usable[-1] + horizon <= oldest else usable[-1]
     train = tuple(age for age in usable if age <= preranker - horizon)
     return (train, preranker) if train else (usable, None)

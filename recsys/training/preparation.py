@@ -1,4 +1,4 @@
-"""What the ranker learns from and what choices are made on, for every cut of a run."""
+"""The inputs of the ranker for every cut of a run: tables, rows to learn from, and the validation window."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -28,10 +28,11 @@ TableRefs = Mapping[Cut, "ray.ObjectRef[Tables]"]
 
 @dataclass(frozen=True, slots=True)
 class RankerInputs:
-    """What every choice of settings of the ranker and the blend shares, in Ray's object store.
+    """The data from which rankers and blends are selected, in Ray's object store.
 
-    tables, examples: by their cut
-    discovery: the same for items that are new to the user, None where nothing can be learned of them
+    tables: by cut, see TableRefs; examples: the ranker's rows by cut
+    validation: the users of the validation window with their candidates
+    discovery: the inputs for items new to the user; None if nothing can be learned about them
     """
 
     plan: Plan
@@ -42,22 +43,23 @@ class RankerInputs:
     discovery: "RankerInputs | None" = None
 
     def rows(self, cuts: Sequence[Cut]) -> list[RankingData]:
-        """The training rows of the cuts, whose arrays stay where they are."""
+        """The training rows of the cuts; their arrays are not copied from the object store."""
         return ray.get([self.examples[cut] for cut in cuts])
 
 
 def build_inputs(context: Context, tables: TableRefs | None = None) -> RankerInputs:
-    """Tables of every cut unless they are given, the ranker's rows, and what choices are made on.
+    """The ranker's inputs for the context's plan.
 
-    Raises RecsysError where the data lack something.
+    tables: of every cut; None to fit them
+    Raises RecsysError if the data are not sufficient.
     """
     plan = context.plan
     if tables is None:
         with console.step(f"fit the tables of {len(plan.tables)} cuts"):
             tables = fit_tables(context, plan.tables)
-            # Through tasks: they end with the error of the table they wait for, and fetch none to this process.
+            # Tasks wait for the tables: a task ends with the error of its table, and this process fetches no table.
             ray.get(run_tasks(_wait_for, "wait for tables", [[table] for table in tables.values()]))
-    with console.step("learn the selection of candidates"):
+    with console.step("fit the pre-rankers"):
         prerankers = fit_prerankers(context, tables)
     with console.step("build the ranking examples"):
         wanted: tuple[Objective, ...] = ("all", "discover") if context.config.examples.discover else ("all",)
@@ -78,15 +80,15 @@ def _discovery_inputs(
     cases: TestCases,
     prerankers: PreRankerModels,
 ) -> RankerInputs | None:
-    """None where nobody chose a candidate that was new to them, in training or in the validation window."""
+    """The inputs for discovery; None if no user chose a new candidate in training, or in the validation window."""
     plan = context.plan
-    some, _ = new_items_only(cases)
-    learned = any(data.learnable for data, cut in zip(examples, plan.examples, strict=True) if cut in plan.train)
+    new_cases, _ = new_items_only(cases)
+    learnable = any(data.learnable for data, cut in zip(examples, plan.examples, strict=True) if cut in plan.train)
     validation = None
-    if learned and len(some):
-        validation = find_validation(context, tables[plan.validation], some, prerankers, "discover")
+    if learnable and len(new_cases):
+        validation = find_validation(context, tables[plan.validation], new_cases, prerankers, "discover")
     if validation is None or not validation.rows.learnable:
-        console.progress("nobody chose a new item among the candidates: there is no ranker of its own for these")
+        console.progress("no ranker for new items: no user chose a new item among the candidates")
         return None
     return RankerInputs(plan, tables, _put(plan, examples), ray.put(validation), prerankers)
 
@@ -96,4 +98,4 @@ def _put(plan: Plan, examples: Sequence[RankingData]) -> "dict[Cut, ray.ObjectRe
 
 
 def _wait_for(_: Tables) -> None:
-    """Done when the table is."""
+    """A task that ends when the table is fitted."""

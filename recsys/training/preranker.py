@@ -1,4 +1,4 @@
-"""Fit the pre-ranker: proposals of the oldest cut and their outcome, as Ray tasks over partitions of users."""
+"""The fit of the pre-rankers on proposals of the oldest cut, as Ray tasks over partitions of users."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,14 +32,14 @@ from recsys.training.windows import Window, chosen_users, label_windows
 CHUNK: Final = 250
 """Users that one call of the sources handles."""
 NEGATIVES: Final = 50
-"""Proposals without a hit that a user keeps."""
+"""Number of proposals without a hit that are kept for a user."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProposalRows:
     """Proposals to the users of a label window, as rows to learn from.
 
-    keys: uint64 (n,), hashes that order the rows whatever the partitions
+    keys: uint64 (n,), hashes; their order does not depend on the partitions
     columns: float32 (n, n_columns), see `preranker_columns`; labels: int8 (n,), 1 for a hit
     """
 
@@ -49,9 +49,9 @@ class ProposalRows:
 
 
 def fit_prerankers(context: Context, tables: "Mapping[Cut, ray.ObjectRef[Tables]]") -> PreRankerModels:
-    """The pre-rankers, fitted on a cut of their own: no ranker sees a model that learned from the labels of its rows.
+    """The pre-rankers, fitted on a cut of their own; NO_PRERANKERS if the plan has no such cut.
 
-    Without such a cut there are none.
+    A cut of their own is needed since a ranker's rows must not come from a model that learned from their labels.
     """
     cut, config = context.plan.preranker, context.config
     if cut is None:
@@ -64,14 +64,14 @@ def fit_prerankers(context: Context, tables: "Mapping[Cut, ray.ObjectRef[Tables]
         [model] = run_tasks(fit_rows, "fit the pre-ranker", [(config.inference.candidates.source_names, *rows)])
         return model
 
-    every, discovery = ray.get([fit("all"), fit("discover")])
-    return PreRankerModels(all=every, discovery=discovery)
+    all_items, discovery = ray.get([fit("all"), fit("discover")])
+    return PreRankerModels(all=all_items, discovery=discovery)
 
 
 def proposal_rows(
     partition: UserPartition, window: Window, tables: Tables, objective: Objective, config: TrainConfig
 ) -> ProposalRows:
-    """The rows of a partition's users."""
+    """The proposals to a partition's users in a label window, as rows to learn from."""
     chosen = chosen_users(partition, window, config)
     user_hashes = draw(partition.users.take(pa.array(chosen)), "pre-ranker", config.seed)
     histories = partition.histories.take(chosen)

@@ -31,7 +31,7 @@ class Model:
     """The parts of a version that a run trained.
 
     tables: as of the newest event
-    discovery_ranker, discovery_blend: of items new to the user, None where the ranker of all items serves them
+    discovery_ranker, discovery_blend: for items new to the user; None if the ranker of all items ranks them
     """
 
     tables: Tables
@@ -60,7 +60,7 @@ def publish(
 ) -> str:
     """Write the version and publish it, without putting it into production; returns its name.
 
-    files: further ones by name, beside metrics.json and config.json
+    files: further files by name, beside metrics.json and config.json
     """
     snapshot = make_snapshot(context, model)
     manifest = make_manifest(context, model, result, snapshot)

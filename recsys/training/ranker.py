@@ -1,4 +1,4 @@
-"""Rankers of several sizes, trained up to the validation window, and the selection among them."""
+"""Rankers of several sizes, trained up to the validation window, and the selection of one of them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ from recsys.training.preparation import RankerInputs
 from recsys.training.validation import Validation, blended_metric_by_user, choose_blend, metric_of, training_set
 
 EVERY: Final = 5
-"""Trees between two sizes of a ranker that are compared."""
+"""Number of trees between two compared sizes of a ranker."""
 
 
 class Size(NamedTuple):
-    """A size of ranker and its metric on the validation window; leaves: of each tree, at most."""
+    """A size of a ranker and its metric on the validation window; leaves: largest number in a tree."""
 
     trees: int
     leaves: int
@@ -33,8 +33,8 @@ class Size(NamedTuple):
 class FittedRanker:
     """A ranker trained up to the validation window.
 
-    leaves: of each tree, at most
-    sizes: the sizes that were compared
+    leaves: largest number in a tree
+    sizes: all sizes that were compared
     scores: its raw scores of the validation rows, float64 (n_rows,)
     """
 
@@ -46,7 +46,7 @@ class FittedRanker:
 
 @dataclass(frozen=True, slots=True)
 class SelectedRanker:
-    """A fitted ranker with its blend: every refit takes over its size and its blend.
+    """A fitted ranker with its blend. Every refit keeps this size and this blend.
 
     ranker, leaves, sizes, scores: see FittedRanker
     curve: the validation metric by alpha
@@ -74,7 +74,7 @@ class SelectedRanker:
 class DiscoveryRanker:
     """The ranker trained for items that are new to the user.
 
-    lead: of its blend over the ranker of all items on the validation window, NDCG@k paired by user
+    lead: NDCG@k of its blend minus that of the ranker of all items on the validation window, paired by user
     """
 
     inputs: RankerInputs
@@ -83,29 +83,29 @@ class DiscoveryRanker:
 
     @property
     def adopted(self) -> bool:
-        """Whether it serves items new to the user: its lead is beyond the interval."""
+        """Whether this ranker serves items new to the user: its lead is significant."""
         return self.lead.low > 0
 
 
 @dataclass(frozen=True, slots=True)
 class SelectedRankers:
-    """The ranker of all items, and the one trained for discovery, None where there was nothing to learn."""
+    """The ranker of all items, and the ranker trained for discovery; None if there was nothing to learn."""
 
     all_items: SelectedRanker
     trained_for_discovery: DiscoveryRanker | None
 
     @property
     def discovery(self) -> DiscoveryRanker | None:
-        """The ranker that serves items new to the user, None where the ranker of all items serves them."""
+        """The ranker that serves items new to the user; None if the ranker of all items serves them."""
         trained = self.trained_for_discovery
         return trained if trained is not None and trained.adopted else None
 
 
 def select_rankers(context: Context, inputs: RankerInputs) -> SelectedRankers:
-    """The ranker of all items, and the one of items new to the user.
+    """The ranker of all items, and the ranker of items new to the user.
 
-    The second is adopted only where it leads on the validation window beyond the paired interval. The ranker of all
-    items learned from more data, and its size was not chosen on that window.
+    The second is adopted only if its lead on the validation window is significant (the paired interval is above zero).
+    The ranker of all items learned from more data, and its size was not selected on this window.
     """
     all_items = select_ranker(context, inputs)
     if inputs.discovery is None:
@@ -127,7 +127,7 @@ def select_ranker(context: Context, inputs: RankerInputs) -> SelectedRanker:
 def discovery_lead(
     validation: Validation, own: SelectedRanker, all_items: SelectedRanker, config: TrainConfig
 ) -> Difference:
-    """NDCG@k of the ranker for discovery minus that of the ranker of all items; validation: of items new to users."""
+    """NDCG@k of the discovery ranker minus that of the ranker of all items; validation: the window of new items."""
     metric = f"ndcg@{config.evaluation.k}"
     other_scores = all_items.ranker.predict(validation.rows.features)
     ours = blended_metric_by_user(validation, metric, own.scores, own.blend)
@@ -140,7 +140,8 @@ def fit_smallest(
 ) -> FittedRanker:
     """The smallest ranker that is about as good as the best, see RankerConfig.tolerance.
 
-    A ranker is trained for each number of leaves until the validation rows end it, and its first trees are compared.
+    For each number of leaves a ranker is trained until the validation rows stop it. The compared sizes are the first 5,
+    10, 15, … trees of these rankers.
     data: with the validation's rows as `valid`; work: see `fit_ranker`
     watch: called for each tree of the ranker with the most leaves
     """
@@ -175,14 +176,14 @@ class _SizeRecorder:
 
     def sizes(self, ranker: Ranker, leaves: int, features: np.ndarray) -> list[Size]:
         """The sizes of the finished ranker; features: of the validation rows, float32 (n_rows, n_features)."""
-        last = ranker.n_trees  # early stopping removes the trees after it
-        # Training by several workers calls a Watch once, so the other sizes are scored here.
+        last = ranker.n_trees  # early stopping has removed later trees
+        # Several workers call a Watch only once, so the other sizes are scored here.
         for trees in {*range(EVERY, last, EVERY), last} - self._metrics.keys():
             self._metrics[trees] = self._measure(ranker.first(trees).predict(features))
         return [Size(trees, leaves, metric) for trees, metric in self._metrics.items() if trees <= last]
 
 
 def smallest(sizes: Sequence[Size], tolerance: float) -> Size:
-    """The size of least trees times leaves whose metric is at least (1 - tolerance) times the best."""
+    """The size with the smallest trees * leaves among those with a metric of at least (1 - tolerance) * best metric."""
     enough = (1 - tolerance) * max(size.metric for size in sizes)
     return min((size for size in sizes if size.metric >= enough), key=lambda size: (size.trees * size.leaves, size))

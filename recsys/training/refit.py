@@ -20,7 +20,7 @@ class FinalRankers:
     """The rankers that are published, trained on every event.
 
     drift: how far the refit moved the calibrated scores of the ranker of all items, see `score_drift`
-    discovery: of items new to the user, None where the ranker of all items serves them
+    discovery: the ranker of items new to the user; None if the ranker of all items serves them
     """
 
     all_items: Ranker
@@ -60,11 +60,11 @@ def refit(context: Context, data: TrainingSet, selected: SelectedRanker, seed: i
 
 
 def check_drift(ranker: Ranker, selected: SelectedRanker, validation: Validation, limit: float) -> float:
-    """How far the calibrated scores of the validation rows moved; raises ModelError beyond the limit."""
+    """The drift of the calibrated scores of the validation rows; raises ModelError if it is above the limit."""
     drift = score_drift(selected.blend.lgb, selected.scores, ranker.predict(validation.rows.features))
     if drift > limit:
         raise ModelError(
             f"the refitted ranker's calibrated scores moved by {drift:.3f}, more than hybrid.max_drift = {limit}: "
-            "the calibration would not hold"
+            "the calibration would no longer hold"
         )
     return drift

@@ -19,10 +19,10 @@ MODEL_NOTE: Final = (
 
 @dataclass(frozen=True, slots=True)
 class SourceContribution:
-    """A candidate source's part in the candidates of the test window.
+    """The contribution of a candidate source to the candidates of the test window.
 
-    fraction: of the candidates that it proposed
-    recall, recall_alone: fraction of the truth that it proposed, and that no other source proposed
+    fraction: fraction of the candidates that the source proposed
+    recall: fraction of the truth that the source proposed; recall_alone: that only this source proposed
     """
 
     source: str
@@ -33,7 +33,7 @@ class SourceContribution:
 
 @dataclass(frozen=True, slots=True)
 class CandidateSummary:
-    """The candidates of the test window; recall: fraction of the truth among them; per_user: mean number."""
+    """The candidates of the test window; recall: fraction of the truth among them; per_user: mean number for a user."""
 
     recall: float
     per_user: float
@@ -57,9 +57,9 @@ class Evaluation:
     """The evaluated model beside its parts and the baselines on the test window.
 
     table: every system over all, warm and cold users
-    new_items: the same where only items new to the user count, as candidates and as truth
-    leads: of the hybrid over every other system
-    half_lives: days of each personal baseline, by its name
+    new_items: the same table for items new to the user only, both candidates and truth
+    leads: leads of the hybrid over every other system
+    half_lives: half-life in days of each personal baseline, by its name
     """
 
     table: Sequence[Row]
@@ -69,19 +69,19 @@ class Evaluation:
     candidates: CandidateSummary
 
     def row(self, system: str, group: str = "all") -> Row:
-        """The table's row of a system and a group; raises KeyError where there is none."""
+        """The table's row of a system and a group; raises KeyError if there is none."""
         return _row(self.table, system, group)
 
     def new_items_row(self, system: str, group: str = "all") -> Row:
-        """The row where only items new to the user count; raises KeyError where there is none."""
+        """The row of a system and a group in `new_items`; raises KeyError if there is none."""
         return _row(self.new_items, system, group)
 
     def lead_over(self, system: str) -> Difference:
-        """The hybrid's lead over a system; raises KeyError where there is no such system."""
+        """The hybrid's lead over a system; raises KeyError if there is no such system."""
         return {lead.system: lead.difference for lead in self.leads}[system]
 
     def to_json(self) -> dict[str, Any]:
-        """The part of metrics.json that the evaluation gives."""
+        """The part of metrics.json that comes from the evaluation."""
         return {
             "table": [row.to_json() for row in self.table],
             "new_items": [row.to_json() for row in self.new_items],
@@ -97,10 +97,10 @@ def _row(rows: Sequence[Row], system: str, group: str) -> Row:
 
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
-    """All that a run measured and chose.
+    """All measurements and selections of a run.
 
     alpha_curve: NDCG@k on the validation window by alpha
-    trees, leaves: of the selected ranker; sizes: those that were compared
+    trees, leaves: size of the selected ranker; sizes: all sizes that were compared
     score_drift: see FinalRankers.drift
     importance: total gain of each feature's splits in the published ranker, best first
     """

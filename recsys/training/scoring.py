@@ -37,11 +37,11 @@ class ScoredCandidates:
     """Candidates of some users with their raw scores.
 
     users: int64 (n,), positions of the users; items: int32 (n,)
-    source_scores: float32 (n, n_sources), NaN where a source did not propose the item
+    source_scores: float32 (n, n_sources), NaN if a source did not propose the item
     lgb: float64 (n_rankers, n), raw scores of each ranker
     mf: float32 (n,), raw scores of the factorization, NaN where there is none
     warm: bool (n_users,), whether the user has an event on an item with a learned factor
-    features: float32 (n, n_features), or (0, n_features) where they were not kept
+    features: float32 (n, n_features), or (0, n_features) if they were not kept
     """
 
     users: np.ndarray
@@ -55,9 +55,9 @@ class ScoredCandidates:
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """How candidates are made and scored: what a task needs beside users, tables and rankers.
+    """The settings of a scoring task, beside its users, tables and rankers.
 
-    now: ms, the cut; no history goes beyond it
+    now: time of the cut, ms; histories end at or before it
     keep_features: whether the candidates' features are returned as well
     """
 
@@ -113,7 +113,7 @@ def score_users(
 
 
 def score_chunk(histories: Histories, tables: Tables, rankers: Sequence[str], scoring: Scoring) -> ScoredCandidates:
-    """Candidates of one chunk of users; rankers: their texts."""
+    """Candidates of one chunk of users with their raw scores; rankers: the texts of the rankers."""
     stage = CandidateStage(tables, scoring.prerankers, scoring.inference)
     profiles = stage.profile(histories, scoring.now)
     candidates = stage(profiles, objectives(scoring.objective, len(histories)))

@@ -34,7 +34,7 @@ def hybrid_lists(
 ) -> list[Lists]:
     """Lists of the hybrid and its two parts, for each ranker of `scored`.
 
-    new_only: of the candidates that their user has no event on
+    new_only: rank only candidates on which the user has no event
     """
     kept = is_new(scored, cases) if new_only else np.ones(len(scored.users), bool)
     depth = context.config.evaluation.cutoffs[-1]
@@ -91,7 +91,7 @@ def popular_items(context: Context, cut: Cut, k: int) -> np.ndarray:
 
 
 def tuned_half_lives(context: Context, earlier: TestCases) -> dict[str, float]:
-    """Days of each personal baseline, by its name: the protocol's, and the best on the validation window.
+    """The half-life in days of each personal baseline: the protocol's, and the best one on the validation window.
 
     earlier: cases of the validation window
     """

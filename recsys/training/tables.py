@@ -1,4 +1,4 @@
-"""Tables of every cut as Ray tasks: partial counts for each partition, then one merge and fit for each cut."""
+"""Tables of every cut, as Ray tasks: partial counts for each partition, then one merge and fit for each cut."""
 
 from collections.abc import Sequence
 
@@ -31,25 +31,25 @@ from recsys.training.context import Context
 
 
 def fit_tables(context: Context, cuts: Sequence[Cut]) -> "dict[Cut, ray.ObjectRef[Tables]]":
-    """Tables as of each cut, each from nothing but its own past.
+    """The tables as of each cut, fitted on nothing but events up to this cut.
 
-    What the factorization leaves open is chosen once, from the past of the oldest cut.
+    If the factorization's confidence is not set, it is chosen once, on the events up to the oldest cut.
     """
     shop = context.shop
     daily, catalog, config = ray.put(shop.daily), ray.put(shop.catalog), ray.put(context.config)
     samples = _samples(context, cuts)
-    chosen = _chosen(context, catalog, max(cuts), samples[max(cuts)])
+    settings = _factorization_settings(context, catalog, max(cuts), samples[max(cuts)])
     tables = {}
     for cut in sorted(cuts, reverse=True):
         calls = [(partition, len(shop.items), cut, config) for partition in shop.partitions]
         counts = run_tasks(count_partition, f"count pairs, {cut.age} days back", calls)
-        call = (daily, catalog, cut, config, chosen, len(counts), *counts, *samples[cut])
+        call = (daily, catalog, cut, config, settings, len(counts), *counts, *samples[cut])
         [tables[cut]] = run_tasks(fit_cut, f"fit tables, {cut.age} days back", [call])
     return tables
 
 
 def _samples(context: Context, cuts: Sequence[Cut]) -> "dict[Cut, list[ray.ObjectRef[UserPartition]]]":
-    """The users that each cut's factorization is fitted on, partition by partition."""
+    """The users on whom each cut's factorization is fitted, partition by partition."""
     partitions, config, settings = context.shop.partitions, context.config, context.config.factorization
     calls = [(partition, cuts, config) for partition in partitions]
     able = np.sum(ray.get(run_tasks(count_able_users, "count users for the factorization", calls)), axis=0)
@@ -68,7 +68,10 @@ def count_able_users(partition: UserPartition, cuts: Sequence[Cut], config: Trai
 
 
 def sample_users(partition: UserPartition, cut: Cut, fraction: float, config: TrainConfig) -> UserPartition:
-    """Users drawn by their ids for the factorization, with their past; fraction: of those who are able to take part."""
+    """The users drawn by their ids for the factorization, with their events up to the cut.
+
+    fraction: fraction of the users with enough distinct items that is drawn
+    """
     past = partition.histories.until(cut.time)
     drawn = fractions(partition.users, "factorization", config.seed) <= fraction
     chosen = np.flatnonzero(_able(past, config) & drawn)
@@ -76,23 +79,23 @@ def sample_users(partition: UserPartition, cut: Cut, fraction: float, config: Tr
 
 
 def _joined(samples: Sequence[UserPartition]) -> Histories:
-    """Histories by ascending user id: the fit's sums depend on the order, which must not on the partitions."""
+    """Histories by ascending user id. The fit's sums depend on the order, so it must not depend on the partitions."""
     order = pc.sort_indices(pa.concat_arrays([sample.users for sample in samples])).to_numpy()
     return Histories.concat([sample.histories for sample in samples]).take(order)
 
 
 def _able(histories: Histories, config: TrainConfig) -> np.ndarray:
-    """Who has enough distinct items, bool (n_users,)."""
+    """Whether each user has enough distinct items, bool (n_users,)."""
     width = int(histories.items.max(initial=0)) + 1
     pairs = np.unique(histories.rows * width + histories.items)
     distinct = np.bincount(pairs // width, minlength=len(histories))
     return np.asarray(distinct >= config.factorization.min_items)
 
 
-def _chosen(
+def _factorization_settings(
     context: Context, catalog: "ray.ObjectRef[Catalog]", cut: Cut, samples: "Sequence[ray.ObjectRef[UserPartition]]"
 ) -> "FactorizationConfig | ray.ObjectRef[FactorizationConfig]":
-    """The factorization's settings with what they leave open chosen on the past of one cut."""
+    """The factorization's settings; a confidence that is not set is chosen on the events up to one cut."""
     config = context.config
     if config.factorization.confidence is not None:
         return config.factorization
@@ -105,20 +108,22 @@ def _chosen(
 def try_factorization(
     catalog: Catalog, cut: Cut, category_levels: int, settings: FactorizationConfig, *samples: UserPartition
 ) -> float:
-    """The quality of one confidence, 0 where it cannot be fitted with."""
+    """The quality of one confidence, 0 if the fit fails."""
     state = catalog.as_of(cut.time)
     attributes = category_attributes(state.category, catalog.ancestors(category_levels))
     try:
         return held_out_quality(_joined(samples), len(state.category), attributes, settings)
-    except ModelError:  # where all fail, the fit of the tables says why
+    except ModelError:  # if all fail, the fit of the tables raises the error
         return 0.0
 
 
 def take_best(grid: Sequence[FactorizationConfig], *qualities: float) -> FactorizationConfig:
+    """The settings with the best quality."""
     return best_confidence(zip(grid, qualities, strict=True))
 
 
 def count_partition(partition: UserPartition, n_items: int, cut: Cut, config: TrainConfig) -> Counts:
+    """The counts of a partition's events up to the cut."""
     past = partition.histories.until(cut.time)
     return count_events(past, n_items, cut.time, config.inference.candidates.sources)
 
@@ -132,7 +137,10 @@ def fit_cut(
     n_parts: int,
     *parts: Counts | UserPartition,
 ) -> Tables:
-    """One cut's tables from the partial counts of all partitions and then their samples of users."""
+    """The tables of one cut.
+
+    parts: the partial counts of all partitions, `n_parts` of them, then the samples of their users
+    """
     counts = add_counts([part for part in parts[:n_parts] if isinstance(part, Counts)])
     past = _joined([part for part in parts[n_parts:] if isinstance(part, UserPartition)])
     ancestors, state = catalog.ancestors(config.category_levels), catalog.as_of(cut.time)
@@ -148,7 +156,7 @@ def fit_cut(
 
 
 def _exclude_purchased(counts: Counts, config: TrainConfig) -> bool:
-    """As configured, or whether repeat purchases are so rare that bought items are not worth a place."""
+    """Whether bought items are left out: as configured, or because few purchases are repeated."""
     candidates = config.inference.candidates
     if candidates.exclude_purchased is not None:
         return candidates.exclude_purchased

@@ -1,4 +1,4 @@
-"""The validation window: its users and their candidates, metrics of scores on it, and the blend chosen on it."""
+"""The validation window: its users and their candidates, metrics of scores, and the selection of the blend."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -22,10 +22,10 @@ from recsys.training.scoring import ScoredCandidates, Scoring, labels_of, score_
 
 @dataclass(frozen=True, slots=True)
 class Validation:
-    """The users of the validation window with their candidates. Every choice of a run is made on them.
+    """The users of the validation window with their candidates. All selections of a run are made on them.
 
-    cases: users with a history, since the others are not ranked
-    candidates: theirs, without the scores of a ranker
+    cases: users with a history, since users without one are not ranked
+    candidates: the candidates of these users, without the scores of a ranker
     rows: the candidates as the ranker's rows, in the same order; the rows of a user without a hit weigh nothing
     mf: calibration of the factorization's scores
     """
@@ -43,7 +43,7 @@ def find_validation(
     prerankers: PreRankerModels,
     objective: Objective,
 ) -> Validation:
-    """The candidates of the window's users as of the validation cut; cases: users with a history."""
+    """The validation window of some users, with candidates as of the validation cut; cases: users with a history."""
     config, now = context.config, context.plan.validation.time
     scoring = Scoring(now, objective, prerankers, config.inference, config.ranker.backend, keep_features=True)
     candidates = score_users(cases.histories, tables, [], scoring)
@@ -57,9 +57,9 @@ def find_validation(
 
 
 def training_set(parts: Sequence[RankingData], valid: RankingData | None, features: Sequence[Feature]) -> TrainingSet:
-    """The rows of several cuts to learn from, and the validation rows that end the training, if any.
+    """The rows of several cuts to learn from, and the validation rows that stop the training; None for no such rows.
 
-    features: of the rows' columns
+    features: the features of the rows' columns
     """
     return TrainingSet(parts, valid, feature_names_of(features), categorical_of(features))
 
@@ -79,7 +79,7 @@ def choose_blend(
 
 
 def metric_of(validation: Validation, metric: str) -> Callable[[np.ndarray], float]:
-    """A function that gives the mean metric of scores (float64 (n_rows,)) of the validation rows.
+    """A function from scores of the validation rows, float64 (n_rows,), to their mean metric over the users.
 
     metric: a name for `protocol.per_user`
     """

@@ -1,4 +1,4 @@
-"""Windows after cuts, and which users of a label window become query groups."""
+"""Windows after cuts, and the users of a label window who become query groups."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ NOBODY: Final = -1.0
 class Window:
     """The time after a cut up to an end (ms), and the users drawn in it.
 
-    quota: the largest draw of a user taken, see `ids.fractions`
+    quota: users with a draw up to this number are taken, see `ids.fractions`
     """
 
     cut: Cut
@@ -32,13 +32,13 @@ class Window:
 
 
 def label_windows(context: Context, cuts: Sequence[Cut]) -> list[Window]:
-    """The label windows after the cuts, with users drawn by their ids whatever the partitions."""
+    """The label windows after the cuts. Users are drawn by their ids, so the partitions do not matter."""
     config = context.config
     windows = [Window(cut, cut.plus(config.horizon)) for cut in cuts]
     calls = [(partition, windows, config) for partition in context.shop.partitions]
     parts = ray.get(run_tasks(find_users, "find users of the label windows", calls))
     limit = config.examples.max_users
-    by_window = (np.sort(np.concatenate([part[at] for part in parts])) for at in range(len(windows)))
+    by_window = (np.sort(np.concatenate([part[index] for part in parts])) for index in range(len(windows)))
     return [
         replace(window, quota=float(draws[:limit].max(initial=NOBODY)))
         for window, draws in zip(windows, by_window, strict=True)
@@ -63,9 +63,9 @@ def draws_of(partition: UserPartition, config: TrainConfig) -> np.ndarray:
 
 
 def has_label(histories: Histories, window: Window, config: TrainConfig) -> np.ndarray:
-    """Who has a history and then a target event in the window, bool (n_users,).
+    """Whether each user has a history at the cut and a target event in the window, bool (n_users,).
 
-    Users without a history are no query groups: they are given popular items, not ranked ones.
+    Users without a history are no query groups, since they get popular items without a ranker.
     """
     after = histories.between(window.cut.time, window.end)
     targets = after.rows[np.isin(after.events, config.target_codes)]

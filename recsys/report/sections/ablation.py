@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from recsys.training.validation import Validation
 
 SHUFFLES: Final = 2
-"""Random orders over which the loss of a group is averaged."""
+"""Number of shuffles over which the loss of a group is averaged."""
 
 
 class Loss(Config):
-    """NDCG@k lost without something: mean over users, with the paired interval."""
+    """NDCG@k lost without a group of features or a source: mean over users, with the paired interval."""
 
     name: str
     lost: Estimate
 
 
 class GroupLoss(Loss):
-    """Loss without a group of features; gain: its fraction of the gain of all splits."""
+    """Loss without a group of features; gain: the group's fraction of the gain of all splits."""
 
     features: int
     gain: float
 
 
 class Numbers(Config):
-    """Losses by group and by source; ndcg: NDCG@k of the sampled users with everything in place."""
+    """Losses by group and by source; ndcg: NDCG@k of the sampled users with all features and sources."""
 
     k: int
     sampled_users: int
@@ -67,9 +67,9 @@ def collect(run: RunInputs) -> Numbers:
 
 
 class Ablation:
-    """Sampled users of the validation window, whose candidates are scored again without something.
+    """Sampled users of the validation window. Their candidates are scored again without some features or a source.
 
-    cases: these users; base: NDCG@k of each user with everything in place, float64 (n_users,)
+    cases: the sampled users; base: NDCG@k of each user with all features and sources, float64 (n_users,)
     """
 
     def __init__(self, validation: "Validation", selected: "SelectedRanker", config: TrainConfig) -> None:
@@ -93,24 +93,24 @@ class Ablation:
         return protocol.per_user(f"ndcg@{k}", lists, self.cases.truth)
 
     def without_group(self, group: str, gain: float) -> GroupLoss:
-        """The loss where a group's columns are shuffled across the rows.
+        """The loss if a group's columns are shuffled across the rows.
 
-        They are shuffled together, which keeps the dependence between them.
+        All columns get the same order, which keeps the dependence between them.
         """
         columns = [column for column, feature in enumerate(self._columns) if feature.group == group]
-        everyone = np.ones(len(self._features), bool)
+        all_rows = np.ones(len(self._features), bool)
         rng = np.random.default_rng(0)
         without = np.zeros(len(self.cases))
         for _ in range(SHUFFLES):
             features = self._features.copy()
             features[:, columns] = self._features[rng.permutation(len(features))[:, None], columns]
-            without += self._ndcg(self._selected.ranker.predict(features), everyone) / SHUFFLES
+            without += self._ndcg(self._selected.ranker.predict(features), all_rows) / SHUFFLES
         return GroupLoss(name=group, lost=self._lost(without), features=len(columns), gain=gain)
 
     def without_source(self, name: str, column: int) -> Loss:
         """The loss without the candidates that a source alone proposed, and without its scores.
 
-        No other candidates replace them. column: of the source in the candidates' source scores
+        No other candidates replace them. column: column of the source in the candidates' source scores
         """
         kept = self._proposed.sum(axis=1) > self._proposed[:, column]
         features = self._features[kept]
@@ -130,29 +130,28 @@ def section(numbers: Numbers) -> Section:
     k = numbers.k
     most = max(numbers.groups, key=lambda row: row.lost.mean)
     text = (
-        "Each group of features is shuffled across the candidates of the validation window. The group "
-        f"{most.name} costs most: {most.lost.mean:.3f} of NDCG@{k} {numbers.ndcg:.3f}. The ranker is not trained "
-        "again, so other features cannot compensate: the loss is larger than what a group really adds."
+        "Each group of features is shuffled across the candidates of the validation window. The largest loss comes "
+        f"from the group {most.name}: NDCG@{k} falls by {most.lost.mean:.3f} from {numbers.ndcg:.3f}. The ranker is not "
+        "trained again, so other features cannot compensate, and the loss is larger than the real contribution."
     )
     whiskers = f"{numbers.sampled_users:,} users; whiskers are paired intervals over users."
     pictures = [
         Picture(
             "without-features",
-            f"NDCG@{k} lost where a group of features is shuffled, by group.",
+            f"NDCG@{k} lost if a group of features is shuffled, by group.",
             whiskers,
-            lambda figure: draw(figure, numbers.groups, k, "Lost where a group of features is shuffled"),
+            lambda figure: draw(figure, numbers.groups, k, "Lost if a group of features is shuffled"),
         ),
         Picture(
             "without-source",
             f"NDCG@{k} lost without the candidates that a source alone proposes and without its scores, by source.",
-            "Candidates that no other source proposes are left out and the source's scores are missing; nothing "
-            "replaces them.",
+            "Candidates that only this source proposes are removed, and so are its scores. Nothing replaces them.",
             lambda figure: draw(figure, numbers.sources, k, "Lost without a candidate source"),
         ),
     ]
     groups = [(row.name, row.features, row.gain, *row.lost.bounds) for row in numbers.groups]
     sources = [(row.name, *row.lost.bounds) for row in numbers.sources]
-    columns = ("group", "features", "share of the gain", "lost", "low", "high")
+    columns = ("group", "features", "fraction of the gain", "lost", "low", "high")
     tables = [
         Table("Groups of features, shuffled", columns, groups),
         Table("Sources, left out", ("source", "lost", "low", "high"), sources),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WHITE_BOX: Final[Any] = {"facecolor": "white", "edgecolor": "none", "pad": 0.8}
-"""Behind a text that lies on a line."""
+"""A box behind a text that lies on a line."""
 
 
 class Numbers(Config):
@@ -64,8 +64,8 @@ def section(numbers: Numbers) -> Section:
         Picture(
             "differences",
             f"NDCG@{k} of the {PUBLISHED} minus that of each other system, with {level} intervals.",
-            "Differences are paired by user, so these intervals are narrower than the ones of two systems apart. Grey "
-            "intervals contain zero.",
+            "Differences are paired by user, so these intervals are narrower than the intervals of single systems. "
+            "Grey intervals contain zero.",
             lambda figure: draw_differences(figure, numbers.differences, k),
         ),
     ]
@@ -83,7 +83,7 @@ def _text(numbers: Numbers) -> str:
     low, high = number(gap, "low"), number(gap, "high")
     verdict = "better than" if low > 0 else "worse than" if high < 0 else "not clearly different from"
     return (
-        f"On the {numbers.test_days} days held out, the {PUBLISHED} reaches NDCG@{numbers.k} {metric:.3f} over "
+        f"In the test window of {numbers.test_days} days, the {PUBLISHED} reaches NDCG@{numbers.k} {metric:.3f} over "
         f"{numbers.users:,} users. It is {verdict} the best baseline, {numbers.baseline}: the difference is "
         f"{number(gap, 'mean'):+.4f} ({numbers.level} interval {low:+.4f} to {high:+.4f}, paired by user)."
     )

@@ -20,7 +20,7 @@ class Point(Config):
 
 
 class Numbers(Config):
-    """alpha: the chosen weight; drift: largest change of a quantile of the calibrated scores by the refit."""
+    """alpha: the selected weight; drift: largest change of a quantile of the calibrated scores by the refit."""
 
     k: int
     alpha: float
@@ -38,7 +38,7 @@ def collect(run: RunInputs) -> Numbers:
 
 
 def points(curve: Mapping[float, float]) -> tuple[Point, ...]:
-    """curve: the metric by alpha."""
+    """The points of a curve, the metric by alpha."""
     return tuple(Point(alpha=alpha, metric=metric) for alpha, metric in curve.items())
 
 

@@ -60,14 +60,15 @@ def section(numbers: Numbers) -> Section:
     if not any(estimate.mean > 0 for bins in scores.values() for estimate in bins.observed):
         return Section("No candidate of the test window is a hit.")
     text = (
-        "A score is calibrated if, of the candidates with score p, the fraction p are hits. The published score is "
-        f"off by {percent(scores[SCORE].error)} on average over the candidates. Calibrations were fitted on the "
-        "validation window; the figure is of the test window."
+        "A score is calibrated if the fraction p of the candidates with score p are hits. The error of the published "
+        f"score is {percent(scores[SCORE].error)} on average over the candidates. Calibrations were fitted on the "
+        "validation window; the figure shows the test window."
     )
     picture = Picture(
         "calibration",
         "Observed fraction of hits against the predicted one for score, lgb_score and mf_score, on logarithmic axes.",
-        "Scores on the dotted line are right; above it hits are more frequent than predicted. Intervals are of 95%.",
+        "Scores on the dotted line are right. Above the line, hits are more frequent than predicted. Whiskers are 95% "
+        "intervals.",
         lambda figure: draw(figure, scores),
         4.0,
     )
@@ -92,13 +93,13 @@ def draw(figure: "Figure", scores: Mapping[str, Calibrated]) -> None:
         errors = [[y.mean - min(y.low, y.mean) for _, y in points], [max(y.high, y.mean) - y.mean for _, y in points]]
         axes.errorbar(
             xs, ys, yerr=errors, color=style.colour, linestyle=style.dashes, marker=style.marker, markersize=5,
-            linewidth=1.5, elinewidth=1, label=f"{name}: off by {percent(bins.error)}",
+            linewidth=1.5, elinewidth=1, label=f"{name}: error {percent(bins.error)}",
         )  # fmt: skip
         everything += xs + ys
     if everything:
         ends = [min(everything) * 0.8, min(max(everything) * 1.25, 1)]
         axes.plot(ends, ends, color=GREY, linewidth=1, linestyle=":", label="as predicted")
-    axes.set(xscale="log", yscale="log", xlabel="predicted: mean score of a bin", ylabel="observed: share of hits")
+    axes.set(xscale="log", yscale="log", xlabel="predicted: mean score of a bin", ylabel="observed: fraction of hits")
     axes.set_title("Calibration")
     plain_axes(axes, ticked, ticked)
     axes.legend(loc="upper left")

@@ -1,4 +1,4 @@
-"""Candidate sources: the chosen items that each source proposes, and proposes alone."""
+"""Candidate sources: the chosen items that each source proposes, and those that only this source proposes."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Source(Config):
     """A candidate source.
 
-    fraction: of the candidates, those that it proposed
-    recall: of the chosen items, those that it proposed; recall_alone: those that no other source proposed
+    fraction: fraction of the candidates that the source proposed
+    recall: fraction of the chosen items that the source proposed; recall_alone: that only this source proposed
     """
 
     name: str
@@ -30,8 +30,8 @@ class Source(Config):
 class Numbers(Config):
     """Candidates of the test window.
 
-    per_user: mean number; recall: of the chosen items, those that are candidates
-    with_mf: of the candidates, those with a score of the factorization
+    per_user: mean number for a user; recall: fraction of the chosen items that are candidates
+    with_mf: fraction of the candidates with a score of the factorization
     """
 
     per_user: float
@@ -57,19 +57,19 @@ def section(numbers: Numbers) -> Section:
     best = max(numbers.sources, key=lambda row: row.recall)
     text = (
         f"The candidates contain {percent(numbers.recall)} of the items chosen in the test window. The source "
-        f"{best.name} proposes {percent(best.recall)} of them, {percent(best.recall_alone)} alone. An item that no "
-        "source proposes cannot be recommended."
+        f"{best.name} proposes {percent(best.recall)} of them; {percent(best.recall_alone)} come from no other source. "
+        "An item that no source proposes cannot be recommended."
     )
     picture = Picture(
         "sources",
-        "Fraction of the candidates by source, and fraction of the chosen items that the source proposes, and "
-        "proposes alone.",
+        "By source: fraction of the candidates, fraction of the chosen items that the source proposes, and fraction "
+        "that only this source proposes.",
         "Most candidates come from several sources.",
         lambda figure: draw(figure, numbers.sources),
         4.4,
     )
     rows = [(row.name, row.fraction, row.recall, row.recall_alone) for row in numbers.sources]
-    table = Table("Candidate sources", ("source", "share", "recall", "found by it alone"), rows)
+    table = Table("Candidate sources", ("source", "fraction", "recall", "recall alone"), rows)
     return Section(text, [picture], [table])
 
 
@@ -78,8 +78,8 @@ def draw(figure: "Figure", sources: Sequence[Source]) -> None:
     rows = label_rows(axes, [row.name for row in sources])
     for values, offset, colour, label in (
         ([row.fraction for row in sources], 0.27, "#cfd3da", "of the candidates"),
-        ([row.recall for row in sources], 0.0, SKY, "of what was chosen: found"),
-        ([row.recall_alone for row in sources], -0.27, BLUE, "of what was chosen: found by it alone"),
+        ([row.recall for row in sources], 0.0, SKY, "of the chosen items: proposed"),
+        ([row.recall_alone for row in sources], -0.27, BLUE, "of the chosen items: proposed by no other source"),
     ):
         heights = [row + offset for row in rows]
         axes.barh(heights, values, height=0.25, color=colour, label=label)

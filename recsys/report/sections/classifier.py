@@ -32,8 +32,8 @@ class Curves(Config):
 class Confusion(Config):
     """Candidates by whether they reach the threshold and whether they were chosen.
 
-    threshold: with the highest F1 on the validation window, which is `f1`
-    missed: chosen items that were no candidates
+    threshold: the score with the highest F1 on the validation window; f1: this F1
+    missed: number of chosen items that were no candidates
     """
 
     threshold: float
@@ -89,9 +89,9 @@ def collect(evaluation: EvaluationInputs) -> Numbers:
 
 
 def curves(scores: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str, Curves]:
-    """Curves of each system over the same candidates, on which a missing score counts as the lowest.
+    """Curves of each system over the same candidates. A missing score counts as the lowest.
 
-    scores: float64 (n,), NaN where there is none; labels: bool (n,)
+    scores: float64 (n,), NaN for no score; labels: bool (n,)
     """
     systems = {}
     for name, values in scores.items():
@@ -112,7 +112,7 @@ def curves(scores: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str, Cu
 
 
 def confusion(evaluation: EvaluationInputs) -> Confusion | None:
-    """None where the validation or the test candidates hold no hit or no miss."""
+    """The confusion matrix; None if the validation candidates lack hits or misses, or if there are no candidates."""
     validation, selected, labels = evaluation.validation, evaluation.selected, evaluation.labels
     before, _, _ = selected.blend(selected.scores, validation.candidates.mf)
     best = Ranking.from_scores(validation.rows.labels > 0, before).best_f1()
@@ -135,14 +135,14 @@ def confusion(evaluation: EvaluationInputs) -> Confusion | None:
 def distribution(scores: np.ndarray, labels: np.ndarray) -> Distribution | None:
     """Scores of hits and misses in bins of equal width on a logarithmic scale.
 
-    None without hits, without misses, or where all scores are equal. scores: float64 (n,) in [0, 1]; labels: bool (n,)
+    None without hits, without misses, or if all scores are equal. scores: float64 (n,) in [0, 1]; labels: bool (n,)
     """
     if not labels.any() or labels.all() or scores.max() <= scores.min():
         return None
     low = max(float(np.quantile(scores, 0.01)), 1e-9)
     edges = np.geomspace(min(low, float(scores.max()) / 2), float(scores.max()), BINS + 1)
     within = np.clip(scores, edges[0], edges[-1])
-    hits, misses = (np.histogram(within[which], edges)[0] / which.sum() for which in (labels, ~labels))
+    hits, misses = (np.histogram(within[rows], edges)[0] / rows.sum() for rows in (labels, ~labels))
     return Distribution(edges=short(edges), hits=short(hits), misses=short(misses))
 
 
@@ -154,8 +154,8 @@ def section(numbers: Numbers) -> Section:
     text = (
         f"A random hit scores above a random miss in {percent(ours.roc_auc)} of the cases. The threshold "
         f"{matrix.threshold:.3g} has the best F1 on the validation window ({matrix.f1:.3f}). "
-        f"{percent(matrix.positives / total)} of the test candidates reach it: {percent(matrix.precision)} of these "
-        f"are hits, and they are {percent(matrix.recall)} of all hits."
+        f"{percent(matrix.positives / total)} of the test candidates reach the threshold. "
+        f"{percent(matrix.precision)} of these candidates are hits, which is {percent(matrix.recall)} of all hits."
     )
     return Section(text, _pictures(numbers, matrix), _tables(numbers, matrix))
 
@@ -178,7 +178,7 @@ def _pictures(numbers: Numbers, matrix: Confusion) -> list[Picture]:
             "confusion",
             f"Confusion matrix: {matrix.true_positives:,} true and {matrix.false_positives:,} false positives, "
             f"{matrix.false_negatives:,} false and {matrix.true_negatives:,} true negatives.",
-            f"{matrix.missed:,} more items were chosen that were no candidates.",
+            f"{matrix.missed:,} chosen items were not among the candidates.",
             lambda figure: draw_confusion(figure, matrix),
         ),
     ]
@@ -188,7 +188,7 @@ def _pictures(numbers: Numbers, matrix: Confusion) -> list[Picture]:
             Picture(
                 "score-distribution",
                 "Distributions of the scores of hits and of misses on a logarithmic axis.",
-                "The less the two overlap, the better a threshold separates them.",
+                "The less the two distributions overlap, the better a threshold separates hits from misses.",
                 lambda figure: draw_distribution(figure, scores, matrix.threshold),
             )
         )
@@ -214,7 +214,7 @@ def draw_roc(figure: "Figure", systems: Mapping[str, Curves]) -> None:
         label = f"{name}: {system.roc_auc:.3f}"
         axes.plot(system.roc.x, system.roc.y, color=style.colour, linestyle=style.dashes, label=label)
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="chance: 0.500")
-    axes.set(xlabel="share of the misses let through", ylabel="share of the hits let through", xlim=(0, 1))
+    axes.set(xlabel="fraction of the misses above a threshold", ylabel="fraction of the hits above it", xlim=(0, 1))
     axes.set_ylim(0, 1.02)
     axes.set_title("ROC, with the area under it")
     plain_axes(axes, ticked, ticked)
@@ -228,7 +228,7 @@ def draw_precision_recall(figure: "Figure", systems: Mapping[str, Curves], matri
         style, points = style_of(name), system.precision_recall
         label = f"{name}: {system.average_precision:.3f}"
         axes.plot(points.x, points.y, color=style.colour, linestyle=style.dashes, label=label)
-        # The precision of the first few candidates jumps between 0 and 1: it does not set the scale.
+        # The precision of the first few candidates jumps between 0 and 1, so it must not set the scale.
         highest = max(highest, *(y for x, y in zip(points.x, points.y, strict=True) if x >= 0.05), 0.0)
     if matrix.positives and matrix.hits:
         star: dict[str, Any] = {
@@ -239,7 +239,7 @@ def draw_precision_recall(figure: "Figure", systems: Mapping[str, Curves], matri
         }
         axes.plot(matrix.recall, matrix.precision, "*", **star)
         highest = max(highest, matrix.precision)
-    axes.set(xlabel="recall: share of the hits let through", ylabel="precision", xlim=(0, 1))
+    axes.set(xlabel="recall: fraction of the hits above a threshold", ylabel="precision", xlim=(0, 1))
     axes.set_ylim(0, min(highest * 1.15, 1.02) or 1)
     axes.set_title("Precision and recall, with the average precision")
     plain_axes(axes, ticked, ticked)
@@ -279,7 +279,7 @@ def draw_distribution(figure: "Figure", scores: Distribution, threshold: float |
         axes.stairs(values, scores.edges, color=colour, linestyle="-", linewidth=1.8, label=name)
     if threshold is not None and scores.edges[0] <= threshold <= scores.edges[-1]:
         axes.axvline(threshold, color=INK, linewidth=1.2, linestyle="--", label="the chosen threshold")
-    axes.set(xscale="log", xlabel="score", ylabel="share of the hits, of the misses")
+    axes.set(xscale="log", xlabel="score", ylabel="fraction of the hits, of the misses")
     axes.set_ylim(bottom=0)
     axes.set_title("Scores of hits and of misses")
     plain_axes(axes, lambda value, _: f"{value:.3g}", ticked)

@@ -1,4 +1,4 @@
-"""Events over time: events per day by type, with the days that were held out."""
+"""Events over time: events per day by type, with the validation and the test window."""
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_DAYS: Final = 400
-"""Points of the figure, at most. A longer log is averaged over whole weeks, since weekdays differ."""
+"""Largest number of points in the figure. A longer log is averaged over whole weeks, since weekdays differ."""
 SHADES: Final = ("#00000016", "#0000002b")
-"""Of the validation and the test window."""
+"""Colours of the validation and the test window."""
 
 
 class Window(Config):
-    """Days that were held out; start, end: ms."""
+    """The validation or the test window; start, end: ms."""
 
     name: str
     start: int
@@ -82,7 +82,7 @@ def daily_events(data: DataInputs) -> Daily:
     bin_of = bins - 1 - daily.age // step
     width = np.full(bins, float(step))
     width[0] = max((shop.end - shop.start) / DAY - (bins - 1) * step, 0)
-    # The first bin is left out where it covers less than a day: its mean would be too uncertain.
+    # The first bin is left out if it covers less than a day: its mean would be too uncertain.
     first = int(width[0] < 1 and bins > 2)
     by_type = {}
     for name in data.event_types:
@@ -99,11 +99,11 @@ def section(numbers: Numbers) -> Section:
     types = [name for name, count in numbers.events.items() if count]
     busiest = max(types, key=lambda name: max(daily.events[name]))
     mean, peak = numbers.events[busiest] / max(days, 1), max(daily.events[busiest])
-    span = "day" if daily.step == 1 else f"span of {daily.step} days"
+    busiest_days = "on the busiest day" if daily.step == 1 else f"a day in the busiest {daily.step} days"
     text = (
         f"The log has {counted(sum(numbers.events.values()))} events in {days:.0f} days. There are {counted(mean)} "
-        f"{TYPE_NAMES[busiest]} a day on average, and {counted(peak)} a day in the busiest {span}. The shaded days at "
-        "the end were held out: settings were chosen on the validation window, metrics come from the test window."
+        f"{TYPE_NAMES[busiest]} a day on average, and {counted(peak)} {busiest_days}. The shaded days at the end "
+        "were kept apart: settings were selected on the validation window, and metrics come from the test window."
     )
     picture = Picture(
         "events-per-day",
@@ -114,7 +114,7 @@ def section(numbers: Numbers) -> Section:
         1.0 + 1.35 * len(types),
     )
     rows = [(TYPE_NAMES[name], numbers.events[name], numbers.events[name] / max(days, 1)) for name in types]
-    return Section(text, [picture], [Table("Events by type", ("type", "events", "a day"), rows)])
+    return Section(text, [picture], [Table("Events by type", ("type", "events", "per day"), rows)])
 
 
 def draw(figure: "Figure", daily: Daily, windows: tuple[Window, ...]) -> None:
@@ -135,7 +135,7 @@ def draw(figure: "Figure", daily: Daily, windows: tuple[Window, ...]) -> None:
     names = ", ".join(window.name for window in windows)
     top = panels[0].get_xaxis_transform()
     panels[0].text(_date(windows[-1].end), 0.98, names, transform=top, ha="right", va="top", fontsize=8, color=SOFT)
-    library: Any = dates  # has no types
+    library: Any = dates  # the module has no types
     locator = library.AutoDateLocator(minticks=3, maxticks=7)
     panels[-1].xaxis.set_major_locator(locator)
     panels[-1].xaxis.set_major_formatter(library.ConciseDateFormatter(locator))

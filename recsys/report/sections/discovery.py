@@ -24,9 +24,9 @@ Pairs = tuple[np.ndarray, np.ndarray]
 
 
 class Recall(Config):
-    """Fraction of the repeated, and of the new chosen items that a system lists, pooled over users.
+    """Fractions of the repeated and of the new chosen items that a system lists, pooled over users.
 
-    None where no such item was chosen.
+    None if no such item was chosen.
     """
 
     system: str
@@ -37,8 +37,8 @@ class Recall(Config):
 class Numbers(Config):
     """Recall of repeats and of new items.
 
-    repeat_fraction: of the chosen items, those in the user's history
-    recall: of the first k items of each system; the first entry is of all candidates, the upper bound
+    repeat_fraction: fraction of the chosen items that were in the user's history
+    recall: recall of the first k items of each system; the first entry has all candidates and is the upper bound
     table: metrics over items that are new to the user
     """
 
@@ -82,7 +82,7 @@ def _hits(evaluation: EvaluationInputs, k: int) -> dict[str, Pairs]:
 def _in_history(evaluation: EvaluationInputs, parts: Sequence[Pairs]) -> list[np.ndarray]:
     """For each part, whether its items are in the histories of their users, bool (n,).
 
-    One look-up for all parts, since it sorts the histories.
+    All parts share one look-up, since it sorts the histories.
     """
     histories = evaluation.cases.histories
     users, items = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
@@ -95,7 +95,7 @@ def section(numbers: Numbers) -> Section:
     ours = next(row for row in numbers.recall if row.system == PUBLISHED)
     text = (
         f"{percent(numbers.repeat_fraction)} of the items chosen in the test window were in the user's history. The "
-        f"first {k} items of the {PUBLISHED} contain {_percent(ours.repeat)} of these, and {_percent(ours.new)} of the "
+        f"first {k} items of the {PUBLISHED} contain {_percent(ours.repeat)} of them, and {_percent(ours.new)} of the "
         "items that were new to the user."
     )
     pictures = [
@@ -103,7 +103,7 @@ def section(numbers: Numbers) -> Section:
             "repeat-and-new",
             f"Fraction of the chosen items that are among the first {k}, for items in the user's history and for new "
             "items, by system. All candidates are the upper bound.",
-            "Grey bars show the candidates: no ranking of them can reach more.",
+            "Grey bars show all candidates: no ranking can reach more.",
             lambda figure: draw_recall(figure, numbers),
             4.0,
         )
@@ -118,7 +118,7 @@ def section(numbers: Numbers) -> Section:
             )
         )
     rows = [(row.system, row.repeat, row.new) for row in numbers.recall]
-    tables = [Table(f"Share of the chosen items found in the first {k}", ("system", "had before", "new"), rows)]
+    tables = [Table(f"Fraction of the chosen items among the first {k}", ("system", "in the history", "new"), rows)]
     if numbers.table:
         tables.append(metrics_table("Only items new to the user", k, numbers.table, ("all", "warm", "cold")))
     return Section(text, pictures, tables)
@@ -131,7 +131,7 @@ def _percent(fraction: float | None) -> str:
 def draw_recall(figure: "Figure", numbers: Numbers) -> None:
     rows, axes = numbers.recall, figure.subplots()
     everything: Sequence[tuple[str, list[float | None]]] = (
-        (f"had before\n{percent(numbers.repeat_fraction)} of all", [row.repeat for row in rows]),
+        (f"in the history\n{percent(numbers.repeat_fraction)} of all", [row.repeat for row in rows]),
         (f"new to the user\n{percent(1 - numbers.repeat_fraction)} of all", [row.new for row in rows]),
     )
     groups = [(name, values) for name, values in everything if any(value is not None for value in values)]
@@ -145,8 +145,8 @@ def draw_recall(figure: "Figure", numbers: Numbers) -> None:
     axes.set_xticks(range(len(groups)), [name for name, _ in groups])
     axes.set_xlim(-0.6, max(len(groups), 2) - 0.4)
     axes.grid(visible=False, axis="x")
-    axes.set(ylabel=f"share found in the first {numbers.k}")
-    axes.set_title("What users went on to choose")
+    axes.set(ylabel=f"fraction among the first {numbers.k}")
+    axes.set_title("Chosen items: repeated and new")
     plain_axes(axes, y=ticked)
     axes.margins(y=0.1)
     legend_below(axes, 2)

@@ -1,4 +1,4 @@
-"""Examples: a few test users, their newest events, and what would have been recommended to them."""
+"""Examples: a few test users, their newest events, and the items that would have been recommended to them."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -14,7 +14,7 @@ from recsys.report.sections.groups import activity_groups
 from recsys.schema import EVENT_TYPES, UNKNOWN, Config
 
 SHOWN: Final = 8
-"""Newest events and recommended items of a user, at most."""
+"""Largest number of newest events, and of recommended items, of a user."""
 COLD: Final = -1
 """Group of the cold users."""
 TEMPLATE: Final = "sections/examples.html"
@@ -32,8 +32,8 @@ class HistoryEvent(Config):
 class Recommended(Config):
     """A recommended item.
 
-    score: the blend of lgb and mf; sources: names of those that proposed the item
-    seen: whether the item is in the history; hit: whether it was chosen in the test window
+    score: the blend of lgb and mf; sources: names of the sources that proposed the item
+    seen: whether the item is in the history; hit: whether the user chose the item in the test window
     """
 
     item: str
@@ -49,8 +49,8 @@ class Recommended(Config):
 class ExampleUser(Config):
     """A test user.
 
-    events: of the whole history; newest: the last ones of them
-    chosen: number of items chosen in the test window; hits: of these, the recommended ones
+    events: number of events in the history; newest: the newest of these events
+    chosen: number of items chosen in the test window; hits: number of recommended items among these
     """
 
     user: str
@@ -84,7 +84,7 @@ def draw_users(evaluation: EvaluationInputs) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class _Reader:
-    """Turns positions of users and codes of items into an example.
+    """Makes examples from positions of users and codes of items.
 
     category: of each item as of the cut, int (n_items,)
     """
@@ -153,8 +153,8 @@ def section(numbers: Numbers) -> Section:
     with_hit = sum(user.hits > 0 for user in users)
     cold = "; the last one is cold" if users and not users[-1].warm else ""
     text = (
-        f"{several(len(users), 'user')} drawn by a hash of the ids, from few events to many{cold}. {with_hit} of them "
-        "chose one of the items below in the test window. Score is the blend of lgb and mf."
+        f"{several(len(users), 'user')} drawn by a hash of the ids, from few events to many{cold}. In the test window "
+        f"{with_hit} of them chose an item that is recommended below. The score is the blend of lgb and mf."
     )
     return Section(text, template=TEMPLATE, values=users)
 

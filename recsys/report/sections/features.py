@@ -1,4 +1,4 @@
-"""Features: their importance in the published ranker, and what they add to the scores of candidates."""
+"""Features: their importance in the published ranker, and their contributions to the scores of candidates."""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROWS: Final = 2_000
-"""Candidates whose contributions are computed, at most."""
+"""Largest number of candidates whose contributions are computed."""
 DOTS: Final = 500
-"""Candidates whose contributions are kept one by one, at most."""
+"""Largest number of candidates whose contributions are kept one by one."""
 TOP_CONTRIBUTIONS: Final = 15
 TOP_IMPORTANCE: Final = 18
-"""Features of the two figures, at most."""
+"""Largest numbers of features in the two figures."""
 
 
 class Importance(Config):
@@ -35,10 +35,10 @@ class Importance(Config):
 
 
 class Contributions(Config):
-    """What a feature adds to the ranker's raw scores of sampled candidates (SHAP; Lundberg et al. 2020).
+    """A feature's contributions to the ranker's raw scores of sampled candidates (SHAP; Lundberg et al. 2020).
 
-    mean: of the absolute values over all sampled candidates; values: of some candidates
-    percentiles: of these candidates' values of the feature among the sampled ones, 0 to 100; None where a value is
+    mean: mean of the absolute contributions over all sampled candidates; values: contributions for some of them
+    percentiles: position of these candidates' feature values among the sampled ones, 0 to 100; None if a value is
     missing or the code of a category
     """
 
@@ -82,7 +82,7 @@ def importance(gains: Mapping[str, float], features: Sequence[Feature]) -> tuple
 
 
 def contributions(ranker: Ranker, rows: np.ndarray, features: Sequence[Feature]) -> tuple[Contributions, ...]:
-    """The features that add most, by falling mean; rows: float32 (n_rows, n_features), columns as in `features`."""
+    """The features with the largest contributions, by falling mean; rows: float32 (n_rows, n_features)."""
     added = ranker.contributions(rows)[:, :-1]
     means = np.abs(added).mean(axis=0)
     dots = np.linspace(0, len(rows) - 1, min(DOTS, len(rows))).astype(int)
@@ -100,7 +100,7 @@ def contributions(ranker: Ranker, rows: np.ndarray, features: Sequence[Feature])
 
 
 def _percentiles(values: np.ndarray, codes: bool) -> np.ndarray:
-    """Percentile of each value, object (n,): equal values have the middle of theirs, codes and NaN have None."""
+    """Percentile of each value, object (n,): equal values get their middle percentile, codes and NaN get None."""
     known = ~np.isnan(values) & (not codes)
     percentiles = np.full(len(values), None, object)
     ascending = np.sort(values[known])
@@ -135,8 +135,8 @@ def section(numbers: Numbers) -> Section:
         pictures.append(
             Picture(
                 "contributions",
-                "For each of the features that add most, one dot for each candidate, by what the feature adds to its "
-                "raw score, coloured by the feature's value.",
+                "Contributions of the most important features to raw scores: a row for each feature, and a dot for each "
+                "candidate, coloured by the feature's value.",
                 "A dot is a candidate of the validation window. Values are the trees' SHAP values; features are in the "
                 f"order of the mean over {numbers.sampled_rows:,} candidates.",
                 lambda figure: draw_contributions(figure, numbers.contributions),
@@ -146,7 +146,7 @@ def section(numbers: Numbers) -> Section:
     gains = [(row.name, row.group, row.meaning, row.gain) for row in used]
     means = [(row.name, row.meaning, row.mean) for row in numbers.contributions]
     tables = [
-        Table("Features by share of the gain", ("feature", "group", "meaning", "gain"), gains),
+        Table("Features by fraction of the gain", ("feature", "group", "meaning", "gain"), gains),
         Table("Mean absolute contribution to the raw score", ("feature", "meaning", "mean"), means),
     ]
     return Section(text, pictures, tables)
@@ -160,13 +160,13 @@ def draw_importance(figure: "Figure", features: Sequence[Importance]) -> None:
     for height, row in zip(heights, top, strict=True):
         axes.text(row.gain, height, f" {percent(row.gain)}, {row.group}", va="center", fontsize=8, color=SOFT)
     axes.set_xlim(0, max((row.gain for row in top), default=1) * 1.45)
-    axes.set(xlabel="share of the gain of all splits")
+    axes.set(xlabel="fraction of the gain of all splits")
     axes.set_title("Features by importance, with their group")
     plain_axes(axes, ticked)
 
 
 def draw_contributions(figure: "Figure", features: Sequence[Contributions]) -> None:
-    """Draw dots as in SHAP's summary plot: one for each candidate, by what the feature added to its score."""
+    """Draw dots as in SHAP's summary plot: one for each candidate, placed by the feature's contribution."""
     from matplotlib.cm import ScalarMappable  # noqa: PLC0415 - see drawing.png
     from matplotlib.colors import LinearSegmentedColormap, Normalize  # noqa: PLC0415
 
@@ -182,8 +182,8 @@ def draw_contributions(figure: "Figure", features: Sequence[Contributions]) -> N
         axes.scatter(values[~known], heights[~known], color="#c6c9ce", **dots)
         axes.scatter(values[known], heights[known], c=colours[known], cmap=tints, vmin=0, vmax=100, **dots)
     axes.axvline(0, color=SOFT, linewidth=0.8, zorder=0)
-    axes.set(xlabel="added to the ranker's raw score of a candidate")
-    axes.set_title("What features add to scores")
+    axes.set(xlabel="contribution to the ranker's raw score of a candidate")
+    axes.set_title("Contributions of features to scores")
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), tints), ax=axes, fraction=0.03, pad=0.01, aspect=40)
     bar.set_ticks([0, 1], labels=["low", "high"])
     bar.set_label("value of the feature (grey: missing, or a category)", labelpad=-12)

@@ -26,7 +26,7 @@ class Funnel(Config):
     """Users, or pairs of a user and an item, by the types of their events.
 
     steps: the types that occur, in the order that leads to a purchase
-    have: number with an event of the type; through: of these, those with an event of every earlier type
+    have: number with an event of the type; through: number of these that also have an event of every earlier type
     """
 
     steps: tuple[str, ...]
@@ -85,14 +85,14 @@ def section(numbers: Numbers) -> Section:
         return Section(f"The log has {TYPE_NAMES[pairs.steps[0]]} only, so there are no steps to compare.")
     first, last = TYPE_NAMES[pairs.steps[0]], TYPE_NAMES[pairs.steps[-1]]
     text = (
-        f"{_through(users)} of the users with {first} took every step up to {last}. Of the pairs of a user and an item "
-        f"with {first}, {_through(pairs)} did. {_incomplete(pairs)}"
+        f"{_through(users)} of the users with {first} took every step up to {last}. The same is true for "
+        f"{_through(pairs)} of the pairs of a user and an item with {first}. {_incomplete(pairs)}"
     )
     picture = Picture(
         "funnel",
         f"Users, and pairs of a user and an item, with {', '.join(TYPE_NAMES[step] for step in pairs.steps)}: the "
         "number with such an event, and the number that also has one of every earlier step.",
-        "Each bar shows a step; its dark part took all earlier steps.",
+        "Each bar shows a step. The dark part of a bar took all earlier steps as well.",
         lambda figure: draw(figure, users, pairs),
         1.7 + 0.95 * len(pairs.steps),
     )
@@ -101,9 +101,7 @@ def section(numbers: Numbers) -> Section:
         for name, part in (("users", users), ("pairs", pairs))
         for step, have, through in zip(part.steps, part.have, part.through, strict=True)
     ]
-    return Section(
-        text.strip(), [picture], [Table("Funnel", ("of", "with", "how many", "with every step before"), rows)]
-    )
+    return Section(text.strip(), [picture], [Table("Funnel", ("of", "with", "number", "with all earlier steps"), rows)])
 
 
 def _through(part: Funnel) -> str:
@@ -112,7 +110,7 @@ def _through(part: Funnel) -> str:
 
 def _incomplete(pairs: Funnel) -> str:
     fraction = 1 - pairs.through[-1] / max(pairs.have[-1], 1)
-    return f"{percent(fraction)} of the pairs at the last step lack an earlier one." if fraction > 0.001 else ""
+    return f"{percent(fraction)} of the pairs at the last step lack an earlier step." if fraction > 0.001 else ""
 
 
 def draw(figure: "Figure", users: Funnel, pairs: Funnel) -> None:
@@ -120,8 +118,8 @@ def draw(figure: "Figure", users: Funnel, pairs: Funnel) -> None:
     for axes, part, title in zip(panels, (users, pairs), ("Users", "Pairs of a user and an item"), strict=True):
         names = [f"with {TYPE_NAMES[step]}" for step in part.steps]
         heights = label_rows(axes, names)
-        axes.barh(heights, part.have, color=SKY, height=0.62, label="with such an event")
-        axes.barh(heights, part.through, color=BLUE, height=0.62, label="and one of each step before")
+        axes.barh(heights, part.have, color=SKY, height=0.62, label="with this event")
+        axes.barh(heights, part.through, color=BLUE, height=0.62, label="with all earlier steps as well")
         texts = [
             counted(have) if have == through else f"{counted(have)}, of which {counted(through)} step by step"
             for have, through in zip(part.have, part.through, strict=True)

@@ -120,8 +120,9 @@ def _text(numbers: Numbers) -> str:
     if len(numbers.activity) > 1:
         worst, best = (pick(numbers.activity, key=lambda group: group.systems[PUBLISHED].mean) for pick in (min, max))
         text += (
-            f" The {PUBLISHED} is best for users with {_events(best)} of history ({best.systems[PUBLISHED].mean:.3f}) "
-            f"and weakest for users with {_events(worst)} ({worst.systems[PUBLISHED].mean:.3f})."
+            f" NDCG@{numbers.k} of the {PUBLISHED} is highest for users with {_events(best)} of history "
+            f"({best.systems[PUBLISHED].mean:.3f}) and lowest for users with {_events(worst)} "
+            f"({worst.systems[PUBLISHED].mean:.3f})."
         )
     return text
 

@@ -12,8 +12,8 @@ from recsys.schema import Config
 class Numbers(Config):
     """Rows of the input.
 
-    quarantined: rows that could not be used; repeated: event rows equal to an earlier one
-    rows: number of rows by what happened to them
+    quarantined: number of unusable rows; repeated: number of event rows that equal an earlier row
+    rows: number of rows by outcome
     """
 
     quarantined: int
@@ -51,11 +51,11 @@ def collect(data: DataInputs) -> Numbers:
 def section(numbers: Numbers) -> Section:
     unusable = "Every row could be used."
     if numbers.quarantined:
-        unusable = f"{several(numbers.quarantined, 'row')} could not be used and went into quarantine."
+        unusable = f"{several(numbers.quarantined, 'row')} could not be used and were written to the quarantine file."
     repeated = "No event row was repeated."
     if numbers.repeated:
-        repeated = f"{several(numbers.repeated, 'event row')} repeated an earlier one and did not count."
-    table = Table("Rows by what became of them", ("rows", "how many"), list(numbers.rows.items()))
+        repeated = f"{several(numbers.repeated, 'event row')} repeated an earlier row and did not count."
+    table = Table("Rows by outcome", ("rows", "number"), list(numbers.rows.items()))
     return Section(f"{unusable} {repeated}", tables=[table])
 
 

@@ -69,7 +69,7 @@ def collect(data: DataInputs) -> Numbers:
 
 
 def top_categories(data: DataInputs) -> tuple[Category, ...]:
-    """The categories with the most events, by the category that each item has at the end of the log."""
+    """The categories with the most events; an item counts for its category at the end of the log."""
     catalog, by_item, types = data.shop.catalog, data.events_by_item, data.event_types
     category = catalog.as_of(data.shop.end).category
     member = np.flatnonzero(category != UNKNOWN)
@@ -119,13 +119,13 @@ def section(numbers: Numbers) -> Section:
             "coverage",
             "Fraction of the items with a category, an availability or enough events, and the fraction of the events "
             "on these items.",
-            "A property of many items may still concern few events, and the other way round.",
+            "Many items may have a property but few events, and few items may have many events.",
             lambda figure: draw_coverage(figure, numbers.coverage, numbers.items),
             3.9,
         )
     ]
     rows = [(row.name, row.items, row.events) for row in numbers.coverage]
-    tables = [Table("What is known of the items", ("items", "how many", "share of the events"), rows)]
+    tables = [Table("Properties of the items", ("items", "number", "fraction of the events"), rows)]
     if numbers.categories:
         pictures = [_categories_picture(numbers.categories), *pictures]
         tables = [_categories_table(numbers.categories), *tables]
@@ -157,7 +157,7 @@ def _categories_picture(categories: Sequence[Category]) -> Picture:
 
 def _categories_table(categories: Sequence[Category]) -> Table:
     types = list(categories[0].fractions)
-    columns = ("category", "items", *(f"share of {TYPE_NAMES[name]}" for name in types))
+    columns = ("category", "items", *(f"fraction of {TYPE_NAMES[name]}" for name in types))
     rows: list[tuple[Cell, ...]] = [
         (row.name, row.items, *(row.fractions[name] for name in types)) for row in categories
     ]
@@ -176,7 +176,7 @@ def draw_categories(figure: "Figure", categories: Sequence[Category]) -> None:
             fractions, heights, s=46, color=TYPE_COLOURS[name], marker=MARKERS[name], label=TYPE_NAMES[name], zorder=2
         )
     axes.set_xlim(left=0)
-    axes.set(xlabel="share of all events of the type")
+    axes.set(xlabel="fraction of all events of the type")
     axes.set_title("Categories with the most events")
     plain_axes(axes, ticked)
     if len(categories[0].fractions) > 1:
@@ -197,7 +197,7 @@ def draw_coverage(figure: "Figure", rows: Sequence[Coverage], n_items: int) -> N
             axes.text(fraction + 0.01, height + offset, percent(fraction), va="center", fontsize=8, color=INK)
     axes.set_xlim(0, 1.1)
     axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
-    axes.set_title("What is known of the items")
+    axes.set_title("Properties of the items")
     plain_axes(axes, ticked)
     legend_below(axes, 2)
 

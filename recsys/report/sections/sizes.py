@@ -24,7 +24,7 @@ class Size(Config):
 
 
 class Numbers(Config):
-    """trees, leaves: of the published ranker; sizes: all that were compared, the published one included."""
+    """trees, leaves: size of the published ranker; sizes: all compared sizes, including the published one."""
 
     k: int
     trees: int
@@ -33,7 +33,7 @@ class Numbers(Config):
 
 
 def collect(run: RunInputs) -> Numbers | None:
-    """None where no sizes were compared."""
+    """The compared sizes; None if no sizes were compared."""
     selected = run.selected
     if not selected.sizes:
         return None
@@ -49,8 +49,8 @@ def section(numbers: Numbers) -> Section:
     best, name = max(numbers.sizes, key=lambda size: size.metric), f"NDCG@{numbers.k}"
     text = (
         f"Every tree makes a request slower. Of {len(numbers.sizes)} sizes, {best.trees} trees with {best.leaves} "
-        f"leaves were the best on the validation window ({best.metric:.4f}). Published are {numbers.trees} trees with "
-        f"{numbers.leaves} leaves."
+        f"leaves were the best on the validation window ({best.metric:.4f}). The published ranker has {numbers.trees} "
+        f"trees with {numbers.leaves} leaves."
     )
     picture = Picture(
         "sizes",

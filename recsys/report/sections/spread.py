@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class Spread(Config):
     """The spread of the events over users or items, see `curves.Spread`.
 
-    total: number of users or items; median: events of the middle one
-    top_tenth: fraction of the events that the busiest tenth has
+    total: number of users or items; median: their median number of events
+    top_tenth: fraction of the events that belong to the busiest tenth
     """
 
     total: int
@@ -85,7 +85,7 @@ def section(numbers: Numbers) -> Section:
         ),
     ]
     rows = [(name, part.total, part.median, part.top_tenth) for name, part in (("users", users), ("items", items))]
-    table = Table("Spread of the events", ("of", "how many", "median events", "share of the busiest tenth"), rows)
+    table = Table("Spread of the events", ("of", "number", "median events", "fraction of the busiest tenth"), rows)
     return Section(text, pictures, [table])
 
 
@@ -95,7 +95,7 @@ def draw_activity(figure: "Figure", users: Spread, items: Spread) -> None:
         points = spread.survival
         marker = "o" if len(points.x) < 3 else ""
         axes.plot(points.x, points.y, color=colour, linestyle=dashes, label=name, marker=marker)
-    axes.set(xscale="log", yscale="log", xlabel="events", ylabel="share with so many or more")
+    axes.set(xscale="log", yscale="log", xlabel="events", ylabel="fraction with at least so many")
     axes.set_title("Activity of users, popularity of items")
     plain_axes(axes, counted, ticked)
     axes.legend()
@@ -105,10 +105,10 @@ def draw_concentration(figure: "Figure", users: Spread, items: Spread) -> None:
     axes = figure.subplots()
     for name, spread, colour, dashes in (("users", users, BLUE, "-"), ("items", items, ORANGE, "--")):
         axes.plot(spread.concentration.x, spread.concentration.y, color=colour, linestyle=dashes, label=name)
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="all alike")
-    axes.set(xlabel="share of users or items, the busiest first", ylabel="share of the events", xlim=(0, 1))
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle=":", label="all equal")
+    axes.set(xlabel="fraction of users or items, the busiest first", ylabel="fraction of the events", xlim=(0, 1))
     axes.set_ylim(0, 1.02)
-    axes.set_title("How much the busiest make up")
+    axes.set_title("Events of the busiest users and items")
     plain_axes(axes, ticked, ticked)
     axes.legend(loc="lower right")
 

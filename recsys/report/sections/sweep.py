@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 TABLE: Final = "sweep.json"
 PICTURE: Final = "sweep.png"
 MOST_TRIALS: Final = 200
-"""Trials in a report, at most."""
+"""Largest number of trials in a report."""
 STATUS: Final = {"finished": (BLUE, "o"), "stopped": (ORANGE, "s"), "failed": (GREY, "x")}
 
 
@@ -52,7 +52,7 @@ class Trial(Config):
 
     @property
     def rank(self) -> float:
-        """The metric, below all others where there is none."""
+        """The metric; below all others if the trial has none."""
         return -1.0 if self.metric is None else self.metric
 
 
@@ -60,7 +60,7 @@ class Numbers(Config):
     """A sweep.
 
     best: number of the best trial; curve: its metric by alpha
-    outcome: which settings were adopted, and why
+    outcome: one sentence on the adopted settings, with the reason
     importance: fraction of the metric's variance that each setting explains
     more: trials that are left out because there are more than MOST_TRIALS
     """
@@ -161,7 +161,7 @@ def _pictures(numbers: Numbers) -> list[Picture]:
             Picture(
                 "sweep-settings",
                 "Fraction of the variance of the metric between trials that each setting explains.",
-                "Estimated by fANOVA over the trials: the settings that are worth searching.",
+                "Estimated by fANOVA over the trials. Settings with a large fraction are worth searching.",
                 lambda figure: draw_settings(figure.subplots(), numbers.importance),
             )
         )
@@ -186,7 +186,7 @@ def _table(numbers: Numbers) -> Table:
         )
         for trial in sorted(numbers.trials, key=lambda trial: trial.rank, reverse=True)
     ]
-    more = f"; {numbers.more} behind these are left out" if numbers.more else ""
+    more = f"; {numbers.more} worse trials are left out" if numbers.more else ""
     return Table(f"Trials, best first{more}", ("trial", numbers.metric, "trees", "alpha", "status", *keys), rows)
 
 
@@ -241,7 +241,7 @@ def draw_growth(axes: "Axes", numbers: Numbers) -> None:
             axes.plot(*zip(*trial.history, strict=True), color=INK, linewidth=2.5, marker=marker, label="best")
             axes.legend(loc="lower right")
     axes.set(xlabel="trees", ylabel=f"{numbers.metric} on the validation window")
-    axes.set_title("How trials grew")
+    axes.set_title("Metric of the trials by trees")
 
 
 def draw_settings(axes: "Axes", importance: Mapping[str, float]) -> None:
@@ -250,8 +250,8 @@ def draw_settings(axes: "Axes", importance: Mapping[str, float]) -> None:
     for height, fraction in zip(heights, fractions, strict=True):
         axes.text(fraction, height, f" {percent(fraction)}", va="center", fontsize=9)
     axes.set_xlim(0, (max(fractions) or 1) * 1.15)
-    axes.set(xlabel="share of the variance between trials")
-    axes.set_title("Settings that mattered")
+    axes.set(xlabel="fraction of the variance between trials")
+    axes.set_title("Importance of the settings")
     plain_axes(axes, ticked)
 
 

@@ -1,7 +1,7 @@
 """Training of a ranker in this process or by several workers on Ray, for every library.
 
-Each query group goes to one worker as a whole. A worker that dies starts again. Nothing waits for CPUs longer than
-WAIT_SECONDS.
+All rows of a query group go to the same worker. A worker that dies starts again. A training waits for CPUs no longer
+than WAIT_SECONDS.
 """
 
 import importlib
@@ -30,7 +30,7 @@ class Workers(Protocol):
     """A module that trains with several workers: `RankerBackend.distributed` names it."""
 
     def prepare(self, data: TrainingSet, config: RankerConfig, n_trees: int | None, folder: File) -> Any:
-        """A job for `lead`, with the rows dealt out; folder: for files that the workers need."""
+        """A job for `lead`, with the rows of each worker; folder: for files that the workers need."""
 
     def lead(self, job: Any) -> tuple[str, float]:
         """Start the workers and wait for them; the ranker's text, and its validation NDCG or NaN without such rows."""
@@ -49,7 +49,7 @@ def fit_ranker(
     With several workers `watch` is called once, after the last tree, with the finished ranker's scores.
     work: folder that all nodes share, or s3://bucket/prefix, for the workers' rows, which are removed in the end; None
     trains in this process whatever the number of workers
-    Raises ConfigError at once where the cluster lacks the CPUs, and where they are not free within WAIT_SECONDS.
+    Raises ConfigError at once if the cluster lacks the CPUs, or if they are not free within WAIT_SECONDS.
     """
     if config.num_workers == 1 or work is None:
         return train(data, config, n_trees=n_trees, watch=watch)
@@ -71,7 +71,7 @@ def fit_ranker(
 
 
 def _workers(config: RankerConfig) -> Workers:
-    """The module of the backend, imported at its first use; raises ConfigError where it has none."""
+    """The module of the backend, imported at its first use; raises ConfigError if it has none."""
     name = RANKERS[config.backend].distributed
     if name is None:
         raise ConfigError(
@@ -82,7 +82,7 @@ def _workers(config: RankerConfig) -> Workers:
 
 
 def check_cpus(config: RankerConfig) -> None:
-    """Raises ConfigError where the cluster lacks the CPUs for several workers; the run needs no others beside them."""
+    """Raises ConfigError if the cluster lacks the CPUs for several workers; a run needs no other CPUs then."""
     if config.num_workers > 1 and _room(config) < config.num_workers:
         raise ConfigError(f"{_asked(config)}; {_available()}")
 
@@ -103,7 +103,7 @@ def _available() -> str:
 
 
 def _wait_for_cpus(config: RankerConfig) -> None:
-    """Raises ConfigError where other work keeps the CPUs busy."""
+    """Raises ConfigError if other work keeps the CPUs busy."""
     wanted = placement_group([{"CPU": config.threads}] * config.num_workers)
     try:
         if not wanted.wait(WAIT_SECONDS):
@@ -119,10 +119,10 @@ def _busy(config: RankerConfig) -> ConfigError:
 
 
 def run_apart(lead: Callable[[Any], tuple[str, float]], job: Any, config: RankerConfig) -> tuple[str, float]:
-    """Run `lead` in a process of its own on this node, and end it where the workers lose their CPUs.
+    """The result of `lead`, run in a process of its own on this node; it is ended if the workers lose their CPUs.
 
     The libraries change the process that calls them (signal handlers, forks, variables), and wait for CPUs forever.
-    Raises ConfigError where nodes were lost or the CPUs were busy, ModelError where the training failed.
+    Raises ConfigError if nodes were lost or the CPUs were busy, ModelError if the training failed.
     """
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     once: Any = ray.remote(max_calls=1)

@@ -1,7 +1,7 @@
 """Training of LightGBM rankers by several workers through Ray Train.
 
-Each worker reads its rows from Ray's object store. Where a worker dies, the training starts again from the first tree,
-so the ranker has the same bits.
+Each worker reads its rows from Ray's object store. If a worker dies, the training starts again from the first tree, so
+the ranker has the same bits.
 """
 
 import os
@@ -23,7 +23,7 @@ from recsys.training.distributed.shards import RESTARTS, WAIT_SECONDS, deal
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The job of each worker; rows: a reference for each worker; valid: the rows that all of them stop by."""
+    """The job of each worker; rows: a reference for each worker; valid: the rows that stop the training."""
 
     rows: "list[ray.ObjectRef[list[RankingData]]]"
     valid: "ray.ObjectRef[RankingData | None]"
@@ -52,7 +52,7 @@ def prepare(data: TrainingSet, config: RankerConfig, n_trees: int | None, folder
 
 def lead(job: Job) -> tuple[str, float]:
     """See `Workers.lead`."""
-    # Half of the time, since workers may also die while they start.
+    # Half of the limit, since workers may die while they start and then start again.
     os.environ["RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S"] = str(WAIT_SECONDS / 2)
     trainer = _Trainer(
         grow,
@@ -77,8 +77,8 @@ def lead(job: Job) -> tuple[str, float]:
 class _Trainer(LightGBMTrainer):
     """A trainer without Ray Train's cleaner of placement groups.
 
-    The workers' CPUs are freed with the trainer's process anyway. Where a machine runs several clusters, the cleaner
-    asks the newest one, and takes the CPUs away from a training of another cluster.
+    The workers' CPUs are freed with the trainer's process anyway. On a machine with several clusters, the cleaner
+    connects to the newest one, and takes the CPUs away from a training of another cluster.
     """
 
     def _create_default_callbacks(self) -> list[Any]:

@@ -18,7 +18,7 @@ def deal(parts: Sequence[RankingData], n: int) -> list[list[RankingData]]:
     """The rows of each of `n` workers, as views: runs of whole query groups.
 
     Numbers of rows differ by at most the largest query group, and every worker gets at least one query group. Raises
-    ModelError where there are fewer than `n` query groups.
+    ModelError if there are fewer than `n` query groups.
     """
     sizes = np.concatenate([part.groups for part in parts])
     if len(sizes) < n:

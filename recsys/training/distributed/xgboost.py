@@ -1,6 +1,6 @@
 """Training of XGBoost rankers by several workers through xgboost_ray.
 
-Each worker reads one Parquet file. Where a worker dies, the training goes on from the last checkpoint.
+Each worker reads one Parquet file. If a worker dies, the training continues from the last checkpoint.
 """
 
 import os
@@ -105,15 +105,15 @@ def _rows(job: Job, shards: list[str]) -> _Shards:
 
 
 def without_weightless_groups(part: RankingData) -> RankingData:
-    """The rows without query groups that weigh nothing, and without weights: xgboost_ray takes none for query groups.
+    """The rows of query groups with weight 1, without weights: xgboost_ray accepts no weights of query groups.
 
-    Raises ModelError where a query group weighs something other than 0 or 1.
+    Raises ModelError if the weight of a query group is neither 0 nor 1.
     """
     if part.weights is None:
         return part
     kept = np.repeat(np.add.reduceat(part.weights, np.cumsum(part.groups) - part.groups) > 0, part.groups)
     if (part.weights[kept] != 1).any():
-        raise ModelError("ranker: with backend xgboost and several workers a query group weighs 0 or 1")
+        raise ModelError("ranker: with backend xgboost and several workers the weight of a query group must be 0 or 1")
     groups = part.groups[kept[np.cumsum(part.groups) - 1]]
     return RankingData(part.features[kept], part.labels[kept], groups)
 

@@ -18,7 +18,7 @@ SECTIONS: Final = ("ranker", "factorization", "examples")
 ALPHA: Final = "hybrid.alpha"
 FIXED: Final = ("examples.horizon_days", "ranker.backend", "ranker.threads", "ranker.num_workers")
 """Settings of these sections that a sweep cannot compare. Another horizon has another validation window, another
-backend takes other settings, and the last two say where training runs.
+backend takes other settings, and the last two only decide where training runs.
 """
 MAX_GRID: Final = 10_000
 """Points of a grid, at most."""
@@ -77,17 +77,17 @@ class SweepConfig(Config):
     trials: int = Field(8, ge=1)
     """Number of trials; a grid has one for each of its points."""
     concurrency: int | None = Field(None, ge=1)
-    """Trials at a time; None takes as many as the cluster has CPUs for, at ranker.threads each."""
+    """Trials at a time; None for as many as the cluster has CPUs for, with ranker.threads for each."""
     searcher: Literal["optuna", "random", "grid"] = "optuna"
     """How settings are proposed: by Optuna's tree-structured Parzen estimator, at random, or all combinations."""
     scheduler: Literal["asha", "none"] = "asha"
-    """asha stops trials early that are behind others with as many trees (Li et al. 2020)."""
+    """asha stops trials early whose metric is behind that of others with as many trees (Li et al. 2020)."""
     report_every: int = Field(10, ge=1)
     """Trees between two reports of a trial."""
     grace_trees: int = Field(20, ge=1)
     """Trees that every trial grows before asha may stop it."""
     minutes: float | None = Field(None, gt=0)
-    """Time budget in minutes; a trial that is running then counts with its last report."""
+    """Time limit in minutes; a trial that still runs then counts with its last report."""
     beyond_chance: bool = True
     """Adopt the best trial only if it beats the start of the sweep significantly on the validation window (paired
     bootstrap, widened for the number of trials). The best of many trials leads by chance, and on other days it does
@@ -133,10 +133,10 @@ def _check(key: str, space: Any, base: TrainConfig, sweep: SweepConfig) -> None:
     options = _options()
     if key not in options:
         near = [option for option in options if option.startswith(f"{section}.")] or [f"{s}.*" for s in SECTIONS]
-        raise ConfigError(f"search: {key} is no setting that can be searched; there are: {', '.join(near)}, {ALPHA}")
+        raise ConfigError(f"search: {key} is no setting that can be searched; these can be: {', '.join(near)}, {ALPHA}")
     if isinstance(space, Range):
         if not {int, float} & _types(key):
-            raise ConfigError(f"search: {key} is no number; give a list of values")
+            raise ConfigError(f"search: {key} is not a number; expected a list of values")
         numbers = [number for number in (space.low, space.high, space.step) if number is not None]
         if is_whole(key) and not all(number.is_integer() for number in numbers):
             raise ConfigError(f"search: {key} is a whole number, found {numbers}")

@@ -9,13 +9,13 @@ from recsys.training.sweep.config import Range, is_whole
 from recsys.training.sweep.result import SweepResult
 
 ENOUGH_TRIALS: Final = 4
-"""Trials that an estimate needs."""
+"""Number of trials that an estimate needs."""
 
 
 def setting_importance(sweep: SweepResult) -> dict[str, float]:
     """Fraction of the metric's variance over the trials that each setting explains (fANOVA, Hutter et al. 2014).
 
-    Empty where there are too few trials, or where the metric is the same for all.
+    Empty if there are too few trials, or if all have the same metric.
     """
     measured = [trial for trial in sweep.trials if trial.metric is not None]
     if len(measured) < ENOUGH_TRIALS or len({trial.metric for trial in measured}) == 1:

@@ -16,7 +16,7 @@ from recsys.training.sweep.trial import NOTHING
 
 
 class Progress(tune.Callback):
-    """Reports the trials as they end, and ends a sweep whose trials find no CPUs."""
+    """Reports the trials as they end, and ends a sweep whose trials get no CPUs."""
 
     def __init__(self, sweep: SweepConfig, threads: int, start_seconds: float) -> None:
         """threads: CPUs of a trial; start_seconds: time in which the first trial has to start"""
@@ -29,7 +29,7 @@ class Progress(tune.Callback):
         self._started = time.monotonic()
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **_: Any) -> None:
-        """Raises ConfigError where no trial finds CPUs."""
+        """Raises ConfigError if no trial gets its CPUs in time."""
         waited = time.monotonic() - self._started
         if waited > self._start_seconds and trials and all(trial.status == Trial.PENDING for trial in trials):
             raise ConfigError(

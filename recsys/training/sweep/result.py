@@ -23,7 +23,7 @@ class TrialResult:
     number: counts from 1
     settings: by `section.key`
     status: finished, stopped (by the scheduler or the time budget) or failed
-    metric, trees, alpha: of the last report; metric and alpha are None without a report
+    metric, trees, alpha: those of the last report; metric and alpha are None without a report
     curve: the metric by alpha of that report
     ended: time of the last report, seconds since 1970
     history: (trees, metric) of each report
@@ -48,9 +48,9 @@ class SweepResult:
     """A finished sweep.
 
     trials: in the order of their start
-    lead: of the best trial over the start of the sweep on the validation window; None where the best trial is adopted
+    lead: lead of the best trial over the start of the sweep on the validation window; None if the best trial is adopted
     without a comparison
-    context, inputs: to go on with
+    context, inputs: those with which the run goes on
     """
 
     sweep: SweepConfig
@@ -113,10 +113,10 @@ def _trial_result(number: int, result: Any, metric: str) -> TrialResult:
 
 
 def best_trial(trials: Sequence[TrialResult]) -> TrialResult:
-    """The trial of the best metric, of equals the one with the fewest trees.
+    """The trial with the best metric; among equals the one with the fewest trees.
 
-    A stopped trial counts only where no trial finished: its last report is of a ranker that was not yet cut to its
-    size. Raises ModelError where no trial has a metric.
+    A stopped trial counts only if no trial finished, because its last report comes from a ranker whose size was not yet
+    selected. Raises ModelError if no trial has a metric.
     """
     measured = [trial for trial in trials if trial.metric is not None]
     measured = [trial for trial in measured if trial.status == "finished"] or measured

@@ -25,15 +25,17 @@ from recsys.training.validation import blended_metric_by_user, choose_blend, tra
 START_SECONDS: Final = 60.0
 """Time in which the first trial has to start."""
 MOST_SAMPLES: Final = 100
-"""Times the usual resamples for an interval of a high level, at most."""
+"""Largest factor for the number of resamples; an interval of a higher level needs more of them."""
 
 
 def search(context: Context, inputs: RankerInputs, sweep: SweepConfig, *, resume: bool) -> SweepResult:
-    """Try settings on the validation window, starting from the context's; the best are adopted as SweepConfig says.
+    """The result of a search on the validation window, which starts from the context's settings.
+
+    SweepConfig.beyond_chance decides when the best settings are adopted.
 
     Trials and the searcher's state are kept in the context's working folder.
-    resume: go on with the unfinished sweep of the same data and settings, if there is one
-    Raises ConfigError where the cluster lacks the CPUs, ModelError where every trial failed.
+    resume: continue the unfinished sweep of the same data and settings, if there is one
+    Raises ConfigError if the cluster lacks the CPUs, ModelError if every trial failed.
     """
     with console.step(f"search {', '.join(sweep.search)}"):
         return _search(context, inputs, sweep, resume=resume)
@@ -47,10 +49,10 @@ def _search(context: Context, inputs: RankerInputs, sweep: SweepConfig, *, resum
     tuner = make_tuner(context, sweep, trainable, concurrency, resume=resume, start_seconds=START_SECONDS)
     try:
         results: Any = tuner.fit()
-    except (TuneError, RuntimeError) as error:  # RuntimeError where Ray's memory monitor ended a trial
+    except (TuneError, RuntimeError) as error:  # RuntimeError if Ray's memory monitor ended a trial
         if isinstance(error.__cause__, RecsysError):
             raise error.__cause__ from error
-        raise ModelError(f"the sweep broke off, go on with --resume: {first_line(error)}") from error
+        raise ModelError(f"the sweep stopped before its end, continue it with --resume: {first_line(error)}") from error
     trials = trial_results(results, sweep.metric)
     best = best_trial(trials)
     return _result(context, inputs, job, trials, best)
@@ -74,7 +76,7 @@ def _lead(
 ) -> Difference | None:
     """The metric of the best settings minus that of the start, user by user of the validation window.
 
-    The interval is that of the best of `n_trials` (Bonferroni). None where the start cannot be trained with.
+    The interval is widened for the best of `n_trials` (Bonferroni). None if training with the start's settings fails.
     """
     before, after = run_tasks(_by_user, "compare with the start of the sweep", [(*start, metric), (*best, metric)])
     try:

@@ -24,14 +24,14 @@ from recsys.training.validation import Validation, choose_blend, training_set
 RETRIES: Final = 3
 """Times that a trial starts again after its process or node died."""
 NOTHING: Final = -1.0
-"""The metric of a trial whose settings cannot be trained with."""
+"""The metric of a trial whose training failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What every trial of a sweep gets.
+    """The data and settings that every trial of a sweep gets.
 
-    config, inputs: of the start of the sweep
+    config, inputs: those of the start of the sweep
     preparer: the actor that prepares data for other settings, None where all trials share the inputs
     """
 
@@ -108,7 +108,7 @@ class _LastRanker:
 
 @dataclass(slots=True)
 class _Kept:
-    """What the trials of one process share: rows in Ray's object store, binned once, and the last ranker."""
+    """The data that the trials of one process share: rows in Ray's object store, binned once, and the last ranker."""
 
     data: TrainingSet
     validation: Validation
@@ -126,6 +126,6 @@ def _kept(
 
 
 def start_preparer() -> Any:
-    """An actor that prepares data for trials; it starts again where its node dies."""
+    """An actor that prepares data for trials; it starts again if its node dies."""
     actor: Any = ray.remote(Preparer).options(num_cpus=0, max_restarts=RETRIES, max_task_retries=RETRIES)
     return actor.remote()

@@ -25,7 +25,7 @@ from recsys.training.sweep.result import FOLDER
 from recsys.training.sweep.trial import RETRIES
 
 REDUCTION: Final = 3
-"""asha lets one of this many trials go on, to this many times the trees."""
+"""asha lets one in this many trials continue, up to this many times the trees."""
 
 
 def make_tuner(
@@ -82,7 +82,7 @@ def _run_config(folder: File, progress: Progress) -> tune.RunConfig:
 
 
 def trials_at_a_time(config: TrainConfig, sweep: SweepConfig) -> int:
-    """As many as the sweep asks for, or as the cluster has CPUs for; raises ConfigError where it lacks them."""
+    """The number that the sweep sets, or that the cluster has CPUs for; raises ConfigError if it lacks the CPUs."""
     threads, kept_free = config.ranker.threads, int(sweep.searches_data)
     nodes = node_cpus()
     if threads > max(nodes, default=0):
@@ -90,7 +90,7 @@ def trials_at_a_time(config: TrainConfig, sweep: SweepConfig) -> int:
     fitting = int((sum(nodes) - kept_free) // threads)
     wanted = sweep.concurrency or max(fitting, 1)
     if wanted > fitting:
-        also = ", and one to prepare data with" if kept_free else ""
+        also = ", and the preparation of data for one" if kept_free else ""
         raise ConfigError(
             f"{wanted} trials at a time (concurrency) ask for {threads} CPUs each (ranker.threads){also}; "
             f"the cluster has {sum(nodes):g}"
