@@ -1,26 +1,26 @@
-"""Feature and statistics building through Ray Data against one process of Polars that does the same.
+"""Time and memory to build features and statistics: Ray Data against one process of Polars that does the same.
 
     python benchmarks/features.py [--quick] [--json FILE]
 
-Both sides start in fresh processes, in turns (A B A B …), from the same raw CSV files, and do this:
+Both sides run in turns (A B A B …), each in a fresh process, on the same raw CSV files. Both do these steps:
 
-1. read the events, drop unusable ones (times that are no positive integer or lie in the future, unknown event
-   types, blank ids) and repeated ones, encode items and users, order histories by (user, time, item, event), count
-   events by item, day and type; read the item properties, keep those asked for of items with events, reduce them
-   to changes; read the category tree;
-2. item and category statistics as of a cut, buyers' repeats included: all columns of features/statistics.py;
-3. features of every (user, item) the user had met before the cut, for all users with events before the cut and in the
-   two weeks after it: all columns of features/definitions.py but those of the candidate sources, which come from
-   fitted models that neither side builds.
+1. Read the events. Drop unusable rows (times that are not positive integers or lie in the future, unknown event types,
+   blank ids) and repeated rows. Encode items and users, order histories by (user, time, item, event), and count events
+   by item, day and type. Read the item properties, keep the needed ones of items with events, and reduce them to
+   changes. Read the category tree.
+2. Compute item and category statistics as of a cut, with repeat purchases: all columns of features/statistics.py.
+3. Compute features of every (user, item) with an event before the cut, for all users with events before the cut and in
+   the two weeks after it. These are all columns of features/definitions.py, except those of the candidate sources:
+   they come from fitted models, which neither side builds.
 
-Daily counts, availability, statistics and features of the two are compared after the clock has stopped; a difference
-ends the run. Beyond the same, our side reports where each unusable row stands, learns the kind of ids, mends the tree
-and computes a fingerprint; the Polars side trusts that ids are integers and the tree is sound.
+After the clock has stopped, daily counts, availability, statistics and features of the two sides are compared. A
+difference ends the run. Our side does more: it reports the row of each unusable value, detects the type of ids, repairs
+the tree and computes a fingerprint. The Polars side assumes that ids are integers and that the tree is valid.
 
-`imports` is the time from the start of the process to the first call. `work` is the sum of steps 1 to 3, `all but Ray's
-start` adds the imports, `all` everything. Stopping Ray is not counted. Times and memory are medians over the rounds.
+`imports` is the time from the start of the process to the first call. `work` is the sum of steps 1 to 3. `all but Ray's
+start` is work and imports, and `all` is everything except stopping Ray. Times and memory are medians over the rounds.
 Memory is the peak of the proportional set size of the process and its descendants (all of Ray's), sampled five times a
-second; sampling slows Ray's side more, having more processes to read.
+second. Sampling slows Ray's side more, because it has more processes.
 """
 # ruff: noqa: PLC0415 - imports are timed, so each side has only its own
 
@@ -47,12 +47,13 @@ if TYPE_CHECKING:
 Frames = dict[str, pl.DataFrame]
 
 AGE: Final = 42
-"""Days from the cut to the newest event: a first training cut, with label, validation and test windows after it."""
+"""Days from the cut to the newest event, as of a first training cut: a label, a validation and a test window follow."""
 HORIZON: Final = 14
 LEVELS: Final = 3
 SYSTEMS: Final = ("Ray Data", "Polars")
 USER_ID, ITEM_CODE = "user", "item"
-# The defaults of our configs, so that the Polars side needs none of them; the comparison would show a difference.
+# The defaults of our settings, copied so that the Polars side imports nothing of ours. The comparison would fail if
+# they differed.
 DAY: Final = 86_400_000
 EVENT_TYPES: Final = ("view", "addtocart", "transaction")
 WEIGHTS: Final = (1.0, 3.0, 5.0)
@@ -61,7 +62,7 @@ RECENT_DAYS, HALF_LIFE, PRIOR, MAX_EVENTS, SESSION_GAP = 30, 7.0, 20.0, 2000, 1_
 
 
 class Laps:
-    """Seconds of each step, one after another; began: when the process was started, seconds since 1970."""
+    """Seconds of consecutive steps; began: time of the start of the process, seconds since 1970."""
 
     def __init__(self, began: float) -> None:
         self.seconds: dict[str, float] = {}
@@ -132,9 +133,9 @@ def run_ray(folder: Path, laps: Laps) -> Frames:
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     laps("Ray's start")
-    with tempfile.TemporaryDirectory() as aside:
+    with tempfile.TemporaryDirectory() as quarantine:
         now = int(time.time() * 1000)
-        shop = ingest(resolve(str(folder), folder), DataConfig(), now, Path(aside) / "quarantine.parquet")
+        shop = ingest(resolve(str(folder), folder), DataConfig(), now, Path(quarantine) / "quarantine.parquet")
     laps("1 ingest")
     cut = Cut.at(shop.end, AGE).time
     repeats = run_tasks(count_repeats, "count repeats", [(part, len(shop.items), cut) for part in shop.partitions])
@@ -218,8 +219,8 @@ def polars_catalog(folder: Path, items: pl.DataFrame) -> tuple[pl.DataFrame, pl.
     """Changes of category (codes) and of availability, and the ancestors of each category, root first."""
     types = {"timestamp": pl.Int64, "itemid": pl.Int64, "property": pl.String, "value": pl.String}
     read = pl.scan_csv(folder / "item_properties*.csv", schema_overrides=types, ignore_errors=True)
-    asked = read.filter(pl.col("property").is_in(["categoryid", "available"]) & usable_time())
-    kept = asked.join(items.lazy(), "itemid").select("item", "property", "value", time="timestamp").collect()
+    needed = read.filter(pl.col("property").is_in(["categoryid", "available"]) & usable_time())
+    kept = needed.join(items.lazy(), "itemid").select("item", "property", "value", time="timestamp").collect()
     flags = kept.filter((pl.col("property") == "available") & pl.col("value").is_in(["0", "1"]))
     placed = kept.filter(pl.col("property") == "categoryid").with_columns(pl.col("value").cast(pl.Int64, strict=False))
     placed = placed.drop_nulls("value")
@@ -358,14 +359,14 @@ def polars_features(
         name: pl.struct(-by.cast(pl.Float64), "item").rank("ordinal").over("user") - 1 for name, by in order.items()
     }
     since = {f"pair_days_since_{name}": (cut - pl.col(f"last_{kind}")) / DAY for kind, name in enumerate(EVENT_TYPES)}
-    shares = {f"{n}_share_{s}": pl.col(f"{n}_{s}").fill_null(0) / pl.col(f"total_{s}")
+    fractions = {f"{n}_share_{s}": pl.col(f"{n}_{s}").fill_null(0) / pl.col(f"total_{s}")
               for n in ("category", "parent") for s in SPEEDS}  # fmt: skip
     features = features.with_columns(
         pl.col("category_user_purchases").fill_null(0),
         **{f"pair_share_{speed}": pl.col(f"pair_weight_{speed}") / pl.col(f"total_{speed}") for speed in SPEEDS},
         **ranks,
         **since,
-        **shares,
+        **fractions,
         item_category=pl.col("category"),
         item_root=pl.col("level_0"),
         pair_due=since["pair_days_since_transaction"] / interval.clip(1e-3),
@@ -407,7 +408,7 @@ def polars_users(mine: pl.DataFrame, pairs: pl.DataFrame, cut: int) -> pl.DataFr
 
 
 def run_side(system: str, folder: Path, out: Path, began: float) -> None:
-    """What a fresh process does: one side, timed; then its results into `out`."""
+    """Run one side in this process, timed, and write its results into `out`."""
     laps = Laps(began)
     frames = (run_ray if system == SYSTEMS[0] else run_polars)(folder, laps)
     for name, frame in frames.items():
@@ -416,7 +417,7 @@ def run_side(system: str, folder: Path, out: Path, began: float) -> None:
 
 
 def measure(system: str, folder: Path, out: Path) -> dict[str, float]:
-    """Seconds of a run by step and, as `peak memory`, GB."""
+    """Seconds of a run by step, and `peak memory` in GB."""
     import psutil
     from training import GIGABYTE, proportional_memory
 
@@ -437,9 +438,9 @@ def measure(system: str, folder: Path, out: Path) -> dict[str, float]:
 
 
 def compare(ours: Path, theirs: Path) -> int:
-    """Number of values compared; SystemExit where one in 100,000 of a column differs, or rows do.
+    """Number of compared values. Raises SystemExit if more than one in 100,000 of a column differ, or if rows differ.
 
-    Sums run in another order, so values may differ by rounding, and ranks where rounding parts a tie.
+    The two sides add up in another order, so values may differ by rounding, and ranks if rounding breaks a tie.
     """
     import numpy as np
 
@@ -462,9 +463,9 @@ def compare(ours: Path, theirs: Path) -> int:
 def report(runs: dict[str, list[dict[str, float]]]) -> list[dict[str, str | float]]:
     medians = {s: {name: summary.median(run[name] for run in runs[s]) for name in runs[s][0]} for s in SYSTEMS}
     rows: list[tuple[str, str, str, float, str]] = []
-    for system, found in medians.items():
-        memory = found.pop("peak memory")
-        rows += [(system, name, "time", value, "s") for name, value in found.items()]
+    for system, figures in medians.items():
+        memory = figures.pop("peak memory")
+        rows += [(system, name, "time", value, "s") for name, value in figures.items()]
         rows.append((system, "all", "peak memory", memory, "GB"))
     values = {row[:3]: row[3] for row in rows}
     for (system, setting, metric), value in values.items():

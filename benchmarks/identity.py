@@ -1,28 +1,27 @@
-"""Whether a rewrite changed a result: two checkouts train, recommend and serve, and everything is compared bit by bit.
+"""Comparison of two checkouts, bit by bit, to see if a rewrite changed a result: both train, recommend and serve.
 
     python benchmarks/identity.py OLD NEW [--data SOURCE …] [--users N] [--quick] [--keep FOLDER] [--json FILE]
 
-OLD and NEW are folders of checkouts. Both run here, one after the other, in this environment, since cmfrec is compiled
-for its machine and a record from another one proves nothing. Each trains every source with default settings,
-recommends to the same users in a batch, and serves; then these are compared:
+OLD and NEW are folders of checkouts. Both run on this machine, one after the other, in this environment: cmfrec is
+compiled for its machine, so a record of another machine proves nothing. Each trains on every source with default
+settings, recommends to the same users in a batch, and serves. Then these are compared:
 
 - files: their names, and the sha256 of each array and table;
 - ranker texts: line by line; without LightGBM's `tree_sizes=`, the lengths of its texts;
 - config.json, metrics.json, report.json and the manifest: every value; the order of keys does not count;
 - recommend: ten items of each user, their order and the bits of their scores; some ids are unknown;
-- http: status and body of about one request a user, and of some errors. Requests come one after the other.
+- http: status and body of about one request for each user, and of some errors. Requests are sent one at a time.
 
-Pages and pictures are not compared, nor times of day, and the version's name is masked. What NEW calls otherwise on
-purpose stands in `identity_parts/renames.py`, which is applied to OLD first: a pure renaming is no difference.
+Pages, pictures and times of day are not compared, and the version's name is masked. Names that NEW changed on purpose
+are listed in `identity_parts/renames.py`. They are applied to OLD first, so a pure renaming is no difference.
 
-The table counts values by source and kind, with the largest gap between two floats that differ, and at most 20
-differences are listed, in turn from every kind. Exit code 0 where there is none, 1 where there are some, 2 where
-something could not be run.
+The table counts values by source and kind, with the largest gap between two floats that differ. At most 20 differences
+are listed, in turn from every kind. The exit code is 0 without differences, 1 with differences, and 2 if a run failed.
 
-Nothing of this is known to differ between two runs of the same code, also where the machine is busy with other work.
+Two runs of the same code have shown no difference so far, even on a machine that is busy with other work.
 
---keep FOLDER keeps OLD's outcome in FOLDER/old-COMMIT-SOURCE; a later call with the same commit, settings, packages
-and processor reuses it and runs NEW alone. NEW's outcome is left in FOLDER/new-SOURCE and all differences in
+--keep FOLDER keeps OLD's outcome in FOLDER/old-COMMIT-SOURCE. A later call with the same commit, settings, packages
+and processor reuses it and runs only NEW. NEW's outcome stays in FOLDER/new-SOURCE and all differences in
 FOLDER/differences-SOURCE.txt, until the next call.
 """
 
@@ -51,15 +50,16 @@ QUICK_SOURCES: Final = ("synthetic:0.02",)
 QUICK: Final = ("evaluation.page=false", "ranker.max_trees=15", "examples.cuts=2", "evaluation.seeds=1")
 """Settings in OLD's names."""
 N: Final = 10
-"""Items that a batch recommends."""
+"""Number of items that a batch recommends to a user."""
 LISTED: Final = 20
+"""Largest number of differences in the printed list."""
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """A checkout that is compared, and the settings of its training in its own names."""
+    """One of the two checkouts, and the settings of its training in its own names."""
 
     name: str
     checkout: Path
@@ -68,7 +68,11 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What is compared, and where it is kept: None for nowhere. seconds: rows of the JSON file, of each stage run."""
+    """A comparison.
+
+    keep: folder for the outcomes, None to keep none
+    seconds: rows of the JSON file, one for each stage that ran
+    """
 
     old: Side
     new: Side
@@ -78,8 +82,8 @@ class Run:
 
 
 def compared(run: Run, data: str, scratch: Path) -> list[Compared]:
-    """Both sides' outcome for a data source, compared; what is not kept goes into `scratch`."""
-    place = run.keep or scratch
+    """The comparison of both sides' outcomes for a data source; outcomes that are not kept go into `scratch`."""
+    outcomes = run.keep or scratch
     if run.keep is None:
         folder = emptied(scratch / f"old-{file_name(data)}")
     else:
@@ -88,27 +92,27 @@ def compared(run: Run, data: str, scratch: Path) -> list[Compared]:
     train(run, run.old, data, old)
     users = asking.draw_users(old.version, run.users)
     use(run, run.old, data, old, users)
-    new = Outcome(emptied(place / f"new-{file_name(data)}"), run.users)
+    new = Outcome(emptied(outcomes / f"new-{file_name(data)}"), run.users)
     train(run, run.new, data, new)
     use(run, run.new, data, new, users)
-    found = compare(old, new, OF_OLD, OF_NEW)
+    kinds = compare(old, new, OF_OLD, OF_NEW)
     if run.keep is not None:
-        lines = [f"{one.path}\t{one.old}\t{one.new}\n" for kind in found for one in kind.differences]
+        lines = [f"{one.path}\t{one.old}\t{one.new}\n" for kind in kinds for one in kind.differences]
         (run.keep / f"differences-{file_name(data)}.txt").write_text("".join(lines), encoding="utf-8")
-    return found
+    return kinds
 
 
 def train(run: Run, side: Side, data: str, outcome: Outcome) -> None:
-    """Train unless that is kept."""
+    """Train, unless the outcome of an earlier training is kept."""
     if outcome.trained:
-        console.progress(f"{side.name}, {data}: training is kept")
+        console.progress(f"{side.name}, {data}: the kept training is used")
         return
     with timed(run, side, data, "train"):
         checkouts.train(side.checkout, data, side.settings, outcome.registry)
 
 
 def use(run: Run, side: Side, data: str, outcome: Outcome, users: Sequence[asking.Id]) -> None:
-    """Recommend and serve, unless the answers for these users are kept."""
+    """Recommend and serve, unless the responses for these users are kept."""
     outcome.asked.mkdir(exist_ok=True)
     if not outcome.recommended.exists():
         file = outcome.asked / "users.csv"
@@ -140,38 +144,38 @@ def row(system: str, setting: str, metric: str, value: float, unit: str) -> Row:
 # Reporting.
 
 
-def show(found: dict[str, list[Compared]]) -> None:
-    """A line for each data source and kind, then some of the differences."""
+def show(by_source: dict[str, list[Compared]]) -> None:
+    """Print a line for each data source and kind, then some of the differences."""
     columns = ["data", "kind", "documents", "same", "different", "largest gap"]
     lines = [
         [data, kind.kind, kind.documents, kind.same, len(kind.differences), f"{kind.largest_gap:.3g}"]
-        for data, kinds in found.items()
+        for data, kinds in by_source.items()
         for kind in kinds
     ]
     console.table(columns, lines)
-    listed = [[data, one.path, *one.excerpts()] for data, one in some_differences(found)]
+    listed = [[data, one.path, *one.excerpts()] for data, one in some_differences(by_source)]
     if listed:
         console.table(["data", "difference", "old", "new"], listed)
-    total = sum(len(kind.differences) for kinds in found.values() for kind in kinds)
+    total = sum(len(kind.differences) for kinds in by_source.values() for kind in kinds)
     console.line(f"{total:,} differences, {len(listed)} of them listed" if total else "identical")
 
 
-def some_differences(found: dict[str, list[Compared]]) -> list[tuple[str, Difference]]:
-    """LISTED differences at most: the first of every kind, then the second ones, and so on."""
+def some_differences(by_source: dict[str, list[Compared]]) -> list[tuple[str, Difference]]:
+    """At most LISTED differences: the first one of every kind, then the second ones, and so on."""
     everything = [
-        (place, data, one)
-        for data, kinds in found.items()
+        (number, data, one)
+        for data, kinds in by_source.items()
         for kind in kinds
-        for place, one in enumerate(kind.differences)
+        for number, one in enumerate(kind.differences)
     ]
     everything.sort(key=lambda entry: entry[0])
     return [(data, one) for _, data, one in everything[:LISTED]]
 
 
-def rows_of(found: dict[str, list[Compared]]) -> list[Row]:
+def rows_of(by_source: dict[str, list[Compared]]) -> list[Row]:
     """Flat rows of the counts."""
     rows = []
-    for data, kinds in found.items():
+    for data, kinds in by_source.items():
         for kind in kinds:
             rows.append(row(kind.kind, data, "same", kind.same, "count"))
             rows.append(row(kind.kind, data, "different", len(kind.differences), "count"))
@@ -181,8 +185,8 @@ def rows_of(found: dict[str, list[Compared]]) -> list[Row]:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("old", type=Path, metavar="OLD", help="folder of the checkout that is right")
-    parser.add_argument("new", type=Path, metavar="NEW", help="folder of the one that is compared with it")
+    parser.add_argument("old", type=Path, metavar="OLD", help="folder of the checkout with the right results")
+    parser.add_argument("new", type=Path, metavar="NEW", help="folder of the checkout that is compared with it")
     parser.add_argument(
         "--data", action="append", metavar="SOURCE", help=f"may be repeated; default: {' and '.join(SOURCES)}"
     )
@@ -202,20 +206,20 @@ def main() -> int:
         options.users,
         options.keep and options.keep.absolute(),
     )
-    found: dict[str, list[Compared]] = {}
+    by_source: dict[str, list[Compared]] = {}
 
     def command() -> None:
         with tempfile.TemporaryDirectory(prefix="identity-") as scratch:
             for data in options.data or (QUICK_SOURCES if options.quick else SOURCES):
-                place = str(Path(data).absolute()) if Path(data).is_dir() else data
-                found[data] = compared(run, place, Path(scratch))
-        show(found)
+                source = str(Path(data).absolute()) if Path(data).is_dir() else data
+                by_source[data] = compared(run, source, Path(scratch))
+        show(by_source)
         if options.json:
-            content = json.dumps([*rows_of(found), *run.seconds], indent=1)
+            content = json.dumps([*rows_of(by_source), *run.seconds], indent=1)
             options.json.write_text(f"{content}\n", encoding="utf-8")
 
     code = console.guarded(command)
-    return code or int(any(kind.differences for kinds in found.values() for kind in kinds))
+    return code or int(any(kind.differences for kinds in by_source.values() for kind in kinds))
 
 
 if __name__ == "__main__":

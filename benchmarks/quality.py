@@ -1,16 +1,18 @@
-"""Our system and its peers on the same test users: the benchmark protocol, once over all items, once over new ones.
+"""Our system and its peers on the same test users, by the benchmark protocol: once for all items, once for new items.
 
     python benchmarks/quality.py [--quick] [--data SOURCE] [--set SECTION.KEY=VALUE …] [--back N] [--json FILE]
 
-- ours: hybrid, ranker and factorization alone, as a training run judges them, mean of `evaluation.seeds` rankers;
-- popularity, and the user's own items by frequency that fades, its half-life tuned;
+- ours: the hybrid, the ranker and the factorization alone, evaluated as in a training run, with the mean over
+  `evaluation.seeds` rankers;
+- popularity, and the user's own items by decayed frequency with a tuned half-life;
 - cmfrec alone over the whole catalogue; ALS, BPR, BM25 and cosine of implicit; RecTools' two-stage model.
 
-Peers are tuned on the validation window, by NDCG and for each of the two tables, and then fitted on everything before
-the test window; those that start at random once for each seed. Where they have too little to show, popular items fill
-their lists up. New items: lists and truth without the items that the user has any event on.
+Peers are tuned on the validation window by NDCG, for each of the two tables. Then they are fitted on all events before
+the test window; peers with a random start are fitted once for each seed. If a peer's list is too short, popular items
+fill it up. For new items, all items on which the user has an event are removed from lists and truth.
 
-`--back N` drops the newest N test windows first. The newest one is for the last look: choose on earlier ones.
+`--back N` first drops the newest N test windows. Make decisions on earlier windows, and keep the newest one for the
+final check.
 """
 
 import argparse
@@ -58,27 +60,28 @@ Row = dict[str, str | float]
 QUICK: Final = "synthetic:0.02"
 LEAD: Final = "hybrid's lead"
 SOURCES: Final = {"als": "implicit ALS", "cosine": "implicit cosine"}
-"""The peers whose settings the two-stage model's candidate sources take."""
+"""Peers whose tuned settings the candidate sources of the two-stage model take over."""
 
 
 @dataclass(frozen=True, slots=True)
 class System:
-    """runs: the lists of each seed; chosen: what was tuned, by question"""
+    """A system. runs: the lists of each seed; chosen: the tuned settings by question, "all" or "new"."""
 
     name: str
     runs: Sequence[Lists]
     chosen: Mapping[str, Chosen]
 
     def per_user(self, question: Question, metric: str) -> np.ndarray:
-        """Mean over the runs, float64 (n_users,)."""
+        """The metric of each user, the mean over the runs, float64 (n_users,)."""
         return np.mean([question.per_user(metric, lists) for lists in self.runs], axis=0)
 
 
 @dataclass(frozen=True, slots=True)
 class Contest:
-    """What peers see: the window that they choose on and the one that they are judged on.
+    """The data that peers get.
 
-    asked: the questions of the first
+    valid: the window on which they are tuned; test: the window on which they are compared
+    asked: the questions of the validation window
     """
 
     valid: Window
@@ -106,7 +109,7 @@ def ours(context: Context, inputs: RankerInputs) -> tuple[TestCases, list[System
     window = score_test_window(context, inputs, selected.all_items)
     discovery = score_discovery(context, inputs, selected, window, n_seeds=context.config.evaluation.seeds)
     if discovery is None:
-        raise SystemExit("nobody chose a new item in the test window: there is nothing to compare")
+        raise SystemExit("no user chose a new item in the test window, so there is nothing to compare")
     cases = window.cases
     every = hybrid_lists(context, cases, window.scored, window.blend)
     _, rows = protocol.new_items_only(cases)
@@ -136,12 +139,12 @@ def make_contest(context: Context, inputs: RankerInputs, cases: TestCases) -> Co
 
 
 def baselines(contest: Contest, tables: Tables) -> Iterator[System]:
-    """tables: of the test window's cut"""
+    """The baselines; tables: those of the test window's cut"""
     test = contest.test
     popularity, depth, half_life = test.popularity(), test.depth, test.half_life
     yield System("popularity", [popularity], {})
     own = personal_frequency(test.cases.histories, test.now, test.popular[:depth], k=depth, half_life=half_life)
-    # Without the user's own items only the popular ones are left.
+    # Without the user's own items, only popular items are left.
     yield System(f"personal frequency, {half_life:.0f} days", [{ALL: own, NEW: popularity[NEW]}], {})
     with console.step("cmfrec alone"):
         lists = factorization.rank(tables.factors, test)
@@ -151,8 +154,8 @@ def baselines(contest: Contest, tables: Tables) -> Iterator[System]:
 def implicit_peer(peer: implicit_models.Peer, contest: Contest) -> System:
     with console.step(f"{peer.name}, {len(peer.grid)} settings"):
         first, valid = contest.seeds[0], contest.valid
-        tried = ((settings, implicit_models.rank(peer, valid, first, settings)) for settings in peer.grid)
-        chosen = best_settings(tried, contest.asked, contest.metric)
+        trials = ((settings, implicit_models.rank(peer, valid, first, settings)) for settings in peer.grid)
+        chosen = best_settings(trials, contest.asked, contest.metric)
     seeds = contest.seeds if peer.seeded else [first]
     with console.step(f"{peer.name}, refitted"):
         runs = [refitted(chosen, partial(implicit_models.rank, peer, contest.test, seed)) for seed in seeds]
@@ -160,16 +163,16 @@ def implicit_peer(peer: implicit_models.Peer, contest: Contest) -> System:
 
 
 def two_stage_peer(contest: Contest, systems: Sequence[System], config: TrainConfig, work: Path) -> System:
-    """Raises PeerError."""
+    """The two-stage model of RecTools; raises PeerError if it cannot be run."""
     python, folder = two_stage.environment(work), work / "rectools"
     tuned = {name: next(system.chosen for system in systems if system.name == peer) for name, peer in SOURCES.items()}
     sources = {question: {name: chosen[question].settings for name, chosen in tuned.items()} for question in (ALL, NEW)}
     with console.step(f"{two_stage.NAME}, {len(two_stage.GRID)} settings"):
         fits = [Fit({ALL: point, NEW: point}, sources, contest.seeds[0]) for point in two_stage.GRID]
-        found = two_stage.rank(fits, contest.valid, config, python, folder)
-        chosen = best_settings(zip(two_stage.GRID, found, strict=True), contest.asked, contest.metric)
+        lists = two_stage.rank(fits, contest.valid, config, python, folder)
+        chosen = best_settings(zip(two_stage.GRID, lists, strict=True), contest.asked, contest.metric)
     with console.step(f"{two_stage.NAME}, refitted"):
-        settings = {question: choice.settings for question, choice in chosen.items()}
+        settings = {question: best.settings for question, best in chosen.items()}
         fits = [Fit(settings, sources, seed) for seed in contest.seeds]
         runs = two_stage.rank(fits, contest.test, config, python, folder)
     return System(two_stage.NAME, runs, chosen)
@@ -188,7 +191,7 @@ def compete(shop: ShopData, config: TrainConfig, work: Path) -> tuple[TestCases,
     try:
         systems.append(two_stage_peer(contest, systems, config, work))
     except PeerError as problem:
-        console.error(f"{two_stage.NAME} left out: {problem}")
+        console.error(f"{two_stage.NAME} is left out: {problem}")
     return cases, systems
 
 
@@ -223,15 +226,15 @@ def show_standings(rows: Sequence[Mapping[str, Any]], title: str, k: int) -> Non
 
 def show_chosen(systems: Sequence[System]) -> None:
     rows = [
-        [system.name, question, choice.validation, ", ".join(f"{k} {v}" for k, v in choice.settings.items())]
+        [system.name, question, best.validation, ", ".join(f"{k} {v}" for k, v in best.settings.items())]
         for system in systems
-        for question, choice in system.chosen.items()
+        for question, best in system.chosen.items()
     ]
     console.table(["tuned", "for", "validation", "settings"], rows)
 
 
 def flat(rows: Sequence[Mapping[str, Any]], setting: str) -> list[Row]:
-    """One row for each figure."""
+    """Flat rows, one for each number."""
     return [
         {"system": row["system"], "setting": setting, "metric": metric, "value": value, "unit": "score"}
         for row in rows
@@ -241,20 +244,20 @@ def flat(rows: Sequence[Mapping[str, Any]], setting: str) -> list[Row]:
 
 
 def flat_settings(systems: Sequence[System], setting: str) -> list[Row]:
-    """What was chosen, and how good it was on the validation window."""
+    """Rows of the tuned settings, with their metric on the validation window."""
     return [
         {"system": system.name, "setting": f"{setting}, {question}", "metric": name, "value": value, "unit": unit}
         for system in systems
-        for question, choice in system.chosen.items()
+        for question, best in system.chosen.items()
         for name, value, unit in (
-            ("validation", choice.validation, "score"),
-            *((f"chosen {name}", value, "setting") for name, value in choice.settings.items()),
+            ("validation", best.validation, "score"),
+            *((f"chosen {name}", value, "setting") for name, value in best.settings.items()),
         )
     ]
 
 
 def measure(data: str, back: int, config: TrainConfig, work: Path) -> list[Row]:
-    """Compete, print and return the rows."""
+    """The rows of a comparison, which is also printed."""
     shop = read(data, back, config, work)
     cases, systems = compete(shop, config, work)
     show_chosen(systems)
@@ -278,7 +281,7 @@ def main() -> int:
     parser.add_argument("--data", default="completejourney")
     parser.add_argument("--set", dest="settings", action="append", default=[], metavar="SECTION.KEY=VALUE")
     parser.add_argument("--back", type=int, default=0, metavar="N", help="test windows to drop from the log's end")
-    parser.add_argument("--work", type=Path, default=ROOT / "build" / "quality", help="raw files, the peers' packages")
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "quality", help="for raw files, peers' packages")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args()
 

@@ -6,21 +6,21 @@ Systems, over the same version and the same HTTP routes:
 
 - graph: every stage is a Serve deployment, one replica each;
 - fused: all stages in one Serve deployment, one replica;
-- plain: one process of FastAPI and uvicorn without Serve, the stages called in process, each request on its own;
+- plain: one process of FastAPI and uvicorn without Serve; it calls the stages itself, without batches;
 - empty: the graph with its ingress and its batches, but stages that return ready arrays of the usual size. The ingress
   still computes its own part: blending, and the fold-in of single users.
 
-Each system in turn has the machine to itself: it is started with its own Ray cluster, warmed up, measured at each
-concurrency, and ended. A round does this for all systems, the next round in the opposite order, so that a slower or
-faster machine affects all alike. wrk makes the load from the same machine: a fixed random mix of warm and cold users.
-The table shows medians over the rounds, and sums of errors. The JSON has the least and the largest value too
-(`p50_min`, `p50_max`). All ratios are of medians.
+Only one system runs at a time: it starts with its own Ray cluster, is warmed up, measured at each concurrency, and
+stopped. A round does this for all systems. The next round uses the opposite order, so that changes in the machine's
+speed affect all systems alike. wrk makes the load on the same machine: a fixed random mix of warm and cold users. The
+table shows medians over the rounds, and sums of errors. The JSON also has the smallest and the largest value
+(`p50_min`, `p50_max`). All ratios are medians over the rounds.
 
-Memory is the proportional set size of all replicas after the load: shared pages count once. `memory of all` includes
+Memory is the proportional set size of all replicas after the load; shared pages count once. `memory of all` includes
 Ray's own processes and HAProxy. `ready` is the time from a running Ray until /health answers 200.
 
---profile shows instead how the time of a request divides over the parts of the graph, and the processor time that each
-process spends on a request.
+With --profile it shows instead how the time of a request is divided between the parts of the graph, and how much
+processor time each process spends on a request.
 """
 
 import argparse
@@ -48,15 +48,15 @@ from recsys import console  # noqa: E402
 from recsys.errors import RecsysError  # noqa: E402
 
 SYSTEMS: Final = ("graph", "empty", "plain", "fused")
-"""In the order of measurement, which the next round reverses. Systems that a bar compares are neighbours."""
+"""In the order of measurement; the next round reverses it. Systems that are compared by a bar are neighbours."""
 CONCURRENCIES: Final = (1, 8, 32)
 SAME_ANSWERS: Final = 20
-"""Requests whose responses from graph, fused and plain are compared."""
+"""Number of requests whose responses from graph, fused and plain are compared."""
 MEGABYTE: Final = 1e6
 IDLE_SECONDS: Final = 5.0
 BATCH: Final = "requests in a batch"
 SETTLE_SECONDS: Final = 2.5
-"""More than the service's deadline, so that the last requests of a load have ended."""
+"""Longer than the service's deadline, so that the last requests of a load have ended."""
 
 Key = tuple[str, str, str, str]
 """system, setting, metric, unit"""
@@ -66,7 +66,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The registry, the rounds, and seconds of a measurement and of its warm-up."""
+    """The registry, the number of rounds, the seconds of a measurement and of a warm-up, and the mix of users.
+
+    warm_share: fraction of the requests that are for warm users
+    """
 
     registry: Path
     rounds: int
@@ -77,7 +80,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A measure that must stay at or under a bar, or at or over it."""
+    """A measure with a limit.
+
+    value: from a function (system, setting, metric) -> number
+    bar: the highest allowed value, or with `at_least` the lowest
+    """
 
     name: str
     value: Callable[[Callable[[str, str, str], float]], float]
@@ -139,7 +146,7 @@ BARS: Final = (
 
 @contextmanager
 def trained(registry: Path | None, quick: bool) -> Iterator[Path]:
-    """The registry given, or a new one that is trained first."""
+    """The given registry, or a new one with a version that is trained first."""
     if registry is not None:
         yield registry
         return
@@ -169,7 +176,7 @@ def measure(plan: Plan) -> Samples:
 
 @contextmanager
 def up(name: str, plan: Plan, paths: list[str]) -> Iterator[tuple[System, Path]]:
-    """A warm system, and the script for its load."""
+    """A system that is warmed up, and the script for its load."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
         folder = Path(temporary)
         script = write_script(paths, folder / "load.lua")
@@ -197,9 +204,9 @@ def measure_system(system: System, script: Path, plan: Plan, samples: Samples) -
 
 
 def check_answers(answers: Mapping[str, list[Any]]) -> None:
-    """Raises RecsysError where graph, fused and plain differ, or where `empty` recommends another number of items."""
-    for name, found in answers.items():
-        for ours, theirs in zip(found, answers["plain"], strict=True):
+    """Raises RecsysError if graph, fused and plain differ, or if `empty` recommends another number of items."""
+    for name, responses in answers.items():
+        for ours, theirs in zip(responses, answers["plain"], strict=True):
             same = ours == theirs if name != "empty" else length(ours) == length(theirs)
             if not same:
                 raise RecsysError(f"{name} answers {ours}, plain answers {theirs}")
@@ -213,7 +220,7 @@ def length(answer: Any) -> int:
 
 
 def summarized(samples: Samples) -> list[Row]:
-    """Flat rows: medians and, where rounds differ, the least and the largest; errors are summed."""
+    """Flat rows: medians and, with several rounds, the smallest and the largest value; errors are added up."""
     rows = []
     for (system, setting, metric, unit), values in samples.items():
         middle = sum(values) if metric == "errors" else statistics.median(values)
@@ -227,9 +234,9 @@ def row(system: str, setting: str, metric: str, value: float, unit: str) -> Row:
 
 
 def bar_values(samples: Samples, rounds: int) -> list[tuple[Bar, float]]:
-    """Each bar and its value: the median over the rounds, as the systems of a round ran close in time.
+    """Each bar and its value: the median over the rounds, since the systems of a round ran close in time.
 
-    Counts are summed.
+    Counts are added up.
     """
     by_round = {(system, setting, metric): values for (system, setting, metric, _), values in samples.items()}
 
@@ -255,15 +262,15 @@ def print_report(rows: list[Row], verdicts: list[tuple[Bar, float]], title: str)
     metrics = ["memory", "replicas", "memory of all", "ready"]
     whole = [[system, *(round(values[system, "all", metric], 1) for metric in metrics)] for system in SYSTEMS]
     console.table(["system", "memory MB", "processes", "memory of all MB", "ready s"], text_of(whole))
-    told = [
+    bars = [
         [bar.name, f"{value:.2f}", f"{'>=' if bar.at_least else '<='} {bar.bar:g}", bar.unit, bar.met(value)]
         for bar, value in verdicts
     ]
-    console.table(["measure", "found", "bar", "unit", "met"], told)
+    console.table(["measure", "value", "bar", "unit", "met"], bars)
 
 
 def text_of(lines: list[list[Any]]) -> list[list[Any]]:
-    """Numbers as short as they are."""
+    """The cells as text; numbers have no unneeded digits."""
     return [[f"{cell:,g}" if isinstance(cell, float) else cell for cell in line] for line in lines]
 
 
@@ -271,20 +278,20 @@ def text_of(lines: list[list[Any]]) -> list[list[Any]]:
 
 
 def profile(plan: Plan) -> list[Row]:
-    """Where the time of a request goes, and the processor time of each process."""
+    """Rows of the time of each part of a request, and of the processor time of each process."""
     rows: list[Row] = []
     with console.step("profile"), up("timed", plan, request_mix(plan.registry, plan.warm_share)) as (system, script):
         for concurrency in CONCURRENCIES:
             setting = f"c={concurrency}"
             time.sleep(SETTLE_SECONDS)
-            system.get("/timings")  # forgets what came before
+            system.get("/timings")  # resets the timings
             before, wrk = system.cpu(), cpu_of_children()
             load = run_wrk(script, system.port, concurrency, plan.seconds)
             spent = {"wrk": cpu_of_children() - wrk, **since(before, system.cpu())}
-            found = json.loads(system.get("/timings"))
-            parts = breakdown(load, found)
+            timings = json.loads(system.get("/timings"))
+            parts = breakdown(load, timings)
             rows += [row("graph", setting, name, value, "ms") for name, value in parts.items()]
-            rows.append(row("graph", setting, BATCH, found[BATCH], "count"))
+            rows.append(row("graph", setting, BATCH, timings[BATCH], "count"))
             rows += [
                 row("graph", setting, f"cpu of {owner}", 1000 * seconds / load.requests, "ms a request")
                 for owner, seconds in spent.items()
@@ -306,30 +313,30 @@ def cpu_of_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def breakdown(load: Load, found: Mapping[str, float]) -> dict[str, float]:
-    """Parts of a request's time in ms, means over requests; found: as the timed ingress tells.
+def breakdown(load: Load, timings: Mapping[str, float]) -> dict[str, float]:
+    """Parts of a request's time in ms, means over requests; timings: from the timed ingress.
 
-    All but those in brackets add up to what wrk saw.
+    All parts, except those in brackets, add up to the time that wrk measured.
     """
-    names = {"candidates": "{}", "rank": "{}", "factors": "({} meanwhile, where asked)"}
+    names = {"candidates": "{}", "rank": "{}", "factors": "({} at the same time, if called)"}
     parts = {
-        "HTTP: sockets, HAProxy, uvicorn": load.mean - found["application"],
-        "FastAPI: routing, validation, JSON": found["application"] - found["service"],
-        "waiting for a batch": found["service"] - found["batch"],
-        "ingress: user lookup, histories, answers": found["batch"] - found["stages"],
+        "HTTP: sockets, HAProxy, uvicorn": load.mean - timings["application"],
+        "FastAPI: routing, validation, JSON": timings["application"] - timings["service"],
+        "waiting for a batch": timings["service"] - timings["batch"],
+        "ingress: user lookup, histories, responses": timings["batch"] - timings["stages"],
     }
     for stage, name in names.items():
-        if stage not in found:  # nobody was asked: at 1 the ingress folds in
+        if stage not in timings:  # not called: at concurrency 1 the ingress folds in itself
             continue
-        compute = found[f"{stage} compute"]
+        compute = timings[f"{stage} compute"]
         parts[name.format(f"{stage}: compute")] = compute
-        parts[name.format(f"{stage}: hop")] = found[stage] - compute
-    parts["ingress: blend, select"] = found["stages"] - found["candidates"] - found["rank"]
-    return parts | {"all, as the client sees it": load.mean}
+        parts[name.format(f"{stage}: hop")] = timings[stage] - compute
+    parts["ingress: blend, best items"] = timings["stages"] - timings["candidates"] - timings["rank"]
+    return parts | {"all, measured by the client": load.mean}
 
 
 def print_profile(rows: list[Row], title: str) -> None:
-    """One column for each concurrency."""
+    """Print the profile, with a column for each concurrency."""
     settings = [f"c={c}" for c in CONCURRENCIES]
     values = {(line["setting"], line["metric"]): line["value"] for line in rows}
     tables = (
@@ -337,23 +344,23 @@ def print_profile(rows: list[Row], title: str) -> None:
         ("ms a request", "processor time of a request, ms"),
         ("count", "stages"),
     )
-    for unit, what in tables:
+    for unit, head in tables:
         names = list(dict.fromkeys(line["metric"] for line in rows if line["unit"] == unit))
         cells = [
             [name, *(f"{values[s, name]:.2f}" if (s, name) in values else None for s in settings)] for name in names
         ]
-        console.table([what, *settings], cells, title)
-    console.line(f"idle: {values['idle', 'cpu of all']:.2f} cores for all processes, of Ray too")
+        console.table([head, *settings], cells, title)
+    console.line(f"idle: {values['idle', 'cpu of all']:.2f} cores for all processes, including Ray's")
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--registry", type=Path, help="a trained one; default: trains synthetic:1")
+    parser.add_argument("--registry", type=Path, help="registry with a trained version; default: train synthetic:1")
     parser.add_argument("--quick", action="store_true", help="synthetic:0.02, one round, two seconds a measurement")
-    parser.add_argument("--profile", action="store_true", help="where a request's time goes, instead")
+    parser.add_argument("--profile", action="store_true", help="show the parts of a request's time instead")
     parser.add_argument("--rounds", type=int, help="default: 3, with --quick 1")
-    parser.add_argument("--seconds", type=float, help="of each measurement; default: 5, with --quick 2")
-    parser.add_argument("--warm-share", type=float, default=0.7, help="of requests, for warm users")
+    parser.add_argument("--seconds", type=float, help="seconds of each measurement; default: 5, with --quick 2")
+    parser.add_argument("--warm-share", type=float, default=0.7, help="fraction of requests for warm users")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     return parser.parse_args()
 

@@ -1,9 +1,9 @@
-"""The generated shop: its shape against the published one, and what oracle and plain methods score on it.
+"""The generated shop: its shape beside the published one, and the scores of the oracle and of simple methods on it.
 
     python benchmarks/synthetic.py [--quick] [--json FILE]
 
-Scores follow the benchmark protocol (14 days, purchases, all test users) at scale 0.2 on the last window and
-the two before it; time, memory and shape are also taken at scale 1. `--quick` stays at scale 0.05.
+Scores follow the benchmark protocol (14 days, purchases, all test users) at scale 0.2, on the last window and on the
+two before it. Time, memory and shape are also measured at scale 1. `--quick` uses only scale 0.05.
 """
 
 import argparse
@@ -41,7 +41,7 @@ K: Final = 10
 TEST_DAYS: Final = 14
 MAX_USERS: Final = 5_000
 ALS_GRID: Final = tuple((factors, confidence) for factors in (64, 128) for confidence in (3.0, 10.0, 30.0))
-NEW_SHARE: Final = {"new visitors in the last 20% of events": 0.92, "new items in the last 20% of events": 0.19}
+NEW_FRACTION: Final = {"new visitors in the last 20% of events": 0.92, "new items in the last 20% of events": 0.19}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Log:
 
 
 def generate_apart(folder: Path, scale: float) -> tuple[float, float]:
-    """Generates in a process of its own; seconds, and its peak memory in bytes."""
+    """Seconds and peak memory in bytes of a generation in a process of its own."""
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         return pool.submit(timed_generate, folder, scale).result()
 
@@ -98,11 +98,11 @@ def shape_rows(folder: Path, log: Log, scale: float) -> list[Row]:
     }
     cut = int(np.quantile(log.histories.times, 0.8, method="lower"))
     test = log.histories.times > cut
-    for (name, share), codes in zip(NEW_SHARE.items(), (log.histories.rows, log.histories.items), strict=True):
-        figures[name] = (1 - np.isin(np.unique(codes[test]), codes[~test]).mean(), share)
+    for (name, fraction), codes in zip(NEW_FRACTION.items(), (log.histories.rows, log.histories.items), strict=True):
+        figures[name] = (1 - np.isin(np.unique(codes[test]), codes[~test]).mean(), fraction)
     rows: list[Row] = []
     for name, (ours, theirs) in figures.items():
-        unit = "share" if name in NEW_SHARE else "days" if name == "days" else "count"
+        unit = "fraction" if name in NEW_FRACTION else "days" if name == "days" else "count"
         for system, value in (("generated", ours), ("published", theirs)):
             rows.append(row(system, f"scale={scale:g}", name, value, unit))
     lengths = log.histories.lengths
@@ -128,7 +128,7 @@ def cases_of(log: Log, windows_back: int) -> tuple[TestCases, int, np.ndarray]:
 
 def rank_als(log: Log, cases: TestCases, cut: int, popular: np.ndarray, factors: int, confidence: float) -> np.ndarray:
     """implicit's ALS on event weights 1/3/5 times `confidence`; popularity where a user has no history."""
-    # A peer that only this benchmark needs, and whose import starts thread pools.
+    # Only this benchmark needs this peer, and its import starts thread pools.
     from implicit.cpu.als import AlternatingLeastSquares  # noqa: PLC0415
     from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # noqa: PLC0415
 
@@ -145,7 +145,7 @@ def rank_als(log: Log, cases: TestCases, cut: int, popular: np.ndarray, factors:
 
 
 def tune_als(log: Log, windows_back: int, quick: bool) -> tuple[int, float]:
-    """The best of the grid on a window; the middle of the grid when time is short."""
+    """The best point of the grid on a window; with `quick` the middle of the grid."""
     if quick:
         return 64, 10.0
     cases, cut, popular = cases_of(log, windows_back)
@@ -157,7 +157,7 @@ def ndcg_of(ranked: np.ndarray, cases: TestCases) -> np.ndarray:
 
 
 def score_rows(folder: Path, log: Log, scale: float, quick: bool) -> list[Row]:
-    """NDCG@10 of each system on each window, its interval, and its share of the oracle's."""
+    """NDCG@10 of each system on each window, its interval, and its fraction of the oracle's NDCG@10."""
     oracle = Oracle.load(folder)
     peers = find_spec("implicit") is not None
     windows = 1 if quick else 3
@@ -183,9 +183,9 @@ def score_rows(folder: Path, log: Log, scale: float, quick: bool) -> list[Row]:
             low, high = metrics.bootstrap_interval(values, metrics.Resampling(BOOTSTRAP_SEED))
             for metric, value in (("ndcg@10", values.mean()), ("ndcg@10_low", low), ("ndcg@10_high", high)):
                 rows.append(row(system, setting, metric, value, "score"))
-            rows.append(row(system, setting, "ndcg@10 of the oracle's", values.mean() / top, "share"))
+            rows.append(row(system, setting, "ndcg@10 of the oracle's", values.mean() / top, "fraction"))
     if not peers:
-        print("implicit ALS skipped: pip install implicit")
+        print("implicit ALS is skipped, because implicit is not installed: pip install implicit")
     return rows
 
 

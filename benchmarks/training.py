@@ -1,7 +1,7 @@
 """Time and memory of a whole training run, by step: `python benchmarks/training.py [--data synthetic:1] [--json FILE]`.
 
-Raw files are made first, outside the time. Memory is the proportional set size of the job and all its processes
-(Ray's included), sampled twice a second; shared pages count once.
+Raw files are made before the clock starts. Memory is the proportional set size of the job and all its processes
+(including Ray's), sampled twice a second; shared pages count once.
 """
 
 import argparse
@@ -31,9 +31,9 @@ GIGABYTE = 1e9
 
 
 def memory_of_each(root: psutil.Process) -> Iterator[tuple[str, int]]:
-    """Command and proportional set size in bytes of a process and of its descendants, of which some may end meanwhile.
+    """Command and proportional set size in bytes of a process and of each descendant; ended descendants are left out.
 
-    Raises psutil.NoSuchProcess where `root` itself has ended.
+    Raises psutil.NoSuchProcess if `root` itself has ended.
     """
     for process in (root, *root.children(recursive=True)):
         with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
@@ -46,7 +46,7 @@ def proportional_memory(root: psutil.Process) -> int:
 
 
 def sample(root: psutil.Process, peaks: list[int], done: threading.Event) -> None:
-    """Keep the largest sample of the step under way in the last place of `peaks`."""
+    """Keep the largest sample of the current step, in bytes, as the last element of `peaks`."""
     while not done.wait(0.5):
         try:
             peaks[-1] = max(peaks[-1], proportional_memory(root))
@@ -55,7 +55,7 @@ def sample(root: psutil.Process, peaks: list[int], done: threading.Event) -> Non
 
 
 def measure(data: str, registry: Path, work: Path, settings: list[str]) -> list[dict[str, Any]]:
-    """One run of train_job.py; rows of the report."""
+    """Rows of the report for one run of train_job.py."""
     command = [sys.executable, str(ROOT / "train_job.py"), "--data", data, "--registry", str(registry)]
     command += ["--work", str(work), *(part for setting in settings for part in ("--set", setting))]
     started = time.monotonic()
@@ -65,8 +65,8 @@ def measure(data: str, registry: Path, work: Path, settings: list[str]) -> list[
     watcher.start()
     for line in job.stderr or ():
         print(line, end="", file=sys.stderr)
-        if found := STEP.match(line):
-            steps.append((found[1], float(found[2])))
+        if match := STEP.match(line):
+            steps.append((match[1], float(match[2])))
             peaks.append(0)
     code = job.wait()
     seconds = time.monotonic() - started
@@ -77,7 +77,7 @@ def measure(data: str, registry: Path, work: Path, settings: list[str]) -> list[
     version = FolderStore(registry).path()
     size = sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
     rows = [(name, "time", spent, "s") for name, spent in steps[1:]]
-    # A step's peak was collected until its last line came.
+    # The peak of a step was collected until the step's line was printed.
     rows += [(name, "peak memory", peak / GIGABYTE, "GB") for (name, _), peak in zip(steps[1:], peaks, strict=False)]
     rows += [("all", "time", seconds, "s"), ("all", "peak memory", max(peaks) / GIGABYTE, "GB")]
     rows.append(("bundle", "size", size / 1e6, "MB"))

@@ -1,14 +1,15 @@
-"""What a sweep is worth on the test window, which it never saw: tuned against default settings, user by user.
+"""The gain of a sweep on the test window, which it did not use: tuned against default settings, user by user.
 
     python benchmarks/tuned.py [--data SOURCE] [--tune FILE] [--json FILE]
 
-- default: the settings as they are;
-- tuned: the best of the sweep, which starts from them, however small its lead (`beyond_chance: false`);
+- default: the default settings;
+- tuned: the best trial of a sweep from the default settings, however small its lead (`beyond_chance: false`);
 - bad start: trees, rate and alpha that are wrong on purpose;
-- bad start, tuned: the best of the same sweep from there, with alpha searched as well.
+- bad start, tuned: the best trial of the same sweep from the bad start, which also searches alpha.
 
-Each is judged as a training run judges (validation chooses trees and alpha, `evaluation.seeds` rankers, trained up to
-the test window): mean NDCG@10 over the users, and the paired difference to the default with its bootstrap interval.
+Each is evaluated as in a training run: trees and alpha are selected on the validation window, and `evaluation.seeds`
+rankers are trained up to the test window. The table shows the mean NDCG@10 over the users, and the paired difference to
+the default with its bootstrap interval.
 """
 
 import argparse
@@ -43,7 +44,7 @@ ALPHA: Final = {"hybrid.alpha": {"low": 0.0, "high": 1.0}}
 
 
 def evaluated(context: Context, inputs: RankerInputs) -> tuple[float, np.ndarray]:
-    """Validation NDCG, and on the test window NDCG of each user, the mean over the seeds; float64 (n_users,)."""
+    """NDCG on the validation window, and each user's NDCG on the test window, the mean over seeds, float64 (n_users,)."""
     selected = select_ranker(context, inputs)
     window = score_test_window(context, inputs, selected)
     cases, scored, k = window.cases, window.scored, context.config.evaluation.k
@@ -63,7 +64,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         rows = compare(options.data, *load_sweep(options.tune, None, []), Path(folder))
-    columns = ["settings", "validation", "test", "minus default", "low", "high", "of default"]
+    columns = ["settings", "validation", "test", "minus default", "low", "high", "/ default"]
     console.table(columns, [list(row.values()) for row in rows])
     if options.json:
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
@@ -94,9 +95,9 @@ def compare(data: str, sweep: SweepConfig, default: TrainConfig, work: Path) -> 
         reference = reference if len(reference) else values
         settings = context.config.evaluation
         gap = metrics.paired_difference(values, reference, settings.resampling)
-        share = float(values.mean() / reference.mean())
+        ratio = float(values.mean() / reference.mean())
         rows.append({"settings": name, "validation": validation, "test": float(values.mean())} | gap._asdict())
-        rows[-1]["share"] = share
+        rows[-1]["ratio"] = ratio
     return rows
 
 

@@ -1,23 +1,25 @@
-"""Sweeps against a grid that runs in one process: time to the same quality, and memory by the number of trials.
+"""Sweeps against a grid in one process: time to the same quality, and memory by the number of trials.
 
     python benchmarks/tuning.py [--quick] [--data SOURCE] [--set section.key=value …] [--work FOLDER] [--json FILE]
 
-Raw files, tables and the ranker's rows are made once and kept in a folder; every system starts from there in processes
-of its own, and its time runs from the start of the first of them.
+Raw files, tables and the ranker's rows are made once and kept in a folder. Every system starts from this folder in
+processes of its own. Its time is measured from the start of the first process.
 
-- grid: what one would write with scikit-learn: 16 fits one after another, each from the raw rows, LightGBM with two
-  threads and the same early stopping, judged on the same validation rows with the same alpha curve;
+- grid: a loop as one would write it with scikit-learn: 16 fits one after another, each from the raw rows, by LightGBM
+  with two threads and the same early stopping, with the same alpha curve on the same validation rows;
 - sweep grid: the same 16 points through Ray Tune, two trials at a time with one thread each, ASHA;
 - sweep optuna: 16 proposals in the same ranges.
 
-`time to the best of the grid` is when the first trial that came to its own end was within 0.001 of the grid's best
-validation NDCG@10 (for the grid itself: the end of all fits, since the best is not known before).
+`time to the best of the grid` is the time until the first finished trial is within 0.001 of the grid's best validation
+NDCG@10. For the grid itself it is the time of all fits, since its best is not known earlier.
 
-Memory is proportional set size, which counts a page that n processes share as 1/n in each. `trial processes` is the
-largest sum over the trials' processes less what as many idle ones of Ray take; `all` is everything that runs.
+Memory is the proportional set size: a page that n processes share counts as 1/n in each. `trial processes` is the
+largest sum over the trials' processes, minus the memory of as many idle processes of Ray. `all` is the sum over all
+processes.
 
-Workers: so many trees on the same rows by one worker in this process and by two through Ray, each with one thread, from
-the call to the ranker, so that starting the workers and handing them the rows counts.
+Workers: the same number of trees on the same rows, by one worker in this process and by two workers through Ray, each
+with one thread. The time goes from the call to the finished ranker, so it includes the start of the workers and the
+transfer of the rows.
 """
 
 import argparse
@@ -69,11 +71,11 @@ RANGES: Final = {
     "ranker.num_leaves": {"low": LEAVES[0], "high": LEAVES[-1], "log": True},
 }
 LARGE: Final = ("examples.cuts=8", "examples.step_days=7", "examples.negatives=119", "examples.max_users=100000")
-"""More rows than a model needs, so that copies of them would be seen."""
+"""More rows than a model needs, so that copies of the rows would be visible."""
 LARGE_BYTES: Final = 500_000_000
-"""For memory the rows are repeated until they are so large."""
+"""Size of the rows in the measurement of memory; the rows are repeated until they have it."""
 FEW_TREES: Final = "ranker.max_trees=20"
-"""For memory, which does not grow with the trees."""
+"""For the measurement of memory, which does not grow with the trees."""
 SWEEPS: Final = {
     "sweep grid": {"search": GRID, "searcher": "grid", "concurrency": 2},
     "sweep optuna": {"search": RANGES, "trials": 16, "concurrency": 2},
@@ -91,11 +93,11 @@ TRIAL: Final = ("ray::ImplicitFunc", "ray::run_trial")
 MEGABYTE: Final = 1e6
 
 
-# The shared rows on disk: the benchmark's own, read back by the same code at once, hence NumPy's plain format.
+# The shared rows on disk. Only this benchmark reads them, so NumPy's plain format is enough.
 
 
 def save(folder: Path, inputs: RankerInputs) -> int:
-    """Write what every system starts from; returns the bytes of the training rows."""
+    """Write the data that every system starts from; returns the size of the training rows in bytes."""
     validation, size = ray.get(inputs.validation), 0
     for cut, rows in zip(inputs.plan.train, inputs.rows(inputs.plan.train), strict=True):
         np.savez(folder / f"rows-{cut.age}.npz", features=rows.features, labels=rows.labels, groups=rows.groups)
@@ -125,16 +127,16 @@ def load(folder: Path) -> tuple[list[RankingData], Any]:
     for age in plan["train"]:
         with np.load(folder / f"rows-{age}.npz") as arrays:
             parts.append(RankingData(arrays["features"], arrays["labels"], arrays["groups"]))
-    with np.load(folder / "validation.npz") as found:
-        rows = RankingData(found["features"], found["labels"], found["groups"], found["weights"])
-        truth = Truth(found["truth_offsets"], found["truth_items"])
-        candidates: Any = SimpleNamespace(users=found["users"], items=found["items"], mf=found["mf"])
+    with np.load(folder / "validation.npz") as arrays:
+        rows = RankingData(arrays["features"], arrays["labels"], arrays["groups"], arrays["weights"])
+        truth = Truth(arrays["truth_offsets"], arrays["truth_items"])
+        candidates: Any = SimpleNamespace(users=arrays["users"], items=arrays["items"], mf=arrays["mf"])
     cases: Any = Cases(truth)
     return parts, Validation(cases, candidates, rows, Calibration.model_validate(plan["mf"]))
 
 
 class Cases:
-    """Of the test cases what a choice looks at."""
+    """The part of the test cases that a selection needs."""
 
     def __init__(self, truth: Any) -> None:
         self.truth = truth
@@ -143,7 +145,7 @@ class Cases:
         return len(self.truth)
 
 
-# The systems, each in a process of its own; lines of JSON on stdout.
+# The systems, each in a process of its own. They print lines of JSON on stdout.
 
 
 def run_grid(folder: Path, config: TrainConfig) -> None:
@@ -154,7 +156,7 @@ def run_grid(folder: Path, config: TrainConfig) -> None:
             data = training_set(parts, validation.rows, config.inference.features)
             fitted = fit_smallest(data, validation, changed(config, point), folder)
             blend, curve = choose_blend(validation, fitted.scores, config)
-            say(metric=curve[blend.alpha], at=time.time(), trees=fitted.ranker.n_trees, point=point)
+            emit(metric=curve[blend.alpha], at=time.time(), trees=fitted.ranker.n_trees, point=point)
 
 
 def run_sweep(folder: Path, config: TrainConfig, sweep: SweepConfig, work: Path, copies: int) -> None:
@@ -169,7 +171,7 @@ def run_sweep(folder: Path, config: TrainConfig, sweep: SweepConfig, work: Path,
     shop: Any = SimpleNamespace(fingerprint="benchmark", start=0, end=365 * DAY)
     swept = search(Context(shop, plan, config, str(work)), inputs, sweep, resume=False)
     for trial in swept.trials:
-        say(metric=trial.metric, at=trial.ended, trees=trial.trees, point=dict(trial.settings), status=trial.status)
+        emit(metric=trial.metric, at=trial.ended, trees=trial.trees, point=dict(trial.settings), status=trial.status)
 
 
 def run_workers(folder: Path, config: TrainConfig, backend: str, n_workers: int) -> None:
@@ -179,15 +181,15 @@ def run_workers(folder: Path, config: TrainConfig, backend: str, n_workers: int)
     ranker = config.ranker.model_copy(update={"backend": backend, "num_workers": n_workers, "threads": 1})
     began = time.time()
     fit_ranker(data, ranker, n_trees=WORKER_TREES, work=folder)
-    say(rows=data.n_rows * WORKER_TREES, seconds=time.time() - began)
+    emit(rows=data.n_rows * WORKER_TREES, seconds=time.time() - began)
 
 
-def say(**fields: Any) -> None:
+def emit(**fields: Any) -> None:
     console.line(json.dumps(fields))
 
 
 class Memory(threading.Thread):
-    """Samples proportional set sizes of a process and its descendants until it is told to stop."""
+    """Samples the proportional set sizes of a process and its descendants until `stop` is called."""
 
     def __init__(self, root: int) -> None:
         super().__init__()
@@ -218,7 +220,7 @@ class Memory(threading.Thread):
 def measure(
     name: str, folder: Path, settings: list[str], copies: int = 1
 ) -> tuple[float, float, list[dict[str, Any]], Memory]:
-    """Run a system: when it began and how long it took, its trials, its memory."""
+    """Run a system; its start (seconds since 1970), its seconds, its lines of output, and its memory."""
     began = time.time()
     command = [sys.executable, __file__, "--child", name, "--work", str(folder), "--copies", str(copies)]
     command += [part for setting in settings for part in ("--set", setting)]
@@ -244,7 +246,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--copies", type=int, default=1, help=argparse.SUPPRESS)
-    parser.add_argument("--part", choices=["time", "memory", "workers"], help="of the benchmark; default: all")
+    parser.add_argument("--part", choices=["time", "memory", "workers"], help="measure only this part; default: all")
     options = parser.parse_args()
     base = [] if options.quick else list(LARGE)
     config = load_config(None, [*base, "ranker.threads=1", *options.settings])
@@ -274,7 +276,7 @@ def main() -> None:
 
 
 def make_rows(work: Path, data: str, config: TrainConfig) -> int:
-    """The rows that every system learns from, under work/rows unless they are there; their bytes."""
+    """Make the rows that every system learns from, unless work/rows has them; returns their size in bytes."""
     rows = work / "rows"
     size = rows / "size"
     if not size.exists():
@@ -298,35 +300,35 @@ def compare(work: Path, settings: list[str]) -> list[dict[str, Any]]:
         first = min(ended, default=math.nan)
         rows.append(row(name, "16 trials", "time to the best of the grid", first, "s"))
         rows.append(row(name, "16 trials", "time of the whole sweep", seconds, "s"))
-        rows.append(row(name, "16 trials", "share of the grid's time", first / grid_seconds, "ratio"))
+        rows.append(row(name, "16 trials", "fraction of the grid's time", first / grid_seconds, "ratio"))
         rows.append(row(name, "16 trials", "ndcg@10", max(t["metric"] or 0 for t in trials), ""))
     return rows
 
 
 def memories(work: Path, settings: list[str], size: int, copies: int) -> list[dict[str, Any]]:
     rows = [row("examples", "training rows", "size", copies * size / MEGABYTE, "MB")]
-    found = {}
+    sizes = {}
     for name in ("2 trials, one at a time", "16 trials, one at a time", "2 trials, two at a time"):
         _, _, _, memory = measure(name, work, [*settings, FEW_TREES], copies)
         processes = 2 if name.endswith("two at a time") else 1
-        found[name] = memory.trials - processes * memory.idle
-        rows.append(row("sweep", name, "trial processes", found[name] / MEGABYTE, "MB"))
+        sizes[name] = memory.trials - processes * memory.idle
+        rows.append(row("sweep", name, "trial processes", sizes[name] / MEGABYTE, "MB"))
         rows.append(row("sweep", name, "all", memory.everything / MEGABYTE, "MB"))
-        found[f"{name} all"] = memory.everything
-    two, sixteen, both = (f"{name} all" for name in list(found)[::2])
-    rows.append(row("sweep", "16 trials / 2 trials", "all", found[sixteen] / found[two], "ratio"))
-    added = found["2 trials, two at a time"] - found["2 trials, one at a time"]
+        sizes[f"{name} all"] = memory.everything
+    two, sixteen, both = (f"{name} all" for name in list(sizes)[::2])
+    rows.append(row("sweep", "16 trials / 2 trials", "all", sizes[sixteen] / sizes[two], "ratio"))
+    added = sizes["2 trials, two at a time"] - sizes["2 trials, one at a time"]
     rows.append(row("sweep", "second trial at a time", "trial processes added", added / MEGABYTE, "MB"))
-    rows.append(row("sweep", "second trial at a time", "all added", (found[both] - found[two]) / MEGABYTE, "MB"))
+    rows.append(row("sweep", "second trial at a time", "all added", (sizes[both] - sizes[two]) / MEGABYTE, "MB"))
     return rows
 
 
 def workers(work: Path, settings: list[str]) -> list[dict[str, Any]]:
     rows = []
     for name in WORKERS:
-        _, _, [found], _ = measure(name, work, settings)
-        rate = found["rows"] / found["seconds"] / 1e6
-        rows.append(row(name, f"{WORKER_TREES} trees", "time", found["seconds"], "s"))
+        _, _, [training], _ = measure(name, work, settings)
+        rate = training["rows"] / training["seconds"] / 1e6
+        rows.append(row(name, f"{WORKER_TREES} trees", "time", training["seconds"], "s"))
         rows.append(row(name, f"{WORKER_TREES} trees", "rows by trees", rate, "million/s"))
     return rows
 

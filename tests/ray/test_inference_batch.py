@@ -108,7 +108,7 @@ def test_a_version_that_would_end_the_process_is_refused(tmp_path: Path) -> None
     store = FolderStore(tmp_path)
     publish(store, small_bundle(), "v1")
     halve_ranker(store.path("v1"))
-    with pytest.raises(RegistryError, match="opening it ended a process"):
+    with pytest.raises(RegistryError, match="the process that opened it ended with"):
         recommend(str(tmp_path), None, users_file(tmp_path, [1]), 5, tmp_path / "out.parquet")
 
 

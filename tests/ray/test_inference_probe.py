@@ -39,10 +39,10 @@ def test_a_version_that_ends_the_process_is_an_error_for_all_and_tried_again_lat
     halve_ranker(store.path("v1"))
     for again in (20.0, 20.0, 0.0):
         monkeypatch.setattr(probing, "RETRY_SECONDS", again)
-        with pytest.raises(RegistryError, match=r"v1: opening it ended a process by SIG\w+: "):
+        with pytest.raises(RegistryError, match=r"v1: the process that opened it ended with SIG\w+: "):
             probe(store.path("v1"))
     assert len(children) == 2
-    with pytest.raises(RegistryError, match=r"v1: opening it ended a process by"):
+    with pytest.raises(RegistryError, match=r"v1: the process that opened it ended with"):
         check_in_subprocess(store.path("v1"))
 
 
@@ -60,7 +60,7 @@ def test_a_version_that_lacked_a_file_is_not_taken_for_fit(store: FolderStore, m
 
 def test_a_version_that_hangs_is_an_error(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probing, "PROBE_SECONDS", 0.01)  # less than Python needs to start
-    with pytest.raises(RegistryError, match=r"v1 is not open after 0\.01 s"):
+    with pytest.raises(RegistryError, match=r"v1 could not be opened within 0\.01 s"):
         probe(store.path("v1"))
 
 

@@ -365,7 +365,7 @@ def test_a_server_without_conditions_is_refused(
     store: S3Store, old: str, faults: Proxy, registry: str, kind: Kind, condition: str
 ) -> None:
     faults.spoil(kind, "PUT ")
-    with pytest.raises(RegistryError, match=f"{registry}: the server passes over {condition},"):
+    with pytest.raises(RegistryError, match=f"{registry}: the server ignores {condition},"):
         S3Store(registry).prepare()
     assert store.production() == old
 
@@ -442,5 +442,5 @@ def test_a_bad_bound(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_cache_that_cannot_be_written(store: S3Store, old: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RegistryError, match=r"version old cannot be kept in .*file.* \(RECSYS_CACHE\)"):
+    with pytest.raises(RegistryError, match=r"version old cannot be stored in .*file.* \(RECSYS_CACHE\)"):
         S3Store(str(store), Cache(tmp_path / "file")).path()

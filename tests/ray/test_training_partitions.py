@@ -66,7 +66,7 @@ def test_windows_without_a_hit_stop_the_run(age: int, tables: Tables, capsys: py
     nothing = small_config(*(f"inference.candidates.sources.{name}.weight=0" for name in names))
     context, cut, newer = context_of(2, nothing), Cut.at(END, age), Cut.at(END, 14)
     refs = {at: ray.put(tables_of(small_world(), at.age)) for at in (cut, newer)}
-    with pytest.raises(ModelError, match="0 candidates for them, 0 labels; nothing is proposed"):
+    with pytest.raises(ModelError, match="0 candidates for these users; the sources propose no item"):
         build_examples(context, refs, [cut], NO_PRERANKERS, ["all"])
     build_examples(
         context, refs, [newer], NO_PRERANKERS, ["all"]

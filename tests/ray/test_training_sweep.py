@@ -165,7 +165,7 @@ def test_where_the_start_cannot_be_fitted_the_best_is_taken(
     found, result = searched(read, tmp_path, content, "ranker.num_leaves=200000")
     assert (found["adopted"], found["lead"]) == (True, None)
     assert result.context.config.ranker.num_leaves == 7
-    assert "the start of the sweep cannot be trained with: ranker: LightGBM" in capsys.readouterr().err
+    assert "the start of the sweep failed: ranker: LightGBM" in capsys.readouterr().err
 
 
 def test_a_lead_beyond_chance_is_taken(plain: Trained, tmp_path: Path) -> None:

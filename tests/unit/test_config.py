@@ -68,7 +68,7 @@ def test_an_unknown_key_is_named_with_the_options(setting: str, options: list[st
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("own_items.weight=3", "there is no source own_items; there are: own, covisitation, mf_neighbours"),
+        ("own_items.weight=3", "there is no source own_items; the sources are: own, covisitation, mf_neighbours"),
         ("own.wait=3", "own.wait is unknown; there are: weight"),
         ("recent.size=0", "recent.size: Input should be greater than or equal to 1"),
         ("recent=3", "recent: Input should be a valid dictionary"),

@@ -77,7 +77,7 @@ def test_whatever_opening_raises_is_an_error_of_the_registry(
         raise fault
 
     monkeypatch.setattr(servable, "read_version", fails)
-    with pytest.raises(RegistryError, match=f"v1 does not answer: {type(fault).__name__}"):
+    with pytest.raises(RegistryError, match=f"v1 cannot recommend: {type(fault).__name__}"):
         check_here(store.path("v1"))
 
 

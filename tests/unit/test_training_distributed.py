@@ -57,7 +57,7 @@ def test_weights_that_xgboost_ray_does_not_take_are_an_error(tmp_path: Path) -> 
         job = xgboost_workers.prepare(TrainingSet([weighted], None, NAMES, []), settings, None, folder)
         return [pq.read_table(path) for path in job.shards]
 
-    with pytest.raises(ModelError, match="weighs 0 or 1"):
+    with pytest.raises(ModelError, match="weight of a query group must be 0 or 1"):
         dealt(0, 1, 0.5, 1)
     shards = dealt(0, 1, 1, 0)  # groups without weight are left out
     assert [len(shard) for shard in shards] == [20, 20]

@@ -119,11 +119,11 @@ def test_without_chosen_users_there_are_no_rows(tables: Tables) -> None:
 @pytest.mark.parametrize(
     ("found", "cause"),
     [
-        (Survey(0, 0, 0, 0), r"0 events, .*a single event dated long after the others moves its end, 2015-07-30"),
-        (Survey(1200, 0, 0, 0), r"1,200 events, of which 0 are targets \(transaction\).*look at targets"),
-        (Survey(9, 2, 0, 0), "look at examples.min_history_days"),
+        (Survey(0, 0, 0, 0), r"0 events, .*one event dated long after the others sets its end to 2015-07-30"),
+        (Survey(1200, 0, 0, 0), r"1,200 events, of which 0 are targets \(transaction\).*check targets"),
+        (Survey(9, 2, 0, 0), "check examples.min_history_days"),
         (Survey(9, 2, 1, 0), "available and inference.candidates.sources"),
-        (Survey(9, 2, 1, 20), "20 candidates for them, 0 labels; what is proposed is never chosen"),
+        (Survey(9, 2, 1, 20), "20 candidates for these users; no user chose a candidate"),
     ],
 )
 def test_a_window_without_a_hit_is_explained(found: Survey, cause: str) -> None:

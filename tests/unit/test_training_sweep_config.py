@@ -74,7 +74,7 @@ def test_a_grid_has_every_step(tmp_path: Path) -> None:
         ({"search": {RATE: {"low": 0.1, "high": 0.2, "lag": True}}}, r"search\.ranker\.learning_rate\.range\.lag is"),
         ({"search": {RATE: {"low": 0.1, "high": 0.2, "log": True, "step": 0.1}}}, "exclude each other"),
         ({"search": {"ranker.num_leaves": {"low": 7.5, "high": 9}}}, "whole number"),
-        ({"search": {"ranker.objective": {"low": 1, "high": 2}}}, "is no number; give a list"),
+        ({"search": {"ranker.objective": {"low": 1, "high": 2}}}, "is not a number; expected a list"),
         ({"search": {"ranker.objective": ["lambdarank", "magic"]}}, "'lambdarank' or 'binary', found 'magic'"),
         ({"search": {"hybrid.alpha": [0.2, 1.2]}}, r"hybrid\.alpha: .*less than or equal to 1, found 1\.2"),
         ({"search": {"hybrid.alpha": {"low": -0.1, "high": 1}}}, r"hybrid\.alpha: .*greater than or equal to 0"),

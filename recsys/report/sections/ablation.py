@@ -131,8 +131,8 @@ def section(numbers: Numbers) -> Section:
     most = max(numbers.groups, key=lambda row: row.lost.mean)
     text = (
         "Each group of features is shuffled across the candidates of the validation window. The largest loss comes "
-        f"from the group {most.name}: NDCG@{k} falls by {most.lost.mean:.3f} from {numbers.ndcg:.3f}. The ranker is not "
-        "trained again, so other features cannot compensate, and the loss is larger than the real contribution."
+        f"from the group {most.name}: NDCG@{k} falls by {most.lost.mean:.3f} from {numbers.ndcg:.3f}. The ranker is "
+        "not trained again, so other features cannot compensate, and the loss is larger than the real contribution."
     )
     whiskers = f"{numbers.sampled_users:,} users; whiskers are paired intervals over users."
     pictures = [

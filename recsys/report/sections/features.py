@@ -135,7 +135,7 @@ def section(numbers: Numbers) -> Section:
         pictures.append(
             Picture(
                 "contributions",
-                "Contributions of the most important features to raw scores: a row for each feature, and a dot for each "
+                "Contributions of the most important features to raw scores: a row for each feature, a dot for each "
                 "candidate, coloured by the feature's value.",
                 "A dot is a candidate of the validation window. Values are the trees' SHAP values; features are in the "
                 f"order of the mean over {numbers.sampled_rows:,} candidates.",

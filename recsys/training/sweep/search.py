@@ -83,7 +83,7 @@ def _lead(
         values: np.ndarray = ray.get(before)
     except ModelError as error:
         why = first_line(getattr(error, "cause", error))  # Ray's own text begins with a stack trace
-        console.progress(f"the settings at the start of the sweep cannot be trained with: {why}")
+        console.progress(f"training with the settings at the start of the sweep failed: {why}")
         return None
     usual = start[0].evaluation.resampling
     samples, level = usual.samples * min(n_trials, MOST_SAMPLES), 1 - (1 - usual.level) / n_trials
