@@ -12,7 +12,7 @@ PAGE: Final = "report.html"
 
 Numbers = tuple[float, ...]
 Row = dict[str, str | int | float | None]
-"""A line of the metrics table, see `protocol.summary`."""
+"""A line of the metrics table, see `evaluation.table.Row`."""
 
 
 class Line(Config):

@@ -7,7 +7,7 @@ from typing import Any, Final
 from recsys.data.ingest import ShopData
 from recsys.data.shop import Quality
 from recsys.evaluation.metrics import Difference
-from recsys.evaluation.protocol import Row
+from recsys.evaluation.table import Row
 from recsys.training.plan import Plan
 from recsys.training.ranker import SelectedRanker, Size
 from recsys.training.refit import FinalRankers

@@ -182,4 +182,4 @@ def test_where_nobody_chose_a_new_item_there_is_no_ranker_of_these(tmp_path: Pat
     log.filter(~new).write_csv(folder / "events.csv")
     assert cli.main(["train", *train_arguments(folder, tmp_path / "registry")]) == 0
     assert not [row for row in metrics_of(tmp_path / "registry")["new_items"] if "discover" in row["system"]]
-    assert bundle.read(FolderStore(tmp_path / "registry").path()).manifest.discover is None
+    assert bundle.read(FolderStore(tmp_path / "registry").path()).manifest.discovery_blend is None

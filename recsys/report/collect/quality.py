@@ -13,6 +13,7 @@ from recsys.evaluation import metrics as measures
 from recsys.evaluation import protocol
 from recsys.evaluation.curves import Ranking, Reliability, reliability
 from recsys.evaluation.protocol import TestCases
+from recsys.evaluation.table import ranks_below
 from recsys.report import content
 from recsys.report.collect.numbers import estimate, line, short
 from recsys.schema import LGB_SCORE, MF_SCORE, SCORE, UNKNOWN
@@ -170,7 +171,7 @@ def classified(scores: Scores, labels: np.ndarray) -> dict[str, content.Classifi
     for name, values in scores.items():
         if np.isnan(values).all():
             continue
-        complete = protocol.ranks_below(values)
+        complete = ranks_below(values)
         ranking = Ranking.from_scores(labels, complete)
         roc, curve = ranking.roc(), ranking.precision_recall()
         if roc is None or curve is None:
