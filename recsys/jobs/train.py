@@ -15,13 +15,14 @@ from recsys.report.sweep import sweep_files
 from recsys.report.terminal import show_choices, show_data, show_evaluation, show_published
 from recsys.training.context import Context
 from recsys.training.distributed.launch import check_cpus
-from recsys.training.evaluation import evaluate, score_discovery, score_test_window
-from recsys.training.preparation import prepare
+from recsys.training.evaluation import ScoredWindow, evaluate, score_discovery, score_test_window
+from recsys.training.preparation import RankerInputs, prepare
 from recsys.training.publish import Model, publish
-from recsys.training.ranker import select_rankers
+from recsys.training.ranker import SelectedRanker, select_rankers
 from recsys.training.refit import refit_rankers
 from recsys.training.results import TrainingResult
 from recsys.training.sweep.config import SweepConfig
+from recsys.training.sweep.result import SweepResult
 from recsys.training.sweep.search import search
 
 
@@ -36,19 +37,14 @@ def run(
     resume: bool = False,
     promote: bool = True,
 ) -> str:
-    """Train, evaluate, refit on every event and publish; returns the version.
+    """Train, evaluate, refit on every event and publish; returns the version. Raises RecsysError.
 
     work: folder or s3://bucket/prefix of intermediate files, see Context; now: the run's clock, ms
     sweep: searched first, starting from `config`; resume: go on with the unfinished sweep of the same data and settings
     promote: whether the version is put into production
-    Raises RecsysError; then nothing new is in production.
     """
     check_cpus(config.ranker)
-    with console.step("read and check the data"):
-        shop = ingest(source, config.data, now, f"{work}/quarantine.parquet")
-    show_data(shop)
-
-    context = Context.create(shop, config, work)
+    context = read_data(source, config, work, now)
     inputs = prepare(context)
     swept = None
     if sweep is not None:
@@ -67,22 +63,9 @@ def run(
 
     with console.step("refit on every event"):
         final = refit_rankers(context, inputs, selected)
-    result = TrainingResult.create(shop, context.plan, evaluation, selected.all_items, final)
-
+    result = TrainingResult.create(context, evaluation, selected.all_items, final)
     with console.step("write the report"):
-        files = sweep_files(swept) if swept is not None else {}
-        report = find(
-            shop,
-            inputs,
-            selected.all_items,
-            window.cases,
-            window.scored,
-            result.to_json(),
-            files,
-            context.config,
-            now,
-        )
-        files |= report_files(report, context.config)
+        files = make_report(context, inputs, selected.all_items, window, result, swept, now)
     with console.step("publish"):
         version = publish(context, Model.create(inputs, selected, final), result, files, store)
     if promote:
@@ -90,3 +73,27 @@ def run(
             store.promote(version, check_version)
     show_published(version, store, promoted=promote, page=context.config.evaluation.page)
     return version
+
+
+def read_data(source: Source, config: TrainConfig, work: str | Path, now: int) -> Context:
+    """The checked data and the cuts of the run."""
+    with console.step("read and check the data"):
+        shop = ingest(source, config.data, now, f"{work}/quarantine.parquet")
+    show_data(shop)
+    return Context.create(shop, config, work)
+
+
+def make_report(
+    context: Context,
+    inputs: RankerInputs,
+    selected: SelectedRanker,
+    window: ScoredWindow,
+    result: TrainingResult,
+    swept: SweepResult | None,
+    now: int,
+) -> dict[str, str | bytes]:
+    """The report's files for the version, and those of the sweep."""
+    files = {} if swept is None else sweep_files(swept)
+    metrics, config = result.to_json(), context.config
+    report = find(context.shop, inputs, selected, window.cases, window.scored, metrics, files, config, now)
+    return {**files, **report_files(report, config)}
