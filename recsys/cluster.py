@@ -89,7 +89,8 @@ def start_ray() -> None:
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS", "")
         _check_listener(address)
-        logging.getLogger("ray._private.authentication.authentication_token_setup").addFilter(_not_about_used_token)
+        # Ray warns in every run that its token authentication is on, which is its default.
+        logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
         try:
             ray.init(log_to_driver=False, logging_level=logging.WARNING)
         except (ConnectionError, ValueError, RuntimeError, AuthenticationError) as error:
@@ -103,11 +104,6 @@ def start_ray() -> None:
     # Both are intended here.
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     logging.getLogger("ray.data.dataset").addFilter(_not_about_busy_cpus)
-
-
-def _not_about_used_token(record: logging.LogRecord) -> bool:
-    """Whether a record is something other than the news that Ray uses the token that is there."""
-    return "Token authentication is enabled" not in record.getMessage()
 
 
 def _not_about_busy_cpus(record: logging.LogRecord) -> bool:

@@ -7,7 +7,8 @@ import numpy as np
 
 from recsys.evaluation import metrics
 from recsys.evaluation.metrics import Truth
-from recsys.evaluation.protocol import PER_USER, EvaluationConfig
+from recsys.evaluation.protocol import PER_USER
+from recsys.evaluation.settings import EvaluationConfig
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,27 +2,26 @@
 
 from pathlib import Path
 
-import ray
-
 from recsys import console
 from recsys.config import TrainConfig
 from recsys.data.ingest import ingest
 from recsys.data.sources import Source
-from recsys.inference.trial import check_version
+from recsys.inference.probe import check_here
 from recsys.registry.store import Store
-from recsys.report.collect.collect import find, report_files
-from recsys.report.sweep import sweep_files
+from recsys.report.build import collect_report
+from recsys.report.files import report_files
+from recsys.report.inputs import EvaluationInputs, RunInputs
+from recsys.report.sections.sweep import SECTION, sweep_files
 from recsys.report.terminal import show_choices, show_data, show_evaluation, show_published
 from recsys.training.context import Context
 from recsys.training.distributed.launch import check_cpus
-from recsys.training.evaluation import ScoredWindow, evaluate, score_discovery, score_test_window
-from recsys.training.preparation import RankerInputs, prepare
+from recsys.training.evaluation import evaluate_rankers
+from recsys.training.preparation import build_inputs
 from recsys.training.publish import Model, publish
-from recsys.training.ranker import SelectedRanker, select_rankers
+from recsys.training.ranker import select_rankers
 from recsys.training.refit import refit_rankers
 from recsys.training.results import TrainingResult
 from recsys.training.sweep.config import SweepConfig
-from recsys.training.sweep.result import SweepResult
 from recsys.training.sweep.search import search
 
 
@@ -37,63 +36,48 @@ def run(
     resume: bool = False,
     promote: bool = True,
 ) -> str:
-    """Train, evaluate, refit on every event and publish; returns the version. Raises RecsysError.
+    """Train, evaluate, refit on every event and publish; returns the version.
 
     work: folder or s3://bucket/prefix of intermediate files, see Context; now: the run's clock, ms
     sweep: searched first, starting from `config`; resume: go on with the unfinished sweep of the same data and settings
     promote: whether the version is put into production
+    Raises RecsysError; then nothing new is in production.
     """
     check_cpus(config.ranker)
-    context = read_data(source, config, work, now)
-    inputs = prepare(context)
-    swept = None
-    if sweep is not None:
-        with console.step(f"search {', '.join(sweep.search)}"):
-            swept = search(context, inputs, sweep, resume=resume)
-        context, inputs = swept.context, swept.inputs
+    with console.step("read and check the data"):
+        shop = ingest(source, config.data, now, f"{work}/quarantine.parquet")
+    show_data(shop)
 
+    context = Context.create(shop, config, work)
+    inputs = build_inputs(context)
+    swept = None if sweep is None else search(context, inputs, sweep, resume=resume)
+    if swept is not None:
+        context, inputs = swept.context, swept.inputs
     with console.step("select the rankers on the validation window"):
         selected = select_rankers(context, inputs)
     with console.step("evaluate on the test window"):
-        window = score_test_window(context, inputs, selected.all_items)
-        discovery = score_discovery(context, inputs, selected, window)
-        evaluation = evaluate(context, window, discovery, earlier=ray.get(inputs.validation).cases)
+        window, evaluation = evaluate_rankers(context, inputs, selected)
     show_evaluation(evaluation, context.config.evaluation)
     show_choices(selected, swept, context.config)
 
     with console.step("refit on every event"):
         final = refit_rankers(context, inputs, selected)
     result = TrainingResult.create(context, evaluation, selected.all_items, final)
+
     with console.step("write the report"):
-        files = make_report(context, inputs, selected.all_items, window, result, swept, now)
+        evaluated = EvaluationInputs.create(context, inputs, selected.all_items, window, evaluation)
+        files = report_of(RunInputs(now, evaluated, final.all_items, final.drift, swept))
     with console.step("publish"):
         version = publish(context, Model.create(inputs, selected, final), result, files, store)
     if promote:
         with console.step("promote"):
-            store.promote(version, check_version)
+            store.promote(version, check_here)
     show_published(version, store, promoted=promote, page=context.config.evaluation.page)
     return version
 
 
-def read_data(source: Source, config: TrainConfig, work: str | Path, now: int) -> Context:
-    """The checked data and the cuts of the run."""
-    with console.step("read and check the data"):
-        shop = ingest(source, config.data, now, f"{work}/quarantine.parquet")
-    show_data(shop)
-    return Context.create(shop, config, work)
-
-
-def make_report(
-    context: Context,
-    inputs: RankerInputs,
-    selected: SelectedRanker,
-    window: ScoredWindow,
-    result: TrainingResult,
-    swept: SweepResult | None,
-    now: int,
-) -> dict[str, str | bytes]:
-    """The report's files for the version, and those of the sweep."""
-    files = {} if swept is None else sweep_files(swept)
-    metrics, config = result.to_json(), context.config
-    report = find(context.shop, inputs, selected, window.cases, window.scored, metrics, files, config, now)
-    return {**files, **report_files(report, config)}
+def report_of(run: RunInputs) -> dict[str, str | bytes]:
+    """The report, and the files of the sweep if there was one, by name."""
+    report = collect_report(run)
+    files = report_files(report, page=run.config.evaluation.page)
+    return files if run.sweep is None else files | sweep_files(run.sweep, report.get(SECTION))

@@ -10,10 +10,10 @@ from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import Quality
 from recsys.evaluation.metrics import Difference
-from recsys.evaluation.protocol import EvaluationConfig
+from recsys.evaluation.settings import EvaluationConfig
 from recsys.evaluation.table import Row
 from recsys.registry.store import Store
-from recsys.report.content import PAGE
+from recsys.report.model import PAGE
 from recsys.timeline import day
 from recsys.training.ranker import SelectedRankers
 from recsys.training.results import Evaluation
@@ -35,8 +35,8 @@ def show_data(shop: ShopData) -> None:
         f"{quality.duplicates:,} repeated rows dropped, {f'{set_aside:,} rows' if set_aside else 'no row'} set aside"
     )
     if set_aside:
-        counted = ", ".join(f"{count:,} {kind} rows ({reason})" for kind, reason, count in _set_aside(quality))
-        console.paragraph(f"set aside: {counted}")
+        kinds = ", ".join(f"{count:,} {kind} rows ({reason})" for kind, reason, count in _set_aside(quality))
+        console.paragraph(f"set aside: {kinds}")
     if quality.quarantine:
         console.line(f"every row set aside is listed in {quality.quarantine}")
     mended = {name.replace("_", " "): count for name, count in asdict(quality.properties.tree).items() if count}

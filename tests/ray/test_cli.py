@@ -1,8 +1,5 @@
 import json
 import shutil
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -14,6 +11,7 @@ from recsys.cluster import run_tasks
 from recsys.errors import DataError
 from recsys.registry.folder import FolderStore
 from recsys.schema import DAY
+from tests.support.refused import Refused, training_error
 from tests.support.shop_data import END, Event, events, train_arguments, user_id, write_shop
 from tests.support.trained import Trained, metrics_of, trained_shop
 
@@ -45,53 +43,25 @@ def edit_manifest(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-Refused = Callable[..., str]
-
-
 @pytest.fixture
 def refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Refused:
-    """Trains, expects exit code 2 and nothing published, and returns the one line of the error."""
-
-    def run(data: Path | str, *settings: str) -> str:
-        registry = tmp_path / "registry"
-        capfd.readouterr()
-        assert cli.main(["train", *train_arguments(data, registry, *settings)]) == console.BAD_INPUT
-        assert FolderStore(registry).versions() == []
-        assert FolderStore(registry).production() is None
-        out, err = capfd.readouterr()
-        assert "published" not in out
-        assert "Traceback" not in err
-        [line] = [line for line in err.splitlines() if line.startswith("error: ")]
-        assert err.splitlines()[-1] == line
-        return line
-
-    return run
+    return lambda data, *settings: training_error(capfd, tmp_path / "registry", data, *settings)
 
 
-def test_errors_on_purpose_are_one_line_and_others_are_not_hidden(capfd: pytest.CaptureFixture[str]) -> None:
-    def fail(error: Exception) -> Callable[[], None]:
-        def command() -> None:
-            raise error
-
-        return command
-
-    assert console.guarded(lambda: None) == 0
-    assert console.guarded(fail(DataError("events.csv:\n  no [rows]"))) == 2
-    assert capfd.readouterr().err == "error: events.csv: no [rows]\n"
-    with pytest.raises(ZeroDivisionError):
-        console.guarded(fail(ZeroDivisionError()))
-    assert console.guarded(fail(OSError(28, "No space left on device", "/data/x"))) == 2
-    assert capfd.readouterr().err == "error: /data/x: No space left on device\n"
-    assert console.guarded(fail(DataError("x" * 100_000))) == 2
-    assert len(capfd.readouterr().err) < 2100
-
-
-def test_an_interrupted_command(capfd: pytest.CaptureFixture[str]) -> None:
-    def command() -> None:
-        raise KeyboardInterrupt
-
-    assert console.guarded(command) == 130
-    assert capfd.readouterr().err == "error: interrupted\n"
+def test_a_version_is_published_without_promotion(
+    trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    registry = tmp_path / "registry"
+    arguments = train_arguments(trained.data, registry, "evaluation.seeds=1", "examples.discover=false")
+    assert cli.main(["train", *arguments, "--promote", "never"]) == 0
+    store = FolderStore(registry)
+    [version] = store.versions()
+    assert store.production() is None
+    out = capfd.readouterr().out
+    assert f"published {version.name}, not in production" in out
+    assert f"models promote --registry {registry} {version.name}" in out
+    assert cli.main(["models", "promote", version.name, "--registry", str(registry)]) == 0
+    assert store.production() == version.name
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -101,20 +71,6 @@ def test_an_error_in_a_task_is_as_short(capfd: pytest.CaptureFixture[str]) -> No
 
     assert console.guarded(lambda: ray.get(run_tasks(task, "fail", [()]))) == 2
     assert capfd.readouterr().err == "error: no rows\n"
-
-
-def test_a_missing_folder(refused: Refused, tmp_path: Path) -> None:
-    assert "absent" in refused(tmp_path / "absent")
-
-
-def test_a_folder_without_events(refused: Refused, tmp_path: Path) -> None:
-    assert "no events; expected events.csv" in refused(tmp_path)
-
-
-def test_an_unknown_setting(refused: Refused, tmp_path: Path) -> None:
-    line = refused(write_shop(tmp_path / "data"), "ranker.leaves=3")
-    assert "ranker.leaves is unknown" in line
-    assert "num_leaves" in line
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -155,30 +111,6 @@ def test_a_ranker_that_cannot_be_trained(refused: Refused, trained: Trained) -> 
 @pytest.mark.usefixtures("ray_session")
 def test_a_refit_that_drifts_is_not_published(refused: Refused, trained: Trained) -> None:
     assert "hybrid.max_drift" in refused(trained.data, "hybrid.max_drift=1e-9", "evaluation.seeds=1")
-
-
-@pytest.mark.parametrize("option", ["registry", "data"])
-def test_relative_folders_are_refused_inside_a_job(
-    option: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
-    monkeypatch.chdir(tmp_path)
-    folders = {"registry": str(tmp_path / "registry"), "data": str(tmp_path / "data")} | {option: "folder"}
-    assert cli.main(["train", "--data", folders["data"], "--registry", folders["registry"]]) == 2
-    [line] = capfd.readouterr().err.splitlines()
-    assert f"--{option} folder" in line
-    assert "absolute path or s3://" in line
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_script_ends_with_the_exit_code(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "train_job.py"), "--data", str(tmp_path / "absent")]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    [line] = done.stderr.splitlines()
-    assert line.startswith("error: ")
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_recommend_writes_the_documented_columns(
@@ -269,16 +201,6 @@ def test_an_unusable_version_is_not_put_into_production(
     assert store.production() == trained.version
 
 
-@pytest.mark.parametrize("headline", ["[1, 2]", '{"ndcg": "high"}', "[" * 100_000])
-def test_a_junk_version_is_listed_as_broken(headline: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    junk = tmp_path / "versions" / "junk"
-    junk.mkdir(parents=True)
-    (junk / "manifest.json").write_text('{"format": 1, "files": {}, "headline": ' + headline + "}")
-    assert cli.main(["models", "list", "--registry", str(tmp_path)]) == 0
-    [line] = [line for line in capfd.readouterr().out.splitlines() if "junk" in line]
-    assert "broken" in line or "not JSON" in line
-
-
 @pytest.mark.usefixtures("ray_session")
 def test_training_does_not_start_without_a_registry_to_write_to(
     trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
@@ -287,17 +209,3 @@ def test_training_does_not_start_without_a_registry_to_write_to(
     assert cli.main(["train", *train_arguments(trained.data, tmp_path / "registry")]) == 2
     [line] = capfd.readouterr().err.splitlines()
     assert "cannot make a registry" in line
-
-
-def test_the_work_folder_of_a_job(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
-    assert cli.main(["train", "--registry", str(tmp_path / "registry"), "--work", "work"]) == 2
-    assert "--work work" in capfd.readouterr().err
-
-
-def test_an_empty_registry_lists_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["models", "list", "--registry", str(tmp_path / "registry")]) == 0
-    assert "version" in capfd.readouterr().out
-    assert list(tmp_path.iterdir()) == []

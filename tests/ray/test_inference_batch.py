@@ -1,4 +1,3 @@
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
@@ -10,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.errors import DataError, RegistryError
+from recsys.errors import RegistryError
 from recsys.inference import batch
-from recsys.inference.batch import read_users, recommend, recommend_to
+from recsys.inference.batch import recommend, recommend_to
 from recsys.inference.recommender import Recommender
 from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
@@ -105,40 +104,12 @@ def test_nobody(trained: Trained, tmp_path: Path) -> None:
     assert len(table) == 0
 
 
-def test_a_broken_version_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "versions" / "v1").mkdir(parents=True)
-    with pytest.raises(RegistryError, match="no artifact"):
-        recommend(str(tmp_path), "v1", users_file(tmp_path, [1]), 5, tmp_path / "out.parquet")
-
-
 def test_a_version_that_would_end_the_process_is_refused(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     publish(store, small_bundle(), "v1")
     halve_ranker(store.path("v1"))
     with pytest.raises(RegistryError, match="opening it ended a process"):
         recommend(str(tmp_path), None, users_file(tmp_path, [1]), 5, tmp_path / "out.parquet")
-
-
-@pytest.mark.parametrize("n", [0, 1001])
-def test_n_is_bounded(tmp_path: Path, n: int) -> None:
-    with pytest.raises(DataError, match=f"n is {n}; expected 1 to 1000"):
-        recommend(str(tmp_path), None, users_file(tmp_path, [1]), n, tmp_path / "out.parquet")
-
-
-def test_the_output_must_be_a_file(tmp_path: Path) -> None:
-    users = users_file(tmp_path, [1])
-    with pytest.raises(DataError, match="is a folder"):
-        recommend(str(tmp_path), None, users, 5, tmp_path)
-    with pytest.raises(DataError, match=f"{users} is not a folder"):
-        recommend(str(tmp_path), None, users, 5, users / "new" / "out.parquet")
-
-
-@pytest.mark.parametrize("spelled", ["0001000", "+1007", "1e3"])
-def test_integers_are_spelled_as_in_training(tmp_path: Path, spelled: str) -> None:
-    path = tmp_path / "users.csv"
-    path.write_text(f"visitorid\n7\n{spelled}\n")
-    with pytest.raises(DataError, match=f"row 3: visitorid is '{re.escape(spelled)}'"):
-        read_users(path, "int64")
 
 
 def test_nothing_is_left_of_a_run_that_fails(trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,46 +120,6 @@ def test_nothing_is_left_of_a_run_that_fails(trained: Trained, tmp_path: Path, m
     with pytest.raises(OSError, match="No space"):
         recommend(str(trained.registry), None, users_file(tmp_path, [1]), 5, tmp_path / "out.parquet")
     assert not list(tmp_path.glob("out.parquet*"))
-
-
-def test_users_are_read_once_each_in_their_order(tmp_path: Path) -> None:
-    path = tmp_path / "users.csv"
-    path.write_bytes(b"\xef\xbb\xbfname,visitorid\r\nx, 7\r\ny,-2\r\nz,7 \r\n")
-    assert read_users(path, "int64").to_pylist() == [7, -2]
-    assert read_users(path, "string").to_pylist() == ["7", "-2"]
-
-
-def test_string_ids_stay_as_they_are(tmp_path: Path) -> None:
-    assert read_users(users_file(tmp_path, ["007", "é"]), "string").to_pylist() == ["007", "é"]
-
-
-@pytest.mark.parametrize(
-    ("ids", "kind", "message"),
-    [
-        ([1, "x2", 3], "int64", r"row 3: visitorid is 'x2'; expected an id of type int64"),
-        (["1", "1.5"], "int64", r"row 3: visitorid is '1.5'"),
-        ([1, 2**64], "int64", r"row 3"),
-        (["a", '""'], "string", r"row 3: visitorid is"),
-    ],
-)
-def test_an_id_of_another_kind_is_named(tmp_path: Path, ids: list[object], kind: str, message: str) -> None:
-    with pytest.raises(DataError, match=message):
-        read_users(users_file(tmp_path, ids), kind)  # type: ignore[arg-type]
-
-
-def test_a_missing_column_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no column visitorid; found user"):
-        read_users(users_file(tmp_path, [1], header="user"), "int64")
-
-
-def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"absent\.csv: No such file"):
-        read_users(tmp_path / "absent.csv", "int64")
-    (tmp_path / "empty.csv").touch()
-    with pytest.raises(DataError, match=r"empty\.csv"):
-        read_users(tmp_path / "empty.csv", "int64")
-    with pytest.raises(DataError, match=str(tmp_path)):
-        read_users(tmp_path, "int64")
 
 
 @pytest.mark.parametrize(("objective", "share"), [("discover", None), ("repeat", None), ("all", 0.0)])

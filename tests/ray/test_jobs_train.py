@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from recsys.registry.folder import FolderStore
-from tests.support.processes import family
+from tests.support.processes import family, free_port, wait_until
 from tests.support.shop_data import train_arguments, write_shop
 from tests.support.trained import metrics_of
 
@@ -53,23 +52,24 @@ def environment_of(home: Path) -> dict[str, str]:
     return own | {"HOME": str(home), "PATH": path, "RAY_AUTH_MODE": "token"}
 
 
-def free_ports(n: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(n)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-def is_up(address: str) -> bool:
-    """Whether the dashboard answers, be it that it asks for a token."""
+def answers(url: str) -> bool:
+    """Whether a server answers there, be it that it asks for a token."""
     try:
-        with urllib.request.urlopen(f"{address}/api/version", timeout=5):
+        with urllib.request.urlopen(url, timeout=5):
             return True
     except urllib.error.HTTPError as error:
         return error.code in (401, 403)
     except OSError:
         return False
+
+
+def takes_jobs(dashboard: str, agent: int) -> bool:
+    """Whether a job can be submitted.
+
+    The dashboard answers first. It hands a job to the agent of the head node, and refuses the job with "No available
+    agent to submit job" where that agent is not there within 10 seconds. So the agent has to listen, too.
+    """
+    return answers(f"{dashboard}/api/version") and answers(f"http://127.0.0.1:{agent}/api/local_raylet_healthz")
 
 
 def stop(head: subprocess.Popen[bytes]) -> None:
@@ -85,7 +85,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     home = tmp_path_factory.mktemp("home")
     environment = environment_of(home)
     subprocess.run([RAY, "get-auth-token", "--generate"], env=environment, check=True, capture_output=True)
-    port, dashboard, agent = free_ports(3)
+    port, dashboard, agent = free_port(), free_port(), free_port()
     # Ray makes sockets in there, whose paths may have 107 bytes
     folder = Path(tempfile.mkdtemp(prefix="ray-"))
     command = [RAY, "start", "--head", "--block", "--num-cpus=2", "--node-ip-address=127.0.0.1", f"--port={port}"]
@@ -95,16 +95,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         head = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True)
         try:
             address = f"http://127.0.0.1:{dashboard}"
-            for _ in range(60):
-                if is_up(address):
-                    break
-                try:
-                    head.wait(1)
-                except subprocess.TimeoutExpired:
-                    continue
+            wait_until(lambda: head.poll() is not None or takes_jobs(address, agent), 120)
+            if head.poll() is not None:
                 pytest.fail(f"the head ended:\n{(home / 'head.log').read_text()}")
-            else:
-                pytest.fail(f"no dashboard after a minute:\n{(home / 'head.log').read_text()}")
             yield Cluster(address, environment)
         finally:
             stop(head)

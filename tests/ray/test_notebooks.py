@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import nbformat
 import pytest
@@ -10,46 +9,16 @@ import ray
 from jupyter_client.manager import KernelManager
 from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
-from nbformat import NotebookNode
 
+from tests.support.notebooks import FIGURES, FOLDER, read
 from tests.support.shop_data import SETTINGS, write_shop
 
-FOLDER = Path(__file__).resolve().parents[2] / "notebooks"
-FIGURES = {
-    "01_data_exploration": 4,
-    "02_item_properties_exploration": 4,
-    "03_enhancing_ml_model": 1,
-    "04_adding_more_features": 5,
-    "05_hybrid_optimization": 9,
-}
-"""How many come out of each."""
 QUICK = ("ranker.max_trees=8", "examples.discover=false", "examples.cuts=2", "evaluation.seeds=1", "data.partitions=1")
 BLANK = """%reset -f
 import warnings
 warnings.simplefilter("error")
 warnings.filterwarnings("ignore", module=r"(ray|ipykernel)\\.")"""
 """What the kernel runs before each notebook, so that none knows of another; the two warn of what they do themselves."""
-
-
-def read(name: str) -> NotebookNode:
-    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
-
-
-def test_these_are_all() -> None:
-    assert {path.stem for path in FOLDER.glob("*.ipynb")} == FIGURES.keys()
-
-
-@pytest.mark.parametrize("name", FIGURES)
-def test_clean(name: str) -> None:
-    """Nothing of a run is stored, and saving a notebook changes nothing else."""
-    notebook = read(name)
-    nbformat.validate(notebook)
-    assert nbformat.writes(notebook) + "\n" == (FOLDER / f"{name}.ipynb").read_text(encoding="utf-8")
-    assert set(notebook.metadata) == {"kernelspec", "language_info"}
-    for cell in notebook.cells:
-        assert not cell.metadata
-        if cell.cell_type == "code":
-            assert (cell.outputs, cell.execution_count) == ([], None)
 
 
 @pytest.fixture(scope="module")

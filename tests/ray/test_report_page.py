@@ -1,36 +1,30 @@
 """The page of a report: every figure shows something, no text of the data is markup, and a browser takes it."""
 
-import io
 import json
 import re
-from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from PIL import Image
-from playwright.sync_api import Browser
 
 from recsys import cli
 from recsys.errors import RegistryError
-from recsys.registry.artifact import Artifact
+from recsys.registry.artifact import FORMAT, Artifact
 from recsys.report import page
-from recsys.report.content import PAGE, REPORT, Report, parse
-from recsys.report.drawing import Picture, counted, drawable, percent, png
+from recsys.report.contents import SECTIONS
+from recsys.report.drawing import Picture, png
 from recsys.report.files import write_report
-from recsys.report.sweep import sweep_of
+from recsys.report.inputs import RunInputs
+from recsys.report.model import PAGE, REPORT, Report, parse
+from recsys.report.section import DATA, Section, SectionSpec, Table
+from recsys.report.sections import baselines, examples, items
+from recsys.schema import Config
+from tests.support.figures import FIGURES, SWEEP_FIGURES, check_figure
 from tests.support.reports import ONE_TRIAL, SWEEP, bare_run, small_run
 from tests.support.shop_data import ODD_IDS
-from tests.support.trained import Trained, trained_shop
+from tests.support.trained import Trained, trained_shop, written_report
 
-FIGURES = {
-    *("events-per-day", "funnel", "activity", "concentration", "categories", "coverage", "systems", "differences"),
-    *("warm-and-cold", "by-activity", "repeat-and-new", "new-items", "precision-at-k", "recall-at-k", "roc"),
-    *("precision-recall", "confusion", "score-distribution", "calibration", "importance", "contributions"),
-    *("without-features", "without-source", "sources", "alpha", "sizes"),
-}
-SWEEP_FIGURES = {"sweep-trials", "sweep-growth", "sweep-settings", "sweep-alpha"}
 ODD_ONES = (
     *("events-per-day", "activity", "coverage", "warm-and-cold", "by-activity", "repeat-and-new", "new-items", "roc"),
     *("precision-recall", "score-distribution", "calibration", "sweep-trials", "sweep-growth"),
@@ -44,18 +38,8 @@ def trained(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Trai
 
 
 @pytest.fixture(scope="module")
-def rebuilt(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `python -m recsys report` writes of the small shop."""
-    out = tmp_path_factory.mktemp("report") / "deep" / "er"
-    assert cli.main(["report", "--registry", str(trained.registry), "--out", str(out)]) == 0
-    return out
-
-
-def check_figure(content: bytes, name: str) -> None:
-    """Not blank: enough ink, of several colours."""
-    counts = [count for count, _ in Image.open(io.BytesIO(content)).getcolors() or []]
-    assert len(counts) > 12, name
-    assert 0.005 < 1 - max(counts) / sum(counts) < 0.995, name
+def rebuilt(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written_report(tmp_path_factory)
 
 
 def test_every_figure_is_there_and_shows_something(rebuilt: Path) -> None:
@@ -79,23 +63,26 @@ def test_the_page_needs_nothing_else(rebuilt: Path, trained: Trained) -> None:
 
 def test_the_numbers_lie_in_the_bundle(trained: Trained) -> None:
     report = parse(Artifact.open(trained.path).text(REPORT), "here")
-    ours = next(row for row in report.quality.table if (row["system"], row["group"]) == ("hybrid", "all"))
+    ours = next(row for row in report.get(baselines.SECTION).table if row["system"] == "hybrid")
     assert ours["ndcg@10"] == next(row for row in trained.metrics["table"] if row["system"] == "hybrid")["ndcg@10"]
-    assert report.reasons.sweep is None
+    assert "sweep" not in report.numbers
+
+
+def with_numbers(report: Report, spec: SectionSpec[Any], **fields: Any) -> Report:
+    """The report with other numbers in a section."""
+    return replace(report, numbers={**report.numbers, spec.name: report.get(spec).model_copy(update=fields)})
 
 
 def test_texts_of_the_data_are_no_markup(trained: Trained) -> None:
     report = parse((trained.path / REPORT).read_text(), "here")
     odd = "".join(ODD_IDS).replace("\0", "") + "$x^2$"
-    named = report.data.categories[0].model_copy(update={"name": odd})
-    items = [item.model_copy(update={"item": "<img src=x>", "category": odd}) for item in report.people[0].recommended]
-    person = report.people[0].model_copy(update={"user": '"><script>', "recommended": tuple(items)})
-    report = report.model_copy(
-        update={
-            "data": report.data.model_copy(update={"categories": (named, *report.data.categories[1:])}),
-            "people": (person,),
-        }
-    )
+    categories = report.get(items.SECTION).categories
+    named = categories[0].model_copy(update={"name": odd})
+    user = report.get(examples.SECTION).users[0]
+    recommended = [item.model_copy(update={"item": "<img src=x>", "category": odd}) for item in user.recommended]
+    user = user.model_copy(update={"user": '"><script>', "recommended": tuple(recommended)})
+    report = with_numbers(report, items.SECTION, categories=(named, *categories[1:]))
+    report = with_numbers(report, examples.SECTION, users=(user,))
     [picture] = [picture for picture in page.pictures(report) if picture.name == "categories"]
     check_figure(png(picture), "categories")
     text = page.render_page(report, "<v>", dict.fromkeys(FIGURES, b""))
@@ -109,39 +96,59 @@ def test_texts_of_the_data_are_no_markup(trained: Trained) -> None:
 @pytest.mark.usefixtures("ray_session")
 def test_little_of_everything_can_be_drawn() -> None:
     report = bare_run().report(ONE_TRIAL)
-    found = {picture.name: picture for picture in page.pictures(report)}
-    assert set(found) == (FIGURES | SWEEP_FIGURES) - {"funnel", "categories", "sweep-settings", "sweep-alpha"}
+    drawn = {picture.name: picture for picture in page.pictures(report)}
+    assert set(drawn) == (FIGURES | SWEEP_FIGURES) - {"funnel", "categories", "sweep-settings", "sweep-alpha"}
     for name in ODD_ONES:
-        check_figure(png(found[name]), name)
-    text = page.render_page(report, None, dict.fromkeys(found, b""))
+        check_figure(png(drawn[name]), name)
+    text = page.render_page(report, None, dict.fromkeys(drawn, b""))
     assert not re.search(r"\bnan\b|>None<", text)
 
 
 @pytest.mark.usefixtures("ray_session")
 def test_a_sweep_can_be_drawn() -> None:
     report = small_run().report(SWEEP)
-    found = {picture.name: picture for picture in page.pictures(report)}
-    assert set(found) == FIGURES | SWEEP_FIGURES
+    drawn = {picture.name: picture for picture in page.pictures(report)}
+    assert set(drawn) == FIGURES | SWEEP_FIGURES
     for name in SWEEP_FIGURES:
-        check_figure(png(found[name]), name)
+        check_figure(png(drawn[name]), name)
 
 
-def test_all_of_a_sweep_in_one_figure() -> None:
-    from recsys.report.part_reasons import sweep_panels
+class Toy(Config):
+    """Numbers of a section that a shop adds."""
 
-    for sweep in (SWEEP, ONE_TRIAL):
-        picture = Picture("sweep", "", "", lambda figure, sweep=sweep: sweep_panels(figure, sweep_of(sweep)), 8, 12)
-        check_figure(png(picture), "sweep")
+    candidates: int
 
 
-def test_names_and_numbers_in_figures() -> None:
-    assert drawable("tab\there 日本") == "tab?here ??"
-    assert drawable("a" * 50 + "end", 10) == "…aaaaaaend"
-    assert [counted(value) for value in (0, 7, 999, 1000, 12_345, 999_999, 2_756_101)] == [
-        "0", "7", "999", "1k", "12.3k", "1M", "2.76M",
-    ]  # fmt: skip
-    shares = {0: "0%", 0.0004: "<0.1%", 0.0012: "0.12%", 0.034: "3.4%", 0.125: "12%", 0.9996: "99.9%", 1: "100%"}
-    assert {value: percent(value) for value in shares} == shares
+def toy_section(numbers: Toy) -> Section:
+    def draw(figure: Any) -> None:
+        figure.subplots().bar(["candidates"], [numbers.candidates])
+
+    picture = Picture("toy", "A bar of the number of candidates.", "One bar.", draw)
+    return Section(f"{numbers.candidates} toys.", [picture], [Table("Toys", ("toys",), [(numbers.candidates,)])])
+
+
+def collect_toy(run: RunInputs) -> Toy:
+    return Toy(candidates=len(run.evaluation.scored.users))
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_section_comes_in_with_one_line() -> None:
+    SECTIONS.add("toy", SectionSpec("toy", "Toys", DATA, Toy, collect_toy, toy_section))
+    try:
+        numbers = small_run().report().to_json()
+        report = parse(numbers, "here")
+        drawn = page.draw(report)
+        text = page.render_page(report, None, drawn)
+        older = json.loads(numbers)
+        del older["sections"]["toy"]
+        assert "toy" not in parse(json.dumps(older), "here").numbers  # of a version from before the section
+    finally:
+        SECTIONS.remove("toy")
+    assert set(drawn) == FIGURES | {"toy"}
+    assert f"{len(small_run().scored.users)} toys." in text
+    assert [chapter.count('href="#toy"') for chapter in text.split("<strong>")[:3]] == [0, 1, 0]
+    with pytest.raises(RegistryError, match=r"here is no report of this release: sections\.toy: "):
+        parse(numbers, "here")
 
 
 def test_a_version_without_a_report(trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,52 +157,12 @@ def test_a_version_without_a_report(trained: Trained, tmp_path: Path, capsys: py
     assert re.search("error: no version v0 in .*; versions: ", capsys.readouterr().err)
     folder = tmp_path / "v1"
     folder.mkdir()
-    manifest = {"format": 1, "files": {}}
+    manifest = {"format": FORMAT, "files": {}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(RegistryError, match=r"v1 has no report\.json"):
         write_report(folder, tmp_path)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"created": -1}'])
-def test_numbers_of_another_release(text: str) -> None:
-    with pytest.raises(RegistryError, match=r"here is no report of this release: .+"):
-        parse(text, "here")
-
-
-@pytest.fixture
-def shown(browser: Browser, rebuilt: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
-    context = browser.new_context(**request.param)
-    tab = context.new_page()
-    complaints: list[str] = []
-    tab.on("console", lambda message: complaints.append(message.text))
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.on("requestfailed", lambda failed: complaints.append(failed.url))
-    tab.goto((rebuilt / PAGE).as_uri())
-    yield tab
-    context.close()
-    assert not complaints
-
-
-@pytest.mark.parametrize(
-    "shown",
-    [
-        {"viewport": {"width": 1280, "height": 800}, "color_scheme": "light"},
-        {"viewport": {"width": 360, "height": 700}, "color_scheme": "dark"},
-    ],
-    indirect=True,
-)
-def test_it_opens_in_a_browser(shown: Any) -> None:
-    shown.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
-    assert shown.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert shown.locator("figure img").count() == len(FIGURES)
-    assert shown.evaluate("[...document.images].every(image => image.complete && image.naturalWidth > 500)")
-    if shown.viewport_size["width"] < 1000:
-        return
-    shown.evaluate("document.querySelectorAll('section:nth-of-type(n + 3) details').forEach(one => one.open = false)")
-    found = Axe().run(shown).response["violations"]
-    assert [(one["id"], [node["html"][:200] for node in one["nodes"][:3]]) for one in found] == []
-
-
 def test_reports_are_the_same_again(trained: Trained) -> None:
     text = (trained.path / REPORT).read_text()
-    assert Report.model_validate_json(text).model_dump_json() == text
+    assert parse(text, "here").to_json() == text

@@ -1,11 +1,7 @@
 """How the service is deployed: its Serve application, the config file, and the script that starts it."""
 
-import http.client
-import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,10 +15,8 @@ from ray.serve.schema import ServeDeploySchema
 
 from recsys.serving import run
 from recsys.serving.app import build_app
-from recsys.serving.deployments import TARGET_BUSY, by_busy_share
+from recsys.serving.deployments import TARGET_BUSY, by_busy_fraction
 from recsys.serving.settings import ServeSettings
-from tests.support.processes import free_port, wait_until
-from tests.support.trained import trained_shop
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,16 +42,16 @@ def test_each_stage_scales_on_its_own() -> None:
     assert found["Candidates"]._deployment_config.autoscaling_config is None
     bounds = found["Rank"]._deployment_config.autoscaling_config
     assert (bounds.min_replicas, bounds.max_replicas) == (1, 4)
-    assert bounds.policy.get_policy().__qualname__ == by_busy_share.__qualname__
+    assert bounds.policy.get_policy().__qualname__ == by_busy_fraction.__qualname__
     assert {deployment.ray_actor_options["num_cpus"] for deployment in found.values()} == {0.5}
 
 
-@pytest.mark.parametrize(("shares", "wanted"), [((0.3,), 0.5), ((0.9, 0.9, 0.6), 4.0), ((), 2)])
-def test_replicas_follow_the_share_of_time_they_are_busy(shares: tuple[float, ...], wanted: float) -> None:
-    metrics = {"busy": dict(enumerate(shares))} if shares else None
+@pytest.mark.parametrize(("fractions", "wanted"), [((0.3,), 0.5), ((0.9, 0.9, 0.6), 4.0), ((), 2)])
+def test_replicas_follow_the_fraction_of_time_they_are_busy(fractions: tuple[float, ...], wanted: float) -> None:
+    metrics = {"busy": dict(enumerate(fractions))} if fractions else None
     context = cast(AutoscalingContext, SimpleNamespace(aggregated_metrics=metrics, target_num_replicas=2))
     assert TARGET_BUSY == 0.6
-    assert by_busy_share(context)[0] == pytest.approx(wanted)
+    assert by_busy_fraction(context)[0] == pytest.approx(wanted)
 
 
 def test_the_config_file_fits_the_application() -> None:
@@ -84,37 +78,12 @@ def test_a_wrong_setting_is_named(setting: dict[str, str], named: str) -> None:
         ServeSettings.model_validate(setting)
 
 
-def serve_app(*arguments: str) -> subprocess.Popen[str]:
-    # In a session of its own, as a shell does it, so that a signal reaches this process alone.
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "serve_app.py"), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env=os.environ | {f"RAY_SERVE_HAPROXY_{name}_PORT": str(free_port()) for name in ("METRICS", "STATS")},
-        start_new_session=True,
-    )
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [(("--registry", "{}/absent"), "absent"), (("--registry", "{}", "--set", "topology=star"), "topology")],
-)
-def test_what_cannot_be_served_is_one_line(arguments: tuple[str, ...], named: str, tmp_path: Path) -> None:
-    with serve_app(*(argument.format(tmp_path) for argument in arguments)) as process:
-        out, err = process.communicate(timeout=120)
-    assert (process.returncode, out) == (2, "")
-    [line] = err.splitlines()
-    assert line.startswith("error: ")
-    assert named in line
-
-
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_service(stop: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also in a shell's background job, which starts with SIGINT ignored."""
     stopped: list[bool] = []
     monkeypatch.setattr(run.serve, "shutdown", lambda: stopped.append(True))
+    monkeypatch.setattr(run.ray, "shutdown", lambda: None)  # of other tests of this process
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     timer = threading.Timer(0.2, os.kill, (os.getpid(), stop))
     try:
@@ -125,32 +94,3 @@ def test_a_signal_ends_the_service(stop: signal.Signals, monkeypatch: pytest.Mon
         for number, handler in before.items():
             signal.signal(number, handler)
     assert stopped == [True]
-
-
-def test_the_script_serves_until_it_is_told_to_stop(
-    ray_session: None, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    trained, port = trained_shop(tmp_path_factory), free_port()
-
-    def healthy() -> bool:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-        try:
-            connection.request("GET", "/health")
-            response = connection.getresponse()
-            body = response.read()
-            return response.status == 200 and json.loads(body)["model_version"] == trained.version
-        except OSError:
-            return False
-        finally:
-            connection.close()
-
-    with serve_app("--registry", str(trained.registry), "--port", str(port), "--set", "topology=fused") as process:
-        try:
-            address = process.stdout.readline() if process.stdout else ""
-            wait_until(healthy, seconds=60)
-            os.kill(process.pid, signal.SIGTERM)
-            _, err = process.communicate(timeout=80)
-        finally:
-            process.kill()
-    assert f"http://127.0.0.1:{port}/" in address
-    assert (process.returncode, "Traceback" in err) == (0, False)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from time import monotonic
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,13 +21,12 @@ from recsys.inference.recommender import Recommender
 from recsys.inference.servable import read_version
 from recsys.models.rankers import lightgbm as lightgbm_ranker
 from recsys.models.rankers import xgboost as xgboost_ranker
-from recsys.models.rankers.base import Backend, Ranker, RankerConfig, RankingData, TrainingSet
+from recsys.models.rankers.base import RANKERS, Ranker, RankerConfig, TrainingSet
 from recsys.registry.folder import FolderStore
 from recsys.storage.filesystem import file_at
 from recsys.training.distributed import launch as workers
 from recsys.training.distributed import xgboost as xgboost_workers
 from recsys.training.distributed.launch import fit_ranker
-from recsys.training.distributed.shards import deal
 from tests.support.faults import killer
 from tests.support.planted import NAMES, planted
 from tests.support.shop_data import train_arguments, write_shop
@@ -37,7 +36,7 @@ TREE = 7
 """The tree after which a worker is killed."""
 
 
-def config(backend: Backend = "lightgbm", **settings: Any) -> RankerConfig:
+def config(backend: str = "lightgbm", **settings: Any) -> RankerConfig:
     # Rows drawn anew for each tree leave hardly any equal scores, which the libraries' NDCG count differently.
     small = {"num_workers": 2, "threads": 1, "min_child_samples": 20, "max_trees": 40, "bagging_fraction": 0.7}
     return RankerConfig(backend=backend, **(small | settings))
@@ -53,10 +52,10 @@ def quality(ranker: Ranker) -> float:
     return float(ndcg_score(unseen.labels.reshape(-1, 20), ranker.predict(unseen.features).reshape(-1, 20), k=10))
 
 
-@pytest.fixture(scope="module", params=get_args(Backend))
+@pytest.fixture(scope="module", params=RANKERS.names)
 def undisturbed(
     request: pytest.FixtureRequest, ray_session: None, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Backend, Ranker, list[tuple[int, float, np.ndarray]]]:
+) -> tuple[str, Ranker, list[tuple[int, float, np.ndarray]]]:
     """A backend, the ranker of two workers, and what they reported."""
     seen: list[tuple[int, float, np.ndarray]] = []
     work = tmp_path_factory.mktemp("undisturbed") / "work"
@@ -132,12 +131,12 @@ def test_a_worker_killed_while_trees_grow_changes_little(
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("backend", get_args(Backend))
+@pytest.mark.parametrize("backend", RANKERS.names)
 @pytest.mark.parametrize(
     ("asked", "message"), [({"num_workers": 64}, "64 CPUs"), ({"threads": 4}, "8 CPUs, 4 a worker")]
 )
 def test_what_the_cluster_does_not_have_is_an_error_at_once(
-    backend: Backend, asked: dict[str, int], message: str, tmp_path: Path
+    backend: str, asked: dict[str, int], message: str, tmp_path: Path
 ) -> None:
     start = monotonic()
     with pytest.raises(ConfigError, match=f"ask for {message}.*the cluster has 2 on 1 nodes"):
@@ -167,71 +166,32 @@ def test_cpus_that_others_use_are_waited_for_and_then_an_error(tmp_path: Path, m
         ray.kill(busy)
 
 
-def wait_without_end(_: None) -> tuple[str, float]:
+def wait_without_end(_: Any) -> tuple[str, float]:
     Event().wait(60)
     raise RuntimeError("nobody ended this")
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_workers_whose_nodes_are_lost_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_whose_nodes_are_lost_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cluster has two CPUs when the run looks for the first time, and one from then on."""
+    nodes = iter([[2.0]])
     monkeypatch.setattr(workers, "WAIT_SECONDS", 0.5)
-    monkeypatch.setattr(workers, "node_cpus", lambda: [1.0])
+    monkeypatch.setattr(workers, "node_cpus", lambda: next(nodes, [1.0]))
+    monkeypatch.setattr(xgboost_workers, "lead", wait_without_end)
     with pytest.raises(ConfigError, match=r"nodes were lost.*the cluster has 1 on 1 nodes"):
-        workers.run_apart(wait_without_end, None, config())
+        fit_ranker(data(), config("xgboost"), work=tmp_path)
 
 
-def fail(_: None) -> tuple[str, float]:
+def fail(_: Any) -> tuple[str, float]:
     raise FileNotFoundError("/somewhere/train-0.parquet")
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_what_went_wrong_in_a_worker_is_told_in_one_line() -> None:
+def test_what_went_wrong_in_a_worker_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xgboost_workers, "lead", fail)
     with pytest.raises(ModelError, match=r"2 workers could not train it: .*train-0\.parquet") as caught:
-        workers.run_apart(fail, None, config())
+        fit_ranker(data(), config("xgboost"), work=tmp_path)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("n", [2, 3, 7])
-def test_query_groups_are_dealt_out_whole_and_nearly_evenly(n: int) -> None:
-    rng = np.random.default_rng(0)
-    parts, first = [], 0
-    for n_groups in (1, 40, 0, 25):
-        groups = rng.integers(1, 30, n_groups)
-        group = np.repeat(np.arange(first, first + n_groups), groups)
-        first += n_groups
-        weights = group.astype(np.float32)
-        parts.append(RankingData(weights[:, None], (group % 2).astype(np.int8), groups, weights))
-    found = deal(parts, n)
-    assert len(found) == n
-    columns = [np.concatenate([part.features[:, 0] for part in share]) for share in found]
-    assert np.concatenate(columns).tolist() == np.concatenate([part.weights for part in parts]).tolist()
-    assert not any(set(a) & set(b) for i, a in enumerate(columns) for b in columns[:i])
-    for share in found:
-        for part in share:
-            assert part.groups.sum() == len(part.labels) == len(part.features) == len(part.weights)
-            assert (np.repeat(np.unique(part.weights), part.groups) == part.weights).all()
-    sizes = [len(column) for column in columns]
-    assert max(sizes) - min(sizes) <= 2 * 29
-    assert np.shares_memory(found[-1][-1].features, parts[-1].features)
-
-
-def test_every_worker_gets_a_query_group() -> None:
-    groups = np.array([50, 1, 1, 1])
-    part = RankingData(np.zeros((53, 3), np.float32), np.zeros(53, np.int8), groups)
-    assert [[part.groups.tolist() for part in share] for share in deal([part], 4)] == [[[50]], [[1]], [[1]], [[1]]]
-    with pytest.raises(ModelError, match=r"4 query groups cannot be dealt out to ranker.num_workers=5"):
-        deal([part], 5)
-
-
-def test_weights_that_xgboost_ray_does_not_take_are_an_error() -> None:
-    rows = planted(3)
-    weights = np.repeat([0, 1, 0.5], 20).astype(np.float32)
-    with pytest.raises(ModelError, match="weighs 0 or 1"):
-        xgboost_workers.without_weightless_groups(RankingData(rows.features, rows.labels, rows.groups, weights))
-    weights = np.repeat([0, 1, 0], 20).astype(np.float32)
-    kept = xgboost_workers.without_weightless_groups(RankingData(rows.features, rows.labels, rows.groups, weights))
-    assert kept.groups.tolist() == [20]
-    assert (kept.features == rows.features[20:40]).all()
 
 
 def test_shards_may_lie_on_s3(bucket: str) -> None:

@@ -144,7 +144,14 @@ def test_choices_are_recorded(trained: Trained) -> None:
     enough = [alpha for alpha, ndcg in curve.items() if ndcg >= 0.995 * max(curve.values())]
     assert metrics["alpha"] == min(enough)
     assert bundle.read(trained.path).manifest.blend.alpha == metrics["alpha"]
-    assert metrics["plan"] == {"horizon": 14, "train": [42, 56], "select": 70, "valid": 28, "test": 14, "refit": [14]}
+    assert metrics["plan"] == {
+        "horizon": 14,
+        "train": [42, 56],
+        "preranker": 70,
+        "validation": 28,
+        "test": 14,
+        "refit": [14],
+    }
     assert set(metrics["importance"]) == set(NAMES)
     assert 0 <= metrics["score_drift"] <= 1
     assert metrics["quality"]["events_read"] == len(events())

@@ -17,9 +17,9 @@ from recsys import cli
 from recsys.data.ingest import ShopData
 from recsys.registry.artifact import Artifact
 from recsys.registry.folder import FolderStore
-from recsys.report.sweep import TABLE, sweep_files
+from recsys.report.sections.sweep import TABLE, collect, sweep_files
 from recsys.training.context import Context
-from recsys.training.preparation import RankerInputs, prepare
+from recsys.training.preparation import RankerInputs, build_inputs
 from recsys.training.sweep import search as tuning
 from recsys.training.sweep.config import load_sweep
 from recsys.training.sweep.result import SweepResult
@@ -80,7 +80,7 @@ def plain(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Traine
 def read(plain: Trained) -> tuple[ShopData, RankerInputs]:
     """Data and inputs at the start of a sweep over the shop of `plain`, for tests of the sweep alone."""
     shop = read_shop(plain.data)
-    return shop, prepare(Context.create(shop, small_config(), work=""))
+    return shop, build_inputs(Context.create(shop, small_config(), work=""))
 
 
 def searched(
@@ -90,7 +90,7 @@ def searched(
     sweep, config = load_sweep(sweep_file(folder, content), None, [*SETTINGS, *settings])
     shop, inputs = read
     result = tuning.search(Context.create(shop, config, folder), inputs, sweep, resume=False)
-    return json.loads(sweep_files(result)[TABLE]), result
+    return json.loads(sweep_files(result, collect(result))[TABLE]), result
 
 
 @pytest.fixture(scope="module")
@@ -265,11 +265,6 @@ def test_a_killed_sweep_is_taken_up_where_it_stopped(undisturbed: Path, plain: T
     assert "resuming the sweep in" in again.stderr
     assert timeless(sweep_of(registry)) == timeless(sweep_of(undisturbed))
     assert metrics_of(registry) == metrics_of(undisturbed)
-
-
-def test_resume_needs_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["train", "--resume"]) == 2
-    assert "error: --resume continues a sweep: give its file with --tune" in capsys.readouterr().err
 
 
 def test_nodes_that_are_taken_away_change_nothing(plain: Trained, tmp_path: Path) -> None:

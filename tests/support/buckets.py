@@ -59,11 +59,10 @@ def server(url: str, log: Path) -> Iterator[None]:
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file)
         try:
-            while not is_up(url):
-                try:
+            while process.poll() is None and not is_up(url):
+                with suppress(subprocess.TimeoutExpired):
                     process.wait(0.05)
-                except subprocess.TimeoutExpired:
-                    continue
+            if process.poll() is not None:  # another program may answer at the same port
                 raise RuntimeError(f"the S3 server ended:\n{log.read_text()}")
             yield
         finally:

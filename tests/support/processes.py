@@ -1,5 +1,6 @@
 """Ports, processes and waiting."""
 
+import random
 import socket
 import threading
 from collections.abc import Callable
@@ -7,11 +8,23 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
+PORTS = range(21_000, 30_000)
+"""Below the ports that the kernel gives to clients, and between those of Ray's workers and of Serve's replicas.
+
+A port that the kernel has just given and taken back may go to a client before the server of a test listens.
+"""
+_given: set[int] = set()
+
 
 def free_port() -> int:
-    with socket.socket() as opened:
-        opened.bind(("127.0.0.1", 0))
-        return int(opened.getsockname()[1])
+    """A port of this host where nothing listens, each time another one."""
+    while True:
+        port = random.SystemRandom().choice(PORTS)  # the processes of a test run must not draw the same ones
+        with socket.socket() as opened, suppress(OSError):
+            opened.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 def family(pid: int) -> list[int]:

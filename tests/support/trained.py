@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from recsys.data.shop import PropertyQuality, Quality, UserPartition
 from recsys.data.sources import resolve
 from recsys.registry.folder import FolderStore
 from recsys.schema import DAY, EVENT_TYPES
+from tests.support.once import once
 from tests.support.shop_data import END, START, train_arguments, write_shop
 from tests.support.world import small_config, small_world
 
@@ -82,13 +83,23 @@ def metrics_of(registry: Path) -> dict[str, Any]:
 
 
 def trained_shop(factory: pytest.TempPathFactory) -> Trained:
-    """Trains at the first call of a test run; needs Ray. Nothing may change the result's folders."""
-    return _train(factory.getbasetemp() / "trained")
+    """Trains at the first call of a test run, whichever process asks; needs Ray. Nothing may change its folders."""
+    folder = once(factory, "trained", _train)
+    return Trained(folder / "data", folder / "registry")
 
 
-@cache
-def _train(folder: Path) -> Trained:
-    data, registry = write_shop(folder / "data"), folder / "registry"
-    if cli.main(["train", *train_arguments(data, registry)]):
+def _train(folder: Path) -> None:
+    if cli.main(["train", *train_arguments(write_shop(folder / "data"), folder / "registry")]):
         raise RuntimeError("training on the small shop failed; its error is on stderr")
-    return Trained(data, registry)
+
+
+def written_report(factory: pytest.TempPathFactory) -> Path:
+    """The folder that `python -m recsys report` writes of the trained shop; written once a test run."""
+    registry = trained_shop(factory).registry
+
+    def write(folder: Path) -> None:
+        arguments = ["report", "--registry", str(registry), "--out", str(folder / "deep" / "er")]
+        if cli.main(arguments):
+            raise RuntimeError("the report of the small shop was not written; the error is on stderr")
+
+    return once(factory, "report", write) / "deep" / "er"

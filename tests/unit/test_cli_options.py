@@ -1,8 +1,5 @@
 """The command line's parser: usage errors, help, and what a command loads."""
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,8 +9,6 @@ import pytest
 from recsys import cli
 from recsys.cli.options import SWEEPS, DataOptions, read_settings
 from recsys.errors import ConfigError
-
-ROOT = Path(cli.__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(
@@ -70,23 +65,6 @@ def test_help_of_every_command(command: tuple[str, ...], capfd: pytest.CaptureFi
     out, err = capfd.readouterr()
     assert out.startswith(" ".join(("Usage: recsys", *command)))
     assert err == ""
-
-
-LOADED = """
-import sys
-from recsys.cli import main
-code = main(sys.argv[1:])
-slow = {"ray", "cmfrec", "lightgbm", "xgboost", "sklearn", "optuna", "matplotlib", "pandas"}
-print(code, sorted(slow & sys.modules.keys()))
-"""
-
-
-@pytest.mark.parametrize("arguments", ["--help", "train --help", "--version", "models list --registry none"])
-def test_light_commands_load_no_framework(arguments: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", LOADED, *arguments.split()]
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=True)
-    assert done.stdout.splitlines()[-1] == "0 []"
 
 
 def test_a_sweep_of_the_package_is_found_by_name(tmp_path: Path) -> None:

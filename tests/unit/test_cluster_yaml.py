@@ -1,7 +1,5 @@
 """The file for Ray's cluster launcher, as far as it can be checked without AWS."""
 
-import shlex
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +8,6 @@ import ray
 import yaml
 from ray.autoscaler._private.aws.config import _create_default_inbound_rules
 from ray.autoscaler._private.util import prepare_config, validate_config
-
-from recsys.serving.settings import FAST
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,23 +38,6 @@ def test_every_node_has_the_profile_and_only_workers_are_spot(cluster: dict[str,
     assert all(kind["node_config"]["IamInstanceProfile"] == {"Name": "recsys"} for kind in types.values())
     spot = [name for name, kind in types.items() if "InstanceMarketOptions" in kind["node_config"]]
     assert spot == ["spot"]
-
-
-def test_the_environment_is_set_before_ray_starts(cluster: dict[str, Any], tmp_path: Path) -> None:
-    """The commands are run here, up to Ray's start."""
-    [write] = [command for command in cluster["setup_commands"] if "printf" in command]
-    file = tmp_path / "recsys.env"
-    subprocess.run(["bash", "-c", write.replace("/home/ray/recsys.env", shlex.quote(str(file)))], check=True)
-    shown = subprocess.run(
-        ["bash", "-c", f". {shlex.quote(str(file))}; env"], check=True, capture_output=True, text=True
-    )
-    found = dict(line.split("=", 1) for line in shown.stdout.splitlines() if "=" in line)
-    assert {name: found.get(name) for name in FAST} == FAST
-    assert found["RAY_AUTH_MODE"] == "token"
-    for commands in (cluster["head_start_ray_commands"], cluster["worker_start_ray_commands"]):
-        [start] = [command for command in commands if "ray start" in command]
-        assert start.startswith(". /home/ray/recsys.env;")
-    assert cluster["file_mounts"]["/home/ray/.ray/auth_token"] == "~/.ray/auth_token"
 
 
 def test_the_image_has_the_versions_of_the_requirements(cluster: dict[str, Any]) -> None:

@@ -3,11 +3,12 @@
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from recsys import console, logs
+from recsys.errors import DataError
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def test_a_table_without_rows(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.split()[:2] == ["model", "users"]
 
 
-def test_a_step_is_one_line_when_it_is_over(capsys: pytest.CaptureFixture[str]) -> None:
+def test_step_reports_its_time(capsys: pytest.CaptureFixture[str]) -> None:
     with console.step("reading events", memory=True) as step:
         assert capsys.readouterr().err == ""
     [end] = (text[9:] for text in capsys.readouterr().err.splitlines())
@@ -99,3 +100,29 @@ def test_logs_as_json_reach_the_process_own_stderr(
     fields = json.loads(text)
     assert (fields["level"], fields["message"], fields["user"]) == ("error", "request failed", 7)
     assert "KeyError: 'itemid'" in fields["exception"]
+
+
+def test_errors_on_purpose_are_one_line_and_others_are_not_hidden(capfd: pytest.CaptureFixture[str]) -> None:
+    def fail(error: Exception) -> Callable[[], None]:
+        def command() -> None:
+            raise error
+
+        return command
+
+    assert console.guarded(lambda: None) == 0
+    assert console.guarded(fail(DataError("events.csv:\n  no [rows]"))) == 2
+    assert capfd.readouterr().err == "error: events.csv: no [rows]\n"
+    with pytest.raises(ZeroDivisionError):
+        console.guarded(fail(ZeroDivisionError()))
+    assert console.guarded(fail(OSError(28, "No space left on device", "/data/x"))) == 2
+    assert capfd.readouterr().err == "error: /data/x: No space left on device\n"
+    assert console.guarded(fail(DataError("x" * 100_000))) == 2
+    assert len(capfd.readouterr().err) < 2100
+
+
+def test_an_interrupted_command(capfd: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        raise KeyboardInterrupt
+
+    assert console.guarded(command) == 130
+    assert capfd.readouterr().err == "error: interrupted\n"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recsys.evaluation.metrics import Truth
-from recsys.evaluation.protocol import EvaluationConfig
+from recsys.evaluation.settings import EvaluationConfig
 from recsys.evaluation.table import summary, with_classification, with_seed_spread
 from recsys.schema import UNKNOWN
 

@@ -14,16 +14,15 @@ from recsys.retrieval.generator import Candidates
 from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.schema import DAY, PURCHASE
 from recsys.studies.phases import event_rows as module
-from recsys.studies.phases.event_rows import EventRows, EventWindow, event_rows, window_rows
-from recsys.timeline import cut
-from recsys.training.context import Context
+from recsys.studies.phases.event_rows import EventRows, window_rows
+from recsys.timeline import Cut
+from recsys.training.windows import Window
 from tests.support.features import NAMES, SOURCES
 from tests.support.shop_data import END
-from tests.support.trained import world_shop
 from tests.support.world import World, small_config, small_world, tables_of
 
 AGE = 14
-EVERYBODY = EventWindow(AGE, cut(END, AGE), END, quota=1.0)
+EVERYBODY = Window(Cut.at(END, AGE), END, quota=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +32,7 @@ def tables() -> Tables:
 
 def positions(histories: Histories) -> np.ndarray:
     """Positions of the events of the window."""
-    return np.flatnonzero(histories.times > EVERYBODY.start)
+    return np.flatnonzero(histories.times > EVERYBODY.cut.time)
 
 
 def rows_of(world: World, tables: Tables, config: TrainConfig | None = None) -> EventRows:
@@ -98,26 +97,3 @@ def test_events_at_one_time_do_not_know_each_other(tables: Tables) -> None:
     assert (found.features[:, NAMES.index("user_events")] == 0).all()
     assert np.isnan(found.mf).all()
     assert found.data.groups.tolist() == [3]
-
-
-@pytest.mark.usefixtures("ray_session")
-def test_windows_whatever_the_partitions() -> None:
-    """Whole users up to the cap, each event by the newest tables before it."""
-    import ray
-
-    tables = {age: ray.put(tables_of(small_world(), age)) for age in (28, 14)}
-    config, histories = small_config(), small_world().partition.histories
-    between = histories.between(cut(END, 28), END)
-
-    def context(n_partitions: int) -> Context:
-        return Context.create(world_shop(n_partitions), config, work="")
-
-    one, three = (event_rows(context(n), tables, 28, 0, 400) for n in (1, 3))
-    counts = np.unique(one.users, return_counts=True)[1]
-    assert 300 < len(one.labels) <= 400
-    assert set(counts) <= set(between.lengths)
-    order, other = (np.lexsort(np.nan_to_num(rows.features, nan=-1).T) for rows in (one, three))
-    np.testing.assert_array_equal(one.features[order], three.features[other])
-    assert set(one.labels.tolist()) == {0, 1}
-    tiny = event_rows(context(2), tables, 28, 0, 1)
-    assert len(np.unique(tiny.users)) == 1

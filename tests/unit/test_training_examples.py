@@ -5,36 +5,30 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-import ray
 
-from recsys.config import TrainConfig
-from recsys.errors import ModelError
 from recsys.histories import Histories
 from recsys.inference.stages import CandidateStage
-from recsys.models.rankers.base import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import NO_PRERANKERS
-from recsys.schema import CART, OBJECTIVES, PURCHASE, VIEW
-from recsys.timeline import cut
+from recsys.schema import CART, PURCHASE, VIEW
+from recsys.timeline import Cut
 from recsys.training.examples import (
     GROUP,
     LABEL,
     OBJECTIVE,
     Survey,
-    build_examples,
     explain,
     hits,
     make_examples,
     survey,
 )
-from recsys.training.windows import NOBODY, LabelWindow, chosen_users
+from recsys.training.windows import NOBODY, Window, chosen_users
 from tests.support.features import NAMES
 from tests.support.shop_data import END
-from tests.support.trained import world_shop
 from tests.support.world import small_config, small_world, tables_of
 
 AGE = 42
-EVERYONE = LabelWindow(AGE, cut(END, AGE), cut(END, AGE - 14), quota=1.0)
+EVERYONE = Window(Cut.at(END, AGE), Cut.at(END, AGE - 14).time, quota=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +36,7 @@ def tables() -> Tables:
     return tables_of(small_world(), AGE)
 
 
-def examples_of(tables: Tables, window: LabelWindow = EVERYONE, **examples: Any) -> pa.Table:
+def examples_of(tables: Tables, window: Window = EVERYONE, **examples: Any) -> pa.Table:
     config = small_config(*(f"examples.{name}={value}" for name, value in examples.items()))
     return make_examples(small_world().partition, window, tables, NO_PRERANKERS, ["all"], config)
 
@@ -88,13 +82,13 @@ def test_a_hit_is_an_event_of_the_window_and_nothing_else(tables: Tables) -> Non
     world, config = small_world(), small_config("examples.negatives=1000")
     table = examples_of(tables, negatives=1000)
     stage = CandidateStage(tables, NO_PRERANKERS, config.inference)
-    profiles = stage.profile(world.partition.histories.until(EVERYONE.start), EVERYONE.start)
+    profiles = stage.profile(world.partition.histories.until(EVERYONE.cut.time), EVERYONE.cut.time)
     candidates = stage(profiles)
     chosen = np.isin(candidates.users, table[GROUP].to_numpy())
     kept = candidates.take(np.flatnonzero(chosen))
     np.testing.assert_array_equal(kept.users, table[GROUP].to_numpy())
     np.testing.assert_array_equal(stage.features(profiles, kept), matrix_of(table))
-    window = world.partition.histories.between(EVERYONE.start, EVERYONE.end)
+    window = world.partition.histories.between(EVERYONE.cut.time, EVERYONE.end)
     bought = {
         (int(user), int(item))
         for user, item, event in zip(window.rows, window.items, window.events, strict=True)
@@ -122,25 +116,6 @@ def test_without_chosen_users_there_are_no_rows(tables: Tables) -> None:
     assert table.column_names == [OBJECTIVE, GROUP, LABEL, *NAMES]
 
 
-def groups_of(data: RankingData) -> list[bytes]:
-    """The rows of each query group with their labels, in an order of their own."""
-    assert data.groups.sum() == len(data.labels) == len(data.features)
-    rows = np.column_stack([data.features, data.labels.astype(np.float32)])
-    return sorted(part.tobytes() for part in np.split(rows, np.cumsum(data.groups)[:-1]))
-
-
-@pytest.mark.usefixtures("ray_session")
-def test_partitions_do_not_matter(tables: Tables) -> None:
-    config: TrainConfig = small_config("examples.max_users=60")
-    ages = (AGE, 28)
-    refs = {AGE: ray.put(tables), 28: ray.put(tables_of(small_world(), 28))}
-    found = [build_examples(world_shop(n), refs, ages, NO_PRERANKERS, OBJECTIVES, config) for n in (1, 5)]
-    for objective in OBJECTIVES:
-        for one, other in zip(*(examples[objective] for examples in found), strict=True):
-            assert len(one.groups) > 10
-            assert groups_of(one) == groups_of(other)
-
-
 @pytest.mark.parametrize(
     ("found", "cause"),
     [
@@ -160,22 +135,7 @@ def test_a_window_without_a_hit_is_explained(found: Survey, cause: str) -> None:
 def test_a_survey_counts_the_window(tables: Tables) -> None:
     partition, config = small_world().partition, small_config()
     found = Survey(*survey(partition, EVERYONE, tables, NO_PRERANKERS, config).tolist())
-    after = partition.histories.between(EVERYONE.start, EVERYONE.end)
+    after = partition.histories.between(EVERYONE.cut.time, EVERYONE.end)
     assert (found.events, found.targets) == (len(after.events), int((after.events == PURCHASE).sum()))
     chosen = chosen_users(partition, EVERYONE, config)
     assert (found.users, found.candidates) == (len(chosen), 20 * len(chosen))
-
-
-@pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("age", [AGE, 28])
-def test_windows_without_a_hit_stop_the_run(age: int, tables: Tables, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing happens after END, and no cut has a candidate where every source has weight 0."""
-    shop, names = world_shop(2), ("own", "covisitation", "mf_neighbours", "recent", "popular", "category")
-    nothing = small_config(*(f"inference.candidates.sources.{name}.weight=0" for name in names))
-    refs = {at: ray.put(tables_of(small_world(), at)) for at in (age, 14)}
-    with pytest.raises(ModelError, match="0 candidates for them, 0 labels; nothing is proposed"):
-        build_examples(shop, refs, [age], NO_PRERANKERS, ["all"], nothing)
-    build_examples(
-        shop, refs, [14], NO_PRERANKERS, ["all"], nothing
-    )  # neither learned from before the choice nor chosen on
-    assert "nothing is proposed" in capsys.readouterr().err

@@ -14,7 +14,6 @@ from recsys.evaluation.protocol import TestCases
 from recsys.evaluation.table import Row, defined, summary, with_classification
 from recsys.evaluation.thresholds import Decision, best_threshold, decide
 from recsys.studies.phases.models import BlendDetails, LinearDetails, Phase
-from recsys.timeline import cut
 from recsys.training.context import Context
 from recsys.training.scoring import ScoredCandidates, labels_of
 
@@ -90,7 +89,7 @@ def ranking_table(
     valid_labels: bool or 0/1, of the rows on which thresholds are chosen
     """
     settings, labels = context.config.evaluation, labels_of(scored, cases)
-    category = context.shop.catalog.as_of(cut(context.shop.end, context.plan.test)).category
+    category = context.shop.catalog.as_of(context.plan.test.time).category
     rows: list[PhaseRow] = []
     above = None
     for phase in phases:

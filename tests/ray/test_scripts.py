@@ -1,0 +1,101 @@
+"""Scripts and commands as a person starts them, each in a process of its own."""
+
+import http.client
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from recsys.serving.settings import FAST
+from tests.support.processes import free_port, wait_until
+from tests.support.trained import trained_shop
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_the_script_ends_with_the_exit_code(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "train_job.py"), "--data", str(tmp_path / "absent")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    [line] = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def serve_app(*arguments: str) -> subprocess.Popen[str]:
+    # In a session of its own, as a shell does it, so that a signal reaches this process alone.
+    return subprocess.Popen(
+        [sys.executable, str(ROOT / "serve_app.py"), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env=os.environ | {f"RAY_SERVE_HAPROXY_{name}_PORT": str(free_port()) for name in ("METRICS", "STATS")},
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [(("--registry", "{}/absent"), "absent"), (("--registry", "{}", "--set", "topology=star"), "topology")],
+)
+def test_what_cannot_be_served_is_one_line(arguments: tuple[str, ...], named: str, tmp_path: Path) -> None:
+    with serve_app(*(argument.format(tmp_path) for argument in arguments)) as process:
+        out, err = process.communicate(timeout=120)
+    assert (process.returncode, out) == (2, "")
+    [line] = err.splitlines()
+    assert line.startswith("error: ")
+    assert named in line
+
+
+def test_the_script_serves_until_it_is_told_to_stop(
+    ray_session: None, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    trained, port = trained_shop(tmp_path_factory), free_port()
+
+    def healthy() -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        try:
+            connection.request("GET", "/health")
+            response = connection.getresponse()
+            body = response.read()
+            return response.status == 200 and json.loads(body)["model_version"] == trained.version
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    with serve_app("--registry", str(trained.registry), "--port", str(port), "--set", "topology=fused") as process:
+        try:
+            address = process.stdout.readline() if process.stdout else ""
+            wait_until(healthy, seconds=60)
+            os.kill(process.pid, signal.SIGTERM)
+            _, err = process.communicate(timeout=80)
+        finally:
+            process.kill()
+    assert f"http://127.0.0.1:{port}/" in address
+    assert (process.returncode, "Traceback" in err) == (0, False)
+
+
+def test_the_environment_is_set_before_ray_starts(cluster: dict[str, Any], tmp_path: Path) -> None:
+    """The commands are run here, up to Ray's start."""
+    [write] = [command for command in cluster["setup_commands"] if "printf" in command]
+    file = tmp_path / "recsys.env"
+    subprocess.run(["bash", "-c", write.replace("/home/ray/recsys.env", shlex.quote(str(file)))], check=True)
+    shown = subprocess.run(
+        ["bash", "-c", f". {shlex.quote(str(file))}; env"], check=True, capture_output=True, text=True
+    )
+    found = dict(line.split("=", 1) for line in shown.stdout.splitlines() if "=" in line)
+    assert {name: found.get(name) for name in FAST} == FAST
+    assert found["RAY_AUTH_MODE"] == "token"
+    for commands in (cluster["head_start_ray_commands"], cluster["worker_start_ray_commands"]):
+        [start] = [command for command in commands if "ray start" in command]
+        assert start.startswith(". /home/ray/recsys.env;")
+    assert cluster["file_mounts"]["/home/ray/.ray/auth_token"] == "~/.ray/auth_token"

@@ -1,0 +1,50 @@
+"""Unit tests start no process: no Ray, no browser, no server. Tests that do lie in tests/ray and tests/browser."""
+
+import sys
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+STARTS = {
+    "os.exec",
+    "os.fork",
+    "os.forkpty",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.system",
+    "pty.spawn",
+    "subprocess.Popen",
+}
+"""What Python tells its audit hooks before a process starts."""
+
+_guarded: list[str] = []
+"""The unit test under way; empty while tests of other folders run in the same process."""
+
+
+def _refuse(event: str, arguments: tuple[Any, ...]) -> None:
+    if _guarded and event in STARTS:
+        raise RuntimeError(f"{_guarded[0]} starts a process ({event}: {arguments[:2]}): it belongs into tests/ray")
+
+
+sys.addaudithook(_refuse)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None]:
+    """A fixture that starts a process fails the test that asks for it."""
+    _guarded.append(item.nodeid)
+    try:
+        return (yield)
+    finally:
+        _guarded.clear()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
+    """A test that starts a process fails."""
+    _guarded.append(item.nodeid)
+    try:
+        return (yield)
+    finally:
+        _guarded.clear()

@@ -1,0 +1,72 @@
+"""Commands that end before they start anything."""
+
+from pathlib import Path
+
+import pytest
+
+from recsys import cli
+from recsys.registry.artifact import FORMAT
+from tests.support.refused import Refused, training_error
+from tests.support.shop_data import write_shop
+
+
+@pytest.fixture
+def refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Refused:
+    return lambda data, *settings: training_error(capfd, tmp_path / "registry", data, *settings)
+
+
+def test_a_missing_folder(refused: Refused, tmp_path: Path) -> None:
+    assert "absent" in refused(tmp_path / "absent")
+
+
+def test_a_folder_without_events(refused: Refused, tmp_path: Path) -> None:
+    assert "no events; expected events.csv" in refused(tmp_path)
+
+
+def test_an_unknown_setting(refused: Refused, tmp_path: Path) -> None:
+    line = refused(write_shop(tmp_path / "data"), "ranker.leaves=3")
+    assert "ranker.leaves is unknown" in line
+    assert "num_leaves" in line
+
+
+@pytest.mark.parametrize("option", ["registry", "data"])
+def test_relative_folders_are_refused_inside_a_job(
+    option: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    monkeypatch.chdir(tmp_path)
+    folders = {"registry": str(tmp_path / "registry"), "data": str(tmp_path / "data")} | {option: "folder"}
+    assert cli.main(["train", "--data", folders["data"], "--registry", folders["registry"]]) == 2
+    [line] = capfd.readouterr().err.splitlines()
+    assert f"--{option} folder" in line
+    assert "absolute path or s3://" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("headline", ["[1, 2]", '{"ndcg": "high"}', "[" * 100_000])
+def test_a_junk_version_is_listed_as_broken(headline: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    junk = tmp_path / "versions" / "junk"
+    junk.mkdir(parents=True)
+    (junk / "manifest.json").write_text(f'{{"format": {FORMAT}, "files": {{}}, "headline": {headline}}}')
+    assert cli.main(["models", "list", "--registry", str(tmp_path)]) == 0
+    [line] = [line for line in capfd.readouterr().out.splitlines() if "junk" in line]
+    assert "broken" in line or "not JSON" in line
+
+
+def test_the_work_folder_of_a_job(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
+    assert cli.main(["train", "--registry", str(tmp_path / "registry"), "--work", "work"]) == 2
+    assert "--work work" in capfd.readouterr().err
+
+
+def test_an_empty_registry_lists_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["models", "list", "--registry", str(tmp_path / "registry")]) == 0
+    assert "version" in capfd.readouterr().out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_resume_needs_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["train", "--resume"]) == 2
+    assert "error: --resume continues a sweep: give its file with --tune" in capsys.readouterr().err
