@@ -8,9 +8,11 @@ from recsys.data.catalog import TreeProblems
 from recsys.data.shop import PropertyQuality, Quality
 from recsys.evaluation.metrics import Difference
 from recsys.evaluation.table import Row
+from recsys.timeline import Cut
 from recsys.training.plan import Plan
 from recsys.training.ranker import Size
 from recsys.training.results import CandidateSummary, Evaluation, Lead, SourceContribution, TrainingResult
+from tests.support.shop_data import END
 
 EVALUATION = Evaluation(
     table=[Row("hybrid", "all", 7, {"ndcg@10": 0.5}), Row("hybrid", "cold", 0, {"ndcg@10": None})],
@@ -28,7 +30,15 @@ RESULT = TrainingResult(
     sizes=[Size(36, 31, 0.4)],
     score_drift=0.01,
     importance={"user_events": 3.0},
-    plan=Plan(14, (42, 56), 70, 28, 14, (14,)),
+    plan=Plan(
+        14,
+        train=(Cut.at(END, 42), Cut.at(END, 56)),
+        preranker=Cut.at(END, 70),
+        validation=Cut.at(END, 28),
+        test=Cut.at(END, 14),
+        refit=(Cut.at(END, 14),),
+        newest=Cut.at(END, 0),
+    ),
     quality=Quality(9, 8, {"timestamp blank": 1}, 0, 0, PropertyQuality(0, 0, 0, 0, {}, {}, TreeProblems())),
 )
 
