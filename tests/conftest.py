@@ -16,6 +16,7 @@ import pytest
 from recsys.serving.settings import FAST
 from tests.support import buckets
 from tests.support.processes import free_port
+from tests.support.soak import SOAK
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -71,6 +72,14 @@ LONGEST = {"test_training_sweep.py", "test_serving_graph.py", "test_training_dis
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that in the end no process waits for another that has just begun with one."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Repeats tests that are marked `soak`, in a long run alone."""
+    marker = metafunc.definition.get_closest_marker("soak")
+    if SOAK and marker is not None:
+        metafunc.fixturenames.append("turn")
+        metafunc.parametrize("turn", range(marker.args[0]))
 
 
 def pytest_sessionfinish() -> None:

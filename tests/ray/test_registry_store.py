@@ -190,6 +190,7 @@ FolderStore(Path(sys.argv[1])).publish(fill)
 
 
 @pytest.mark.parametrize("moment", ["between files", "before the manifest", "filled"])
+@pytest.mark.soak(20)
 def test_a_killed_publisher_leaves_the_old_version(folder: FolderStore, moment: str) -> None:
     folder.publish(fill, "old")
     folder.promote("old")
@@ -226,6 +227,7 @@ for n in range(5):
 """
 
 
+@pytest.mark.soak(20)
 def test_concurrent_publishers_and_promoters(store: Store) -> None:
     processes = [run(PUBLISHER, store) for _ in range(2)]
     printed = [process.communicate(timeout=60)[0].split() for process in processes]
@@ -240,6 +242,7 @@ def test_concurrent_publishers_and_promoters(store: Store) -> None:
         Artifact.open(store.path(name))
 
 
+@pytest.mark.soak(20)
 def test_readers_never_see_a_torn_pointer(store: Store) -> None:
     for name in ("a", "b"):
         store.publish(fill, name)

@@ -112,6 +112,7 @@ class DeadlyForXGBoost(TrainingCallback):
         return self.inner.after_iteration(model, epoch, evals_log)
 
 
+@pytest.mark.soak(10)
 def test_a_worker_killed_while_trees_grow_changes_little(
     undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
