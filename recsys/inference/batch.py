@@ -13,9 +13,9 @@ import ray
 from recsys.data.validate import integers
 from recsys.errors import DataError
 from recsys.ids import IdKind
+from recsys.inference.probe import probed_path
 from recsys.inference.recommender import Recommender
 from recsys.inference.stages import objectives
-from recsys.inference.trial import tried
 from recsys.registry import bundle
 from recsys.registry.bundle import Bundle
 from recsys.registry.locate import open_store
@@ -53,7 +53,7 @@ def recommend(
     if repeat_share is not None and not 0 <= repeat_share <= 1:
         raise DataError(f"repeat share is {repeat_share:g}; expected 0 to 1")
     _check_out(out)
-    folder = tried(open_store(registry), version)
+    folder = probed_path(open_store(registry), version)
     name, checked = folder.name, bundle.read(folder)
     schema = _schema(checked.snapshot.users.kind, checked.items.kind)
     ids = read_users(users, checked.snapshot.users.kind)

@@ -8,7 +8,7 @@ from recsys import console
 from recsys.config import TrainConfig
 from recsys.data.ingest import ingest
 from recsys.data.sources import Source
-from recsys.inference.trial import check_version
+from recsys.inference.probe import check_here
 from recsys.registry.store import Store
 from recsys.report.collect.collect import find, report_files
 from recsys.report.sweep import sweep_files
@@ -87,6 +87,6 @@ def run(
         version = publish(context, Model.create(inputs, selected, final), result, files, store)
     if promote:
         with console.step("promote"):
-            store.promote(version, check_version)
+            store.promote(version, check_here)
     show_published(version, store, promoted=promote, page=context.config.evaluation.page)
     return version

@@ -48,6 +48,22 @@ def refused(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> Refused:
     return lambda data, *settings: training_error(capfd, tmp_path / "registry", data, *settings)
 
 
+def test_a_version_is_published_without_promotion(
+    trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    registry = tmp_path / "registry"
+    arguments = train_arguments(trained.data, registry, "evaluation.seeds=1", "examples.discover=false")
+    assert cli.main(["train", *arguments, "--promote", "never"]) == 0
+    store = FolderStore(registry)
+    [version] = store.versions()
+    assert store.production() is None
+    out = capfd.readouterr().out
+    assert f"published {version.name}, not in production" in out
+    assert f"models promote --registry {registry} {version.name}" in out
+    assert cli.main(["models", "promote", version.name, "--registry", str(registry)]) == 0
+    assert store.production() == version.name
+
+
 @pytest.mark.usefixtures("ray_session")
 def test_an_error_in_a_task_is_as_short(capfd: pytest.CaptureFixture[str]) -> None:
     def task() -> None:

@@ -30,6 +30,15 @@ print(recsys.__file__)
 """
 
 
+LOADED = """
+import sys
+from recsys.cli import main
+code = main(sys.argv[1:])
+slow = {"ray", "cmfrec", "lightgbm", "xgboost", "sklearn", "optuna", "matplotlib", "pandas"}
+print(code, sorted(slow & sys.modules.keys()))
+"""
+
+
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the built wheel in it, without its dependencies."""
@@ -71,6 +80,12 @@ def test_the_command_answers_outside_the_checkout(run: Run, installed: Path) -> 
     done = run("-m", "recsys", "phases", "--tune", "quick", "--data", "absent")
     assert (done.returncode, done.stdout) == (2, "")
     assert "'absent' is not a folder" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", ["--help", "train --help", "--version", "models list --registry none"])
+def test_light_commands_load_no_framework(arguments: str, run: Run) -> None:
+    done = run("-c", LOADED, *arguments.split())
+    assert done.stdout.splitlines()[-1] == "0 []"
 
 
 def test_every_module_can_be_imported(run: Run, installed: Path) -> None:

@@ -23,10 +23,12 @@ from recsys.report.content import Report
 from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.schema import PURCHASE
 from recsys.timeline import cut
-from recsys.training import evaluation
-from recsys.training.plan import Plan, make_plan
-from recsys.training.scoring import ScoredCandidates, partition_cases, score_chunk
-from recsys.training.validation import SelectedRanker, Validation, read_blend
+from recsys.training.context import Context
+from recsys.training.evaluation import ScoredWindow, evaluate
+from recsys.training.plan import Plan
+from recsys.training.ranker import SelectedRanker
+from recsys.training.scoring import ScoredCandidates, Scoring, labels_of, partition_cases, score_chunk
+from recsys.training.validation import Validation, choose_blend
 from tests.support.bundles import small_ranker
 from tests.support.shop_data import END
 from tests.support.trained import world_shop
@@ -35,7 +37,7 @@ from tests.support.world import World, small_config, small_world, tables_of
 SWEEP: dict[str, Any] = {
     "config": {"metric": "ndcg@10"},
     "best": {"number": 1, "curve": {"0.0": 0.3, "0.5": 0.32, "0.1": 0.31}},
-    "outcome": "the settings of trial 1 are taken",
+    "outcome": "trial 1 is adopted, the best of 3",
     "importance": {"ranker.learning_rate": 0.8, "ranker.num_leaves": 0.2},
     "trials": [
         {"number": 0, "status": "finished", "metric": 0.3, "trees": 9, "alpha": 0.0,
@@ -63,9 +65,9 @@ class Run:
     scored: ScoredCandidates
 
     def metrics(self) -> dict[str, Any]:
-        found = evaluation.evaluate(
-            self.shop, self.plan, self.cases, self.scored, self.selected.blend, self.validation.cases, None, self.config
-        )
+        context = Context(self.shop, self.plan, self.config, work="")
+        window = ScoredWindow(self.cases, self.scored, self.selected.blend, ())
+        found = evaluate(context, window, None, self.validation.cases).to_json()
         curve = [{"alpha": alpha, "ndcg": value} for alpha, value in self.selected.curve.items()]
         ranker = self.selected.ranker
         return found | {
@@ -101,22 +103,20 @@ def _cases(world: World, age: int, config: TrainConfig) -> TestCases:
 def small_run() -> Run:
     """Of the small shop; needs Ray. Its ranker learned nothing of use."""
     config, world, shop = small_config(), small_world(), world_shop(2)
-    plan, ranker = make_plan(shop.start, shop.end, config), small_ranker()
-    text, nothing = [ranker.to_text()], (NO_PRERANKERS, "all")
+    plan, ranker = Context.create(shop, config, work="").plan, small_ranker()
+    text = [ranker.to_text()]
     earlier = _cases(world, plan.valid, config)
-    earlier = earlier.take(np.flatnonzero(earlier.warm))
-    found = score_chunk(
-        earlier.histories, tables_of(world, plan.valid), text, cut(END, plan.valid), *nothing, config, True
-    )
-    labels = evaluation.labels_of(found, earlier)
+    earlier = earlier.take(np.flatnonzero(earlier.has_history))
+    before_test = Scoring(cut(END, plan.test), "all", NO_PRERANKERS, config.inference, config.ranker.backend)
+    before_validation = replace(before_test, now=cut(END, plan.valid), keep_features=True)
+    found = score_chunk(earlier.histories, tables_of(world, plan.valid), text, before_validation)
+    labels = labels_of(found, earlier)
     rows = RankingData(found.features, labels.astype(np.int8), np.bincount(found.users))
     validation = Validation(earlier, found, rows, fit_calibration(found.mf, labels))
-    blend, curve = read_blend(validation, found.lgb[0], config)
+    blend, curve = choose_blend(validation, found.lgb[0], config)
     selected = SelectedRanker(ranker, 7, [], blend, curve, found.lgb[0])
     cases = _cases(world, plan.test, config)
-    scored = score_chunk(
-        cases.histories, tables_of(world, plan.test), text * 2, cut(END, plan.test), *nothing, config, False
-    )
+    scored = score_chunk(cases.histories, tables_of(world, plan.test), text * 2, before_test)
     return Run(shop, plan, config, validation, selected, cases, scored)
 
 
@@ -140,7 +140,7 @@ def bare_run() -> Run:
     )
     users = np.zeros(len(run.cases), bool)
     no_one = run.cases.histories.where(np.zeros(len(run.cases.histories.items), bool))
-    cases = replace(run.cases, histories=no_one, warm=users)
+    cases = replace(run.cases, histories=no_one)
     scored = replace(run.scored, mf=np.full(len(run.scored.mf), np.nan, np.float32), warm=users)
     return replace(run, shop=shop, cases=cases, scored=scored)
 

@@ -10,8 +10,6 @@ from recsys import cli
 from recsys.cli.options import SWEEPS, DataOptions, read_settings
 from recsys.errors import ConfigError
 
-ROOT = Path(cli.__file__).resolve().parents[2]
-
 
 @pytest.mark.parametrize(
     ("arguments", "named"),

@@ -12,7 +12,7 @@ from recsys.errors import ModelError
 from recsys.models.rankers.base import RankerConfig, RankingData, TrainingSet
 from recsys.storage.filesystem import file_at
 from recsys.training.distributed import xgboost as xgboost_workers
-from recsys.training.distributed.shards import shares
+from recsys.training.distributed.shards import deal
 from tests.support.planted import NAMES, planted
 
 
@@ -26,7 +26,7 @@ def test_query_groups_are_dealt_out_whole_and_nearly_evenly(n: int) -> None:
         first += n_groups
         weights = group.astype(np.float32)
         parts.append(RankingData(weights[:, None], (group % 2).astype(np.int8), groups, weights))
-    found = shares(parts, n)
+    found = deal(parts, n)
     assert len(found) == n
     columns = [np.concatenate([part.features[:, 0] for part in share]) for share in found]
     assert np.concatenate(columns).tolist() == np.concatenate([part.weights for part in parts]).tolist()
@@ -43,9 +43,9 @@ def test_query_groups_are_dealt_out_whole_and_nearly_evenly(n: int) -> None:
 def test_every_worker_gets_a_query_group() -> None:
     groups = np.array([50, 1, 1, 1])
     part = RankingData(np.zeros((53, 3), np.float32), np.zeros(53, np.int8), groups)
-    assert [[part.groups.tolist() for part in share] for share in shares([part], 4)] == [[[50]], [[1]], [[1]], [[1]]]
-    with pytest.raises(ModelError, match=r"4 query groups cannot be shared out among ranker.num_workers=5"):
-        shares([part], 5)
+    assert [[part.groups.tolist() for part in share] for share in deal([part], 4)] == [[[50]], [[1]], [[1]], [[1]]]
+    with pytest.raises(ModelError, match=r"4 query groups cannot be dealt out to ranker.num_workers=5"):
+        deal([part], 5)
 
 
 def test_weights_that_xgboost_ray_does_not_take_are_an_error(tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from recsys.retrieval.preranker import (
 from recsys.schema import OBJECTIVES
 from recsys.timeline import cut
 from recsys.training.preranker import fit_rows, proposal_rows
-from recsys.training.validation import Size, smallest
 from recsys.training.windows import LabelWindow
 from tests.support.features import SOURCES
 from tests.support.shop_data import END
@@ -98,10 +97,3 @@ def test_nothing_is_learned_where_nothing_differs() -> None:
     assert fit_preranker(columns, np.zeros(4, bool), SOURCES) is None
     assert fit_preranker(columns, np.ones(4, bool), SOURCES) is None
     assert fit_rows(SOURCES) is None
-
-
-def test_the_smallest_ranker_that_is_about_as_good() -> None:
-    sizes = [Size(20, 15, 0.2985), Size(40, 15, 0.2990), Size(10, 31, 0.2986), Size(30, 31, 0.3), Size(5, 31, 0.29)]
-    assert smallest(sizes, 0.005) == Size(20, 15, 0.2985)
-    assert smallest(sizes, 0.0) == Size(30, 31, 0.3)
-    assert smallest(sizes, 0.1) == Size(5, 31, 0.29)

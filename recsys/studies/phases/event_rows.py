@@ -15,7 +15,7 @@ from recsys.data.shop import UserPartition
 from recsys.features.definitions import names_of
 from recsys.features.profiles import build_profiles
 from recsys.histories import Histories
-from recsys.ids import hashes
+from recsys.ids import fractions
 from recsys.inference.stages import CandidateStage
 from recsys.models.rankers.base import RankingData
 from recsys.models.tables import Tables
@@ -25,8 +25,6 @@ from recsys.timeline import cut
 from recsys.training.context import Context
 from recsys.training.preparation import TableRefs
 
-SALT: Final = 4
-"""Keeps this draw of users apart from other draws by hash."""
 ROWS_AT_ONCE: Final = 200_000
 """Rows of histories in memory at once, about."""
 ROWS_OF_AN_EVENT: Final = 100
@@ -62,7 +60,10 @@ class EventRows:
 
 @dataclass(frozen=True, slots=True)
 class EventWindow:
-    """The events in (start, end], ms, of users whose hash is at most `quota`, with tables as of the cut at `age`."""
+    """The events in (start, end], ms, of some users, with tables as of the cut at `age` (days).
+
+    quota: the largest draw of a user taken, see `ids.fractions`
+    """
 
     age: int
     start: int
@@ -73,8 +74,8 @@ class EventWindow:
 def event_rows(context: Context, tables: TableRefs, older: int, newer: int, limit: int) -> EventRows:
     """Rows of the events after the cut at age `older` up to the cut at age `newer`.
 
-    Users keep all their events. They are drawn by a hash of their ids while the events are at most `limit`; the first
-    user is always in. Features of an event use the tables of the newest cut before it.
+    Users keep all their events. Users are drawn by their ids while their events are at most `limit`; the first one is
+    always in. Features of an event use the tables of the newest cut before it.
     """
     shop, config = context.shop, context.config
     start, end = cut(shop.end, older), cut(shop.end, newer)
@@ -102,7 +103,7 @@ def event_rows(context: Context, tables: TableRefs, older: int, newer: int, limi
 class UserCounts:
     """The users of a partition with an event in a window.
 
-    draws: their hashes in [0, 1), float64 (n,); counts: their events in the window, int64 (n,)
+    draws: fractions by which they are drawn, float64 (n,); counts: their events in the window, int64 (n,)
     n_users: of the whole partition
     """
 
@@ -115,19 +116,14 @@ def users_between(partition: UserPartition, start: int, end: int, config: TrainC
     """The users of a partition with an event in (start, end], ms."""
     counts = partition.histories.between(start, end).lengths
     some = counts > 0
-    return UserCounts(_draws(partition, config)[some], counts[some], len(counts))
-
-
-def _draws(partition: UserPartition, config: TrainConfig) -> np.ndarray:
-    """Hashes of the users in [0, 1), float64 (n_users,)."""
-    return np.asarray(hashes(partition.users, 2 * config.seed + SALT) / float(2**64))
+    return UserCounts(fractions(partition.users, "event rows", config.seed)[some], counts[some], len(counts))
 
 
 def window_rows(
     partition: UserPartition, tables: Tables, window: EventWindow, first_user: int, config: TrainConfig
 ) -> EventRows:
     """The rows of a partition's events in a window; users are numbered from `first_user`."""
-    chosen = np.flatnonzero(_draws(partition, config) <= window.quota)
+    chosen = np.flatnonzero(fractions(partition.users, "event rows", config.seed) <= window.quota)
     histories = partition.histories.take(chosen)
     events = np.flatnonzero((histories.times > window.start) & (histories.times <= window.end))
     features, mf = [np.zeros((0, len(config.inference.feature_names)), np.float32)], [np.zeros(0, np.float32)]

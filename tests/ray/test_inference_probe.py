@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import RegistryError
-from recsys.inference import trial
-from recsys.inference.trial import check_apart, check_version, try_version
+from recsys.inference import probe as probing
+from recsys.inference.probe import check_here, check_in_subprocess, probe
 from recsys.registry.folder import FolderStore
 from tests.support.bundles import halve_ranker, publish, small_bundle
 
@@ -21,15 +21,15 @@ def children(monkeypatch: pytest.MonkeyPatch) -> list[object]:
         started.append(arguments)
         return run(*arguments, **options)  # type: ignore[call-overload]
 
-    monkeypatch.setattr(trial.subprocess, "run", counted)
+    monkeypatch.setattr(probing.subprocess, "run", counted)
     return started
 
 
 def test_a_version_is_tried_once_unless_its_promotion_did(store: FolderStore, children: list[object]) -> None:
-    try_version(store.path("v1"), check_version(store.path("v1")))
+    probe(store.path("v1"), check_here(store.path("v1")))
     assert not children
     for _ in range(2):
-        try_version(store.path("v1"), "checked by other libraries")
+        probe(store.path("v1"), "checked by other libraries")
     assert len(children) == 1
 
 
@@ -38,12 +38,12 @@ def test_a_version_that_ends_the_process_is_an_error_for_all_and_tried_again_lat
 ) -> None:
     halve_ranker(store.path("v1"))
     for again in (20.0, 20.0, 0.0):
-        monkeypatch.setattr(trial, "AGAIN_SECONDS", again)
+        monkeypatch.setattr(probing, "RETRY_SECONDS", again)
         with pytest.raises(RegistryError, match=r"v1: opening it ended a process by SIG\w+: "):
-            try_version(store.path("v1"))
+            probe(store.path("v1"))
     assert len(children) == 2
     with pytest.raises(RegistryError, match=r"v1: opening it ended a process by"):
-        check_apart(store.path("v1"))
+        check_in_subprocess(store.path("v1"))
 
 
 def test_a_version_that_lacked_a_file_is_not_taken_for_fit(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -51,17 +51,17 @@ def test_a_version_that_lacked_a_file_is_not_taken_for_fit(store: FolderStore, m
     ranker = store.path("v1") / "ranker.txt"
     ranker.rename(ranker.with_suffix(".away"))
     with pytest.raises(RegistryError, match=r"ranker\.txt is missing"):
-        try_version(store.path("v1"))
+        probe(store.path("v1"))
     ranker.with_suffix(".away").rename(ranker)
-    monkeypatch.setattr(trial, "AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(probing, "RETRY_SECONDS", 0.0)
     with pytest.raises(RegistryError, match="ended a process"):
-        try_version(store.path("v1"))
+        probe(store.path("v1"))
 
 
 def test_a_version_that_hangs_is_an_error(store: FolderStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trial, "TRIAL_SECONDS", 0.01)  # less than Python needs to start
+    monkeypatch.setattr(probing, "PROBE_SECONDS", 0.01)  # less than Python needs to start
     with pytest.raises(RegistryError, match=r"v1 is not open after 0\.01 s"):
-        try_version(store.path("v1"))
+        probe(store.path("v1"))
 
 
 def test_a_cache_that_cannot_be_written_to_keeps_nothing(
@@ -70,7 +70,7 @@ def test_a_cache_that_cannot_be_written_to_keeps_nothing(
     (tmp_path / "file").touch()
     monkeypatch.setenv("RECSYS_CACHE", str(tmp_path / "file" / "cache"))
     for _ in range(2):
-        try_version(store.path("v1"))
+        probe(store.path("v1"))
     assert len(children) == 2
 
 
