@@ -16,6 +16,7 @@ from sklearn.metrics import ndcg_score
 from xgboost.callback import TrainingCallback
 
 from recsys import cli
+from recsys.cluster import free_cpus
 from recsys.errors import ConfigError, ModelError
 from recsys.inference.recommender import Recommender
 from recsys.inference.servable import read_version
@@ -29,6 +30,7 @@ from recsys.training.distributed import xgboost as xgboost_workers
 from recsys.training.distributed.launch import fit_ranker
 from tests.support.faults import killer
 from tests.support.planted import NAMES, planted
+from tests.support.processes import wait_until
 from tests.support.shop_data import train_arguments, write_shop
 from tests.support.trained import metrics_of
 
@@ -158,8 +160,10 @@ def test_a_run_that_asks_too_much_ends_before_it_reads_anything(
 @pytest.mark.usefixtures("ray_session")
 def test_cpus_that_others_use_are_waited_for_and_then_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "WAIT_SECONDS", 1.0)
+    # Ray gives CPUs back some time after their workers have ended, and the message counts what is free.
+    wait_until(lambda: free_cpus() == 2)
     busy = ray.remote(Event).options(num_cpus=1).remote()
-    ray.get(busy.is_set.remote())
+    wait_until(lambda: free_cpus() == 1)
     try:
         with pytest.raises(ConfigError, match=r"ask for 2 CPUs.*the cluster has 2 .*of which 1 were free after 1 s"):
             fit_ranker(data(), config(), work=tmp_path)
