@@ -197,7 +197,7 @@ def test_promotions_and_rollbacks_under_load_fail_no_request_and_mix_no_versions
                 running.store.promote("second", check_here)
             version = running.store.production()
             assert version is not None
-            wait_until(lambda version=version: running.serves(version), seconds=5)
+            wait_until(lambda version=version: running.serves(version))
     assert not load.faults
     assert min(load.seen.values()) > SWITCHES
     assert sorted(load.seen) == running.versions
