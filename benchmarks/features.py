@@ -125,7 +125,7 @@ def run_ray(folder: Path, laps: Laps) -> Frames:
     from recsys.data.ingest import DataConfig, ingest
     from recsys.data.sources import resolve
     from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS
-    from recsys.timeline import cut as cut_before
+    from recsys.timeline import Cut
 
     laps("imports")
     ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
@@ -136,7 +136,7 @@ def run_ray(folder: Path, laps: Laps) -> Frames:
         now = int(time.time() * 1000)
         shop = ingest(resolve(str(folder), folder), DataConfig(), now, Path(aside) / "quarantine.parquet")
     laps("1 ingest")
-    cut = cut_before(shop.end, AGE)
+    cut = Cut.at(shop.end, AGE).time
     repeats = run_tasks(count_repeats, "count repeats", [(part, len(shop.items), cut) for part in shop.partitions])
     call = (ray.put(shop.daily), ray.put(shop.catalog), cut, *repeats)
     [reference] = run_tasks(statistics_of_cut, "statistics of the cut", [call])

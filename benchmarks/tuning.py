@@ -50,10 +50,11 @@ from recsys.evaluation.metrics import Truth  # noqa: E402
 from recsys.models.blend import Calibration  # noqa: E402
 from recsys.models.rankers.base import RANKERS, RankingData  # noqa: E402
 from recsys.schema import DAY  # noqa: E402
+from recsys.timeline import Cut  # noqa: E402
 from recsys.training.context import Context  # noqa: E402
 from recsys.training.distributed.launch import fit_ranker  # noqa: E402
 from recsys.training.plan import Plan  # noqa: E402
-from recsys.training.preparation import RankerInputs, prepare  # noqa: E402
+from recsys.training.preparation import RankerInputs, build_inputs  # noqa: E402
 from recsys.training.ranker import fit_smallest  # noqa: E402
 from recsys.training.sweep.config import SweepConfig  # noqa: E402
 from recsys.training.sweep.search import search  # noqa: E402
@@ -96,9 +97,8 @@ MEGABYTE: Final = 1e6
 def save(folder: Path, inputs: RankerInputs) -> int:
     """Write what every system starts from; returns the bytes of the training rows."""
     validation, size = ray.get(inputs.validation), 0
-    for age in inputs.plan.train:
-        [rows] = inputs.rows([age])
-        np.savez(folder / f"rows-{age}.npz", features=rows.features, labels=rows.labels, groups=rows.groups)
+    for cut, rows in zip(inputs.plan.train, inputs.rows(inputs.plan.train), strict=True):
+        np.savez(folder / f"rows-{cut.age}.npz", features=rows.features, labels=rows.labels, groups=rows.groups)
         size += rows.features.nbytes
     candidates, cases = validation.candidates, validation.cases
     np.savez(
@@ -113,7 +113,7 @@ def save(folder: Path, inputs: RankerInputs) -> int:
         truth_offsets=cases.truth.offsets,
         truth_items=cases.truth.items,
     )
-    ages = {"train": inputs.plan.train, "mf": validation.mf.model_dump()}
+    ages = {"train": [cut.age for cut in inputs.plan.train], "mf": validation.mf.model_dump()}
     (folder / "plan.json").write_text(json.dumps(ages), encoding="utf-8")
     return size
 
@@ -161,9 +161,9 @@ def run_sweep(folder: Path, config: TrainConfig, sweep: SweepConfig, work: Path,
     start_ray()
     parts, validation = load(folder)
     parts *= copies
-    ages = range(len(parts))
-    plan = Plan(1, tuple(ages), None, 0, 0, ())
-    examples = {age: ray.put(part) for age, part in zip(ages, parts, strict=True)}
+    newest, *cuts = (Cut.at(365 * DAY, age) for age in range(len(parts) + 1))
+    plan = Plan(1, tuple(cuts), None, newest, newest, (), newest)
+    examples = {cut: ray.put(part) for cut, part in zip(cuts, parts, strict=True)}
     del parts
     inputs = RankerInputs(plan, {}, examples, ray.put(validation))
     shop: Any = SimpleNamespace(fingerprint="benchmark", start=0, end=365 * DAY)
@@ -282,7 +282,7 @@ def make_rows(work: Path, data: str, config: TrainConfig) -> int:
         source = resolve(data, work)
         start_ray()
         shop = ingest(source, config.data, int(time.time() * 1000), work / "quarantine.parquet")
-        size.write_text(str(save(rows, prepare(Context.create(shop, config, work)))), encoding="utf-8")
+        size.write_text(str(save(rows, build_inputs(Context.create(shop, config, work)))), encoding="utf-8")
         ray.shutdown()
     return int(size.read_text(encoding="utf-8"))
 
