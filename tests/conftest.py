@@ -48,6 +48,7 @@ os.environ |= FAST | {
     "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
     "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # what ends is seen so soon
     "OMP_NUM_THREADS": "2",
     "OPENBLAS_NUM_THREADS": "1",  # implicit warns otherwise, and warnings are errors
     "POLARS_MAX_THREADS": "2",

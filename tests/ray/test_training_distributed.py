@@ -171,31 +171,27 @@ def test_cpus_that_others_use_are_waited_for_and_then_an_error(tmp_path: Path, m
         ray.kill(busy)
 
 
-def wait_without_end(_: Any) -> tuple[str, float]:
+def wait_without_end(_: None) -> tuple[str, float]:
     Event().wait(60)
     raise RuntimeError("nobody ended this")
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_workers_whose_nodes_are_lost_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The cluster has two CPUs when the run looks for the first time, and one from then on."""
-    nodes = iter([[2.0]])
+def test_workers_whose_nodes_are_lost_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "WAIT_SECONDS", 0.5)
-    monkeypatch.setattr(workers, "node_cpus", lambda: next(nodes, [1.0]))
-    monkeypatch.setattr(xgboost_workers, "lead", wait_without_end)
+    monkeypatch.setattr(workers, "node_cpus", lambda: [1.0])
     with pytest.raises(ConfigError, match=r"nodes were lost.*the cluster has 1 on 1 nodes"):
-        fit_ranker(data(), config("xgboost"), work=tmp_path)
+        workers.run_apart(wait_without_end, None, config())
 
 
-def fail(_: Any) -> tuple[str, float]:
+def fail(_: None) -> tuple[str, float]:
     raise FileNotFoundError("/somewhere/train-0.parquet")
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_what_went_wrong_in_a_worker_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(xgboost_workers, "lead", fail)
+def test_what_went_wrong_in_a_worker_is_told_in_one_line() -> None:
     with pytest.raises(ModelError, match=r"2 workers could not train it: .*train-0\.parquet") as caught:
-        fit_ranker(data(), config("xgboost"), work=tmp_path)
+        workers.run_apart(fail, None, config())
     assert "\n" not in str(caught.value)
 
 
