@@ -24,7 +24,7 @@ from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS
 from recsys.registry.manifest import Manifest
 from recsys.registry.shapes import expected_arrays
 from recsys.retrieval.sources.registry import SOURCES
-from recsys.serving.api import create_api
+from recsys.serving.api.create import create_api
 from recsys.serving.settings import FAST, ServeSettings
 from recsys.training.sweep.config import Range, SweepConfig
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from recsys.cli import commands
 from recsys.config import TrainConfig, load_config
 from recsys.schema import DAY, EVENT_TYPES, Config
-from recsys.serving.api import create_api
+from recsys.serving.api.create import create_api
 from recsys.serving.settings import ServeSettings
 from recsys.training.plan import make_plan
 from recsys.training.sweep.config import Range, SweepConfig
