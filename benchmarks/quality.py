@@ -46,10 +46,10 @@ from recsys.evaluation.baselines import personal_frequency, tuned_half_life  # n
 from recsys.evaluation.protocol import TestCases  # noqa: E402
 from recsys.models.tables import Tables  # noqa: E402
 from recsys.schema import UNKNOWN  # noqa: E402
-from recsys.timeline import cut, day  # noqa: E402
+from recsys.timeline import Cut, day  # noqa: E402
 from recsys.training.context import Context  # noqa: E402
 from recsys.training.evaluation import score_discovery, score_test_window  # noqa: E402
-from recsys.training.preparation import RankerInputs, prepare  # noqa: E402
+from recsys.training.preparation import RankerInputs, build_inputs  # noqa: E402
 from recsys.training.ranker import select_rankers  # noqa: E402
 from recsys.training.systems import HYBRID, hybrid_lists, popular_items  # noqa: E402
 
@@ -94,7 +94,7 @@ def read(data: str, back: int, config: TrainConfig, work: Path) -> ShopData:
     with console.step("read the data"):
         shop = ingest(source, config.data, now, quarantine)
     if back:
-        end = cut(shop.end, back * config.evaluation.test_days)
+        end = Cut.at(shop.end, back * config.evaluation.test_days).time
         with console.step(f"read it again up to {day(end)}"):
             shop = ingest(before(source, end, work / "earlier"), config.data, now, quarantine)
     return shop
@@ -126,10 +126,10 @@ def _spread(ranked: np.ndarray, rows: np.ndarray, n_users: int) -> np.ndarray:
 def make_contest(context: Context, inputs: RankerInputs, cases: TestCases) -> Contest:
     shop, plan, config = context.shop, context.plan, context.config
     earlier, k = ray.get(inputs.validation).cases, config.evaluation.k
-    popular = popular_items(context, plan.valid, k)
-    half_life, _ = tuned_half_life(earlier, cut(shop.end, plan.valid), popular, k=k)
+    popular = popular_items(context, plan.validation, k)
+    half_life, _ = tuned_half_life(earlier, plan.validation.time, popular, k=k)
     log = Log.from_shop(shop)
-    valid = Window.at(context, log, plan.valid, earlier, half_life)
+    valid = Window.at(context, log, plan.validation, earlier, half_life)
     test = Window.at(context, log, plan.test, cases, half_life)
     seeds = range(config.seed, config.seed + config.evaluation.seeds)
     return Contest(valid, test, questions(earlier), f"ndcg@{k}", seeds)
@@ -179,7 +179,7 @@ def compete(shop: ShopData, config: TrainConfig, work: Path) -> tuple[TestCases,
     """All systems, the hybrid first."""
     with console.step("tables, examples and validation of ours"):
         context = Context.create(shop, config, work)
-        inputs = prepare(context)
+        inputs = build_inputs(context)
     with console.step("select and score ours"):
         cases, systems = ours(context, inputs)
     contest = make_contest(context, inputs, cases)
@@ -266,7 +266,7 @@ def measure(data: str, back: int, config: TrainConfig, work: Path) -> list[Row]:
         rows.append({"system": "test users", "setting": setting, "metric": "all", "value": users, "unit": "count"})
         if users:
             standing = standings(systems, question, config)
-            window = f"{day(cut(shop.end, config.evaluation.test_days))} to {day(shop.end)}"
+            window = f"{day(Cut.at(shop.end, config.evaluation.test_days).time)} to {day(shop.end)}"
             show_standings(standing, f"{setting}: {users} users, {window}", config.evaluation.k)
             rows += flat(standing, setting)
     return rows

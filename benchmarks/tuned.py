@@ -33,7 +33,7 @@ from recsys.data.sources import resolve  # noqa: E402
 from recsys.evaluation import metrics  # noqa: E402
 from recsys.training.context import Context  # noqa: E402
 from recsys.training.evaluation import score_test_window  # noqa: E402
-from recsys.training.preparation import RankerInputs, prepare  # noqa: E402
+from recsys.training.preparation import RankerInputs, build_inputs  # noqa: E402
 from recsys.training.ranker import select_ranker  # noqa: E402
 from recsys.training.sweep.config import SweepConfig, load_sweep  # noqa: E402
 from recsys.training.sweep.search import search  # noqa: E402
@@ -75,7 +75,7 @@ def compare(data: str, sweep: SweepConfig, default: TrainConfig, work: Path) -> 
         shop = ingest(resolve(data, work), default.data, int(time.time() * 1000), work / "quarantine.parquet")
     with console.step("make the ranker's rows"):
         start = Context.create(shop, default, work)
-        inputs = prepare(start)
+        inputs = build_inputs(start)
     bad = start.with_config(changed(default, BAD))
     sweep = sweep.model_copy(update={"beyond_chance": False})
     wider = sweep.model_copy(update={"search": SweepConfig.model_validate({"search": sweep.search | ALPHA}).search})

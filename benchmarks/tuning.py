@@ -53,7 +53,7 @@ from recsys.schema import DAY  # noqa: E402
 from recsys.training.context import Context  # noqa: E402
 from recsys.training.distributed.launch import fit_ranker  # noqa: E402
 from recsys.training.plan import Plan  # noqa: E402
-from recsys.training.preparation import RankerInputs, prepare  # noqa: E402
+from recsys.training.preparation import RankerInputs, build_inputs  # noqa: E402
 from recsys.training.ranker import fit_smallest  # noqa: E402
 from recsys.training.sweep.config import SweepConfig  # noqa: E402
 from recsys.training.sweep.search import search  # noqa: E402
@@ -96,9 +96,8 @@ MEGABYTE: Final = 1e6
 def save(folder: Path, inputs: RankerInputs) -> int:
     """Write what every system starts from; returns the bytes of the training rows."""
     validation, size = ray.get(inputs.validation), 0
-    for age in inputs.plan.train:
-        [rows] = inputs.rows([age])
-        np.savez(folder / f"rows-{age}.npz", features=rows.features, labels=rows.labels, groups=rows.groups)
+    for cut, rows in zip(inputs.plan.train, inputs.rows(inputs.plan.train), strict=True):
+        np.savez(folder / f"rows-{cut.age}.npz", features=rows.features, labels=rows.labels, groups=rows.groups)
         size += rows.features.nbytes
     candidates, cases = validation.candidates, validation.cases
     np.savez(
@@ -113,7 +112,7 @@ def save(folder: Path, inputs: RankerInputs) -> int:
         truth_offsets=cases.truth.offsets,
         truth_items=cases.truth.items,
     )
-    ages = {"train": inputs.plan.train, "mf": validation.mf.model_dump()}
+    ages = {"train": [cut.age for cut in inputs.plan.train], "mf": validation.mf.model_dump()}
     (folder / "plan.json").write_text(json.dumps(ages), encoding="utf-8")
     return size
 
@@ -282,7 +281,7 @@ def make_rows(work: Path, data: str, config: TrainConfig) -> int:
         source = resolve(data, work)
         start_ray()
         shop = ingest(source, config.data, int(time.time() * 1000), work / "quarantine.parquet")
-        size.write_text(str(save(rows, prepare(Context.create(shop, config, work)))), encoding="utf-8")
+        size.write_text(str(save(rows, build_inputs(Context.create(shop, config, work)))), encoding="utf-8")
         ray.shutdown()
     return int(size.read_text(encoding="utf-8"))
 

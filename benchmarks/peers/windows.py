@@ -19,7 +19,7 @@ from recsys.evaluation.protocol import TestCases
 from recsys.histories import Histories
 from recsys.ids import Ids
 from recsys.schema import DAY, UNKNOWN, EventWeights
-from recsys.timeline import cut
+from recsys.timeline import Cut
 from recsys.training.context import Context
 from recsys.training.evaluation import MOST_SEEN
 from recsys.training.systems import popular_items
@@ -72,9 +72,9 @@ class Window:
     depth: int
 
     @classmethod
-    def at(cls, context: Context, log: Log, age: int, cases: TestCases, half_life: float) -> "Window":
-        depth, now = context.config.evaluation.cutoffs[-1], cut(context.shop.end, age)
-        popular = popular_items(context, age, depth + MOST_SEEN)
+    def at(cls, context: Context, log: Log, cut: Cut, cases: TestCases, half_life: float) -> "Window":
+        depth, now = context.config.evaluation.cutoffs[-1], cut.time
+        popular = popular_items(context, cut, depth + MOST_SEEN)
         rows = log.users.encode(cases.users).astype(np.int64)
         return cls(log.histories.until(now), now, cases, rows, popular, half_life, log.n_items, depth)
 

@@ -16,7 +16,7 @@ from recsys.report.terminal import show_choices, show_data, show_evaluation, sho
 from recsys.training.context import Context
 from recsys.training.distributed.launch import check_cpus
 from recsys.training.evaluation import evaluate, score_discovery, score_test_window
-from recsys.training.preparation import prepare
+from recsys.training.preparation import build_inputs
 from recsys.training.publish import Model, publish
 from recsys.training.ranker import select_rankers
 from recsys.training.refit import refit_rankers
@@ -49,7 +49,7 @@ def run(
     show_data(shop)
 
     context = Context.create(shop, config, work)
-    inputs = prepare(context)
+    inputs = build_inputs(context)
     swept = None
     if sweep is not None:
         with console.step(f"search {', '.join(sweep.search)}"):

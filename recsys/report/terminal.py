@@ -10,7 +10,8 @@ from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import Quality
 from recsys.evaluation.metrics import Difference
-from recsys.evaluation.protocol import EvaluationConfig, Row
+from recsys.evaluation.protocol import Row
+from recsys.evaluation.settings import EvaluationConfig
 from recsys.registry.store import Store
 from recsys.report.content import PAGE
 from recsys.timeline import day

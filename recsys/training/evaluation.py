@@ -11,7 +11,6 @@ from recsys.evaluation.protocol import Row, TestCases
 from recsys.models.blend import Blend
 from recsys.models.rankers.base import Ranker
 from recsys.schema import Objective
-from recsys.timeline import cut
 from recsys.training.context import Context
 from recsys.training.preparation import RankerInputs
 from recsys.training.ranker import SelectedRanker, SelectedRankers
@@ -86,7 +85,7 @@ def score_cases(
     keep_features: bool = False,
 ) -> ScoredCandidates:
     """Candidates of users of the test window, as of its cut, with the raw scores of each ranker."""
-    config, now = context.config, cut(context.shop.end, context.plan.test)
+    config, now = context.config, context.plan.test.time
     scoring = Scoring(now, objective, inputs.prerankers, config.inference, config.ranker.backend, keep_features)
     return score_users(cases.histories, inputs.tables[context.plan.test], rankers, scoring)
 

@@ -144,7 +144,14 @@ def test_choices_are_recorded(trained: Trained) -> None:
     enough = [alpha for alpha, ndcg in curve.items() if ndcg >= 0.995 * max(curve.values())]
     assert metrics["alpha"] == min(enough)
     assert bundle.read(trained.path).manifest.blend.alpha == metrics["alpha"]
-    assert metrics["plan"] == {"horizon": 14, "train": [42, 56], "select": 70, "valid": 28, "test": 14, "refit": [14]}
+    assert metrics["plan"] == {
+        "horizon": 14,
+        "train": [42, 56],
+        "preranker": 70,
+        "validation": 28,
+        "test": 14,
+        "refit": [14],
+    }
     assert set(metrics["importance"]) == set(NAMES)
     assert 0 <= metrics["score_drift"] <= 1
     assert metrics["quality"]["events_read"] == len(events())
@@ -182,4 +189,4 @@ def test_where_nobody_chose_a_new_item_there_is_no_ranker_of_these(tmp_path: Pat
     log.filter(~new).write_csv(folder / "events.csv")
     assert cli.main(["train", *train_arguments(folder, tmp_path / "registry")]) == 0
     assert not [row for row in metrics_of(tmp_path / "registry")["new_items"] if "discover" in row["system"]]
-    assert bundle.read(FolderStore(tmp_path / "registry").path()).manifest.discover is None
+    assert bundle.read(FolderStore(tmp_path / "registry").path()).manifest.discovery_blend is None

@@ -19,7 +19,7 @@ from recsys.registry.artifact import Artifact
 from recsys.registry.folder import FolderStore
 from recsys.report.sweep import TABLE, sweep_files
 from recsys.training.context import Context
-from recsys.training.preparation import RankerInputs, prepare
+from recsys.training.preparation import RankerInputs, build_inputs
 from recsys.training.sweep import search as tuning
 from recsys.training.sweep.config import load_sweep
 from recsys.training.sweep.result import SweepResult
@@ -80,7 +80,7 @@ def plain(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Traine
 def read(plain: Trained) -> tuple[ShopData, RankerInputs]:
     """Data and inputs at the start of a sweep over the shop of `plain`, for tests of the sweep alone."""
     shop = read_shop(plain.data)
-    return shop, prepare(Context.create(shop, small_config(), work=""))
+    return shop, build_inputs(Context.create(shop, small_config(), work=""))
 
 
 def searched(

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from recsys.errors import DataError
 from recsys.evaluation import protocol  # by module: pytest would collect test_cases and TestCases by name
 from recsys.evaluation.metrics import Truth
-from recsys.evaluation.protocol import EvaluationConfig
+from recsys.evaluation.settings import EvaluationConfig
 from recsys.histories import Histories
 from recsys.schema import CART, DAY, PURCHASE, UNKNOWN, VIEW
 

@@ -14,14 +14,15 @@ from recsys.retrieval.generator import Candidates
 from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.schema import DAY, PURCHASE
 from recsys.studies.phases import event_rows as module
-from recsys.studies.phases.event_rows import EventRows, EventWindow, window_rows
-from recsys.timeline import cut
+from recsys.studies.phases.event_rows import EventRows, window_rows
+from recsys.timeline import Cut
+from recsys.training.windows import Window
 from tests.support.features import NAMES, SOURCES
 from tests.support.shop_data import END
 from tests.support.world import World, small_config, small_world, tables_of
 
 AGE = 14
-EVERYBODY = EventWindow(AGE, cut(END, AGE), END, quota=1.0)
+EVERYBODY = Window(Cut.at(END, AGE), END, quota=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def tables() -> Tables:
 
 def positions(histories: Histories) -> np.ndarray:
     """Positions of the events of the window."""
-    return np.flatnonzero(histories.times > EVERYBODY.start)
+    return np.flatnonzero(histories.times > EVERYBODY.cut.time)
 
 
 def rows_of(world: World, tables: Tables, config: TrainConfig | None = None) -> EventRows:

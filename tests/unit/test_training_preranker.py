@@ -19,15 +19,15 @@ from recsys.retrieval.preranker import (
     preranker_columns,
 )
 from recsys.schema import OBJECTIVES
-from recsys.timeline import cut
+from recsys.timeline import Cut
 from recsys.training.preranker import fit_rows, proposal_rows
-from recsys.training.windows import LabelWindow
+from recsys.training.windows import Window
 from tests.support.features import SOURCES
 from tests.support.shop_data import END
 from tests.support.world import small_config, small_world, tables_of
 
 AGE = 42
-WINDOW = LabelWindow(AGE, cut(END, AGE), cut(END, AGE - 14), quota=1.0)
+WINDOW = Window(Cut.at(END, AGE), Cut.at(END, AGE - 14).time, quota=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,8 @@ def flat(model: PreRankerModel) -> np.ndarray:
 def test_what_is_selected_is_what_was_learned(tables: Tables) -> None:
     """The service looks weights up by place; training multiplies a matrix: both come to the same log-odds."""
     prerankers, config = learned(tables), small_config().inference
-    past = small_world().partition.histories.until(WINDOW.start)
-    profiles = build_profiles(past, tables.statistics, WINDOW.start, config.interactions)
+    past = small_world().partition.histories.until(WINDOW.cut.time)
+    profiles = build_profiles(past, tables.statistics, WINDOW.cut.time, config.interactions)
     for name in OBJECTIVES:
         wanted = objectives(name, len(profiles))
         proposals = propose(profiles, tables.retrieval, tables.statistics, config.candidates, wanted)

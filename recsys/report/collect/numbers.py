@@ -5,7 +5,7 @@ from typing import Final
 import numpy as np
 
 from recsys.evaluation import metrics
-from recsys.evaluation.protocol import EvaluationConfig
+from recsys.evaluation.settings import EvaluationConfig
 from recsys.report import content
 
 DIGITS: Final = 5

@@ -21,9 +21,10 @@ from recsys.models.rankers.base import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import Candidates
 from recsys.retrieval.preranker import NO_PRERANKERS
-from recsys.timeline import cut
+from recsys.timeline import Cut
 from recsys.training.context import Context
 from recsys.training.preparation import TableRefs
+from recsys.training.windows import Window
 
 ROWS_AT_ONCE: Final = 200_000
 """Rows of histories in memory at once, about."""
@@ -58,41 +59,24 @@ class EventRows:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
 
 
-@dataclass(frozen=True, slots=True)
-class EventWindow:
-    """The events in (start, end], ms, of some users, with tables as of the cut at `age` (days).
-
-    quota: the largest draw of a user taken, see `ids.fractions`
-    """
-
-    age: int
-    start: int
-    end: int
-    quota: float
-
-
-def event_rows(context: Context, tables: TableRefs, older: int, newer: int, limit: int) -> EventRows:
-    """Rows of the events after the cut at age `older` up to the cut at age `newer`.
+def event_rows(context: Context, tables: TableRefs, older: Cut, newer: Cut, limit: int) -> EventRows:
+    """Rows of the events after the older cut up to the newer one.
 
     Users keep all their events. Users are drawn by their ids while their events are at most `limit`; the first one is
     always in. Features of an event use the tables of the newest cut before it.
     """
     shop, config = context.shop, context.config
-    start, end = cut(shop.end, older), cut(shop.end, newer)
-    calls = [(partition, start, end, config) for partition in shop.partitions]
+    calls = [(partition, older.time, newer.time, config) for partition in shop.partitions]
     parts: list[UserCounts] = ray.get(run_tasks(users_between, "count events of users", calls))
     draws, counts = np.concatenate([part.draws for part in parts]), np.concatenate([part.counts for part in parts])
     order = np.argsort(draws, kind="stable")
     fitting = max(1, int(np.searchsorted(np.cumsum(counts[order]), limit, side="right")))
     quota = float(draws[order][:fitting].max(initial=-1.0))
-    ages = [age for age in sorted(tables, reverse=True) if older >= age > newer]
-    windows = [
-        EventWindow(age, cut(shop.end, age), cut(shop.end, next_age), quota)
-        for age, next_age in pairwise([*ages, newer])
-    ]
+    cuts = [cut for cut in sorted(tables, reverse=True) if older >= cut > newer]
+    windows = [Window(cut, after.time, quota) for cut, after in pairwise([*cuts, newer])]
     first_users = np.cumsum([0, *(part.n_users for part in parts)])[:-1].tolist()
     tasks = [
-        (partition, tables[window.age], window, first_user, config)
+        (partition, tables[window.cut], window, first_user, config)
         for window in windows
         for partition, first_user in zip(shop.partitions, first_users, strict=True)
     ]
@@ -120,12 +104,12 @@ def users_between(partition: UserPartition, start: int, end: int, config: TrainC
 
 
 def window_rows(
-    partition: UserPartition, tables: Tables, window: EventWindow, first_user: int, config: TrainConfig
+    partition: UserPartition, tables: Tables, window: Window, first_user: int, config: TrainConfig
 ) -> EventRows:
     """The rows of a partition's events in a window; users are numbered from `first_user`."""
     chosen = np.flatnonzero(fractions(partition.users, "event rows", config.seed) <= window.quota)
     histories = partition.histories.take(chosen)
-    events = np.flatnonzero((histories.times > window.start) & (histories.times <= window.end))
+    events = np.flatnonzero((histories.times > window.cut.time) & (histories.times <= window.end))
     features, mf = [np.zeros((0, len(config.inference.feature_names)), np.float32)], [np.zeros(0, np.float32)]
     for part in _batches(histories, events, config):
         block, scores = _known_before(histories, part, tables, config)
