@@ -134,7 +134,7 @@ def test_the_tutorials_shop_and_settings_give_a_plan(tmp_path: Path) -> None:
     assert 60 * DAY < end - start < 91 * DAY
     plan = make_plan(start, end, load_config(DOCS / "tutorial" / "shop.yaml"))
     assert len(plan.train) == 4
-    assert plan.test == 7
+    assert plan.test.age == 7
 
 
 def test_the_shop_is_the_same_every_time() -> None:
