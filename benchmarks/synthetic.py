@@ -30,6 +30,7 @@ from recsys.data.synthetic import Oracle, events_hash, generate
 from recsys.data.synthetic.settings import Shape
 from recsys.evaluation import baselines, metrics, protocol
 from recsys.evaluation.protocol import TestCases
+from recsys.evaluation.settings import BOOTSTRAP_SEED
 from recsys.histories import Histories
 from recsys.ids import Ids
 from recsys.schema import DAY, EVENT_TYPES, PURCHASE, EventWeights
@@ -179,7 +180,7 @@ def score_rows(folder: Path, log: Log, scale: float, quick: bool) -> list[Row]:
         top = ndcg_of(ranked["oracle"], cases).mean()
         for system, lists in ranked.items():
             values = ndcg_of(lists, cases)
-            low, high = metrics.bootstrap_interval(values, metrics.Resampling(protocol.BOOTSTRAP_SEED))
+            low, high = metrics.bootstrap_interval(values, metrics.Resampling(BOOTSTRAP_SEED))
             for metric, value in (("ndcg@10", values.mean()), ("ndcg@10_low", low), ("ndcg@10_high", high)):
                 rows.append(row(system, setting, metric, value, "score"))
             rows.append(row(system, setting, "ndcg@10 of the oracle's", values.mean() / top, "share"))

@@ -50,6 +50,7 @@ from recsys.evaluation.metrics import Truth  # noqa: E402
 from recsys.models.blend import Calibration  # noqa: E402
 from recsys.models.rankers.base import RANKERS, RankingData  # noqa: E402
 from recsys.schema import DAY  # noqa: E402
+from recsys.timeline import Cut  # noqa: E402
 from recsys.training.context import Context  # noqa: E402
 from recsys.training.distributed.launch import fit_ranker  # noqa: E402
 from recsys.training.plan import Plan  # noqa: E402
@@ -160,9 +161,9 @@ def run_sweep(folder: Path, config: TrainConfig, sweep: SweepConfig, work: Path,
     start_ray()
     parts, validation = load(folder)
     parts *= copies
-    ages = range(len(parts))
-    plan = Plan(1, tuple(ages), None, 0, 0, ())
-    examples = {age: ray.put(part) for age, part in zip(ages, parts, strict=True)}
+    newest, *cuts = (Cut.at(365 * DAY, age) for age in range(len(parts) + 1))
+    plan = Plan(1, tuple(cuts), None, newest, newest, (), newest)
+    examples = {cut: ray.put(part) for cut, part in zip(cuts, parts, strict=True)}
     del parts
     inputs = RankerInputs(plan, {}, examples, ray.put(validation))
     shop: Any = SimpleNamespace(fingerprint="benchmark", start=0, end=365 * DAY)

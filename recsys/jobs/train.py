@@ -10,8 +10,10 @@ from recsys.data.ingest import ingest
 from recsys.data.sources import Source
 from recsys.inference.probe import check_here
 from recsys.registry.store import Store
-from recsys.report.collect.collect import find, report_files
-from recsys.report.sweep import sweep_files
+from recsys.report.build import collect_report
+from recsys.report.files import report_files
+from recsys.report.inputs import DataInputs, EvaluationInputs, RunInputs
+from recsys.report.sections.sweep import SECTION, sweep_files
 from recsys.report.terminal import show_choices, show_data, show_evaluation, show_published
 from recsys.training.context import Context
 from recsys.training.distributed.launch import check_cpus
@@ -70,19 +72,12 @@ def run(
     result = TrainingResult.create(shop, context.plan, evaluation, selected.all_items, final)
 
     with console.step("write the report"):
-        files = sweep_files(swept) if swept is not None else {}
-        report = find(
-            shop,
-            inputs,
-            selected.all_items,
-            window.cases,
-            window.scored,
-            result.to_json(),
-            files,
-            context.config,
-            now,
-        )
-        files |= report_files(report, context.config)
+        validation = ray.get(inputs.validation)
+        evaluated = EvaluationInputs(DataInputs(context), window, selected.all_items, validation, evaluation)
+        report = collect_report(RunInputs(now, evaluated, final.all_items, final.drift, swept))
+        files = report_files(report, page=context.config.evaluation.page)
+        if swept is not None:
+            files |= sweep_files(swept, report.get(SECTION))
     with console.step("publish"):
         version = publish(context, Model.create(inputs, selected, final), result, files, store)
     if promote:

@@ -13,7 +13,7 @@ from recsys.evaluation.metrics import Difference
 from recsys.evaluation.protocol import Row
 from recsys.evaluation.settings import EvaluationConfig
 from recsys.registry.store import Store
-from recsys.report.content import PAGE
+from recsys.report.model import PAGE
 from recsys.timeline import day
 from recsys.training.ranker import SelectedRankers
 from recsys.training.results import Evaluation

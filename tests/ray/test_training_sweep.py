@@ -17,7 +17,7 @@ from recsys import cli
 from recsys.data.ingest import ShopData
 from recsys.registry.artifact import Artifact
 from recsys.registry.folder import FolderStore
-from recsys.report.sweep import TABLE, sweep_files
+from recsys.report.sections.sweep import TABLE, collect, sweep_files
 from recsys.training.context import Context
 from recsys.training.preparation import RankerInputs, build_inputs
 from recsys.training.sweep import search as tuning
@@ -90,7 +90,7 @@ def searched(
     sweep, config = load_sweep(sweep_file(folder, content), None, [*SETTINGS, *settings])
     shop, inputs = read
     result = tuning.search(Context.create(shop, config, folder), inputs, sweep, resume=False)
-    return json.loads(sweep_files(result)[TABLE]), result
+    return json.loads(sweep_files(result, collect(result))[TABLE]), result
 
 
 @pytest.fixture(scope="module")
