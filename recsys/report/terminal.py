@@ -35,8 +35,8 @@ def show_data(shop: ShopData) -> None:
         f"{quality.duplicates:,} repeated rows dropped, {f'{set_aside:,} rows' if set_aside else 'no row'} set aside"
     )
     if set_aside:
-        reasons = ", ".join(f"{count:,} {kind} rows ({reason})" for kind, reason, count in _set_aside(quality))
-        console.paragraph(f"set aside: {reasons}")
+        kinds = ", ".join(f"{count:,} {kind} rows ({reason})" for kind, reason, count in _set_aside(quality))
+        console.paragraph(f"set aside: {kinds}")
     if quality.quarantine:
         console.line(f"every row set aside is listed in {quality.quarantine}")
     mended = {name.replace("_", " "): count for name, count in asdict(quality.properties.tree).items() if count}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import ray
 
 from recsys.evaluation import metrics, protocol
 from recsys.evaluation.protocol import Row, TestCases
@@ -45,6 +46,15 @@ class ScoredWindow:
     scored: ScoredCandidates
     blend: Blend
     rankers: Sequence[Ranker]
+
+
+def evaluate_rankers(
+    context: Context, inputs: RankerInputs, selected: SelectedRankers
+) -> tuple[ScoredWindow, Evaluation]:
+    """The test window as the ranker of all items sees it, and the metrics of every system on it."""
+    window = score_test_window(context, inputs, selected.all_items)
+    discovery = score_discovery(context, inputs, selected, window)
+    return window, evaluate(context, window, discovery, earlier=ray.get(inputs.validation).cases)
 
 
 def score_test_window(context: Context, inputs: RankerInputs, selected: SelectedRanker) -> ScoredWindow:
