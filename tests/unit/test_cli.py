@@ -69,4 +69,4 @@ def test_an_empty_registry_lists_nothing(tmp_path: Path, capfd: pytest.CaptureFi
 
 def test_resume_needs_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["train", "--resume"]) == 2
-    assert "error: --resume takes up a sweep: give its file with --tune" in capsys.readouterr().err
+    assert "error: --resume continues a sweep: give its file with --tune" in capsys.readouterr().err
