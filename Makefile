@@ -6,7 +6,7 @@ TEST_PROCESSES ?= 2
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install run serve test check package clean
+.PHONY: help install run serve test check docs package clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
@@ -32,6 +32,10 @@ check: $(VENV)/.installed-dev ## lint, format and types
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy recsys $(wildcard *.py benchmarks)
 
+docs: $(VENV)/.installed-docs ## build the documentation into build/docs; a warning is an error
+	$(PY) -m sphinx --fresh-env --fail-on-warning --keep-going --nitpicky --quiet --builder html docs build/docs
+	@echo "build/docs/index.html"
+
 package: $(VENV)/.installed ## build the wheel in build/
 	$(PY) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build .
 
@@ -49,5 +53,9 @@ $(VENV)/.installed: requirements.txt
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
+	$(PY) -m pip install --quiet --requirement $<
+	@touch $@
+
+$(VENV)/.installed-docs: requirements-docs.txt $(VENV)/.installed
 	$(PY) -m pip install --quiet --requirement $<
 	@touch $@

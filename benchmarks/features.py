@@ -77,12 +77,11 @@ class Laps:
 
 
 def count_repeats(partition: "UserPartition", n_items: int, cut: int) -> "RepeatCounts":
-    from recsys.models.tables import count_pairs
-    from recsys.retrieval.sources.covisitation import CovisitationConfig
+    from recsys.models.tables import count_events
     from recsys.schema import PURCHASE
 
     past = partition.histories.until(cut)
-    return count_pairs(past.where(past.events == PURCHASE), n_items, cut, CovisitationConfig()).repeats
+    return count_events(past.where(past.events == PURCHASE), n_items, cut).repeats
 
 
 def statistics_of_cut(daily: Any, catalog: Any, cut: int, *parts: "RepeatCounts") -> "Statistics":
@@ -99,20 +98,20 @@ def features_of_partition(partition: "UserPartition", stats: "Statistics", cut: 
     import numpy as np
     import pyarrow as pa
 
-    from recsys.features.build import build
-    from recsys.features.definitions import FACTS, FEATURES
+    from recsys.features.build import FeatureBuilder
+    from recsys.features.definitions import BASE_FEATURES, STAGE_FEATURES, feature_names_of
     from recsys.features.interactions import InteractionConfig
     from recsys.features.profiles import build_profiles
-    from recsys.schema import SOURCES
 
     past = partition.histories.until(cut)
     returned = partition.histories.between(cut, cut + HORIZON * DAY).lengths > 0
     chosen = np.flatnonzero(returned & (past.lengths > 0))
     profiles = build_profiles(past.take(chosen).latest(MAX_EVENTS), stats, cut, InteractionConfig())
     users, items = profiles.by_item.users, profiles.by_item.things.astype(np.int32)
-    unknown = np.full((len(users), len(SOURCES) + len(FACTS)), np.nan, np.float32)
-    matrix = build(profiles, stats, users, items, unknown[:, : len(SOURCES)], unknown[:, len(SOURCES) :])
-    columns = {f.name: matrix[:, i] for i, f in enumerate(FEATURES) if f.group != "candidate"}
+    names = feature_names_of(BASE_FEATURES)
+    unknown = np.full((len(users), len(STAGE_FEATURES)), np.nan, np.float32)
+    matrix = FeatureBuilder(names, stats, {})(profiles, users, items, unknown[:, :0], unknown)
+    columns = {name: matrix[:, i] for i, name in enumerate(names)}
     return pa.table({USER_ID: partition.users.take(pa.array(chosen[users])), ITEM_CODE: items, **columns})
 
 
@@ -126,7 +125,7 @@ def run_ray(folder: Path, laps: Laps) -> Frames:
     from recsys.data.ingest import DataConfig, ingest
     from recsys.data.sources import resolve
     from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS
-    from recsys.timeline import cut as cut_before
+    from recsys.timeline import Cut
 
     laps("imports")
     ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.WARNING)
@@ -137,7 +136,7 @@ def run_ray(folder: Path, laps: Laps) -> Frames:
         now = int(time.time() * 1000)
         shop = ingest(resolve(str(folder), folder), DataConfig(), now, Path(aside) / "quarantine.parquet")
     laps("1 ingest")
-    cut = cut_before(shop.end, AGE)
+    cut = Cut.at(shop.end, AGE).time
     repeats = run_tasks(count_repeats, "count repeats", [(part, len(shop.items), cut) for part in shop.partitions])
     call = (ray.put(shop.daily), ray.put(shop.catalog), cut, *repeats)
     [reference] = run_tasks(statistics_of_cut, "statistics of the cut", [call])

@@ -46,10 +46,12 @@ from recsys.evaluation.baselines import personal_frequency, tuned_half_life  # n
 from recsys.evaluation.protocol import TestCases  # noqa: E402
 from recsys.models.tables import Tables  # noqa: E402
 from recsys.schema import UNKNOWN  # noqa: E402
-from recsys.timeline import cut, day  # noqa: E402
-from recsys.training.evaluation import HYBRID, our_lists, popular_items  # noqa: E402
-from recsys.training.preparation import RankerInputs, prepare  # noqa: E402
-from recsys.training.ranker import score_test_window, select_rankers  # noqa: E402
+from recsys.timeline import Cut, day  # noqa: E402
+from recsys.training.context import Context  # noqa: E402
+from recsys.training.evaluation import score_discovery, score_test_window  # noqa: E402
+from recsys.training.preparation import RankerInputs, build_inputs  # noqa: E402
+from recsys.training.ranker import select_rankers  # noqa: E402
+from recsys.training.systems import HYBRID, hybrid_lists, popular_items  # noqa: E402
 
 Row = dict[str, str | float]
 
@@ -92,23 +94,23 @@ def read(data: str, back: int, config: TrainConfig, work: Path) -> ShopData:
     with console.step("read the data"):
         shop = ingest(source, config.data, now, quarantine)
     if back:
-        end = cut(shop.end, back * config.evaluation.test_days)
+        end = Cut.at(shop.end, back * config.evaluation.test_days).time
         with console.step(f"read it again up to {day(end)}"):
             shop = ingest(before(source, end, work / "earlier"), config.data, now, quarantine)
     return shop
 
 
-def ours(shop: ShopData, inputs: RankerInputs, config: TrainConfig, work: Path) -> tuple[TestCases, list[System]]:
-    """The test users, and the hybrid and its parts as a training run judges them."""
-    choice, discover = select_rankers(inputs, config, work)
-    seeds = config.evaluation.seeds
-    cases, scored, judged = score_test_window(shop, inputs, choice, config, work, new=discover, n_new=seeds)
-    every = our_lists(scored, choice.blend, cases, config)
-    if judged is None:
+def ours(context: Context, inputs: RankerInputs) -> tuple[TestCases, list[System]]:
+    """The test users, and the hybrid and its parts as a training run evaluates them."""
+    selected = select_rankers(context, inputs)
+    window = score_test_window(context, inputs, selected.all_items)
+    discovery = score_discovery(context, inputs, selected, window, n_seeds=context.config.evaluation.seeds)
+    if discovery is None:
         raise SystemExit("nobody chose a new item in the test window: there is nothing to compare")
-    some, found, blend = judged
+    cases = window.cases
+    every = hybrid_lists(context, cases, window.scored, window.blend)
     _, rows = protocol.new_items_only(cases)
-    lists = our_lists(found, blend, some, config)
+    lists = hybrid_lists(context, discovery.cases, discovery.scored, discovery.blend)
     new = [{name: _spread(ranked, rows, len(cases)) for name, ranked in run.items()} for run in lists]
     runs = [{name: {ALL: a[name], NEW: b[name]} for name in a} for a, b in zip(every, new, strict=True)]
     return cases, [System(name, [run[name] for run in runs], {}) for name in every[0]]
@@ -121,13 +123,14 @@ def _spread(ranked: np.ndarray, rows: np.ndarray, n_users: int) -> np.ndarray:
     return every
 
 
-def make_contest(shop: ShopData, inputs: RankerInputs, cases: TestCases, config: TrainConfig) -> Contest:
-    plan, earlier, k = inputs.plan, ray.get(inputs.validation).cases, config.evaluation.k
-    popular = popular_items(shop, plan.valid, k, config)
-    half_life, _ = tuned_half_life(earlier, cut(shop.end, plan.valid), popular, k=k)
+def make_contest(context: Context, inputs: RankerInputs, cases: TestCases) -> Contest:
+    shop, plan, config = context.shop, context.plan, context.config
+    earlier, k = ray.get(inputs.validation).cases, config.evaluation.k
+    popular = popular_items(context, plan.validation, k)
+    half_life, _ = tuned_half_life(earlier, plan.validation.time, popular, k=k)
     log = Log.from_shop(shop)
-    valid = Window.at(shop, log, plan.valid, earlier, half_life, config)
-    test = Window.at(shop, log, plan.test, cases, half_life, config)
+    valid = Window.at(context, log, plan.validation, earlier, half_life)
+    test = Window.at(context, log, plan.test, cases, half_life)
     seeds = range(config.seed, config.seed + config.evaluation.seeds)
     return Contest(valid, test, questions(earlier), f"ndcg@{k}", seeds)
 
@@ -175,10 +178,11 @@ def two_stage_peer(contest: Contest, systems: Sequence[System], config: TrainCon
 def compete(shop: ShopData, config: TrainConfig, work: Path) -> tuple[TestCases, list[System]]:
     """All systems, the hybrid first."""
     with console.step("tables, examples and validation of ours"):
-        inputs = prepare(shop, config)
-    with console.step("choose and score ours"):
-        cases, systems = ours(shop, inputs, config, work)
-    contest = make_contest(shop, inputs, cases, config)
+        context = Context.create(shop, config, work)
+        inputs = build_inputs(context)
+    with console.step("select and score ours"):
+        cases, systems = ours(context, inputs)
+    contest = make_contest(context, inputs, cases)
     systems += baselines(contest, ray.get(inputs.tables[inputs.plan.test]))
     systems += [implicit_peer(peer, contest) for peer in implicit_models.PEERS]
     try:
@@ -195,14 +199,14 @@ def standings(systems: Sequence[System], question: Question, config: TrainConfig
     values = {system.name: system.per_user(question, names[0]) for system in systems}
     rows = []
     for system in systems:
-        low, high = metrics.bootstrap_interval(values[system.name], *settings.resampling)
+        low, high = metrics.bootstrap_interval(values[system.name], settings.resampling)
         runs = [question.mean(names[0], lists) for lists in system.runs]
         row: dict[str, Any] = {"system": system.name}
         row |= {name: float(system.per_user(question, name).mean()) for name in names}
         row |= {f"{names[0]}_low": low, f"{names[0]}_high": high}
         row[f"{names[0]}_seeds"] = float(np.std(runs, ddof=1)) if len(runs) > 1 else None
         if system.name != HYBRID:
-            lead = metrics.paired_difference(values[HYBRID], values[system.name], *settings.resampling)
+            lead = metrics.paired_difference(values[HYBRID], values[system.name], settings.resampling)
             row |= {LEAD: lead.mean, f"{LEAD}_low": lead.low, f"{LEAD}_high": lead.high}
         rows.append(row)
     return rows
@@ -262,7 +266,7 @@ def measure(data: str, back: int, config: TrainConfig, work: Path) -> list[Row]:
         rows.append({"system": "test users", "setting": setting, "metric": "all", "value": users, "unit": "count"})
         if users:
             standing = standings(systems, question, config)
-            window = f"{day(cut(shop.end, config.evaluation.test_days))} to {day(shop.end)}"
+            window = f"{day(Cut.at(shop.end, config.evaluation.test_days).time)} to {day(shop.end)}"
             show_standings(standing, f"{setting}: {users} users, {window}", config.evaluation.k)
             rows += flat(standing, setting)
     return rows

@@ -7,20 +7,20 @@ Systems, over the same version and the same HTTP routes:
 - graph: every stage is a Serve deployment, one replica each;
 - fused: all stages in one Serve deployment, one replica;
 - plain: one process of FastAPI and uvicorn without Serve, the stages called in process, each request on its own;
-- empty: the graph with its ingress and its coalescing, but stages that return ready arrays of the usual size; what the
-  ingress computes itself (blending, and the fold-in of who asks alone) it does.
+- empty: the graph with its ingress and its batches, but stages that return ready arrays of the usual size. The ingress
+  still computes its own part: blending, and the fold-in of single users.
 
-Each system in turn has the machine to itself: it is started, with a Ray cluster of its own, warmed up, measured at each
-concurrency, and ended. A round does so for all systems, the next round in the opposite order, so that drift of the
-machine hits all alike; nothing that idles takes time from what is measured. wrk makes the load from the same machine, a
-fixed random mix of warm and cold users. The table shows medians over the rounds, errors their sum; the JSON has the
-least and the largest value too (`p50_min`, `p50_max`). All ratios are of medians.
+Each system in turn has the machine to itself: it is started with its own Ray cluster, warmed up, measured at each
+concurrency, and ended. A round does this for all systems, the next round in the opposite order, so that a slower or
+faster machine affects all alike. wrk makes the load from the same machine: a fixed random mix of warm and cold users.
+The table shows medians over the rounds, and sums of errors. The JSON has the least and the largest value too
+(`p50_min`, `p50_max`). All ratios are of medians.
 
-Memory is the proportional set size of all replicas after the load, shared pages counted once; `memory of all` includes
-Ray's own processes and HAProxy. `ready` runs from when Ray is up until /health answers 200.
+Memory is the proportional set size of all replicas after the load: shared pages count once. `memory of all` includes
+Ray's own processes and HAProxy. `ready` is the time from a running Ray until /health answers 200.
 
---profile measures instead where a request's time goes in the graph, with a clock at every border of it, and how much
-processor time each process takes a request.
+--profile shows instead how the time of a request divides over the parts of the graph, and the processor time that each
+process spends on a request.
 """
 
 import argparse
@@ -48,15 +48,15 @@ from recsys import console  # noqa: E402
 from recsys.errors import RecsysError  # noqa: E402
 
 SYSTEMS: Final = ("graph", "empty", "plain", "fused")
-"""In the order of measurement, which the next round reverses: whom a bar compares run one after the other."""
+"""In the order of measurement, which the next round reverses. Systems that a bar compares are neighbours."""
 CONCURRENCIES: Final = (1, 8, 32)
 SAME_ANSWERS: Final = 20
-"""Requests after which graph, fused and plain are known to answer alike."""
+"""Requests whose responses from graph, fused and plain are compared."""
 MEGABYTE: Final = 1e6
 IDLE_SECONDS: Final = 5.0
 BATCH: Final = "requests in a batch"
 SETTLE_SECONDS: Final = 2.5
-"""Until the last request of a load that was cut off has ended: more than the service's deadline."""
+"""More than the service's deadline, so that the last requests of a load have ended."""
 
 Key = tuple[str, str, str, str]
 """system, setting, metric, unit"""
@@ -66,7 +66,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What to measure, and for how long (s)."""
+    """The registry, the rounds, and seconds of a measurement and of its warm-up."""
 
     registry: Path
     rounds: int
@@ -92,45 +92,45 @@ class Bar:
 BARS: Final = (
     Bar(
         "fused / plain, p50 at 1",
-        lambda profiles: profiles("fused", "c=1", "p50") / profiles("plain", "c=1", "p50"),
+        lambda measured: measured("fused", "c=1", "p50") / measured("plain", "c=1", "p50"),
         1.6,
     ),
     Bar(
         "fused / plain, req/s at 32",
-        lambda profiles: profiles("fused", "c=32", "rps") / profiles("plain", "c=32", "rps"),
+        lambda measured: measured("fused", "c=32", "rps") / measured("plain", "c=32", "rps"),
         0.65,
         True,
     ),
     Bar(
         "(graph - empty) / plain, p50 at 1",
-        lambda profiles: (
-            (profiles("graph", "c=1", "p50") - profiles("empty", "c=1", "p50")) / profiles("plain", "c=1", "p50")
+        lambda measured: (
+            (measured("graph", "c=1", "p50") - measured("empty", "c=1", "p50")) / measured("plain", "c=1", "p50")
         ),
         1.3,
     ),
     Bar(
         "graph / plain, req/s at 32",
-        lambda profiles: profiles("graph", "c=32", "rps") / profiles("plain", "c=32", "rps"),
+        lambda measured: measured("graph", "c=32", "rps") / measured("plain", "c=32", "rps"),
         0.65,
         True,
     ),
     Bar(
         "graph / empty, req/s at 32",
-        lambda profiles: profiles("graph", "c=32", "rps") / profiles("empty", "c=32", "rps"),
+        lambda measured: measured("graph", "c=32", "rps") / measured("empty", "c=32", "rps"),
         0.8,
         True,
     ),
-    Bar("graph, p99 at 32", lambda profiles: profiles("graph", "c=32", "p99"), 250, unit="ms"),
+    Bar("graph, p99 at 32", lambda measured: measured("graph", "c=32", "p99"), 250, unit="ms"),
     Bar(
         "errors of graph and fused",
-        lambda profiles: sum(
-            profiles(system, f"c={c}", "errors") for system in ("graph", "fused") for c in CONCURRENCIES
+        lambda measured: sum(
+            measured(system, f"c={c}", "errors") for system in ("graph", "fused") for c in CONCURRENCIES
         ),
         0,
         unit="count",
     ),
-    Bar("graph, memory of replicas", lambda profiles: profiles("graph", "all", "memory"), 1500, unit="MB"),
-    Bar("graph, ready", lambda profiles: profiles("graph", "all", "ready"), 20, unit="s"),
+    Bar("graph, memory of replicas", lambda measured: measured("graph", "all", "memory"), 1500, unit="MB"),
+    Bar("graph, ready", lambda measured: measured("graph", "all", "ready"), 20, unit="s"),
 )
 
 
@@ -139,7 +139,7 @@ BARS: Final = (
 
 @contextmanager
 def trained(registry: Path | None, quick: bool) -> Iterator[Path]:
-    """The registry given, or one trained for the occasion."""
+    """The registry given, or a new one that is trained first."""
     if registry is not None:
         yield registry
         return
@@ -226,21 +226,21 @@ def row(system: str, setting: str, metric: str, value: float, unit: str) -> Row:
     return {"system": system, "setting": setting, "metric": metric, "value": round(value, 4), "unit": unit}
 
 
-def judged(samples: Samples, rounds: int) -> list[tuple[Bar, float]]:
-    """Each bar and the value found: its median over the rounds, since what is compared then ran close in time.
+def bar_values(samples: Samples, rounds: int) -> list[tuple[Bar, float]]:
+    """Each bar and its value: the median over the rounds, as the systems of a round ran close in time.
 
     Counts are summed.
     """
-    values = {(system, setting, metric): found for (system, setting, metric, _), found in samples.items()}
+    by_round = {(system, setting, metric): values for (system, setting, metric, _), values in samples.items()}
 
-    def of_round(number: int) -> Callable[[str, str, str], float]:
-        return lambda system, setting, metric: values[system, setting, metric][number]
+    def measured_in(number: int) -> Callable[[str, str, str], float]:
+        return lambda system, setting, metric: by_round[system, setting, metric][number]
 
-    def found(bar: Bar) -> float:
-        each = [bar.value(of_round(number)) for number in range(rounds)]
+    def value(bar: Bar) -> float:
+        each = [bar.value(measured_in(number)) for number in range(rounds)]
         return sum(each) if bar.unit == "count" else statistics.median(each)
 
-    return [(bar, found(bar)) for bar in BARS]
+    return [(bar, value(bar)) for bar in BARS]
 
 
 def print_report(rows: list[Row], verdicts: list[tuple[Bar, float]], title: str) -> None:
@@ -343,7 +343,7 @@ def print_profile(rows: list[Row], title: str) -> None:
             [name, *(f"{values[s, name]:.2f}" if (s, name) in values else None for s in settings)] for name in names
         ]
         console.table([what, *settings], cells, title)
-    console.line(f"idle: {values['idle', 'cpu profiles all']:.2f} cores for all processes, of Ray too")
+    console.line(f"idle: {values['idle', 'cpu of all']:.2f} cores for all processes, of Ray too")
 
 
 def parse() -> argparse.Namespace:
@@ -369,7 +369,7 @@ def run(options: argparse.Namespace) -> None:
             print_profile(rows, f"graph, {options.warm_share:.0%} of requests for warm users")
         else:
             samples = measure(plan)
-            rows, verdicts = summarized(samples), judged(samples, rounds)
+            rows, verdicts = summarized(samples), bar_values(samples, rounds)
             rows += [
                 row("bars", "met" if bar.met(value) else "missed", bar.name, value, bar.unit) for bar, value in verdicts
             ]

@@ -30,6 +30,7 @@ from recsys.data.synthetic import Oracle, events_hash, generate
 from recsys.data.synthetic.settings import Shape
 from recsys.evaluation import baselines, metrics, protocol
 from recsys.evaluation.protocol import TestCases
+from recsys.evaluation.settings import BOOTSTRAP_SEED
 from recsys.histories import Histories
 from recsys.ids import Ids
 from recsys.schema import DAY, EVENT_TYPES, PURCHASE, EventWeights
@@ -134,12 +135,12 @@ def rank_als(log: Log, cases: TestCases, cut: int, popular: np.ndarray, factors:
     past = log.histories.until(cut)
     weights = np.array(EventWeights().by_code(), np.float32)[past.events]
     matrix = csr_matrix((weights, (past.rows, past.items)), (len(log.users), len(log.items)))
-    users = log.users.encode(cases.users)[cases.warm]
+    users = log.users.encode(cases.users)[cases.has_history]
     ranked = np.tile(popular, (len(cases), 1))
     with threadpool_limits(1, "blas"):
         model = AlternatingLeastSquares(factors, 0.05, confidence, iterations=10, random_state=0)
         model.fit(matrix, show_progress=False)
-        ranked[cases.warm] = model.recommend(users, matrix[users], N=K, filter_already_liked_items=False)[0]
+        ranked[cases.has_history] = model.recommend(users, matrix[users], N=K, filter_already_liked_items=False)[0]
     return ranked
 
 
@@ -175,11 +176,11 @@ def score_rows(folder: Path, log: Log, scale: float, quick: bool) -> list[Row]:
             ranked[name] = rank_als(log, cases, cut, popular, *point)
         setting = f"scale={scale:g} window={back}"
         rows.append(row("test users", setting, "all", len(cases), "count"))
-        rows.append(row("test users", setting, "warm", int(cases.warm.sum()), "count"))
+        rows.append(row("test users", setting, "warm", int(cases.has_history.sum()), "count"))
         top = ndcg_of(ranked["oracle"], cases).mean()
         for system, lists in ranked.items():
             values = ndcg_of(lists, cases)
-            low, high = metrics.bootstrap_interval(values, protocol.BOOTSTRAP_SEED)
+            low, high = metrics.bootstrap_interval(values, metrics.Resampling(BOOTSTRAP_SEED))
             for metric, value in (("ndcg@10", values.mean()), ("ndcg@10_low", low), ("ndcg@10_high", high)):
                 rows.append(row(system, setting, metric, value, "score"))
             rows.append(row(system, setting, "ndcg@10 of the oracle's", values.mean() / top, "share"))

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import ray
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -29,30 +28,31 @@ from recsys import console  # noqa: E402
 from recsys.arrays import ranked_lists  # noqa: E402
 from recsys.cluster import start_ray  # noqa: E402
 from recsys.config import TrainConfig, changed  # noqa: E402
-from recsys.data.ingest import ShopData, ingest  # noqa: E402
+from recsys.data.ingest import ingest  # noqa: E402
 from recsys.data.sources import resolve  # noqa: E402
 from recsys.evaluation import metrics  # noqa: E402
-from recsys.training.preparation import RankerInputs, prepare  # noqa: E402
-from recsys.training.ranker import score_test_window  # noqa: E402
+from recsys.training.context import Context  # noqa: E402
+from recsys.training.evaluation import score_test_window  # noqa: E402
+from recsys.training.preparation import RankerInputs, build_inputs  # noqa: E402
+from recsys.training.ranker import select_ranker  # noqa: E402
 from recsys.training.sweep.config import SweepConfig, load_sweep  # noqa: E402
 from recsys.training.sweep.search import search  # noqa: E402
-from recsys.training.validation import select_ranker, training_set  # noqa: E402
 
 BAD: Final = {"ranker.num_leaves": 2, "ranker.learning_rate": 0.001, "hybrid.alpha": 1.0}
 ALPHA: Final = {"hybrid.alpha": {"low": 0.0, "high": 1.0}}
 
 
-def judged(shop: ShopData, inputs: RankerInputs, config: TrainConfig, work: Path) -> tuple[float, np.ndarray]:
+def evaluated(context: Context, inputs: RankerInputs) -> tuple[float, np.ndarray]:
     """Validation NDCG, and on the test window NDCG of each user, the mean over the seeds; float64 (n_users,)."""
-    validation = ray.get(inputs.validation)
-    choice = select_ranker(training_set(inputs.rows(inputs.plan.train), validation), validation, config, work)
-    cases, scored, _ = score_test_window(shop, inputs, choice, config, work)
-    k, found = config.evaluation.k, []
+    selected = select_ranker(context, inputs)
+    window = score_test_window(context, inputs, selected)
+    cases, scored, k = window.cases, window.scored, context.config.evaluation.k
+    by_seed = []
     for lgb in scored.lgb:
-        scores, _, _ = choice.blend(lgb, scored.mf)
+        scores, _, _ = selected.blend(lgb, scored.mf)
         lists = ranked_lists(scored.users, scored.items, scores, len(cases), k)
-        found.append(metrics.ndcg(metrics.hits(lists, cases.truth), cases.truth.sizes, k))
-    return choice.curve[choice.blend.alpha], np.mean(found, axis=0)
+        by_seed.append(metrics.ndcg(metrics.hits(lists, cases.truth), cases.truth.sizes, k))
+    return selected.metric, np.mean(by_seed, axis=0)
 
 
 def main() -> None:
@@ -74,25 +74,26 @@ def compare(data: str, sweep: SweepConfig, default: TrainConfig, work: Path) -> 
     with console.step("read the data"):
         shop = ingest(resolve(data, work), default.data, int(time.time() * 1000), work / "quarantine.parquet")
     with console.step("make the ranker's rows"):
-        inputs = prepare(shop, default)
-    bad = changed(default, BAD)
+        start = Context.create(shop, default, work)
+        inputs = build_inputs(start)
+    bad = start.with_config(changed(default, BAD))
     sweep = sweep.model_copy(update={"beyond_chance": False})
     wider = sweep.model_copy(update={"search": SweepConfig.model_validate({"search": sweep.search | ALPHA}).search})
-    from_default = search(shop, inputs, default, sweep, work, resume=False)
-    from_bad = search(shop, inputs, bad, wider, work, resume=False)
+    from_default = search(start, inputs, sweep, resume=False)
+    from_bad = search(bad, inputs, wider, resume=False)
     rows: list[dict[str, Any]] = []
     reference = np.zeros(0)
-    for name, config, there in (
-        ("default", default, inputs),
-        ("tuned", from_default.config, from_default.inputs),
+    for name, context, rows_of in (
+        ("default", start, inputs),
+        ("tuned", from_default.context, from_default.inputs),
         ("bad start", bad, inputs),
-        ("bad start, tuned", from_bad.config, from_bad.inputs),
+        ("bad start, tuned", from_bad.context, from_bad.inputs),
     ):
-        with console.step(f"judge {name}"):
-            validation, values = judged(shop, there, config, work)
+        with console.step(f"evaluate {name}"):
+            validation, values = evaluated(context, rows_of)
         reference = reference if len(reference) else values
-        settings = config.evaluation
-        gap = metrics.paired_difference(values, reference, *settings.resampling)
+        settings = context.config.evaluation
+        gap = metrics.paired_difference(values, reference, settings.resampling)
         share = float(values.mean() / reference.mean())
         rows.append({"settings": name, "validation": validation, "test": float(values.mean())} | gap._asdict())
         rows[-1]["share"] = share

@@ -30,7 +30,7 @@ import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Final, get_args
+from typing import Any, Final
 
 import numpy as np
 import psutil
@@ -48,13 +48,17 @@ from recsys.data.ingest import ingest  # noqa: E402
 from recsys.data.sources import resolve  # noqa: E402
 from recsys.evaluation.metrics import Truth  # noqa: E402
 from recsys.models.blend import Calibration  # noqa: E402
-from recsys.models.rankers.base import Backend, RankingData  # noqa: E402
+from recsys.models.rankers.base import RANKERS, RankingData  # noqa: E402
+from recsys.schema import DAY  # noqa: E402
+from recsys.timeline import Cut  # noqa: E402
+from recsys.training.context import Context  # noqa: E402
 from recsys.training.distributed.launch import fit_ranker  # noqa: E402
 from recsys.training.plan import Plan  # noqa: E402
-from recsys.training.preparation import RankerInputs, prepare  # noqa: E402
+from recsys.training.preparation import RankerInputs, build_inputs  # noqa: E402
+from recsys.training.ranker import fit_smallest  # noqa: E402
 from recsys.training.sweep.config import SweepConfig  # noqa: E402
 from recsys.training.sweep.search import search  # noqa: E402
-from recsys.training.validation import Validation, select_ranker, training_set  # noqa: E402
+from recsys.training.validation import Validation, choose_blend, training_set  # noqa: E402
 
 RATES: Final = (0.03, 0.06, 0.12, 0.24)
 LEAVES: Final = (7, 15, 31, 63)
@@ -77,8 +81,8 @@ SWEEPS: Final = {
     "16 trials, one at a time": {"search": RANGES, "trials": 16, "concurrency": 1, "scheduler": "none"},
     "2 trials, two at a time": {"search": RANGES, "trials": 2, "concurrency": 2, "scheduler": "none"},
 }
-WORKERS: Final[dict[str, tuple[Backend, int]]] = {
-    f"{backend}, workers: {n}": (backend, n) for backend in get_args(Backend) for n in (1, 2)
+WORKERS: Final[dict[str, tuple[str, int]]] = {
+    f"{backend}, workers: {n}": (backend, n) for backend in RANKERS.names for n in (1, 2)
 }
 WORKER_TREES: Final = 100
 SAMPLE_SECONDS: Final = 0.25
@@ -93,24 +97,23 @@ MEGABYTE: Final = 1e6
 def save(folder: Path, inputs: RankerInputs) -> int:
     """Write what every system starts from; returns the bytes of the training rows."""
     validation, size = ray.get(inputs.validation), 0
-    for age in inputs.plan.train:
-        [rows] = inputs.rows([age])
-        np.savez(folder / f"rows-{age}.npz", features=rows.features, labels=rows.labels, groups=rows.groups)
+    for cut, rows in zip(inputs.plan.train, inputs.rows(inputs.plan.train), strict=True):
+        np.savez(folder / f"rows-{cut.age}.npz", features=rows.features, labels=rows.labels, groups=rows.groups)
         size += rows.features.nbytes
-    found, cases = validation.candidates, validation.cases
+    candidates, cases = validation.candidates, validation.cases
     np.savez(
         folder / "validation.npz",
         features=validation.rows.features,
         labels=validation.rows.labels,
         groups=validation.rows.groups,
         weights=np.asarray(validation.rows.weights),
-        users=found.users,
-        items=found.items,
-        mf=found.mf,
+        users=candidates.users,
+        items=candidates.items,
+        mf=candidates.mf,
         truth_offsets=cases.truth.offsets,
         truth_items=cases.truth.items,
     )
-    ages = {"train": inputs.plan.train, "mf": validation.mf.model_dump()}
+    ages = {"train": [cut.age for cut in inputs.plan.train], "mf": validation.mf.model_dump()}
     (folder / "plan.json").write_text(json.dumps(ages), encoding="utf-8")
     return size
 
@@ -148,28 +151,31 @@ def run_grid(folder: Path, config: TrainConfig) -> None:
     for rate in RATES:
         for leaves in LEAVES:
             point = {"ranker.learning_rate": rate, "ranker.num_leaves": leaves, "ranker.threads": 2}
-            choice = select_ranker(training_set(parts, validation), validation, changed(config, point), folder)
-            say(metric=choice.curve[choice.blend.alpha], at=time.time(), trees=choice.n_trees, point=point)
+            data = training_set(parts, validation.rows, config.inference.features)
+            fitted = fit_smallest(data, validation, changed(config, point), folder)
+            blend, curve = choose_blend(validation, fitted.scores, config)
+            say(metric=curve[blend.alpha], at=time.time(), trees=fitted.ranker.n_trees, point=point)
 
 
 def run_sweep(folder: Path, config: TrainConfig, sweep: SweepConfig, work: Path, copies: int) -> None:
     start_ray()
     parts, validation = load(folder)
     parts *= copies
-    ages = range(len(parts))
-    plan = Plan(1, tuple(ages), None, 0, 0, ())
-    examples = {age: ray.put(part) for age, part in zip(ages, parts, strict=True)}
+    newest, *cuts = (Cut.at(365 * DAY, age) for age in range(len(parts) + 1))
+    plan = Plan(1, tuple(cuts), None, newest, newest, (), newest)
+    examples = {cut: ray.put(part) for cut, part in zip(cuts, parts, strict=True)}
     del parts
     inputs = RankerInputs(plan, {}, examples, ray.put(validation))
-    shop: Any = SimpleNamespace(fingerprint="benchmark")
-    swept = search(shop, inputs, config, sweep, work, resume=False)
+    shop: Any = SimpleNamespace(fingerprint="benchmark", start=0, end=365 * DAY)
+    swept = search(Context(shop, plan, config, str(work)), inputs, sweep, resume=False)
     for trial in swept.trials:
         say(metric=trial.metric, at=trial.ended, trees=trial.trees, point=dict(trial.settings), status=trial.status)
 
 
-def run_workers(folder: Path, config: TrainConfig, backend: Backend, n_workers: int) -> None:
+def run_workers(folder: Path, config: TrainConfig, backend: str, n_workers: int) -> None:
     start_ray()
-    data = training_set(*load(folder))
+    parts, validation = load(folder)
+    data = training_set(parts, validation.rows, config.inference.features)
     ranker = config.ranker.model_copy(update={"backend": backend, "num_workers": n_workers, "threads": 1})
     began = time.time()
     fit_ranker(data, ranker, n_trees=WORKER_TREES, work=folder)
@@ -276,7 +282,7 @@ def make_rows(work: Path, data: str, config: TrainConfig) -> int:
         source = resolve(data, work)
         start_ray()
         shop = ingest(source, config.data, int(time.time() * 1000), work / "quarantine.parquet")
-        size.write_text(str(save(rows, prepare(shop, config))), encoding="utf-8")
+        size.write_text(str(save(rows, build_inputs(Context.create(shop, config, work)))), encoding="utf-8")
         ray.shutdown()
     return int(size.read_text(encoding="utf-8"))
 

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, field_validator
 
 from recsys.data.ingest import DataConfig
 from recsys.errors import ConfigError
-from recsys.evaluation.protocol import EvaluationConfig
+from recsys.evaluation.settings import EvaluationConfig
 from recsys.features.statistics import StatisticsConfig
 from recsys.inference.settings import InferenceConfig
 from recsys.models.blend import HybridConfig

@@ -90,6 +90,12 @@ class Ids:
         """The id of each code; every code must be known."""
         return self.values.take(pa.array(codes))
 
+    def to_list(self, codes: np.ndarray) -> list[int | str]:
+        """Ids of codes that are all known, as Python's integers or strings; faster than `decode` for a few."""
+        if self.kind == "int64":
+            return self.values.to_numpy()[codes].tolist()
+        return self.decode(codes).to_pylist()
+
     def __getitem__(self, code: int) -> Any:
         """The id of a code, as int or str."""
         return self.values[code].as_py()

@@ -61,8 +61,11 @@ class EventWeights(Config):
     """How much an event of each type says about interest; a view is the unit."""
 
     view: float = Field(1.0, ge=0)
+    """Weight of a view."""
     addtocart: float = Field(3.0, ge=0)
+    """Weight of an add-to-cart."""
     transaction: float = Field(5.0, ge=0)
+    """Weight of a purchase."""
 
     def by_code(self) -> tuple[float, ...]:
         return tuple(getattr(self, name) for name in EVENT_TYPES)

@@ -1,13 +1,29 @@
 """Cuts in time."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from recsys.schema import DAY
 
 
-def cut(end: int, days: int) -> int:
-    """The time `days` whole days before `end` (both ms); what happened at the cut itself lies before it."""
-    return end - days * DAY
+@dataclass(frozen=True, slots=True, order=True)
+class Cut:
+    """A time from which training looks back: what happened at the cut itself lies before it.
+
+    age: whole days before the newest event; time: ms since 1970
+    """
+
+    age: int
+    time: int
+
+    @classmethod
+    def at(cls, end: int, age: int) -> "Cut":
+        """The cut `age` days before `end`, the time of the newest event in ms."""
+        return cls(age, end - age * DAY)
+
+    def plus(self, days: int) -> int:
+        """The time some days after the cut, ms."""
+        return self.time + days * DAY
 
 
 def day(time: int) -> str:

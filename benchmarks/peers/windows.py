@@ -11,7 +11,6 @@ import ray
 from scipy.sparse import csr_matrix
 
 from recsys.arrays import belongs
-from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
 from recsys.evaluation import metrics, protocol
@@ -20,8 +19,10 @@ from recsys.evaluation.protocol import TestCases
 from recsys.histories import Histories
 from recsys.ids import Ids
 from recsys.schema import DAY, UNKNOWN, EventWeights
-from recsys.timeline import cut
-from recsys.training.evaluation import MOST_SEEN, popular_items
+from recsys.timeline import Cut
+from recsys.training.context import Context
+from recsys.training.evaluation import MOST_SEEN
+from recsys.training.systems import popular_items
 
 ALL: Final = "all items"
 NEW: Final = "new items"
@@ -71,11 +72,9 @@ class Window:
     depth: int
 
     @classmethod
-    def at(
-        cls, shop: ShopData, log: Log, age: int, cases: TestCases, half_life: float, config: TrainConfig
-    ) -> "Window":
-        depth, now = config.evaluation.cutoffs[-1], cut(shop.end, age)
-        popular = popular_items(shop, age, depth + MOST_SEEN, config)
+    def at(cls, context: Context, log: Log, cut: Cut, cases: TestCases, half_life: float) -> "Window":
+        depth, now = context.config.evaluation.cutoffs[-1], cut.time
+        popular = popular_items(context, cut, depth + MOST_SEEN)
         rows = log.users.encode(cases.users).astype(np.int64)
         return cls(log.histories.until(now), now, cases, rows, popular, half_life, log.n_items, depth)
 

@@ -4,6 +4,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -13,16 +14,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from recsys import logs
 from recsys.histories import Histories
 from recsys.inference.recommender import Recommendations
-from recsys.inference.servable import Loaded
-from recsys.registry.locate import open_store
-from recsys.serving.answers import Answer, Question
-from recsys.serving.api import create_api
-from recsys.serving.deployments import CandidateReplica, FactorReplica, GraphEngine, Ingress, RankReplica
-from recsys.serving.histories import SnapshotEvents
-from recsys.serving.service import Service
+from recsys.inference.servable import Servable
+from recsys.serving.api.create import create_api
+from recsys.serving.deployments import CandidateReplica, FactorReplica, Ingress, RankReplica
+from recsys.serving.errors import HttpError
+from recsys.serving.graph_stages import GraphStages
+from recsys.serving.histories import SnapshotHistories
+from recsys.serving.recommendations import BatchedRecommender, Request, Response
 from recsys.serving.settings import ServeSettings
-from recsys.serving.stages import Wishes
-from recsys.serving.versions import Versions
+from recsys.serving.stages import BatchOptions
 
 Means = dict[str, float]
 """Means by name. Times are in ms, over requests: what a batch of n took counts n times, since n waited for it; those of
@@ -37,7 +37,7 @@ class Timings:
         self._counts: dict[str, int] = defaultdict(int)
 
     @contextmanager
-    def of(self, name: str, requests: int = 1) -> Iterator[None]:
+    def timed(self, name: str, requests: int = 1) -> Iterator[None]:
         started = time.perf_counter()
         try:
             yield
@@ -63,9 +63,9 @@ class TimedStage:
         super().__init__(settings)  # type: ignore[call-arg]
         self._timings = Timings()
 
-    async def __call__(self, *asked: Any) -> Any:
-        with self._timings.of("compute", len(asked[1])):
-            return await super().__call__(*asked)  # type: ignore[misc]
+    async def __call__(self, *arguments: Any) -> Any:
+        with self._timings.timed("compute", len(arguments[1])):
+            return await super().__call__(*arguments)  # type: ignore[misc]
 
     async def timings(self) -> Means:
         return self._timings.take()
@@ -83,44 +83,44 @@ class TimedRank(TimedStage, RankReplica): ...
 TIMED_STAGES: Final = (TimedCandidates, TimedFactors, TimedRank)
 
 
-class TimedEngine(GraphEngine):
+class TimedStages(GraphStages):
     """Times all stages together and each call."""
 
     def __init__(self, timings: Timings, *stages: DeploymentHandle[Any]) -> None:
         super().__init__(*stages)
         self._timings = timings
 
-    async def __call__(self, loaded: Loaded, histories: Histories, now: int, wishes: Wishes) -> Recommendations | None:
-        with self._timings.of("stages", len(histories)):
-            return await super().__call__(loaded, histories, now, wishes)
+    async def __call__(
+        self, servable: Servable, histories: Histories, now: int, options: BatchOptions
+    ) -> Recommendations | None:
+        with self._timings.timed("stages", len(histories)):
+            return await super().__call__(servable, histories, now, options)
 
-    async def _call(self, stage: str, *arguments: Any) -> Any:
-        with self._timings.of(stage, len(arguments[1])):
-            return await super()._call(stage, *arguments)
+    async def call(self, stage: str, *arguments: Any) -> Any:
+        with self._timings.timed(stage, len(arguments[1])):
+            return await super().call(stage, *arguments)
 
-    async def timings(self) -> Means:
+    async def compute_times(self) -> Means:
         """Compute times of the stages, of one replica each."""
-        found = await self._everywhere("timings")
-        return {
-            f"{stage} compute": means["compute"] for stage, [means] in zip(self._stages, found, strict=True) if means
-        }
+        timings = await self.broadcast("timings")
+        return {f"{stage} compute": means["compute"] for stage, [means] in timings.items() if means}
 
 
-class TimedService(Service):
+class TimedRecommender(BatchedRecommender):
     """Times a request with its wait for a batch, and the batch."""
 
     def __init__(self, timings: Timings, *parts: Any) -> None:
         super().__init__(*parts)
         self._timings = timings
 
-    async def recommend(self, question: Question) -> Answer:
-        with self._timings.of("service"):
-            return await super().recommend(question)
+    async def recommend(self, request: Request) -> Response:
+        with self._timings.timed("service"):
+            return await super().recommend(request)
 
-    async def _answer_all(self, questions: Sequence[Question]) -> list[Answer | BaseException]:
-        self._timings.note("requests in a batch", len(questions))
-        with self._timings.of("batch", len(questions)):
-            return await super()._answer_all(questions)
+    async def recommend_batch(self, requests: Sequence[Request]) -> list[Response | HttpError]:
+        self._timings.note("requests in a batch", len(requests))
+        with self._timings.timed("batch", len(requests)):
+            return await super().recommend_batch(requests)
 
 
 class TimedHttp:
@@ -131,21 +131,22 @@ class TimedHttp:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope.get("path", "").startswith("/recommend/"):
-            with self._timings.of("application"):
+            with self._timings.timed("application"):
                 await self._app(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
 
 class TimedIngress(Ingress):
-    """An ingress that tells its timings, and its stages', under /timings."""
+    """An ingress with its timings, and its stages', under /timings."""
 
     def __init__(self, settings: ServeSettings, *stages: DeploymentHandle[Any]) -> None:
         logs.configure_logging(as_json=True)
         self._settings, self._timings = settings, Timings()
-        versions = Versions(open_store(settings.registry), settings.alpha)
-        self._engine = TimedEngine(self._timings, *stages)
-        self._service = TimedService(self._timings, versions, self._engine, SnapshotEvents(), settings)
+        self._stages = TimedStages(self._timings, *stages)
+        service = self.build_service(self._stages)
+        parts = service.following, self._stages, SnapshotHistories(), settings
+        self._service = replace(service, recommender=TimedRecommender(self._timings, *parts))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         api = create_api(self._service, self._settings.log_every)
@@ -153,6 +154,6 @@ class TimedIngress(Ingress):
 
         @api.get("/timings")
         async def timings() -> Means:
-            return self._timings.take() | await self._engine.timings()
+            return self._timings.take() | await self._stages.compute_times()
 
         return api

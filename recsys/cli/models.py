@@ -32,10 +32,10 @@ def promote(version: str, registry: str | None) -> None:
 
     It must open and answer first, in a process of its own.
     """
-    from recsys.inference.trial import check_apart
+    from recsys.inference.probe import check_in_subprocess
 
     store = _open(registry)
-    store.promote(version, check_apart)
+    store.promote(version, check_in_subprocess)
     _show(store)
 
 
@@ -46,10 +46,10 @@ def rollback(registry: str | None) -> None:
 
     It must open and answer first, in a process of its own.
     """
-    from recsys.inference.trial import check_apart
+    from recsys.inference.probe import check_in_subprocess
 
     store = _open(registry)
-    console.line(f"rolled back to {store.rollback(check_apart)}")
+    console.line(f"rolled back to {store.rollback(check_in_subprocess)}")
     _show(store)
 
 

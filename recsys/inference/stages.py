@@ -110,7 +110,7 @@ def score_cold_start(
     if not cold.any():
         return raw
     rows = cold[candidates.users]
-    position = np.full(np.count_nonzero(rows), np.nan)
+    position = np.full(np.count_nonzero(rows), np.nan, np.float32)
     before = 0
     for column, (name, settings) in enumerate(config.candidates.sources.items()):
         size = SOURCES[name].cold_start_size(settings)

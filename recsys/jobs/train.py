@@ -2,21 +2,21 @@
 
 from pathlib import Path
 
-import ray
-
 from recsys import console
 from recsys.config import TrainConfig
 from recsys.data.ingest import ingest
 from recsys.data.sources import Source
-from recsys.inference.trial import check_version
+from recsys.inference.probe import check_here
 from recsys.registry.store import Store
-from recsys.report.collect.collect import find, report_files
-from recsys.report.sweep import sweep_files
+from recsys.report.build import collect_report
+from recsys.report.files import report_files
+from recsys.report.inputs import EvaluationInputs, RunInputs
+from recsys.report.sections.sweep import SECTION, sweep_files
 from recsys.report.terminal import show_choices, show_data, show_evaluation, show_published
 from recsys.training.context import Context
 from recsys.training.distributed.launch import check_cpus
-from recsys.training.evaluation import evaluate, score_discovery, score_test_window
-from recsys.training.preparation import prepare
+from recsys.training.evaluation import evaluate_rankers
+from recsys.training.preparation import build_inputs
 from recsys.training.publish import Model, publish
 from recsys.training.ranker import select_rankers
 from recsys.training.refit import refit_rankers
@@ -49,19 +49,14 @@ def run(
     show_data(shop)
 
     context = Context.create(shop, config, work)
-    inputs = prepare(context)
-    swept = None
-    if sweep is not None:
-        with console.step(f"search {', '.join(sweep.search)}"):
-            swept = search(context, inputs, sweep, resume=resume)
+    inputs = build_inputs(context)
+    swept = None if sweep is None else search(context, inputs, sweep, resume=resume)
+    if swept is not None:
         context, inputs = swept.context, swept.inputs
-
     with console.step("select the rankers on the validation window"):
         selected = select_rankers(context, inputs)
     with console.step("evaluate on the test window"):
-        window = score_test_window(context, inputs, selected.all_items)
-        discovery = score_discovery(context, inputs, selected, window)
-        evaluation = evaluate(context, window, discovery, earlier=ray.get(inputs.validation).cases)
+        window, evaluation = evaluate_rankers(context, inputs, selected)
     show_evaluation(evaluation, context.config.evaluation)
     show_choices(selected, swept, context.config)
 
@@ -70,23 +65,19 @@ def run(
     result = TrainingResult.create(shop, context.plan, evaluation, selected.all_items, final)
 
     with console.step("write the report"):
-        files = sweep_files(swept) if swept is not None else {}
-        report = find(
-            shop,
-            inputs,
-            selected.all_items,
-            window.cases,
-            window.scored,
-            result.to_json(),
-            files,
-            context.config,
-            now,
-        )
-        files |= report_files(report, context.config)
+        evaluated = EvaluationInputs.create(context, inputs, selected.all_items, window, evaluation)
+        files = report_of(RunInputs(now, evaluated, final.all_items, final.drift, swept))
     with console.step("publish"):
         version = publish(context, Model.create(inputs, selected, final), result, files, store)
     if promote:
         with console.step("promote"):
-            store.promote(version, check_version)
+            store.promote(version, check_here)
     show_published(version, store, promoted=promote, page=context.config.evaluation.page)
     return version
+
+
+def report_of(run: RunInputs) -> dict[str, str | bytes]:
+    """The report, and the files of the sweep if there was one, by name."""
+    report = collect_report(run)
+    files = report_files(report, page=run.config.evaluation.page)
+    return files if run.sweep is None else files | sweep_files(run.sweep, report.get(SECTION))

@@ -64,6 +64,7 @@ class Manifest(Config):
     """The blend for items that are new to the user, where these have a ranker of their own."""
     prerankers: PreRankerModels
     exclude_purchased: bool
+    """Whether items that a user bought are left out of the user's candidates."""
     live_watermark: int = Field(ge=0, le=LATEST)
     """ms; events after it are not in the snapshot."""
     inference: dict[str, Any]

@@ -1,18 +1,33 @@
-"""A published version's report, written again."""
+"""Reports as files: of a version when it is published, and of a folder when its page is made again."""
 
 from pathlib import Path
 
+import ray
+
+from recsys.cluster import run_tasks
 from recsys.errors import RegistryError
 from recsys.registry.artifact import Artifact
-from recsys.report.content import PAGE, REPORT, parse
-from recsys.report.page import draw, render_page
+from recsys.report.drawing import png
+from recsys.report.model import PAGE, REPORT, Report, parse
+from recsys.report.page import draw, pictures, render_page
+
+
+def report_files(report: Report, *, page: bool) -> dict[str, str | bytes]:
+    """The numbers as a file of a version and, with `page`, the page, whose figures are drawn in Ray tasks."""
+    numbers: dict[str, str | bytes] = {REPORT: report.to_json()}
+    if not page:
+        return numbers
+    wanted = pictures(report)
+    drawn = ray.get(run_tasks(png, "draw figures of the report", [(picture,) for picture in wanted]))
+    images = {picture.name: image for picture, image in zip(wanted, drawn, strict=True)}
+    return numbers | {PAGE: render_page(report, drawn=images)}
 
 
 def write_report(version: Path, out: Path) -> Path:
-    """Make the page and the figures of the version in a folder from its numbers; returns where the page is.
+    """Write the page and the figures of a version into a folder; returns the path of the page.
 
-    out: a folder, made where there is none. Raises RegistryError where the version has no report, or one of another
-    release.
+    version: the folder of the version; out: a folder, made where there is none
+    Raises RegistryError where the version has no report, or one of another release.
     """
     opened = Artifact.open(version, verify=False)
     if REPORT not in opened.manifest["files"]:

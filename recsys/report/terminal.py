@@ -10,9 +10,10 @@ from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import Quality
 from recsys.evaluation.metrics import Difference
-from recsys.evaluation.protocol import EvaluationConfig, Row
+from recsys.evaluation.protocol import Row
+from recsys.evaluation.settings import EvaluationConfig
 from recsys.registry.store import Store
-from recsys.report.content import PAGE
+from recsys.report.model import PAGE
 from recsys.timeline import day
 from recsys.training.ranker import SelectedRankers
 from recsys.training.results import Evaluation
@@ -34,8 +35,8 @@ def show_data(shop: ShopData) -> None:
         f"{quality.duplicates:,} repeated rows dropped, {f'{set_aside:,} rows' if set_aside else 'no row'} set aside"
     )
     if set_aside:
-        reasons = ", ".join(f"{count:,} {kind} rows ({reason})" for kind, reason, count in _set_aside(quality))
-        console.paragraph(f"set aside: {reasons}")
+        kinds = ", ".join(f"{count:,} {kind} rows ({reason})" for kind, reason, count in _set_aside(quality))
+        console.paragraph(f"set aside: {kinds}")
     if quality.quarantine:
         console.line(f"every row set aside is listed in {quality.quarantine}")
     mended = {name.replace("_", " "): count for name, count in asdict(quality.properties.tree).items() if count}
@@ -150,7 +151,7 @@ def show_published(version: str, store: Store, *, promoted: bool, page: bool) ->
     console.line(f"published {version}, {'now' if promoted else 'not'} in production")
     report = f"{store.address(version)}/{PAGE}" if page else "no page was drawn: evaluation.page is off"
     promote = f"python -m recsys models promote --registry {registry} {version}"
-    serve = f"python serve_app.py --registry {registry} --port 8000"
+    serve = f"python -m recsys serve --registry {registry} --port 8000"
     _labelled("report", report)
     _labelled("next", serve if promoted else promote)
 

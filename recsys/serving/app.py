@@ -1,4 +1,4 @@
-"""The Serve application: which deployments there are, and how each scales."""
+"""The Serve application: its deployments, and how each of them scales."""
 
 from collections.abc import Sequence
 from typing import Any, Final
@@ -7,18 +7,15 @@ from ray import serve
 from ray.serve.config import AutoscalingConfig, AutoscalingPolicy
 from ray.serve.schema import LoggingConfig
 
-from recsys.serving.deployments import CandidateReplica, FactorReplica, Ingress, RankReplica, by_busy_share
+from recsys.serving.deployments import CandidateReplica, FactorReplica, Ingress, RankReplica, by_busy_fraction
 from recsys.serving.settings import ServeSettings
 
 QUIET: Final = LoggingConfig(enable_access_log=False, log_level="WARNING")
-"""Serve's own log; the ingress keeps the access log, since a line a stage would cost more than the stage."""
+"""Serve's own log. The ingress keeps the access log: a line for each stage would cost more than the stage."""
 UNBOUNDED: Final = 100_000
-"""Calls that Serve itself lets wait: the service bounds its queue and answers 503 as its contract says."""
-
+"""Calls that Serve lets wait. The service bounds its own queue, and answers 503 beyond it."""
 TARGET_REQUESTS: Final = 16
-"""Requests under way in a replica of the ingress, above which another one is started."""
-
-
+"""Requests under way in a replica of the ingress, above which another replica is started."""
 STAGES: Final = (CandidateReplica, FactorReplica, RankReplica)
 
 
@@ -28,8 +25,8 @@ def build_app(settings: ServeSettings) -> serve.Application:
 
 
 def assemble(settings: ServeSettings, stages: Sequence[type[Any]], ingress: type[Any]) -> serve.Application:
-    """The graph made of these classes, of which a benchmark may put others in; stages: in the order of STAGES"""
-    by_busy = {"policy": AutoscalingPolicy(policy_function=by_busy_share)}  # type: ignore[no-untyped-call]
+    """The deployment graph of these classes; stages: in the order of STAGES. A benchmark passes classes of its own."""
+    by_busy = {"policy": AutoscalingPolicy(policy_function=by_busy_fraction)}  # type: ignore[no-untyped-call]
     replicas = {"Candidates": settings.candidates, "Factors": settings.factors, "Rank": settings.rank}
     handles = [
         _deploy(stage, name, _scaling(replicas[name], by_busy), settings).bind(settings)
@@ -50,9 +47,9 @@ def _deploy(replica: type[Any], name: str, scaling: dict[str, Any], settings: Se
     )(replica)
 
 
-def _scaling(replicas: tuple[int, int], by: dict[str, Any]) -> dict[str, Any]:
-    """by: what an AutoscalingConfig needs beside the bounds"""
+def _scaling(replicas: tuple[int, int], policy: dict[str, Any]) -> dict[str, Any]:
+    """Serve's arguments for a number of replicas; policy: arguments of AutoscalingConfig beside the bounds."""
     low, high = replicas
     if low == high:
         return {"num_replicas": low}
-    return {"autoscaling_config": AutoscalingConfig(min_replicas=low, max_replicas=high, **by)}
+    return {"autoscaling_config": AutoscalingConfig(min_replicas=low, max_replicas=high, **policy)}

@@ -1,58 +1,62 @@
-"""Requests that wait go through the stages together."""
+"""Requests that wait go through the stages together, as a batch."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from recsys.errors import RecsysError
+from recsys.serving.errors import Unavailable
 
-Question = TypeVar("Question")
-Answer = TypeVar("Answer")
+Request = TypeVar("Request")
+Response = TypeVar("Response")
 
 
-class Overloaded(RecsysError):
+class Overloaded(Unavailable):
     """As many requests wait as are allowed to."""
 
 
-class Abandoned(RecsysError):
-    """A batch was cancelled before it had answers."""
+class Abandoned(Unavailable):
+    """A batch was cancelled before it had responses."""
 
 
-class Coalescer(Generic[Question, Answer]):
-    """Hands waiting questions to `run`, many at a time.
+class Batcher(Generic[Request, Response]):
+    """Runs waiting requests, many at a time.
 
-    A question that finds nothing under way leaves at once. While another batch is under way, the next one waits
-    `linger` seconds before it leaves: those who have just been answered ask again within that time, and without it
-    they would find that a batch of few has left before them. Whoever is cancelled while waiting gives up the place.
+    A request leaves at once while no batch is under way. Otherwise its batch waits up to `max_delay` seconds for
+    further requests: clients whose request was just answered send the next one within that time, and would else find
+    that a batch of few had left before. A request that is cancelled while it waits gives up its place.
     """
 
     def __init__(
         self,
-        run: Callable[[Sequence[Question]], Awaitable[Sequence[Answer | BaseException]]],
+        run: Callable[[Sequence[Request]], Awaitable[Sequence[Response | BaseException]]],
         *,
         max_waiting: int,
         max_batch: int,
         batches: int,
-        linger: float,
+        max_delay: float,
     ) -> None:
-        """run: answers in the order of the questions, an exception for each that fails"""
+        """run: responses in the order of the requests, an exception for each that fails
+
+        max_waiting: requests that may wait; max_batch: requests of one batch
+        batches: batches under way at a time; max_delay: seconds
+        """
         self._run = run
         self._max_waiting, self._max_batch = max_waiting, max_batch
-        self._batches, self._linger = batches, linger
-        self._waiting: dict[asyncio.Future[Answer], Question] = {}
+        self._batches, self._max_delay = batches, max_delay
+        self._waiting: dict[asyncio.Future[Response], Request] = {}
         self._workers: set[asyncio.Task[None] | None] = set()
 
     @property
     def waiting(self) -> int:
-        """Questions that are not under way yet."""
+        """Requests that are not under way yet."""
         return len(self._waiting)
 
-    async def __call__(self, question: Question) -> Answer:
-        """The answer; raises Overloaded at once where too many wait, else what the answer was if an exception."""
+    async def __call__(self, request: Request) -> Response:
+        """The response; raises Overloaded at once where too many requests wait, else what the request failed with."""
         if len(self._waiting) >= self._max_waiting:
             raise Overloaded(f"{self._max_waiting} requests are waiting already")
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._waiting[future] = question
+        future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        self._waiting[future] = request
         if len(self._workers) < self._batches:
             self._workers.add(asyncio.create_task(self._work()))
         try:
@@ -61,29 +65,29 @@ class Coalescer(Generic[Question, Answer]):
             self._waiting.pop(future, None)
 
     async def _work(self) -> None:
-        """Run batches until nobody waits; whoever asks after that finds this worker gone."""
+        """Run batches until no request waits. The next request starts another worker."""
         try:
             while self._waiting:
                 if len(self._workers) > 1 and len(self._waiting) < self._max_batch:
-                    await asyncio.sleep(self._linger)
+                    await asyncio.sleep(self._max_delay)
                 await self._run_batch(list(self._waiting)[: self._max_batch])
         finally:
             self._workers.discard(asyncio.current_task())
 
-    async def _run_batch(self, futures: Sequence[asyncio.Future[Answer]]) -> None:
+    async def _run_batch(self, futures: Sequence[asyncio.Future[Response]]) -> None:
         if not futures:  # another worker took them meanwhile
             return
-        questions = [self._waiting.pop(future) for future in futures]
-        [answers] = await asyncio.gather(self._run(questions), return_exceptions=True)
-        if isinstance(answers, asyncio.CancelledError):  # of the batch: those who wait are not to end like that
-            answers = Abandoned("the requests were cancelled on their way")
-        if isinstance(answers, BaseException):  # whatever it is, those who wait have to hear of it
-            answers = [answers] * len(futures)
-        for future, answer in zip(futures, answers, strict=True):
+        requests = [self._waiting.pop(future) for future in futures]
+        [responses] = await asyncio.gather(self._run(requests), return_exceptions=True)
+        if isinstance(responses, asyncio.CancelledError):  # of the batch: it must not cancel the requests' own tasks
+            responses = Abandoned("the requests were cancelled on their way")
+        if isinstance(responses, BaseException):  # of any kind: each request of the batch ends with it
+            responses = [responses] * len(futures)
+        for future, response in zip(futures, responses, strict=True):
             if future.done():  # its client has gone
                 continue
-            if isinstance(answer, BaseException):
-                future.set_exception(answer)
+            if isinstance(response, BaseException):
+                future.set_exception(response)
             else:
-                future.set_result(answer)
-        await asyncio.sleep(0)  # lets those in who arrived meanwhile
+                future.set_result(response)
+        await asyncio.sleep(0)  # requests that arrived meanwhile join the next batch

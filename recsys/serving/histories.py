@@ -1,29 +1,73 @@
-"""What users did, as the service sees it: the version's snapshot. Live events will stand behind the same interface."""
+"""Events of users up to now, by user id. Today they come from the version's snapshot, later also from live events."""
 
+import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from recsys.histories import Histories
-from recsys.registry.bundle import Bundle
+from recsys.inference.servable import Servable
+from recsys.models.snapshot import UserTotals
+from recsys.schema import UNKNOWN
+from recsys.serving.user_ids import UserId
 
 
-class EventSource(Protocol):
-    """Histories of users up to now."""
+@dataclass(frozen=True, slots=True)
+class UserHistories:
+    """The events of a batch of users, in the order of the request.
 
-    def histories(self, opened: Bundle, rows: Sequence[int]) -> Histories:
-        """Of the users at `rows` of the version's snapshot, empty where a row is UNKNOWN."""
+    histories: items are codes of the version
+    exists: bool (n_users,), whether there is any event of the user
+    newest: ms, the newest time that the source has data of; no event is later
+    """
 
-    def newest(self, opened: Bundle) -> int:
-        """ms; no history goes beyond it."""
+    histories: Histories
+    exists: np.ndarray
+    newest: int
+
+    def take(self, users: Sequence[int]) -> "UserHistories":
+        """The users at some positions, in the order given."""
+        positions = np.asarray(users, np.int64)
+        return UserHistories(self.histories.take(positions), self.exists[positions], self.newest)
 
 
-class SnapshotEvents:
-    """The events that the version was trained on."""
+class HistorySource(Protocol):
+    """Where the service gets events of users.
 
-    def histories(self, opened: Bundle, rows: Sequence[int]) -> Histories:
-        return opened.snapshot.take(np.asarray(rows))
+    A source answers for one version, whose item codes and snapshot it may use. It may wait for a network, and must not
+    block the event loop. The service waits until a request's deadline. Every method may raise Unavailable.
+    """
 
-    def newest(self, opened: Bundle) -> int:
-        return opened.manifest.live_watermark
+    async def histories(self, servable: Servable, user_ids: Sequence[UserId]) -> UserHistories:
+        """The events of these users; those of a user without events are empty."""
+
+    async def totals(self, servable: Servable, user_id: UserId) -> UserTotals | None:
+        """Exact totals of a user's events, None where there are none."""
+
+    async def random_users(self, servable: Servable, n: int) -> Sequence[UserId]:
+        """At most `n` different users with events, drawn at random."""
+
+
+class SnapshotHistories:
+    """The events that a version was trained on. Nothing here waits, so a batch is not delayed."""
+
+    async def histories(self, servable: Servable, user_ids: Sequence[UserId]) -> UserHistories:
+        """See HistorySource."""
+        snapshot = servable.bundle.snapshot
+        rows = np.array([snapshot.users.code(user_id) for user_id in user_ids], np.int64)
+        return UserHistories(snapshot.take(rows), rows != UNKNOWN, servable.bundle.manifest.live_watermark)
+
+    async def totals(self, servable: Servable, user_id: UserId) -> UserTotals | None:
+        """See HistorySource."""
+        snapshot = servable.bundle.snapshot
+        row = snapshot.users.code(user_id)
+        if row == UNKNOWN:
+            return None
+        return snapshot.totals_of(row, servable.bundle.tables.statistics.category)
+
+    async def random_users(self, servable: Servable, n: int) -> Sequence[UserId]:
+        """See HistorySource."""
+        users = servable.bundle.snapshot.users
+        return [users[row] for row in random.sample(range(len(users)), min(n, len(users)))]

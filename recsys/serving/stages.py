@@ -1,4 +1,4 @@
-"""Where the stages of a request run: here, or behind an interface that a Serve graph fulfils."""
+"""Runners of a request's stages: in this process here, as Serve deployments in `graph_stages`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,57 +6,52 @@ from typing import Protocol
 
 import numpy as np
 
-from recsys.errors import RecsysError
 from recsys.histories import Histories
 from recsys.inference.recommender import Recommendations
-from recsys.inference.servable import Loaded
-from recsys.serving.versions import Versions
+from recsys.inference.servable import Servable
 
-Held = Mapping[str, Sequence[Sequence[str]]]
-"""For each stage the versions that each of its replicas holds."""
+VersionsByStage = Mapping[str, Sequence[Sequence[str]]]
+"""For each stage the versions that each of its replicas has loaded."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
-    """What a batch of users is to be shown.
+class BatchOptions:
+    """Options of a batch of users.
 
-    n: items of each user
+    n: items of each user at most
     objectives: int8 (n_users,), positions in OBJECTIVES
-    repeat_shares: float64 (n_users,), see `Recommender.repeat_shares`
+    repeat_caps: float64 (n_users,), NaN for the version's own, see `Recommender.repeat_caps`
     """
 
     n: int
     objectives: np.ndarray
-    repeat_shares: np.ndarray
+    repeat_caps: np.ndarray
 
 
-class Unavailable(RecsysError):
-    """A stage cannot be reached at the moment."""
+class StageRunner(Protocol):
+    """Runs the stages of a version over a batch of users. Every method may raise Unavailable."""
+
+    async def __call__(
+        self, servable: Servable, histories: Histories, now: int, options: BatchOptions
+    ) -> Recommendations | None:
+        """The best items of each user, or None where a stage has not loaded the version; now: ms."""
+
+    async def load(self, version: str) -> None:
+        """Load a version in every replica of every stage; raises RegistryError where one cannot."""
+
+    async def loaded_versions(self) -> VersionsByStage: ...
 
 
-class Engine(Protocol):
-    """Runs the stages of one version over a batch of users. Every method may raise Unavailable."""
+class LocalStages:
+    """All stages in this process, over the version that the service itself has loaded."""
 
-    async def __call__(self, loaded: Loaded, histories: Histories, now: int, wishes: Wishes) -> Recommendations | None:
-        """The best items of each user, or None where a stage does not hold the version."""
+    async def __call__(
+        self, servable: Servable, histories: Histories, now: int, options: BatchOptions
+    ) -> Recommendations | None:
+        return servable.recommender(histories, now, options.n, options.objectives, options.repeat_caps)
 
-    async def prepare(self, version: str) -> str | None:
-        """Have every replica of every stage load a version; the reason why one cannot, or None."""
+    async def load(self, version: str) -> None:
+        """Nothing is left to do: the service loads the version."""
 
-    async def held(self) -> Held: ...
-
-
-class LocalEngine:
-    """All stages in this process, over the versions that the service itself holds."""
-
-    def __init__(self, versions: Versions) -> None:
-        self._versions = versions
-
-    async def __call__(self, loaded: Loaded, histories: Histories, now: int, wishes: Wishes) -> Recommendations | None:
-        return loaded.recommender(histories, now, wishes.n, wishes.objectives, wishes.repeat_shares)
-
-    async def prepare(self, version: str) -> str | None:
-        return None  # the service has loaded it
-
-    async def held(self) -> Held:
+    async def loaded_versions(self) -> VersionsByStage:
         return {}

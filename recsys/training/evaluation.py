@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import ray
 
 from recsys.evaluation import metrics, protocol
 from recsys.evaluation.protocol import Row, TestCases
 from recsys.models.blend import Blend
 from recsys.models.rankers.base import Ranker
 from recsys.schema import Objective
-from recsys.timeline import cut
 from recsys.training.context import Context
 from recsys.training.preparation import RankerInputs
 from recsys.training.ranker import SelectedRanker, SelectedRankers
@@ -46,6 +46,15 @@ class ScoredWindow:
     scored: ScoredCandidates
     blend: Blend
     rankers: Sequence[Ranker]
+
+
+def evaluate_rankers(
+    context: Context, inputs: RankerInputs, selected: SelectedRankers
+) -> tuple[ScoredWindow, Evaluation]:
+    """The test window as the ranker of all items sees it, and the metrics of every system on it."""
+    window = score_test_window(context, inputs, selected.all_items)
+    discovery = score_discovery(context, inputs, selected, window)
+    return window, evaluate(context, window, discovery, earlier=ray.get(inputs.validation).cases)
 
 
 def score_test_window(context: Context, inputs: RankerInputs, selected: SelectedRanker) -> ScoredWindow:
@@ -86,7 +95,7 @@ def score_cases(
     keep_features: bool = False,
 ) -> ScoredCandidates:
     """Candidates of users of the test window, as of its cut, with the raw scores of each ranker."""
-    config, now = context.config, cut(context.shop.end, context.plan.test)
+    config, now = context.config, context.plan.test.time
     scoring = Scoring(now, objective, inputs.prerankers, config.inference, config.ranker.backend, keep_features)
     return score_users(cases.histories, inputs.tables[context.plan.test], rankers, scoring)
 

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -12,21 +13,19 @@ from recsys import console
 from recsys.arrays import belongs, ragged_indices, run_starts
 from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
-from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
 from recsys.errors import ModelError
 from recsys.histories import Histories
-from recsys.ids import hashes
+from recsys.ids import draw, hashes
 from recsys.inference.stages import CandidateStage, chunks, objectives
 from recsys.models.rankers.base import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import PreRankerModels
 from recsys.schema import OBJECTIVES, Objective
-from recsys.timeline import day
-from recsys.training.plan import validation_age
-from recsys.training.windows import LabelWindow, chosen_users, label_windows
+from recsys.timeline import Cut, day
+from recsys.training.context import Context
+from recsys.training.windows import Window, chosen_users, label_windows
 
-SALT: Final = 3
 CHUNK: Final = 500
 """Users that one call of the stages handles."""
 WINDOW, PARTITION, OBJECTIVE, GROUP, LABEL = "window", "partition", "objective", "group", "label"
@@ -34,20 +33,19 @@ WINDOW, PARTITION, OBJECTIVE, GROUP, LABEL = "window", "partition", "objective",
 
 
 def build_examples(
-    shop: ShopData,
-    tables: "Mapping[int, ray.ObjectRef[Tables]]",
-    ages: Sequence[int],
+    context: Context,
+    tables: "Mapping[Cut, ray.ObjectRef[Tables]]",
+    cuts: Sequence[Cut],
     prerankers: PreRankerModels,
     wanted: Sequence[Objective],
-    config: TrainConfig,
 ) -> dict[Objective, list[RankingData]]:
-    """The rankers' rows of the cuts at `ages`, in that order, for each objective wanted.
+    """The rankers' rows of the cuts, in their order, for each objective wanted.
 
     Raises ModelError where nothing can be learned of all items: no training window, or not the validation window, has
     a hit.
     """
-    windows = label_windows(shop, ages, config)
-    table_refs, partition_refs = [tables[age] for age in ages], list(shop.partitions)
+    config, windows = context.config, label_windows(context, cuts)
+    table_refs, partition_refs = [tables[cut] for cut in cuts], list(context.shop.partitions)
     work = [{WINDOW: w, PARTITION: p} for w in range(len(windows)) for p in range(len(partition_refs))]
 
     def example_rows(batch: pa.Table) -> pa.Table:
@@ -67,18 +65,16 @@ def build_examples(
     blocks = [part for block in ray.get(dataset.to_arrow_refs()) for part in _by_objective(block)]
     keys = WINDOW, OBJECTIVE, PARTITION, GROUP
     names = config.inference.feature_names
-    found = sorted(
-        ((tuple(block[name][0].as_py() for name in keys), block) for block in blocks), key=lambda profiles: profiles[0]
-    )
+    parts = sorted(((tuple(block[name][0].as_py() for name in keys), block) for block in blocks), key=itemgetter(0))
     examples = {
         objective: [
-            _collect([block for key, block in found if key[:2] == (at, OBJECTIVES.index(objective))], names)
+            _collect([block for key, block in parts if key[:2] == (at, OBJECTIVES.index(objective))], names)
             for at in range(len(windows))
         ]
         for objective in wanted
     }
     if "all" in examples:
-        _check(examples["all"], windows, shop, tables, prerankers, config)
+        _check(context, windows, examples["all"], tables, prerankers)
     return examples
 
 
@@ -89,22 +85,22 @@ def _by_objective(block: pa.Table) -> list[pa.Table]:
 
 
 def _check(
+    context: Context,
+    windows: Sequence[Window],
     examples: Sequence[RankingData],
-    windows: Sequence[LabelWindow],
-    shop: ShopData,
-    tables: "Mapping[int, ray.ObjectRef[Tables]]",
+    tables: "Mapping[Cut, ray.ObjectRef[Tables]]",
     prerankers: PreRankerModels,
-    config: TrainConfig,
 ) -> None:
     """Name what windows without a hit lack: as an error where the run needs one of them, else as progress."""
+    shop, config, validation = context.shop, context.config, context.plan.validation
     without = [w for w, data in zip(windows, examples, strict=True) if not (data.labels > 0).any()]
-    to_choose = [w for w in windows if w.age == validation_age(config)]
-    to_learn = [w for w in windows if w.age > validation_age(config)]
+    to_choose = [w for w in windows if w.cut == validation]
+    to_learn = [w for w in windows if w.cut > validation]
     fatal = next((needed for needed in (to_learn, to_choose) if needed and all(w in without for w in needed)), [])
     for window in fatal or without:
-        calls = [(partition, window, tables[window.age], prerankers, config) for partition in shop.partitions]
-        found = sum(ray.get(run_tasks(survey, "survey a window without a hit", calls)))
-        message = explain(window, Survey(*np.asarray(found).tolist()), shop.end, config)
+        calls = [(partition, window, tables[window.cut], prerankers, config) for partition in shop.partitions]
+        counts = sum(ray.get(run_tasks(survey, "survey a window without a hit", calls)))
+        message = explain(window, Survey(*np.asarray(counts).tolist()), shop.end, config)
         if fatal:
             raise ModelError(message)
         console.progress(message)
@@ -129,7 +125,7 @@ def _collect(blocks: Sequence[pa.Table], names: Sequence[str]) -> RankingData:
 
 def make_examples(
     partition: UserPartition,
-    window: LabelWindow,
+    window: Window,
     tables: Tables,
     prerankers: PreRankerModels,
     wanted: Sequence[Objective],
@@ -140,11 +136,11 @@ def make_examples(
     Columns OBJECTIVE (a position in OBJECTIVES), GROUP (the user's position), LABEL and the features.
     """
     chosen = chosen_users(partition, window, config)
-    user_hashes = hashes(partition.users.take(pa.array(chosen)), 2 * config.seed + SALT)
+    user_hashes = draw(partition.users.take(pa.array(chosen)), "examples", config.seed)
     histories = partition.histories.take(chosen)
     stage = CandidateStage(tables, prerankers, config.inference)
     names = config.inference.feature_names
-    found: dict[Objective, list[tuple[np.ndarray, ...]]] = {
+    arrays: dict[Objective, list[tuple[np.ndarray, ...]]] = {
         objective: [
             (
                 objectives(objective, 0),
@@ -157,8 +153,8 @@ def make_examples(
     }
     for users in chunks(histories, CHUNK):
         chunk = histories.take(users)
-        profiles = stage.profile(chunk.until(window.start), window.start)
-        after = chunk.between(window.start, window.end)
+        profiles = stage.profile(chunk.until(window.cut.time), window.cut.time)
+        after = chunk.between(window.cut.time, window.end)
         for objective in wanted:
             candidates = stage(profiles, objectives(objective, len(users)))
             label = hits(after, candidates.users, candidates.items, config)
@@ -166,9 +162,9 @@ def make_examples(
             rows = sample_rows(candidates.users, candidates.items, label, user_hashes[users], negatives)
             groups = chosen[users[candidates.users[rows]]]
             matrix = stage.features(profiles, candidates, rows)
-            found[objective].append((objectives(objective, len(rows)), groups, label[rows], matrix))
-    parts = [part for objective in wanted for part in found[objective]]
-    codes, groups, labels, matrix = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            arrays[objective].append((objectives(objective, len(rows)), groups, label[rows], matrix))
+    parts = [part for objective in wanted for part in arrays[objective]]
+    codes, groups, labels, matrix = (np.concatenate(column) for column in zip(*parts, strict=True))
     columns = {name: matrix[:, i] for i, name in enumerate(names)}
     return pa.table({OBJECTIVE: codes, GROUP: groups, LABEL: labels, **columns})
 
@@ -212,38 +208,38 @@ class Survey(NamedTuple):
 
 
 def survey(
-    partition: UserPartition, window: LabelWindow, tables: Tables, prerankers: PreRankerModels, config: TrainConfig
+    partition: UserPartition, window: Window, tables: Tables, prerankers: PreRankerModels, config: TrainConfig
 ) -> np.ndarray:
     """The Survey of a partition, int64 (4,), so that partitions add up."""
-    after = partition.histories.between(window.start, window.end)
+    after = partition.histories.between(window.cut.time, window.end)
     chosen = chosen_users(partition, window, config)
-    histories = partition.histories.take(chosen).until(window.start)
+    histories = partition.histories.take(chosen).until(window.cut.time)
     stage = CandidateStage(tables, prerankers, config.inference)
-    found = (
-        len(stage(stage.profile(histories.take(users), window.start), objectives("all", len(users))).users)
+    candidates = (
+        len(stage(stage.profile(histories.take(users), window.cut.time), objectives("all", len(users))).users)
         for users in chunks(histories, CHUNK)
     )
     targets = np.isin(after.events, config.target_codes)
-    return np.array([len(after.events), targets.sum(), len(chosen), sum(found)], np.int64)
+    return np.array([len(after.events), targets.sum(), len(chosen), sum(candidates)], np.int64)
 
 
-def explain(window: LabelWindow, found: Survey, end: int, config: TrainConfig) -> str:
+def explain(window: Window, counts: Survey, end: int, config: TrainConfig) -> str:
     """Why the window has no hit, and what to look at."""
-    if not found.events:
+    if not counts.events:
         cause = (
             f"the log has a gap there, or a single event dated long after the others moves its end, {day(end)}: look "
             "at the newest events, evaluation.test_days and examples.horizon_days"
         )
-    elif not found.targets:
+    elif not counts.targets:
         cause = "look at targets, evaluation.test_days and examples.horizon_days"
-    elif not found.users:
+    elif not counts.users:
         cause = "who has a target event has none before: look at examples.min_history_days and the visitor ids"
-    elif not found.candidates:
+    elif not counts.candidates:
         cause = "nothing is proposed: look at the items' property available and inference.candidates.sources"
     else:
         cause = "what is proposed is never chosen: look at inference.candidates (size, sources, exclude_purchased)"
     return (
-        f"the label window after {day(window.start)} up to {day(window.end)} (UTC) has no hit to learn from: "
-        f"{found.events:,} events, of which {found.targets:,} are targets ({', '.join(config.targets)}), "
-        f"{found.users:,} users with one and a history, {found.candidates:,} candidates for them, 0 labels; {cause}"
+        f"the label window after {day(window.cut.time)} up to {day(window.end)} (UTC) has no hit to learn from: "
+        f"{counts.events:,} events, of which {counts.targets:,} are targets ({', '.join(config.targets)}), "
+        f"{counts.users:,} users with one and a history, {counts.candidates:,} candidates for them, 0 labels; {cause}"
     )

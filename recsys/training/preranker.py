@@ -10,10 +10,9 @@ import ray
 
 from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
-from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
 from recsys.features.profiles import build_profiles
-from recsys.ids import hashes
+from recsys.ids import draw
 from recsys.inference.stages import chunks, objectives
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import propose
@@ -25,11 +24,11 @@ from recsys.retrieval.preranker import (
     preranker_columns,
 )
 from recsys.schema import Objective
+from recsys.timeline import Cut
+from recsys.training.context import Context
 from recsys.training.examples import hits, mixed, sample_rows
-from recsys.training.plan import Plan
-from recsys.training.windows import LabelWindow, chosen_users, label_windows
+from recsys.training.windows import Window, chosen_users, label_windows
 
-SALT: Final = 4
 CHUNK: Final = 250
 """Users that one call of the sources handles."""
 NEGATIVES: Final = 50
@@ -49,19 +48,18 @@ class ProposalRows:
     labels: np.ndarray
 
 
-def fit_prerankers(
-    shop: ShopData, tables: "Mapping[int, ray.ObjectRef[Tables]]", plan: Plan, config: TrainConfig
-) -> PreRankerModels:
+def fit_prerankers(context: Context, tables: "Mapping[Cut, ray.ObjectRef[Tables]]") -> PreRankerModels:
     """The pre-rankers, fitted on a cut of their own: no ranker sees a model that learned from the labels of its rows.
 
     Without such a cut there are none.
     """
-    if plan.select is None:
+    cut, config = context.plan.preranker, context.config
+    if cut is None:
         return NO_PRERANKERS
-    [window] = label_windows(shop, [plan.select], config)
+    [window], fitted = label_windows(context, [cut]), tables[cut]
 
     def fit(objective: Objective) -> "ray.ObjectRef[PreRankerModel | None]":
-        calls = [(partition, window, tables[plan.select or 0], objective, config) for partition in shop.partitions]
+        calls = [(partition, window, fitted, objective, config) for partition in context.shop.partitions]
         rows = run_tasks(proposal_rows, "collect proposals", calls)
         [model] = run_tasks(fit_rows, "fit the pre-ranker", [(config.inference.candidates.source_names, *rows)])
         return model
@@ -71,22 +69,22 @@ def fit_prerankers(
 
 
 def proposal_rows(
-    partition: UserPartition, window: LabelWindow, tables: Tables, objective: Objective, config: TrainConfig
+    partition: UserPartition, window: Window, tables: Tables, objective: Objective, config: TrainConfig
 ) -> ProposalRows:
     """The rows of a partition's users."""
     chosen = chosen_users(partition, window, config)
-    user_hashes = hashes(partition.users.take(pa.array(chosen)), 2 * config.seed + SALT)
+    user_hashes = draw(partition.users.take(pa.array(chosen)), "pre-ranker", config.seed)
     histories = partition.histories.take(chosen)
     settings = config.inference
     parts = []
     for users in chunks(histories, CHUNK):
         chunk = histories.take(users)
-        past = chunk.until(window.start).latest(settings.history.max_events)
-        profiles = build_profiles(past, tables.statistics, window.start, settings.interactions)
+        past = chunk.until(window.cut.time).latest(settings.history.max_events)
+        profiles = build_profiles(past, tables.statistics, window.cut.time, settings.interactions)
         proposals = propose(
             profiles, tables.retrieval, tables.statistics, settings.candidates, objectives(objective, len(users))
         )
-        label = hits(chunk.between(window.start, window.end), proposals.users, proposals.items, config)
+        label = hits(chunk.between(window.cut.time, window.end), proposals.users, proposals.items, config)
         kept = sample_rows(proposals.users, proposals.items, label, user_hashes[users], NEGATIVES)
         columns = preranker_columns(profiles, tables.statistics, proposals, kept, settings.candidates.source_weights)
         keys = mixed(user_hashes[users][proposals.users[kept]], proposals.items[kept])

@@ -46,7 +46,7 @@ class Model:
         """The final rankers with the tables, the pre-rankers and the selected blends."""
         discovery = selected.discovery
         return cls(
-            tables=ray.get(inputs.tables[0]),
+            tables=ray.get(inputs.tables[inputs.plan.newest]),
             prerankers=inputs.prerankers,
             ranker=final.all_items,
             blend=selected.all_items.blend,

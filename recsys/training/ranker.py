@@ -108,11 +108,11 @@ def select_rankers(context: Context, inputs: RankerInputs) -> SelectedRankers:
     items learned from more data, and its size was not chosen on that window.
     """
     all_items = select_ranker(context, inputs)
-    if inputs.discover is None:
+    if inputs.discovery is None:
         return SelectedRankers(all_items, None)
-    selected = select_ranker(context, inputs.discover)
-    lead = discovery_lead(ray.get(inputs.discover.validation), selected, all_items, context.config)
-    return SelectedRankers(all_items, DiscoveryRanker(inputs.discover, selected, lead))
+    selected = select_ranker(context, inputs.discovery)
+    lead = discovery_lead(ray.get(inputs.discovery.validation), selected, all_items, context.config)
+    return SelectedRankers(all_items, DiscoveryRanker(inputs.discovery, selected, lead))
 
 
 def select_ranker(context: Context, inputs: RankerInputs) -> SelectedRanker:

@@ -49,7 +49,7 @@ def refit_before_test(
 ) -> Sequence[Ranker]:
     """One ranker for each seed, trained on the rows of the cuts whose label windows end before the test window."""
     plan = inputs.plan
-    data = training_set(inputs.rows((plan.valid, *plan.train)), None, context.config.inference.features)
+    data = training_set(inputs.rows((plan.validation, *plan.train)), None, context.config.inference.features)
     return [refit(context, data, selected, context.config.seed + seed) for seed in range(n_seeds)]
 
 

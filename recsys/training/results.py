@@ -146,6 +146,6 @@ class TrainingResult:
             "sizes": [size._asdict() for size in self.sizes],
             "score_drift": self.score_drift,
             "importance": dict(self.importance),
-            "plan": asdict(self.plan),
+            "plan": self.plan.to_json(),
             "quality": asdict(self.quality),
         }

@@ -25,7 +25,7 @@ from recsys.models.rankers.registry import ranker_from_text
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import PreRankerModels
 from recsys.schema import Objective
-from recsys.timeline import cut
+from recsys.timeline import Cut
 from recsys.training.context import Context
 
 CHUNK: Final = 500
@@ -69,13 +69,14 @@ class Scoring:
     keep_features: bool = False
 
 
-def find_cases(context: Context, age: int, days: int) -> TestCases:
-    """The protocol's test users for the `days` after the cut at `age` (days before the newest event)."""
+def find_cases(context: Context, cut: Cut, days: int) -> TestCases:
+    """The protocol's test users for the `days` after a cut."""
     shop, config = context.shop, context.config
     known = np.zeros(len(shop.items), bool)
-    known[shop.daily.item[shop.daily.age >= age]] = True
-    start, end = cut(shop.end, age), cut(shop.end, age - days)
-    calls = [(partition, start, end, config.target_codes, ray.put(known)) for partition in shop.partitions]
+    known[shop.daily.item[shop.daily.age >= cut.age]] = True
+    calls = [
+        (partition, cut.time, cut.plus(days), config.target_codes, ray.put(known)) for partition in shop.partitions
+    ]
     parts = ray.get(run_tasks(partition_cases, "find test users", calls))
     return protocol.sample(parts, config.evaluation.max_users)
 

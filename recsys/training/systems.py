@@ -16,7 +16,7 @@ from recsys.evaluation.baselines import (
 )
 from recsys.evaluation.protocol import TestCases
 from recsys.models.blend import Blend
-from recsys.timeline import cut
+from recsys.timeline import Cut
 from recsys.training.context import Context
 from recsys.training.scoring import ScoredCandidates
 
@@ -77,17 +77,17 @@ def is_new(scored: ScoredCandidates, cases: TestCases) -> np.ndarray:
     return ~belongs(scored.users, scored.items, history.offsets, history.items)
 
 
-def popularity(context: Context, age: int) -> np.ndarray:
-    """Target events of each item in the protocol's days before a cut, int64 (n_items,); age: days before the end."""
+def popularity(context: Context, cut: Cut) -> np.ndarray:
+    """Target events of each item in the protocol's days before a cut, int64 (n_items,)."""
     daily, n_items = context.shop.daily, len(context.shop.items)
     targets = np.isin(daily.event, context.config.target_codes)
-    recent = (daily.age >= age) & (daily.age < age + POPULARITY_DAYS) & targets
+    recent = (daily.age >= cut.age) & (daily.age < cut.age + POPULARITY_DAYS) & targets
     return np.bincount(daily.item[recent], daily.count[recent], minlength=n_items).astype(np.int64)
 
 
-def popular_items(context: Context, age: int, k: int) -> np.ndarray:
-    """The k most popular items as of a cut, int32 (k,), padded with UNKNOWN; age: days before the end."""
-    return most_popular(popularity(context, age), k)
+def popular_items(context: Context, cut: Cut, k: int) -> np.ndarray:
+    """The k most popular items as of a cut, int32 (k,), padded with UNKNOWN."""
+    return most_popular(popularity(context, cut), k)
 
 
 def tuned_half_lives(context: Context, earlier: TestCases) -> dict[str, float]:
@@ -95,15 +95,15 @@ def tuned_half_lives(context: Context, earlier: TestCases) -> dict[str, float]:
 
     earlier: cases of the validation window
     """
-    plan, settings = context.plan, context.config.evaluation
-    popular = popular_items(context, plan.valid, settings.cutoffs[-1])
-    tuned, _ = tuned_half_life(earlier, cut(context.shop.end, plan.valid), popular, k=settings.k)
+    validation, settings = context.plan.validation, context.config.evaluation
+    popular = popular_items(context, validation, settings.cutoffs[-1])
+    tuned, _ = tuned_half_life(earlier, validation.time, popular, k=settings.k)
     return {f"personal frequency, {days:.0f} days": days for days in (HALF_LIFE_DAYS, tuned)}
 
 
 def baseline_lists(context: Context, cases: TestCases, half_lives: Mapping[str, float]) -> dict[str, np.ndarray]:
     """Lists of popularity and of personal frequency for the test window; half_lives: days by the system's name."""
-    depth, now = context.config.evaluation.cutoffs[-1], cut(context.shop.end, context.plan.test)
+    depth, now = context.config.evaluation.cutoffs[-1], context.plan.test.time
     popular = popular_items(context, context.plan.test, depth)
     lists = {POPULARITY: np.broadcast_to(popular, (len(cases), depth))}
     for name, days in half_lives.items():
@@ -115,7 +115,7 @@ def baseline_scores(
     context: Context, cases: TestCases, scored: ScoredCandidates, half_lives: Mapping[str, float]
 ) -> dict[str, np.ndarray]:
     """Scores of the candidates by popularity and by personal frequency, float64 (n,) each."""
-    counts, now = popularity(context, context.plan.test), cut(context.shop.end, context.plan.test)
+    counts, now = popularity(context, context.plan.test), context.plan.test.time
     scores = {POPULARITY: counts[scored.items].astype(np.float64)}
     for name, days in half_lives.items():
         scores[name] = frequency_scores(cases.histories, now, counts, scored.users, scored.items, half_life=days)

@@ -1,8 +1,6 @@
 """Tables of every cut as Ray tasks: partial counts for each partition, then one merge and fit for each cut."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -12,12 +10,11 @@ import ray
 from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
 from recsys.data.catalog import Catalog
-from recsys.data.ingest import ShopData
 from recsys.data.shop import DailyCounts, UserPartition
 from recsys.errors import ModelError
 from recsys.features.statistics import statistics
 from recsys.histories import Histories
-from recsys.ids import hashes
+from recsys.ids import fractions
 from recsys.models.factorization import (
     FactorizationConfig,
     best_confidence,
@@ -29,67 +26,51 @@ from recsys.models.tables import Counts, Tables, add_counts, category_attributes
 from recsys.retrieval.generator import RetrievalTables
 from recsys.retrieval.sources.base import Known
 from recsys.retrieval.sources.registry import SOURCES
-from recsys.timeline import cut
-
-SALT: Final = 1
-"""Keeps the factorization's sample of users apart from other choices by hash."""
+from recsys.timeline import Cut
+from recsys.training.context import Context
 
 
-@dataclass(frozen=True, slots=True)
-class Cut:
-    """A cut to fit tables at.
-
-    age: days before the newest event; time: ms; share: of the able users that take part in the factorization
-    """
-
-    age: int
-    time: int
-    share: float
-
-
-def fit_tables(shop: ShopData, ages: Sequence[int], config: TrainConfig) -> "dict[int, ray.ObjectRef[Tables]]":
-    """Tables as of each age, each from nothing but its own past.
+def fit_tables(context: Context, cuts: Sequence[Cut]) -> "dict[Cut, ray.ObjectRef[Tables]]":
+    """Tables as of each cut, each from nothing but its own past.
 
     What the factorization leaves open is chosen once, from the past of the oldest cut.
     """
-    daily, catalog, shared = ray.put(shop.daily), ray.put(shop.catalog), ray.put(config)
-    cuts = _cuts(shop, ages, config)
-    sampled = {
-        at.age: run_tasks(sample_users, f"sample users, {at.age} days back", [(p, at, shared) for p in shop.partitions])
-        for at in cuts
-    }
-    oldest = max(cuts, key=lambda at: at.age)
-    chosen = _chosen(catalog, oldest, config, sampled[oldest.age])
+    shop = context.shop
+    daily, catalog, config = ray.put(shop.daily), ray.put(shop.catalog), ray.put(context.config)
+    samples = _samples(context, cuts)
+    chosen = _chosen(context, catalog, max(cuts), samples[max(cuts)])
     tables = {}
-    for at in sorted(cuts, key=lambda at: -at.age):
-        n_items = len(shop.items)
-        calls = [(partition, n_items, at, shared) for partition in shop.partitions]
-        counts = run_tasks(count_partition, f"count pairs, {at.age} days back", calls)
-        call = (daily, catalog, at, shared, chosen, len(counts), *counts, *sampled[at.age])
-        [tables[at.age]] = run_tasks(fit_cut, f"fit tables, {at.age} days back", [call])
+    for cut in sorted(cuts, reverse=True):
+        calls = [(partition, len(shop.items), cut, config) for partition in shop.partitions]
+        counts = run_tasks(count_partition, f"count pairs, {cut.age} days back", calls)
+        call = (daily, catalog, cut, config, chosen, len(counts), *counts, *samples[cut])
+        [tables[cut]] = run_tasks(fit_cut, f"fit tables, {cut.age} days back", [call])
     return tables
 
 
-def _cuts(shop: ShopData, ages: Sequence[int], config: TrainConfig) -> list[Cut]:
-    calls = [(partition, shop.end, ages, config) for partition in shop.partitions]
+def _samples(context: Context, cuts: Sequence[Cut]) -> "dict[Cut, list[ray.ObjectRef[UserPartition]]]":
+    """The users that each cut's factorization is fitted on, partition by partition."""
+    partitions, config, settings = context.shop.partitions, context.config, context.config.factorization
+    calls = [(partition, cuts, config) for partition in partitions]
     able = np.sum(ray.get(run_tasks(count_able_users, "count users for the factorization", calls)), axis=0)
-    settings = config.factorization
-    caps = [settings.max_users if age == 0 else settings.max_users_for_examples for age in ages]
-    return [
-        Cut(age, cut(shop.end, age), min(1.0, cap / max(users, 1)))
-        for age, cap, users in zip(ages, caps, able.tolist(), strict=True)
-    ]
+    samples = {}
+    for cut, users in zip(cuts, able.tolist(), strict=True):
+        limit = settings.max_users_for_examples if cut.age else settings.max_users
+        fraction = min(1.0, limit / max(users, 1))
+        sampling = [(partition, cut, fraction, config) for partition in partitions]
+        samples[cut] = run_tasks(sample_users, f"sample users, {cut.age} days back", sampling)
+    return samples
 
 
-def count_able_users(partition: UserPartition, end: int, ages: Sequence[int], config: TrainConfig) -> np.ndarray:
-    """Users with enough distinct items for the factorization at each age; int64 (n_ages,)."""
-    return np.array([_able(partition.histories.until(cut(end, age)), config).sum() for age in ages])
+def count_able_users(partition: UserPartition, cuts: Sequence[Cut], config: TrainConfig) -> np.ndarray:
+    """Users with enough distinct items for the factorization at each cut; int64 (n_cuts,)."""
+    return np.array([_able(partition.histories.until(cut.time), config).sum() for cut in cuts])
 
 
-def sample_users(partition: UserPartition, at: Cut, config: TrainConfig) -> UserPartition:
-    """Those who take part in the factorization with their past, chosen by a hash of their ids."""
-    past = partition.histories.until(at.time)
-    drawn = hashes(partition.users, 2 * config.seed + SALT) <= at.share * float(2**64)
+def sample_users(partition: UserPartition, cut: Cut, fraction: float, config: TrainConfig) -> UserPartition:
+    """Users drawn by their ids for the factorization, with their past; fraction: of those who are able to take part."""
+    past = partition.histories.until(cut.time)
+    drawn = fractions(partition.users, "factorization", config.seed) <= fraction
     chosen = np.flatnonzero(_able(past, config) & drawn)
     return UserPartition(partition.users.take(pa.array(chosen)), past.take(chosen))
 
@@ -109,22 +90,23 @@ def _able(histories: Histories, config: TrainConfig) -> np.ndarray:
 
 
 def _chosen(
-    catalog: "ray.ObjectRef[Catalog]", at: Cut, config: TrainConfig, samples: "Sequence[ray.ObjectRef[UserPartition]]"
+    context: Context, catalog: "ray.ObjectRef[Catalog]", cut: Cut, samples: "Sequence[ray.ObjectRef[UserPartition]]"
 ) -> "FactorizationConfig | ray.ObjectRef[FactorizationConfig]":
     """The factorization's settings with what they leave open chosen on the past of one cut."""
+    config = context.config
     if config.factorization.confidence is not None:
         return config.factorization
     grid, name = confidences(config.factorization), "choose the factorization's confidence"
-    calls = [(catalog, at, config.category_levels, settings, *samples) for settings in grid]
+    calls = [(catalog, cut, config.category_levels, settings, *samples) for settings in grid]
     [chosen] = run_tasks(take_best, name, [(grid, *run_tasks(try_factorization, name, calls))])
     return chosen
 
 
 def try_factorization(
-    catalog: Catalog, at: Cut, category_levels: int, settings: FactorizationConfig, *samples: UserPartition
+    catalog: Catalog, cut: Cut, category_levels: int, settings: FactorizationConfig, *samples: UserPartition
 ) -> float:
     """The quality of one confidence, 0 where it cannot be fitted with."""
-    state = catalog.as_of(at.time)
+    state = catalog.as_of(cut.time)
     attributes = category_attributes(state.category, catalog.ancestors(category_levels))
     try:
         return held_out_quality(_joined(samples), len(state.category), attributes, settings)
@@ -136,15 +118,15 @@ def take_best(grid: Sequence[FactorizationConfig], *qualities: float) -> Factori
     return best_confidence(zip(grid, qualities, strict=True))
 
 
-def count_partition(partition: UserPartition, n_items: int, at: Cut, config: TrainConfig) -> Counts:
-    past = partition.histories.until(at.time)
-    return count_events(past, n_items, at.time, config.inference.candidates.sources)
+def count_partition(partition: UserPartition, n_items: int, cut: Cut, config: TrainConfig) -> Counts:
+    past = partition.histories.until(cut.time)
+    return count_events(past, n_items, cut.time, config.inference.candidates.sources)
 
 
 def fit_cut(
     daily: DailyCounts,
     catalog: Catalog,
-    at: Cut,
+    cut: Cut,
     config: TrainConfig,
     factorization: FactorizationConfig,
     n_parts: int,
@@ -153,8 +135,8 @@ def fit_cut(
     """One cut's tables from the partial counts of all partitions and then their samples of users."""
     counts = add_counts([part for part in parts[:n_parts] if isinstance(part, Counts)])
     past = _joined([part for part in parts[n_parts:] if isinstance(part, UserPartition)])
-    ancestors, state = catalog.ancestors(config.category_levels), catalog.as_of(at.time)
-    stats = statistics(daily, at.age, state, ancestors, counts.repeats, config.statistics)
+    ancestors, state = catalog.ancestors(config.category_levels), catalog.as_of(cut.time)
+    stats = statistics(daily, cut.age, state, ancestors, counts.repeats, config.statistics)
     candidates = config.inference.candidates
     factors = fit(past, stats.n_items, category_attributes(state.category, ancestors), factorization, len(past))
     known = Known(stats, counts.users, factors.factors, factors.rows, config.targets)
@@ -162,7 +144,7 @@ def fit_cut(
         name: SOURCES[name].fit(known, counts.sources[name], settings) for name, settings in candidates.sources.items()
     }
     retrieval = RetrievalTables(sources, _exclude_purchased(counts, config))
-    return Tables(at.time, stats, retrieval, factors)
+    return Tables(cut.time, stats, retrieval, factors)
 
 
 def _exclude_purchased(counts: Counts, config: TrainConfig) -> bool:

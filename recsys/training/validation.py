@@ -16,7 +16,6 @@ from recsys.models.rankers.base import RankingData, TrainingSet
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import PreRankerModels
 from recsys.schema import Objective
-from recsys.timeline import cut
 from recsys.training.context import Context
 from recsys.training.scoring import ScoredCandidates, Scoring, labels_of, score_users
 
@@ -45,7 +44,7 @@ def find_validation(
     objective: Objective,
 ) -> Validation:
     """The candidates of the window's users as of the validation cut; cases: users with a history."""
-    config, now = context.config, cut(context.shop.end, context.plan.valid)
+    config, now = context.config, context.plan.validation.time
     scoring = Scoring(now, objective, prerankers, config.inference, config.ranker.backend, keep_features=True)
     candidates = score_users(cases.histories, tables, [], scoring)
     labels = labels_of(candidates, cases)

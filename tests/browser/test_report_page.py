@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser
 
-from recsys.report.content import PAGE
+from recsys.report.model import PAGE
 from tests.support.figures import FIGURES
 from tests.support.trained import written_report
 

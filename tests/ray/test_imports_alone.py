@@ -1,8 +1,11 @@
 """Importing the package in a process of its own: without effects, and without libraries that a part has no use for."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 from tests.support.modules import MODULES, ROOT, libraries_reached
 
@@ -49,3 +52,20 @@ def test_tasks_that_fit_nothing_load_no_library_that_fits(tmp_path: Path) -> Non
 def test_importing_has_no_effects(tmp_path: Path) -> None:
     names = [name for name in MODULES if not name.endswith("__main__")]
     assert in_a_process(names, tmp_path).endswith(" 1\n")  # no thread, file, output or warning
+
+
+LOADED = """
+import sys
+from recsys.cli import main
+code = main(sys.argv[1:])
+slow = {"ray", "cmfrec", "lightgbm", "xgboost", "sklearn", "optuna", "matplotlib", "pandas"}
+print(code, sorted(slow & sys.modules.keys()))
+"""
+
+
+@pytest.mark.parametrize("arguments", ["--help", "train --help", "--version", "models list --registry none"])
+def test_light_commands_load_no_framework(arguments: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", LOADED, *arguments.split()]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"

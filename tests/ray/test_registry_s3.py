@@ -191,36 +191,23 @@ def test_two_publishers_of_a_name(node: Nodes, store: S3Store) -> None:
     assert Artifact.open(store.path("v1")).text("ranker.txt") == winner
 
 
-def test_two_publishers_that_replace_the_pointer_at_once(store: S3Store, old: str, faults: Proxy) -> None:
+def test_two_publishers_that_replace_the_pointer_at_once(
+    store: S3Store, old: str, faults: Proxy, registry: str
+) -> None:
     """Both have read the same pointer; one is refused, reads again and adds to what the other wrote."""
-    stores = {name: S3Store(str(store)) for name in ("a", "b")}
+    stores = {name: S3Store(registry) for name in ("a", "b")}
     for name, writer in stores.items():
         writer.publish(fill, name)
-    both_read = Barrier(2, timeout=60)
-
-    def promote(name: str) -> None:
-        first = True
-
-        def check(folder: Path) -> None:
-            assert folder.name == name
-
-        def pointer() -> tuple[object, str | None]:
-            nonlocal first
-            found = S3Store._pointer(stores[name])
-            if first:
-                first = False
-                both_read.wait()
-            return found
-
-        stores[name]._pointer = pointer  # type: ignore[method-assign]
-        stores[name].promote(name, check)
-
     faults.requests.clear()
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(promote, stores))
+    faults.spoil("held", "PUT .*/production", times=1)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(stores["a"].promote, "a")
+        assert faults.held.wait(60)  # it has read the pointer, and what it writes is under way
+        stores["b"].promote("b")
+        faults.release()
+        first.result()
     assert faults.count("PUT .*/production") == 3
-    assert {store.production(), *[store.rollback() for _ in range(2)]} == {"a", "b", old}
-    assert store.production() == old
+    assert [store.production(), *[store.rollback() for _ in range(2)]] == ["a", "b", old]
     assert names(store) == [old, "a", "b"]
 
 

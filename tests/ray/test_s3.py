@@ -92,7 +92,7 @@ async def test_the_old_version_serves_on_while_s3_fails(
 ) -> None:
     """S3 fails for a file of the new version, then for the pointer. Without faults the new version serves."""
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
-    monkeypatch.setattr("recsys.serving.service.RETRY_REFUSED_SECONDS", 0.0)
+    monkeypatch.setattr("recsys.serving.following.RETRY_REJECTED_SECONDS", 0.0)
     store = S3Store(f"{bucket}/models", Cache(tmp_path / "publisher"))
     publish(store, service_bundle(), "v1")
     service = service_of(S3Store(f"{bucket}/models", Cache(tmp_path / "server")))

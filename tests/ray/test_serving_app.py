@@ -15,7 +15,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from recsys.serving import run
 from recsys.serving.app import build_app
-from recsys.serving.deployments import TARGET_BUSY, by_busy_share
+from recsys.serving.deployments import TARGET_BUSY, by_busy_fraction
 from recsys.serving.settings import ServeSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,16 +42,16 @@ def test_each_stage_scales_on_its_own() -> None:
     assert found["Candidates"]._deployment_config.autoscaling_config is None
     bounds = found["Rank"]._deployment_config.autoscaling_config
     assert (bounds.min_replicas, bounds.max_replicas) == (1, 4)
-    assert bounds.policy.get_policy().__qualname__ == by_busy_share.__qualname__
+    assert bounds.policy.get_policy().__qualname__ == by_busy_fraction.__qualname__
     assert {deployment.ray_actor_options["num_cpus"] for deployment in found.values()} == {0.5}
 
 
-@pytest.mark.parametrize(("shares", "wanted"), [((0.3,), 0.5), ((0.9, 0.9, 0.6), 4.0), ((), 2)])
-def test_replicas_follow_the_share_of_time_they_are_busy(shares: tuple[float, ...], wanted: float) -> None:
-    metrics = {"busy": dict(enumerate(shares))} if shares else None
+@pytest.mark.parametrize(("fractions", "wanted"), [((0.3,), 0.5), ((0.9, 0.9, 0.6), 4.0), ((), 2)])
+def test_replicas_follow_the_fraction_of_time_they_are_busy(fractions: tuple[float, ...], wanted: float) -> None:
+    metrics = {"busy": dict(enumerate(fractions))} if fractions else None
     context = cast(AutoscalingContext, SimpleNamespace(aggregated_metrics=metrics, target_num_replicas=2))
     assert TARGET_BUSY == 0.6
-    assert by_busy_share(context)[0] == pytest.approx(wanted)
+    assert by_busy_fraction(context)[0] == pytest.approx(wanted)
 
 
 def test_the_config_file_fits_the_application() -> None:
@@ -83,6 +83,7 @@ def test_a_signal_ends_the_service(stop: signal.Signals, monkeypatch: pytest.Mon
     """Also in a shell's background job, which starts with SIGINT ignored."""
     stopped: list[bool] = []
     monkeypatch.setattr(run.serve, "shutdown", lambda: stopped.append(True))
+    monkeypatch.setattr(run.ray, "shutdown", lambda: None)  # of other tests of this process
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
     timer = threading.Timer(0.2, os.kill, (os.getpid(), stop))
     try:

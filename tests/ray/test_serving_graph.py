@@ -18,8 +18,8 @@ import pytest
 import ray
 from ray import serve
 
+from recsys.inference.probe import check_here
 from recsys.inference.recommender import Recommender
-from recsys.inference.trial import check_version
 from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
 from recsys.serving.app import QUIET, build_app
@@ -110,7 +110,7 @@ def running(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
         )
         changed = replace(opened, version=version, manifest=manifest)
         store.publish(lambda folder, changed=changed: bundle.write(changed, folder, {}), version)
-    store.promote("first", check_version)
+    store.promote("first", check_here)
     settings = ServeSettings(
         registry=str(store.root), ingress="2", candidates="2", factors="2", rank="2", cpus=0, poll_seconds=0.1
     )
@@ -189,9 +189,9 @@ def test_promotions_and_rollbacks_under_load_fail_no_request_and_mix_no_versions
     with Load(running, clients=4) as load:
         for turn in range(SWITCHES):
             if turn % 2:
-                running.store.rollback(check_version)
+                running.store.rollback(check_here)
             else:
-                running.store.promote("second", check_version)
+                running.store.promote("second", check_here)
             version = running.store.production()
             assert version is not None
             wait_until(lambda version=version: running.serves(version), seconds=5)
@@ -214,7 +214,7 @@ def test_a_broken_version_is_refused_and_the_old_one_serves_on(running: Running)
 
     with Load(running) as load:
         wait_until(refused)
-        running.store.rollback(check_version)
+        running.store.rollback(check_here)
         wait_until(lambda: running.get("/health")[1]["refused"] is None)
     assert not load.faults
 
@@ -236,10 +236,10 @@ def test_killed_replicas_come_back_and_a_version_that_would_end_them_all_is_refu
         wait_until(lambda: running.serves(serving))
         reached = load.answered
         wait_until(lambda: load.answered > reached + 100)
-        running.store.rollback(check_version)
+        running.store.rollback(check_here)
         wait_until(lambda: running.get("/health")[1]["refused"] is None)
     assert not load.faults
-    logged = [json.loads(line) for line in own_log() if '"version refused"' in line]
+    logged = [json.loads(line) for line in own_log() if '"version rejected"' in line]
     assert any(record["version"] == "deadly" and "ended a process" in record["reason"] for record in logged)
 
 

@@ -1,11 +1,13 @@
-"""Versions that a service tries in a process of their own before it loads them."""
+"""Versions that a service test-opens before it loads them."""
 
 from pathlib import Path
 
 import pytest
 
+from recsys.errors import RegistryError
 from recsys.registry.folder import FolderStore
-from recsys.serving.versions import Versions
+from recsys.serving.loaded_versions import LoadedVersions
+from recsys.serving.settings import ServeSettings
 from tests.support.bundles import flip_a_byte, halve_ranker, publish, small_bundle
 
 pytestmark = pytest.mark.anyio
@@ -17,25 +19,26 @@ def test_a_replica_that_starts_while_production_is_unfit_takes_the_newest_fit_on
         publish(store, small_bundle(), name)
     flip_a_byte(store.path("v3") / "ranker.txt")
     halve_ranker(store.path("v4"))  # opened here, it would end the tests
-    one = Versions(store, apart=True)
-    one.load_first(None)
-    assert one.held() == ["v2"]
+    one = LoadedVersions(store, ServeSettings(registry=str(store)))
+    one.load_at_start(None)
+    assert one.names() == ["v2"]
 
 
 async def test_versions_can_be_opened_while_the_pointer_cannot_be_read(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     publish(store, small_bundle(), "v1")
     (store.root / "production").write_text("{")
-    one = Versions(store, apart=True)
-    assert await one.refused("v1") is None
-    assert one.held() == ["v1"]
+    one = LoadedVersions(store, ServeSettings(registry=str(store)))
+    await one.load("v1")
+    assert one.names() == ["v1"]
 
 
 async def test_a_version_that_would_end_the_process_is_refused(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     publish(store, small_bundle(), "v1")
     halve_ranker(store.path("v1"))
-    one = Versions(store, apart=True)
-    for refused in (one.survived, one.refused):
-        assert "ended a process by SIG" in (await refused("v1") or "")
-    assert one.held() == []
+    one = LoadedVersions(store, ServeSettings(registry=str(store)))
+    for rejecting in (one.probe, one.load):
+        with pytest.raises(RegistryError, match="ended a process by SIG"):
+            await rejecting("v1")
+    assert one.names() == []

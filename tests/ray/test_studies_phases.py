@@ -13,6 +13,7 @@ from recsys.studies.phases.table import BETTER, headline
 from tests.support.shop_data import SETTINGS
 from tests.support.trained import Trained, trained_shop
 
+MOST_COLUMNS = 100
 SWEEP = {"search": {"ranker.num_leaves": [3, 15]}, "searcher": "grid", "scheduler": "none"}
 
 
@@ -39,6 +40,7 @@ def test_the_ranking_protocol(trained: Trained, tmp_path: Path, capsys: pytest.C
     assert code == 0
     found, out = read(file), capsys.readouterr().out
     table = found["table"]
+    assert table[0]["over_above"] == table[0]["over_first"] == {}
     assert [row["phase"][0] for row in table] == list("12345")
     hybrid, alone = (
         next(r for r in trained.metrics["table"] if (r["system"], r["group"]) == (system, "all"))
@@ -48,7 +50,7 @@ def test_the_ranking_protocol(trained: Trained, tmp_path: Path, capsys: pytest.C
         assert table[4][name] == hybrid[name], name  # the same as a training run's, to the bit
         assert table[2][name] == alone[name], name
     assert table[4]["details"]["alpha"] == trained.metrics["alpha"]
-    assert not table[4]["details"]["taken"]  # the factorization alone is no better than where the sweep started
+    assert not table[4]["details"]["adopted"]  # the factorization alone is no better than where the sweep started
     assert table[3]["details"]["alpha"] == 0.3
     assert table[1]["ndcg@10"] > table[0]["ndcg@10"]
     for above, row in pairwise(table):
@@ -66,6 +68,7 @@ def test_the_ranking_protocol(trained: Trained, tmp_path: Path, capsys: pytest.C
     folds = found["cross_validation"]
     assert [name[0] for name in folds] == list("123")
     assert all(list(values) == ["42"] for values in folds.values())
+    assert max(len(line.rstrip()) for line in out.splitlines()) <= MOST_COLUMNS
     cold = {row["cold"]["ndcg@10"] for row in table[:3]}
     assert len(cold) > 0
 
@@ -85,6 +88,7 @@ def test_the_event_protocol_with_a_sweep(trained: Trained, tmp_path: Path, capsy
     assert table[4]["details"]["trials"] == 2
     assert table[4]["validation"] >= table[3]["validation"]
     assert "Not comparable with the ranking protocol" in " ".join(out.split())
+    assert max(len(line.rstrip()) for line in out.splitlines()) <= MOST_COLUMNS
 
 
 def test_what_cannot_be_compared_is_refused(

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from threading import Event
 from time import monotonic
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from recsys.inference.recommender import Recommender
 from recsys.inference.servable import read_version
 from recsys.models.rankers import lightgbm as lightgbm_ranker
 from recsys.models.rankers import xgboost as xgboost_ranker
-from recsys.models.rankers.base import Backend, Ranker, RankerConfig, TrainingSet
+from recsys.models.rankers.base import RANKERS, Ranker, RankerConfig, TrainingSet
 from recsys.registry.folder import FolderStore
 from recsys.storage.filesystem import file_at
 from recsys.training.distributed import launch as workers
@@ -36,7 +36,7 @@ TREE = 7
 """The tree after which a worker is killed."""
 
 
-def config(backend: Backend = "lightgbm", **settings: Any) -> RankerConfig:
+def config(backend: str = "lightgbm", **settings: Any) -> RankerConfig:
     # Rows drawn anew for each tree leave hardly any equal scores, which the libraries' NDCG count differently.
     small = {"num_workers": 2, "threads": 1, "min_child_samples": 20, "max_trees": 40, "bagging_fraction": 0.7}
     return RankerConfig(backend=backend, **(small | settings))
@@ -52,10 +52,10 @@ def quality(ranker: Ranker) -> float:
     return float(ndcg_score(unseen.labels.reshape(-1, 20), ranker.predict(unseen.features).reshape(-1, 20), k=10))
 
 
-@pytest.fixture(scope="module", params=get_args(Backend))
+@pytest.fixture(scope="module", params=RANKERS.names)
 def undisturbed(
     request: pytest.FixtureRequest, ray_session: None, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Backend, Ranker, list[tuple[int, float, np.ndarray]]]:
+) -> tuple[str, Ranker, list[tuple[int, float, np.ndarray]]]:
     """A backend, the ranker of two workers, and what they reported."""
     seen: list[tuple[int, float, np.ndarray]] = []
     work = tmp_path_factory.mktemp("undisturbed") / "work"
@@ -131,12 +131,12 @@ def test_a_worker_killed_while_trees_grow_changes_little(
 
 
 @pytest.mark.usefixtures("ray_session")
-@pytest.mark.parametrize("backend", get_args(Backend))
+@pytest.mark.parametrize("backend", RANKERS.names)
 @pytest.mark.parametrize(
     ("asked", "message"), [({"num_workers": 64}, "64 CPUs"), ({"threads": 4}, "8 CPUs, 4 a worker")]
 )
 def test_what_the_cluster_does_not_have_is_an_error_at_once(
-    backend: Backend, asked: dict[str, int], message: str, tmp_path: Path
+    backend: str, asked: dict[str, int], message: str, tmp_path: Path
 ) -> None:
     start = monotonic()
     with pytest.raises(ConfigError, match=f"ask for {message}.*the cluster has 2 on 1 nodes"):
@@ -166,27 +166,31 @@ def test_cpus_that_others_use_are_waited_for_and_then_an_error(tmp_path: Path, m
         ray.kill(busy)
 
 
-def wait_without_end(_: None) -> tuple[str, float]:
+def wait_without_end(_: Any) -> tuple[str, float]:
     Event().wait(60)
     raise RuntimeError("nobody ended this")
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_workers_whose_nodes_are_lost_are_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_whose_nodes_are_lost_are_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cluster has two CPUs when the run looks for the first time, and one from then on."""
+    nodes = iter([[2.0]])
     monkeypatch.setattr(workers, "WAIT_SECONDS", 0.5)
-    monkeypatch.setattr(workers, "node_cpus", lambda: [1.0])
+    monkeypatch.setattr(workers, "node_cpus", lambda: next(nodes, [1.0]))
+    monkeypatch.setattr(xgboost_workers, "lead", wait_without_end)
     with pytest.raises(ConfigError, match=r"nodes were lost.*the cluster has 1 on 1 nodes"):
-        workers._attend(wait_without_end, None, config())
+        fit_ranker(data(), config("xgboost"), work=tmp_path)
 
 
-def fail(_: None) -> tuple[str, float]:
+def fail(_: Any) -> tuple[str, float]:
     raise FileNotFoundError("/somewhere/train-0.parquet")
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_what_went_wrong_in_a_worker_is_told_in_one_line() -> None:
+def test_what_went_wrong_in_a_worker_is_told_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xgboost_workers, "lead", fail)
     with pytest.raises(ModelError, match=r"2 workers could not train it: .*train-0\.parquet") as caught:
-        workers._attend(fail, None, config())
+        fit_ranker(data(), config("xgboost"), work=tmp_path)
     assert "\n" not in str(caught.value)
 
 

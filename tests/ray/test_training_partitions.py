@@ -15,16 +15,23 @@ from recsys.retrieval.preranker import (
     PreRankerModels,
 )
 from recsys.schema import OBJECTIVES
+from recsys.timeline import Cut
+from recsys.training.context import Context
 from recsys.training.examples import (
     build_examples,
 )
-from recsys.training.plan import make_plan
 from recsys.training.preranker import fit_prerankers
-from tests.support.shop_data import END, START
+from tests.support.shop_data import END
 from tests.support.trained import world_shop
 from tests.support.world import small_config, small_world, tables_of
 
 AGE = 42
+CUT = Cut.at(END, AGE)
+
+
+def context_of(n: int, config: TrainConfig) -> Context:
+    """The small world's shop in n partitions."""
+    return Context.create(world_shop(n), config, work="")
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +49,9 @@ def groups_of(data: RankingData) -> list[bytes]:
 @pytest.mark.usefixtures("ray_session")
 def test_examples_do_not_depend_on_partitions(tables: Tables) -> None:
     config: TrainConfig = small_config("examples.max_users=60")
-    ages = (AGE, 28)
-    refs = {AGE: ray.put(tables), 28: ray.put(tables_of(small_world(), 28))}
-    found = [build_examples(world_shop(n), refs, ages, NO_PRERANKERS, OBJECTIVES, config) for n in (1, 5)]
+    cuts = (CUT, Cut.at(END, 28))
+    refs = {CUT: ray.put(tables), cuts[1]: ray.put(tables_of(small_world(), 28))}
+    found = [build_examples(context_of(n, config), refs, cuts, NO_PRERANKERS, OBJECTIVES) for n in (1, 5)]
     for objective in OBJECTIVES:
         for one, other in zip(*(examples[objective] for examples in found), strict=True):
             assert len(one.groups) > 10
@@ -54,14 +61,15 @@ def test_examples_do_not_depend_on_partitions(tables: Tables) -> None:
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize("age", [AGE, 28])
 def test_windows_without_a_hit_stop_the_run(age: int, tables: Tables, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing happens after END, and no cut has a candidate when no source has a share."""
-    shop, names = world_shop(2), ("own", "covisitation", "mf_neighbours", "recent", "popular", "category")
+    """Nothing happens after END, and no cut has a candidate where every source has weight 0."""
+    names = ("own", "covisitation", "mf_neighbours", "recent", "popular", "category")
     nothing = small_config(*(f"inference.candidates.sources.{name}.weight=0" for name in names))
-    refs = {at: ray.put(tables_of(small_world(), at)) for at in (age, 14)}
+    context, cut, newer = context_of(2, nothing), Cut.at(END, age), Cut.at(END, 14)
+    refs = {at: ray.put(tables_of(small_world(), at.age)) for at in (cut, newer)}
     with pytest.raises(ModelError, match="0 candidates for them, 0 labels; nothing is proposed"):
-        build_examples(shop, refs, [age], NO_PRERANKERS, ["all"], nothing)
+        build_examples(context, refs, [cut], NO_PRERANKERS, ["all"])
     build_examples(
-        shop, refs, [14], NO_PRERANKERS, ["all"], nothing
+        context, refs, [newer], NO_PRERANKERS, ["all"]
     )  # neither learned from before the choice nor chosen on
     assert "nothing is proposed" in capsys.readouterr().err
 
@@ -69,8 +77,12 @@ def test_windows_without_a_hit_stop_the_run(age: int, tables: Tables, capsys: py
 @pytest.mark.usefixtures("ray_session")
 def test_prerankers_do_not_depend_on_partitions(tables: Tables) -> None:
     config = small_config()
-    plan = replace(make_plan(START, END, config), select=AGE)
-    one, other = (fit_prerankers(world_shop(n), {AGE: ray.put(tables)}, plan, config) for n in (1, 4))
+
+    def fit(n: int, cut: Cut | None) -> PreRankerModels:
+        context = context_of(n, config)
+        return fit_prerankers(replace(context, plan=replace(context.plan, preranker=cut)), {CUT: ray.put(tables)})
+
+    one, other = fit(1, CUT), fit(4, CUT)
     assert one == other
     assert one.all is not None
-    assert fit_prerankers(world_shop(1), {}, replace(plan, select=None), config) == PreRankerModels()
+    assert fit(1, None) == PreRankerModels()

@@ -3,13 +3,11 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
-import ray
 
 from recsys import cli
 from recsys.config import TrainConfig, parse_config
@@ -18,9 +16,9 @@ from recsys.models.rankers.base import RankingData
 from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
 from recsys.schema import DAY, EVENT_TYPES
-from recsys.training import ranker as pipeline
-from recsys.training.ranker import check_drift, select_rankers
-from recsys.training.validation import SelectedRanker, Validation
+from recsys.training.ranker import SelectedRanker
+from recsys.training.refit import check_drift
+from recsys.training.validation import Validation
 from tests.support.bundles import BLEND, small_ranker
 from tests.support.features import NAMES, SOURCES
 from tests.support.shop_data import END, START, USERS, events, train_arguments, write_shop
@@ -64,20 +62,18 @@ def test_what_is_served_of_new_items_is_judged_whoever_ranks_them(trained: Train
     assert judged["users"] == row(trained, "hybrid", table="new_items")["users"]
 
 
-@pytest.mark.parametrize(("lead", "kept"), [([0.1] * 20, True), ([0.1, -0.1] * 10, False), ([0.0] * 20, False)])
-def test_a_second_ranker_is_kept_where_its_lead_is_beyond_chance(
-    ray_session: None, monkeypatch: pytest.MonkeyPatch, lead: list[float], kept: bool
-) -> None:
-    rows = RankingData(np.zeros((1, len(NAMES)), np.float32), np.zeros(1, np.int8), np.ones(1, np.int64))
-    for_discovery: Any = SimpleNamespace(validation=ray.put(SimpleNamespace(rows=rows)), discover=None)
-    inputs: Any = SimpleNamespace(discover=for_discovery)
-    every = SelectedRanker(small_ranker(), 31, (), BLEND, {}, np.zeros(1))
-    own = replace(every, leaves=7)
-    monkeypatch.setattr(pipeline, "_choose", lambda profiles, *_: own if profiles is for_discovery else every)
-    monkeypatch.setattr(pipeline, "_served", lambda profiles, *_: 0.3 + np.array(lead) * (profiles is own))
-    selected, new = select_rankers(inputs, small_config(), "")
-    assert selected is every
-    assert new.selected is (own if kept else every)
+def test_publishing_is_not_promoting(trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    registry = tmp_path / "registry"
+    assert cli.main(["train", *train_arguments(trained.data, registry), "--promote", "never"]) == 0
+    store = FolderStore(registry)
+    [version] = store.versions()
+    assert store.production() is None
+    out = capsys.readouterr().out
+    assert f"published {version.name}, not in production" in out
+    assert f"models promote --registry {registry} {version.name}" in out
+    assert cli.main(["models", "promote", "--registry", str(registry), version.name]) == 0
+    assert store.production() == version.name
+    assert metrics_of(registry) == trained.metrics
 
 
 def test_the_published_model_has_seen_every_event(trained: Trained) -> None:
@@ -148,7 +144,14 @@ def test_choices_are_recorded(trained: Trained) -> None:
     enough = [alpha for alpha, ndcg in curve.items() if ndcg >= 0.995 * max(curve.values())]
     assert metrics["alpha"] == min(enough)
     assert bundle.read(trained.path).manifest.blend.alpha == metrics["alpha"]
-    assert metrics["plan"] == {"horizon": 14, "train": [42, 56], "select": 70, "valid": 28, "test": 14, "refit": [14]}
+    assert metrics["plan"] == {
+        "horizon": 14,
+        "train": [42, 56],
+        "preranker": 70,
+        "validation": 28,
+        "test": 14,
+        "refit": [14],
+    }
     assert set(metrics["importance"]) == set(NAMES)
     assert 0 <= metrics["score_drift"] <= 1
     assert metrics["quality"]["events_read"] == len(events())
@@ -170,10 +173,9 @@ def test_a_refit_that_scores_otherwise_is_refused() -> None:
     data = RankingData(rows, np.zeros(50, np.int8), np.array([50]))
     validation = Validation(None, None, data, BLEND.mf)  # type: ignore[arg-type]
     same = SelectedRanker(ranker, 31, [], BLEND, {}, ranker.predict(rows))
-    config = small_config("hybrid.max_drift=0.1")
-    assert check_drift(ranker, same, validation, config) == 0
+    assert check_drift(ranker, same, validation, 0.1) == 0
     with pytest.raises(ModelError, match=r"moved by 0\.\d+, more than hybrid.max_drift = 0.1"):
-        check_drift(ranker, replace(same, scores=same.scores + 5), validation, config)
+        check_drift(ranker, replace(same, scores=same.scores + 5), validation, 0.1)
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -187,4 +189,4 @@ def test_where_nobody_chose_a_new_item_there_is_no_ranker_of_these(tmp_path: Pat
     log.filter(~new).write_csv(folder / "events.csv")
     assert cli.main(["train", *train_arguments(folder, tmp_path / "registry")]) == 0
     assert not [row for row in metrics_of(tmp_path / "registry")["new_items"] if "discover" in row["system"]]
-    assert bundle.read(FolderStore(tmp_path / "registry").path()).manifest.discover is None
+    assert bundle.read(FolderStore(tmp_path / "registry").path()).manifest.discovery_blend is None

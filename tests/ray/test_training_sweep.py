@@ -1,4 +1,4 @@
-"""Sweeps on real Ray: what is tried, what is published, and what outlives what dies."""
+"""Sweeps on real Ray: trials, the version that is published, and processes and nodes that die."""
 
 import json
 import os
@@ -14,15 +14,15 @@ import ray
 import yaml
 
 from recsys import cli
-from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.registry.artifact import Artifact
 from recsys.registry.folder import FolderStore
-from recsys.report.sweep import TABLE, sweep_files
-from recsys.report.terminal import show_sweep
-from recsys.training.preparation import RankerInputs, prepare
+from recsys.report.sections.sweep import TABLE, collect, sweep_files
+from recsys.training.context import Context
+from recsys.training.preparation import RankerInputs, build_inputs
 from recsys.training.sweep import search as tuning
 from recsys.training.sweep.config import load_sweep
+from recsys.training.sweep.result import SweepResult
 from tests.support.faults import killer, waiting_once
 from tests.support.processes import wait_until
 from tests.support.shop_data import SETTINGS, train_arguments
@@ -78,24 +78,24 @@ def plain(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Traine
 
 @pytest.fixture(scope="module")
 def read(plain: Trained) -> tuple[ShopData, RankerInputs]:
-    """What a sweep over the shop of `plain` starts from, for tests of the sweep alone."""
+    """Data and inputs at the start of a sweep over the shop of `plain`, for tests of the sweep alone."""
     shop = read_shop(plain.data)
-    return shop, prepare(shop, small_config())
+    return shop, build_inputs(Context.create(shop, small_config(), work=""))
 
 
 def searched(
     read: tuple[ShopData, RankerInputs], folder: Path, content: dict[str, Any], *settings: str
-) -> tuple[dict[str, Any], TrainConfig]:
-    """What a training writes of the sweep, and the settings it goes on with, without the training around it."""
+) -> tuple[dict[str, Any], SweepResult]:
+    """A sweep without the training around it: sweep.json as the training writes it, and the result."""
     sweep, config = load_sweep(sweep_file(folder, content), None, [*SETTINGS, *settings])
-    swept = tuning.search(*read, config, sweep, folder, resume=False)
-    show_sweep(swept)
-    return json.loads(sweep_files(swept)[TABLE]), swept.config
+    shop, inputs = read
+    result = tuning.search(Context.create(shop, config, folder), inputs, sweep, resume=False)
+    return json.loads(sweep_files(result, collect(result))[TABLE]), result
 
 
 @pytest.fixture(scope="module")
 def undisturbed(plain: Trained, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The registry of a sweep that nothing befell."""
+    """The registry of a sweep that nothing disturbed."""
     registry = tmp_path_factory.mktemp("sweep") / "registry"
     assert tuned(plain.data, registry, SWEEP) == 0
     return registry
@@ -143,36 +143,36 @@ def test_nothing_is_published_where_every_trial_fails(
 
 
 def test_alpha_is_searched_without_another_fit(
-    plain: Trained, read: tuple[ShopData, RankerInputs], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    plain: Trained, read: tuple[ShopData, RankerInputs], tmp_path: Path
 ) -> None:
     """The trials differ in alpha alone, and agree with the curve of one ranker."""
     grid = [0.0, 0.2, 0.4]
-    found, config = searched(read, tmp_path, SWEEP | ALPHAS | {"search": {"hybrid.alpha": grid}})
+    found, result = searched(read, tmp_path, SWEEP | ALPHAS | {"search": {"hybrid.alpha": grid}})
     curve = {point["alpha"]: point["ndcg"] for point in plain.metrics["alpha_curve"]}
     assert {trial["alpha"]: trial["metric"] for trial in found["trials"]} == {alpha: curve[alpha] for alpha in grid}
     assert len([trial for trial in found["trials"] if len(trial["history"]) > 1]) == 1
     # hybrid.grid has these points, so that none of them is better than where the sweep started, but for its tolerance
-    assert not found["taken"]
+    assert not found["adopted"]
     assert found["lead"]["low"] <= 0
-    assert config.hybrid.alpha is None
-    assert "the settings that the sweep started from stay" in capsys.readouterr().out
+    assert result.context.config.hybrid.alpha is None
+    assert result.outcome.startswith("no trial is adopted: the lead of trial")
 
 
 def test_where_the_start_cannot_be_fitted_the_best_is_taken(
     read: tuple[ShopData, RankerInputs], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = SWEEP | ALPHAS | {"search": {"ranker.num_leaves": [7]}}
-    found, config = searched(read, tmp_path, content, "ranker.num_leaves=200000")
-    assert (found["taken"], found["lead"]) == (True, None)
-    assert config.ranker.num_leaves == 7
-    assert "the settings that the sweep started from cannot be fitted: ranker: LightGBM" in capsys.readouterr().err
+    found, result = searched(read, tmp_path, content, "ranker.num_leaves=200000")
+    assert (found["adopted"], found["lead"]) == (True, None)
+    assert result.context.config.ranker.num_leaves == 7
+    assert "the start of the sweep cannot be trained with: ranker: LightGBM" in capsys.readouterr().err
 
 
 def test_a_lead_beyond_chance_is_taken(plain: Trained, tmp_path: Path) -> None:
     content = SWEEP | ALPHAS | {"search": {"hybrid.alpha": [0.0]}}
     assert tuned(plain.data, tmp_path / "registry", content, "--set", "hybrid.alpha=1.0") == 0
     found = sweep_of(tmp_path / "registry")
-    assert found["taken"]
+    assert found["adopted"]
     assert found["lead"]["low"] > 0
     assert alpha_of(tmp_path / "registry") == 0.0
 
@@ -222,7 +222,7 @@ def test_a_cluster_that_is_busy_ends_the_sweep_with_a_reason(
         ray.get(holders[0].ready.remote())
         return search(*arguments, **settings)
 
-    monkeypatch.setattr("recsys.training.ranker.search", held)
+    monkeypatch.setattr("recsys.jobs.train.search", held)
     monkeypatch.setattr(tuning, "START_SECONDS", 2.0)
     assert tuned(plain.data, tmp_path / "registry", SWEEP) == 2
     ray.kill(holders[0])
@@ -262,7 +262,7 @@ def test_a_killed_sweep_is_taken_up_where_it_stopped(undisturbed: Path, plain: T
     command += ["--resume"]
     again = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False)
     assert again.returncode == 0, again.stderr
-    assert "taking up the sweep in" in again.stderr
+    assert "resuming the sweep in" in again.stderr
     assert timeless(sweep_of(registry)) == timeless(sweep_of(undisturbed))
     assert metrics_of(registry) == metrics_of(undisturbed)
 

@@ -19,7 +19,8 @@ from recsys.models.tables import Tables
 from recsys.retrieval.neighbours import Neighbours
 from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.schema import DAY, UNKNOWN
-from recsys.timeline import cut
+from recsys.timeline import Cut
+from recsys.training.context import Context
 from recsys.training.tables import fit_tables
 from tests.support.features import CATEGORICAL, NAMES
 from tests.support.shop_data import (
@@ -42,7 +43,8 @@ from tests.support.world import small_config
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 AGE = 28
-T = cut(END, AGE)
+CUT = Cut.at(END, AGE)
+T = CUT.time
 LAST = [row for row in events() if row.timestamp == END]
 """Ages count from the newest event, so that it stays in place."""
 
@@ -145,7 +147,7 @@ def see(folder: Path, *settings: str) -> Seen:
     config = small_config("inference.candidates.exclude_purchased=null", *settings)
     shop = read_shop(folder, config)
     assert shop.end == END
-    return Seen(shop, ray.get(fit_tables(shop, [AGE], config)[AGE]))
+    return Seen(shop, ray.get(fit_tables(Context.create(shop, config, work=""), [CUT])[CUT]))
 
 
 @pytest.fixture(scope="module")
@@ -275,7 +277,9 @@ def test_items_have_the_category_and_availability_of_their_time(tmp_path: Path) 
     for day, leaf in days.items():
         state = shop.catalog.as_of(START + day * DAY)
         assert shop.catalog.categories[int(state.category[shop.items.code(item_id(3))])] == leaf
-    tables = ray.get(list(fit_tables(shop, [45, 28], small_config()).values()))
+    tables = ray.get(
+        list(fit_tables(Context.create(shop, small_config(), work=""), [Cut.at(END, 45), Cut.at(END, 28)]).values())
+    )
     sold_out = [{shop.items[int(code)] for code in np.flatnonzero(~t.statistics.available)} for t in tables]
     assert sorted(map(len, sold_out)) == [2, 3]
     assert {item_id(7), item_id(17)} == sold_out[0] & sold_out[1]

@@ -8,7 +8,9 @@ import ray
 from recsys.config import TrainConfig
 from recsys.data.shop import UserPartition
 from recsys.schema import DAY
-from recsys.training.windows import LabelWindow, chosen_users, has_label, label_windows, user_shares
+from recsys.timeline import Cut
+from recsys.training.context import Context
+from recsys.training.windows import Window, chosen_users, draws_of, has_label, label_windows
 from tests.support.shop_data import END
 from tests.support.trained import world_shop
 from tests.support.world import small_config, small_world
@@ -18,7 +20,7 @@ def config_of(**examples: float) -> TrainConfig:
     return TrainConfig.model_validate({"examples": examples})
 
 
-def chosen_ids(partitions: Sequence[UserPartition], window: LabelWindow, config: TrainConfig) -> list[int]:
+def chosen_ids(partitions: Sequence[UserPartition], window: Window, config: TrainConfig) -> list[int]:
     return sorted(
         user
         for part in partitions
@@ -30,23 +32,23 @@ def chosen_ids(partitions: Sequence[UserPartition], window: LabelWindow, config:
 class TestSmallShop:
     age = 42
 
-    def windows(self, n: int, **examples: float) -> tuple[LabelWindow, list[UserPartition]]:
-        shop = world_shop(n)
-        [window] = label_windows(shop, [self.age], config_of(**examples))
-        return window, ray.get(list(shop.partitions))
+    def windows(self, n: int, **examples: float) -> tuple[Window, list[UserPartition]]:
+        context = Context.create(world_shop(n), config_of(**examples), work="")
+        [window] = label_windows(context, [Cut.at(END, self.age)])
+        return window, ray.get(list(context.shop.partitions))
 
     def able(self, config: TrainConfig) -> list[int]:
         """Ids of the users who have a label, by their hash."""
-        window = LabelWindow(self.age, END - self.age * DAY, END - (self.age - 14) * DAY)
+        window = Window(Cut.at(END, self.age), END - (self.age - 14) * DAY)
         partition = small_world().partition
         able = np.flatnonzero(has_label(partition.histories, window, config))
-        by_hash = able[np.argsort(user_shares(partition, config)[able])]
+        by_hash = able[np.argsort(draws_of(partition, config)[able])]
         return partition.users.take(pa.array(by_hash)).to_pylist()
 
     def test_everyone_is_taken_where_there_is_room(self) -> None:
         window, partitions = self.windows(1)
         assert chosen_ids(partitions, window, config_of()) == sorted(self.able(config_of()))
-        assert (window.start, window.end) == (END - 42 * DAY, END - 28 * DAY)
+        assert (window.cut.time, window.end) == (END - 42 * DAY, END - 28 * DAY)
 
     def test_beyond_the_limit_the_hash_decides(self) -> None:
         config = config_of(max_users=20)
@@ -63,6 +65,10 @@ class TestSmallShop:
         seeds = [small_config("examples.max_users=20", f"seed={seed}") for seed in (0, 1)]
         shop = world_shop(2)
         partitions = ray.get(list(shop.partitions))
-        one, other = (chosen_ids(partitions, label_windows(shop, [self.age], config)[0], config) for config in seeds)
+
+        def windows_of(config: TrainConfig) -> list[Window]:
+            return label_windows(Context.create(shop, config, work=""), [Cut.at(END, self.age)])
+
+        one, other = (chosen_ids(partitions, windows_of(config)[0], config) for config in seeds)
         assert len(one) == len(other) == 20
         assert one != other

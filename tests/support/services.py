@@ -1,29 +1,35 @@
 """Services in this process over small registries, and stages that misbehave."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, NamedTuple
 
 import httpx
 import numpy as np
 
+from recsys.errors import RegistryError
 from recsys.histories import Histories
 from recsys.inference.recommender import Recommendations
-from recsys.inference.servable import Loaded
+from recsys.inference.servable import Servable
 from recsys.registry.bundle import Bundle
 from recsys.registry.store import Store
-from recsys.serving.api import create_api
-from recsys.serving.histories import SnapshotEvents
-from recsys.serving.messages import HttpError
+from recsys.schema import Objective
+from recsys.serving.api.create import ROUTERS, Router, create_api
+from recsys.serving.api.health import Health, health_message
+from recsys.serving.api.recommendations import Recommendations as Message
+from recsys.serving.api.recommendations import recommendations_message
+from recsys.serving.errors import HttpError
+from recsys.serving.histories import HistorySource, SnapshotHistories
+from recsys.serving.loaded_versions import LoadedVersions
+from recsys.serving.recommendations import Request
 from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
-from recsys.serving.stages import Engine, Held, LocalEngine, Wishes
-from recsys.serving.versions import Versions
+from recsys.serving.stages import BatchOptions, LocalStages, StageRunner, VersionsByStage
 from tests.support.bundles import small_bundle, without_factors
 
 SELDOM = 1000.0
-"""Seconds between two looks at a registry that does not change."""
+"""Seconds between two readings of a registry that does not change."""
 
 
 def service_bundle() -> Bundle:
@@ -36,18 +42,40 @@ def cold_row(bundle: Bundle) -> int:
     return int(np.argmin(bundle.snapshot.histories.lengths))
 
 
-def service_of(store: Store, engine: Engine | None = None, **settings: Any) -> Service:
-    """A service that follows the registry, by default with all stages in this process."""
-    own = {"registry": str(store), "poll_seconds": SELDOM, "deadline_ms": 60_000, "try_apart": False}
+def service_of(
+    store: Store, stages: StageRunner | None = None, histories: HistorySource | None = None, **settings: Any
+) -> Service:
+    """A service that follows the registry, by default with all stages in this process and the snapshot's histories."""
+    own = {"registry": str(store), "poll_seconds": SELDOM, "deadline_ms": 60_000, "probe": False}
     chosen = ServeSettings(**own | settings)
-    versions = Versions(store, chosen.alpha, chosen.try_apart)
-    return Service(versions, engine or LocalEngine(versions), SnapshotEvents(), chosen)
+    versions = LoadedVersions(store, chosen)
+    return Service.build(versions, stages or LocalStages(), histories or SnapshotHistories(), chosen)
+
+
+async def recommend(
+    service: Service,
+    user: Any,
+    n: int = 5,
+    cold_start: bool = False,
+    explain: bool = False,
+    objective: Objective = "all",
+) -> Message:
+    """The response to a request as it goes over HTTP."""
+    request = Request(str(user), n, cold_start, objective)
+    return recommendations_message(await service.recommender.recommend(request), explain)
+
+
+async def health(service: Service) -> Health:
+    """The health of a service as it goes over HTTP."""
+    return health_message(await service.health.report())
 
 
 @asynccontextmanager
-async def http(service: Service, log_every: int = 100) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the running service; a fault of the service is an answer, not an exception."""
-    api = create_api(service, log_every)
+async def http(
+    service: Service, log_every: int = 100, routers: Sequence[Router] = ROUTERS
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the running service; a fault of the service is a response, not an exception."""
+    api = create_api(service, log_every, routers)
     transport = httpx.ASGITransport(api, raise_app_exceptions=False)
     async with (
         api.router.lifespan_context(api),
@@ -72,13 +100,13 @@ async def until_served(service: Service, version: str) -> None:
 
 async def _served(service: Service) -> str | None:
     try:
-        return (await service.health())["model_version"]
+        return (await health(service))["model_version"]
     except HttpError:
         return None
 
 
 class Call(NamedTuple):
-    """What the stages were asked."""
+    """A call of the stages."""
 
     version: str
     users: int
@@ -87,29 +115,31 @@ class Call(NamedTuple):
 
 
 class FakeStages:
-    """Stages of which tests choose what they hold and how they fail.
+    """Stages of which tests choose what they have loaded and how they fail.
 
-    lacks: versions that they do not hold
-    refuses: why they cannot load any version
+    lacks: versions that they have not loaded
+    rejects: why they cannot load any version
     fault: raised by each call
     open: cleared, each call hangs
-    prepared: the versions that they were told to load
+    told: the versions that they were told to load
     """
 
     def __init__(self) -> None:
         self.lacks: set[str] = set()
-        self.refuses: str | None = None
+        self.rejects: str | None = None
         self.fault: BaseException | None = None
         self.open = asyncio.Event()
         self.open.set()
-        self.stages: Held = {}
+        self.stages: VersionsByStage = {}
         self.calls: list[Call] = []
-        self.inputs: list[str] = []
+        self.told: list[str] = []
         self.hanging = 0
 
-    async def __call__(self, loaded: Loaded, histories: Histories, now: int, wishes: Wishes) -> Recommendations | None:
-        version = loaded.bundle.version
-        self.calls.append(Call(version, len(histories), now, wishes.n))
+    async def __call__(
+        self, servable: Servable, histories: Histories, now: int, options: BatchOptions
+    ) -> Recommendations | None:
+        version = servable.bundle.version
+        self.calls.append(Call(version, len(histories), now, options.n))
         self.hanging += 1
         try:
             await self.open.wait()
@@ -119,12 +149,13 @@ class FakeStages:
             raise self.fault
         if version in self.lacks:
             return None
-        return loaded.recommender(histories, now, wishes.n, wishes.objectives, wishes.repeat_shares)
+        return servable.recommender(histories, now, options.n, options.objectives, options.repeat_caps)
 
-    async def prepare(self, version: str) -> str | None:
-        self.inputs.append(version)
-        return self.refuses
+    async def load(self, version: str) -> None:
+        self.told.append(version)
+        if self.rejects is not None:
+            raise RegistryError(self.rejects)
 
-    async def held(self) -> Held:
+    async def loaded_versions(self) -> VersionsByStage:
         await self.open.wait()
         return self.stages

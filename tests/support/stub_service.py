@@ -6,16 +6,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, HTTPException
 from fastapi.responses import FileResponse
 
+from recsys.serving.api.page import PAGE
 from tests.support.features import SOURCES
-
-PAGE = Path(__file__).resolve().parents[2] / "recsys" / "serving" / "page.html"
 
 ALPHA = 0.3
 VERSION = "20260301-101500-4f1c"

@@ -14,8 +14,8 @@ from recsys.histories import Histories
 from recsys.ids import Ids
 from recsys.models.tables import Tables
 from recsys.schema import EVENT_TYPES
-from recsys.timeline import cut
-from recsys.training.tables import Cut, count_partition, fit_cut, sample_users
+from recsys.timeline import Cut
+from recsys.training.tables import count_partition, fit_cut, sample_users
 from tests.support.shop_data import END, SETTINGS, Property, events, properties, tree
 
 NONE = np.zeros(0, np.int64)
@@ -81,7 +81,7 @@ def _catalog(items: Ids) -> Catalog:
 
 def tables_of(world: World, age: int, config: TrainConfig | None = None) -> Tables:
     """The tables as of some days before END, fitted without Ray."""
-    config, at = config or small_config(), Cut(age, cut(END, age), share=1.0)
-    counts = count_partition(world.partition, len(world.items), at, config)
-    sample = sample_users(world.partition, at, config)
-    return fit_cut(world.daily, world.catalog, at, config, config.factorization, 1, counts, sample)
+    config, cut = config or small_config(), Cut.at(END, age)
+    counts = count_partition(world.partition, len(world.items), cut, config)
+    sample = sample_users(world.partition, cut, 1.0, config)
+    return fit_cut(world.daily, world.catalog, cut, config, config.factorization, 1, counts, sample)

@@ -42,16 +42,29 @@ def test_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert rows[3:] == [["hybrid", "0.3351", "1726"], ["[x]", "-", "3"]]
 
 
+def test_a_table_has_no_line_but_title_names_rule_and_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    console.table(["model", "users"], [["hybrid", 3], ["popularity", 4]], title="All")
+    assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+def test_a_paragraph_is_wrapped_between_words(capsys: pytest.CaptureFixture[str]) -> None:
+    path = "/w/" + "x" * 120
+    console.paragraph(f"{'word ' * 30}{path}")
+    first, *others = capsys.readouterr().out.splitlines()
+    assert len(first) <= console.TEXT_WIDTH
+    assert all(line.startswith("  ") for line in others)
+    assert path in others[-1]
+
+
 def test_a_table_without_rows(capsys: pytest.CaptureFixture[str]) -> None:
     console.table(["model", "users"], [])
     assert capsys.readouterr().out.split()[:2] == ["model", "users"]
 
 
-def test_step_announces_and_reports(capsys: pytest.CaptureFixture[str]) -> None:
+def test_step_reports_its_time(capsys: pytest.CaptureFixture[str]) -> None:
     with console.step("reading events", memory=True) as step:
-        pass
-    start, end = (text[9:] for text in capsys.readouterr().err.splitlines())
-    assert start == "reading events …"
+        assert capsys.readouterr().err == ""
+    [end] = (text[9:] for text in capsys.readouterr().err.splitlines())
     assert end.startswith("reading events took 0.0 s, peak ")
     assert end.endswith(" GB")
     assert 0 < step.seconds < 1

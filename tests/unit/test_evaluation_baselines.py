@@ -183,7 +183,7 @@ def test_figures_of_repeat_buyers_hang_on_how_popularity_ties_are_broken(repeat_
     """
     targets = (CART, PURCHASE)
     cases, cut, popular = repeat_buyers.cases(28, 0, targets)
-    assert (len(cases), int(cases.warm.sum())) == (357, 95)
+    assert (len(cases), int(cases.has_history.sum())) == (357, 95)
     assert figures(cases, cut, popular) == pytest.approx([0.0493, 0.0562], abs=5e-5)
 
     recent = repeat_buyers.histories.between(cut - 30 * DAY, cut)
@@ -196,10 +196,10 @@ def test_figures_of_repeat_buyers_hang_on_how_popularity_ties_are_broken(repeat_
 
 
 @pytest.mark.parametrize(
-    ("windows_back", "users", "warm", "expected"),
+    ("windows_back", "users", "with_history", "expected"),
     [(0, 1726, 1724, [0.1447, 0.3217]), (1, 1724, 1721, [0.1285, 0.3410])],
 )
-def test_published_figures_of_completejourney(completejourney, windows_back, users, warm, expected):
+def test_published_figures_of_completejourney(completejourney, windows_back, users, with_history, expected):
     cases, cut, popular = completejourney.cases(14, windows_back, (PURCHASE,))
-    assert (len(cases), int(cases.warm.sum())) == (users, warm)
+    assert (len(cases), int(cases.has_history.sum())) == (users, with_history)
     assert figures(cases, cut, popular) == pytest.approx(expected, abs=2e-4)

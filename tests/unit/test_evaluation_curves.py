@@ -98,4 +98,4 @@ def test_spreads_of_parts_add_up() -> None:
 
 def test_nothing_is_spread() -> None:
     spread = Spread.from_counts(np.zeros(3, np.int64))
-    assert (spread.total, spread.median(), spread.share_of_top(0.1)) == (0, 0, 0)
+    assert (spread.total, spread.median(), spread.events_of_top(0.1)) == (0, 0, 0)

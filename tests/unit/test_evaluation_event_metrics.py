@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from recsys.evaluation.event_metrics import auc_difference, list_metrics
-from recsys.evaluation.metrics import roc_auc
+from recsys.evaluation.metrics import Resampling, roc_auc
 
 
 def test_lists_known_answer() -> None:
@@ -19,7 +19,7 @@ def test_the_difference_and_its_interval() -> None:
     rng = np.random.default_rng(0)
     users, labels = np.repeat(np.arange(100), 5), rng.random(500) < 0.2
     good, bad = labels + rng.normal(0, 1, 500), np.round(rng.normal(0, 1, 500))
-    found = auc_difference(labels, (good, bad), users, 0, 200, 0.95)
+    found = auc_difference(labels, (good, bad), users, Resampling(0, 200, 0.95))
     assert found.mean == pytest.approx(roc_auc(labels, good) - roc_auc(labels, bad))
     assert 0 < found.low < found.mean < found.high
-    assert auc_difference(labels, (bad, bad), users, 0, 100, 0.95) == (0, 0, 0)
+    assert auc_difference(labels, (bad, bad), users, Resampling(0, 100, 0.95)) == (0, 0, 0)

@@ -6,7 +6,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from recsys.errors import DataError
 from recsys.evaluation import metrics
-from recsys.evaluation.metrics import Truth
+from recsys.evaluation.metrics import Resampling, Truth
 from recsys.schema import UNKNOWN
 
 RANKED = np.array([[4, 1, 2, 3], [7, 8, 7, UNKNOWN], [5, 6, UNKNOWN, UNKNOWN]], np.int32)
@@ -107,9 +107,9 @@ def test_classification_metrics_without_a_class_are_nan(labels):
 
 def test_bootstrap_is_that_of_the_seed_and_covers_the_normal_interval():
     values = np.random.default_rng(1).normal(3, 2, 2000)
-    low, high = metrics.bootstrap_interval(values, seed=5)
-    assert (low, high) == metrics.bootstrap_interval(values, seed=5)
-    assert (low, high) != metrics.bootstrap_interval(values, seed=6)
+    low, high = metrics.bootstrap_interval(values, Resampling(5))
+    assert (low, high) == metrics.bootstrap_interval(values, Resampling(5))
+    assert (low, high) != metrics.bootstrap_interval(values, Resampling(6))
     half = 1.96 * values.std() / math.sqrt(len(values))
     assert low == pytest.approx(values.mean() - half, abs=0.15 * half)
     assert high == pytest.approx(values.mean() + half, abs=0.15 * half)
@@ -117,21 +117,21 @@ def test_bootstrap_is_that_of_the_seed_and_covers_the_normal_interval():
 
 def test_bootstrap_in_blocks_is_the_bootstrap_at_once(monkeypatch):
     values = np.random.default_rng(1).normal(size=99)
-    whole = metrics.bootstrap_interval(values, seed=0, n=101)
+    whole = metrics.bootstrap_interval(values, Resampling(0, samples=101))
     monkeypatch.setattr(metrics, "BOOTSTRAP_BLOCK", 500)
-    assert metrics.bootstrap_interval(values, seed=0, n=101) == whole
+    assert metrics.bootstrap_interval(values, Resampling(0, samples=101)) == whole
 
 
 def test_bootstrap_of_equal_values_and_of_nobody():
-    assert metrics.bootstrap_interval(np.full(7, 0.25), seed=0) == (0.25, 0.25)
-    assert all(map(math.isnan, metrics.bootstrap_interval(np.zeros(0), seed=0)))
+    assert metrics.bootstrap_interval(np.full(7, 0.25), Resampling(0)) == (0.25, 0.25)
+    assert all(map(math.isnan, metrics.bootstrap_interval(np.zeros(0), Resampling(0))))
 
 
 def test_paired_difference_is_tighter_than_the_spread_of_users():
     b = np.random.default_rng(2).normal(size=500)
     a = b + np.random.default_rng(3).normal(0.1, 0.01, 500)
-    difference = metrics.paired_difference(a, b, seed=0)
+    difference = metrics.paired_difference(a, b, Resampling(0))
     assert difference.mean == pytest.approx(0.1, abs=0.002)
     assert 0.095 < difference.low < difference.mean < difference.high < 0.105
     with pytest.raises(DataError, match="500 and 1 users"):
-        metrics.paired_difference(a, b[:1], seed=0)
+        metrics.paired_difference(a, b[:1], Resampling(0))

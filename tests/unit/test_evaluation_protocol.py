@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from recsys.errors import DataError
 from recsys.evaluation import protocol  # by module: pytest would collect test_cases and TestCases by name
 from recsys.evaluation.metrics import Truth
-from recsys.evaluation.protocol import EvaluationConfig
+from recsys.evaluation.settings import EvaluationConfig
 from recsys.histories import Histories
 from recsys.schema import CART, DAY, PURCHASE, UNKNOWN, VIEW
 
@@ -54,20 +54,20 @@ def many_cases(rng, n_users):
     return np.sort(ids), parts
 
 
-def test_users_truth_and_warmth_of_a_window():
+def test_users_truth_and_histories_of_a_window():
     cases = cases_of(histories_of(EVENTS))
     assert cases.users.to_pylist() == [3, 8]
     assert cases.truth.offsets.tolist() == [0, 2, 3]
     assert cases.truth.items.tolist() == [0, 2, 1]
     assert cases.truth.items.dtype == np.int32
-    assert cases.warm.tolist() == [True, False]
+    assert cases.has_history.tolist() == [True, False]
     assert cases.histories.lengths.tolist() == [1, 0]
 
 
 def test_every_target_type_counts():
     cases = cases_of(histories_of(EVENTS), targets=(CART, PURCHASE))
     assert cases.users.to_pylist() == [3, 5, 8]
-    assert cases.warm.tolist() == [True, False, False]
+    assert cases.has_history.tolist() == [True, False, False]
 
 
 def test_items_unknown_before_the_cut_are_no_truth():
@@ -110,7 +110,7 @@ def test_sample_sorts_string_ids():
     parts = [replace(cases, users=pa.array(names)) for names in (["b", "d"], ["Z", "c"])]
     drawn = protocol.sample(parts, 10)
     assert drawn.users.to_pylist() == ["Z", "b", "c", "d"]
-    assert drawn.warm.tolist() == [True, True, False, False]
+    assert drawn.has_history.tolist() == [True, True, False, False]
 
 
 def test_a_window_without_test_users_is_an_error():
@@ -150,21 +150,25 @@ def rows_of(ranked, warm):
 
 def test_summary_of_hand_computed_lists():
     everyone, warm, cold = rows_of(RANKED, [True, True, False])
-    assert [row["group"] for row in (everyone, warm, cold)] == ["all", "warm", "cold"]
-    assert [row["users"] for row in (everyone, warm, cold)] == [3, 2, 1]
-    assert warm["hit@1"] == 0.5
-    assert warm["hit@2"] == 1.0
-    assert warm["mrr@2"] == 0.75
-    assert warm["precision@2"] == 0.5
-    assert warm["recall@2"] == 1.0
-    assert warm["ndcg@2"] == pytest.approx((1 + 1 / np.log2(3)) / 2)
-    assert warm["ndcg@2_low"] <= warm["ndcg@2"] <= warm["ndcg@2_high"]
-    assert (everyone["coverage@2"], warm["coverage@2"], cold["coverage@2"]) == (1.0, 0.75, 0.25)
-    assert cold["ndcg@2"] == 0.0
+    assert [row.group for row in (everyone, warm, cold)] == ["all", "warm", "cold"]
+    assert [row.users for row in (everyone, warm, cold)] == [3, 2, 1]
+    assert warm.metrics["hit@1"] == 0.5
+    assert warm.metrics["hit@2"] == 1.0
+    assert warm.metrics["mrr@2"] == 0.75
+    assert warm.metrics["precision@2"] == 0.5
+    assert warm.metrics["recall@2"] == 1.0
+    assert warm.metrics["ndcg@2"] == pytest.approx((1 + 1 / np.log2(3)) / 2)
+    assert warm.metrics["ndcg@2_low"] <= warm.metrics["ndcg@2"] <= warm.metrics["ndcg@2_high"]
+    assert (everyone.metrics["coverage@2"], warm.metrics["coverage@2"], cold.metrics["coverage@2"]) == (1.0, 0.75, 0.25)
+    assert cold.metrics["ndcg@2"] == 0.0
+
+
+def as_json(rows):
+    return json.loads(json.dumps([row.to_json() for row in rows], allow_nan=False))
 
 
 def test_summary_is_json_also_where_a_group_is_empty():
-    *_, cold = json.loads(json.dumps(rows_of(RANKED, [True] * 3), allow_nan=False))
+    *_, cold = as_json(rows_of(RANKED, [True] * 3))
     assert cold["users"] == 0
     assert {value for name, value in cold.items() if "@" in name} == {None}
 
@@ -172,11 +176,11 @@ def test_summary_is_json_also_where_a_group_is_empty():
 def test_seed_spread_is_beside_the_first_runs_figures():
     runs = [rows_of(RANKED, [True] * 3), rows_of(RANKED[:, ::-1], [True] * 3)]
     everyone, _, cold = protocol.with_seed_spread(runs, 2)
-    figures = [run[0]["ndcg@2"] for run in runs]
-    assert everyone["ndcg@2"] == figures[0]
-    assert everyone["ndcg@2_seeds"] == pytest.approx(abs(figures[0] - figures[1]) / np.sqrt(2))
-    assert cold["ndcg@2_seeds"] is None
-    assert protocol.with_seed_spread(runs[:1], 2)[0]["ndcg@2_seeds"] is None
+    figures = [run[0].metrics["ndcg@2"] for run in runs]
+    assert everyone.metrics["ndcg@2"] == figures[0]
+    assert everyone.metrics["ndcg@2_seeds"] == pytest.approx(abs(figures[0] - figures[1]) / np.sqrt(2))
+    assert cold.metrics["ndcg@2_seeds"] is None
+    assert protocol.with_seed_spread(runs[:1], 2)[0].metrics["ndcg@2_seeds"] is None
 
 
 def test_classification_is_of_the_candidates_of_each_group_and_json():
@@ -185,15 +189,15 @@ def test_classification_is_of_the_candidates_of_each_group_and_json():
     users, labels = np.array([0, 0, 0, 1, 2]), np.array([True, False, True, False, False])
     scores = {"ours": np.array([-3.0, -4.0, np.nan, -5.0, -1.0])}
     done = protocol.with_classification(rows, scores, labels, users, np.array([True, True, False]))
-    everyone, warm, cold = json.loads(json.dumps(done, allow_nan=False))
+    everyone, warm, cold = as_json(done)
     assert everyone["roc_auc"] == pytest.approx(2 / 6)
     assert everyone["average_precision"] == pytest.approx((1 / 2 + 2 / 5) / 2)
     assert warm["roc_auc"] == pytest.approx(2 / 4)
     assert warm["average_precision"] == pytest.approx((1 + 2 / 4) / 2)
     assert (cold["roc_auc"], cold["average_precision"]) == (None, None)
-    assert warm["ndcg@2"] == rows[1]["ndcg@2"]
+    assert warm["ndcg@2"] == rows[1].metrics["ndcg@2"]
     [unscored, *_] = protocol.with_classification(rows, {}, labels, users, np.array([True, True, False]))
-    assert unscored["roc_auc"] is None
+    assert unscored.metrics["roc_auc"] is None
 
 
 def test_config_reports_every_cut_off_once_and_checks_its_ranges():

@@ -10,9 +10,10 @@ import pyarrow as pa
 import pytest
 
 from recsys.errors import RegistryError
-from recsys.inference import servable, trial
-from recsys.inference.servable import open_version
-from recsys.inference.trial import check_version, try_version
+from recsys.inference import probe as probing
+from recsys.inference import servable
+from recsys.inference.probe import check_here, probe
+from recsys.inference.servable import open_servable
 from recsys.registry.folder import FolderStore
 from tests.support.bundles import BLEND, publish, reseal, small_bundle
 
@@ -28,7 +29,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FolderStore:
 
 def test_an_open_version_has_its_own_alpha_or_the_one_given(store: FolderStore) -> None:
     for alpha, expected in ((None, BLEND.alpha), (0.0, 0.0), (0.9, 0.9)):
-        loaded = open_version(store.path("v1"), alpha)
+        loaded = open_servable(store.path("v1"), alpha)
         assert loaded.bundle.manifest.blend.alpha == expected
         assert loaded.recommender.blends[0].alpha == expected
 
@@ -65,7 +66,7 @@ def test_whatever_files_hold_is_an_error_of_the_registry(store: FolderStore, dam
     damage(store.path("v1"))
     reseal(store.path("v1"))
     with pytest.raises(RegistryError):
-        check_version(store.path("v1"))
+        check_here(store.path("v1"))
 
 
 @pytest.mark.parametrize("fault", [MemoryError(), PermissionError(13, "denied"), RecursionError(), AttributeError("x")])
@@ -77,7 +78,7 @@ def test_whatever_opening_raises_is_an_error_of_the_registry(
 
     monkeypatch.setattr(servable, "read_version", fails)
     with pytest.raises(RegistryError, match=f"v1 does not answer: {type(fault).__name__}"):
-        check_version(store.path("v1"))
+        check_here(store.path("v1"))
 
 
 def test_a_machine_that_can_start_no_process_is_an_error_of_the_registry(
@@ -86,6 +87,6 @@ def test_a_machine_that_can_start_no_process_is_an_error_of_the_registry(
     def fails(*_: object, **__: object) -> None:
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(trial.subprocess, "run", fails)
+    monkeypatch.setattr(probing.subprocess, "run", fails)
     with pytest.raises(RegistryError, match=r"v1: no process can be started to open it: .*temporarily unavailable"):
-        try_version(store.path("v1"))
+        probe(store.path("v1"))

@@ -276,7 +276,7 @@ class TestXGBoost:
 
     def test_codes_it_did_not_see_and_negative_ones_count_as_missing(self):
         features = np.float32([[0, 3], [1, -1], [2, 4], [3, np.nan], [4, 9], [5, np.inf]])
-        known = {1: xgboost_ranker._table([3, 5, 9])}
+        known = xgboost_ranker.category_tables(["number", "code"], {"code": [3, 5, 9]})
         found = xgboost_ranker.with_missing(features, known)
         np.testing.assert_array_equal(found[:, 1], [3, np.nan, np.nan, np.nan, 9, np.nan])
         assert (found[:, 0] == features[:, 0]).all()

@@ -12,7 +12,7 @@ from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS
 from recsys.histories import Histories
 from recsys.inference.batch import recommend_to
 from recsys.inference.recommender import Recommender
-from recsys.registry.bundle import _narrowed, read, write
+from recsys.registry.bundle import narrowed, read, write
 from recsys.schema import UNKNOWN
 from tests.support.bundles import BLEND, odd_bundle, small_bundle
 from tests.support.features import NAMES, SOURCES
@@ -89,9 +89,9 @@ def test_everything_survives(folder: Path) -> None:
 def test_offsets_beyond_int32_stay_as_they_are() -> None:
     """A version of an earlier writer, with wide offsets, opens as well: nothing depends on their width."""
     wide = np.array([0, 2**31])
-    assert _narrowed("history_offsets", wide) is wide
-    assert _narrowed("history_offsets", wide - 1).dtype == np.int32
-    assert _narrowed("history_times", wide - 1).dtype == np.int64
+    assert narrowed("history_offsets", wide) is wide
+    assert narrowed("history_offsets", wide - 1).dtype == np.int32
+    assert narrowed("history_times", wide - 1).dtype == np.int64
 
 
 def test_arrays_are_mapped_not_read(folder: Path) -> None:

@@ -1,21 +1,22 @@
 """Figures and numbers of a report that need no training run."""
 
+import json
+
 import pytest
 
 from recsys.errors import RegistryError
-from recsys.report.content import parse
-from recsys.report.drawing import Picture, counted, drawable, percent, png
-from recsys.report.sweep import sweep_of
+from recsys.report.drawing import counted, drawable, percent
+from recsys.report.model import parse
+from recsys.report.sections import sweep
 from tests.support.figures import check_figure
 from tests.support.reports import ONE_TRIAL, SWEEP
 
 
 def test_all_of_a_sweep_in_one_figure() -> None:
-    from recsys.report.part_reasons import sweep_panels
-
-    for sweep in (SWEEP, ONE_TRIAL):
-        picture = Picture("sweep", "", "", lambda figure, sweep=sweep: sweep_panels(figure, sweep_of(sweep)), 8, 12)
-        check_figure(png(picture), "sweep")
+    for swept in (SWEEP, ONE_TRIAL):
+        files = sweep.sweep_files(swept, sweep.collect(swept))
+        check_figure(files[sweep.PICTURE], "sweep")
+        assert len(json.loads(files[sweep.TABLE])["trials"]) == len(swept.trials)
 
 
 def test_names_and_numbers_in_figures() -> None:

@@ -1,34 +1,176 @@
-"""What a run prints."""
+"""The page that a training run prints."""
 
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from recsys.data.catalog import TreeProblems
 from recsys.data.ingest import ShopData
 from recsys.data.shop import PropertyQuality, Quality
-from recsys.report.terminal import show_data, show_metrics
+from recsys.evaluation.metrics import Difference
+from recsys.evaluation.protocol import Row
+from recsys.registry.folder import FolderStore
+from recsys.report.terminal import show_choices, show_data, show_evaluation, show_published, verdict
+from recsys.training.ranker import DiscoveryRanker, SelectedRanker, SelectedRankers
+from recsys.training.results import CandidateSummary, Evaluation, Lead
+from tests.support.bundles import BLEND, small_ranker
 from tests.support.shop_data import END, START, USERS
 from tests.support.world import small_config, small_world
 
-K = ("ndcg@10", "recall@10", "precision@10", "hit@10", "mrr@10", "coverage@10")
+MOST_LINES, MOST_COLUMNS = 12, 100
+FREQUENCY = "personal frequency, 120 days"
+SYSTEMS = {
+    "hybrid": 0.3351,
+    "ranker alone": 0.3340,
+    "factorization alone": 0.1,
+    "popularity": 0.2442,
+    "personal frequency, 60 days": 0.3217,
+    FREQUENCY: 0.3240,
+    **{f"source {name}": 0.2 for name in ("own", "covisitation", "recent")},
+}
 
 
-def test_intervals_carry_the_configured_level(capsys: pytest.CaptureFixture[str]) -> None:
-    row: dict[str, Any] = dict.fromkeys((*K, "ndcg@10_low", "ndcg@10_high", "ndcg@10_seeds"), 0.25)
-    row |= {"system": "hybrid", "group": "all", "users": 7, "roc_auc": 0.875, "average_precision": None}
-    metrics = {
-        "table": [row],
-        "new_items": [row],
-        "differences": [{"system": "popularity", "mean": 0.1, "low": 0.0, "high": 0.2}],
-        "candidates": {"recall": 0.5, "per_user": 20.0, "sources": []},
-    }
-    show_metrics(metrics, small_config("evaluation.confidence=0.9"))
-    printed = capsys.readouterr().out
-    assert "low, high (90%)" in printed
-    assert "paired differences of ndcg@10, 90%" in printed
-    assert "95%" not in printed
-    assert "0.8750" in printed
+def rows(systems: dict[str, float], users: int) -> list[Row]:
+    names = [f"{name}@10" for name in ("recall", "precision", "hit", "mrr", "coverage")]
+    return [
+        Row(
+            system,
+            group,
+            users,
+            {
+                "ndcg@10": ndcg,
+                **dict.fromkeys(names, 0.25),
+                "ndcg@10_low": ndcg - 0.01,
+                "ndcg@10_high": ndcg + 0.01,
+                "roc_auc": 0.875,
+            },
+        )
+        for system, ndcg in systems.items()
+        for group in ("all", "warm", "cold")
+    ]
+
+
+def evaluation(lead: tuple[float, float, float] = (0.0111, 0.0074, 0.0147), discovered: bool = True) -> Evaluation:
+    """lead: over personal frequency with the best half-life"""
+    new_items = rows(SYSTEMS, 1_400_000)
+    if discovered:
+        new_items += rows({"hybrid, objective discover": 0.0515}, 1_400_000)
+    return Evaluation(
+        table=rows(SYSTEMS, 1_407_580),
+        new_items=new_items,
+        leads=[Lead(name, Difference(*lead)) for name in SYSTEMS if name != "hybrid"],
+        half_lives={"personal frequency, 60 days": 60.0, FREQUENCY: 120.0},
+        candidates=CandidateSummary(0.5, 120.0, ()),
+    )
+
+
+def test_one_short_table(capsys: pytest.CaptureFixture[str]) -> None:
+    show_evaluation(evaluation(), small_config("evaluation.confidence=0.9").evaluation)
+    *table, sentence = capsys.readouterr().out.splitlines()
+    assert len(table) <= MOST_LINES
+    assert max(map(len, table)) <= MOST_COLUMNS
+    text = "\n".join(table)
+    assert "90% interval" in text
+    assert "95%" not in text
+    for label in (
+        "hybrid",
+        "its ranker alone",
+        "its factorization alone",
+        "popularity",
+        FREQUENCY,
+        "hybrid, warm users",
+        "hybrid, cold users",
+        "popularity, items new to the user",
+    ):
+        assert len([line for line in table if line.strip().startswith(f"{label}  ")]) == 1, label
+    assert "60 days" not in text
+    assert "0.3251 to 0.3451" in text
+    [new] = [line for line in table if "hybrid, items new to the user" in line]
+    assert "0.0515" in new
+    assert sentence == "The hybrid beats personal frequency (120 days) by 0.0111 (0.0074 to 0.0147) in NDCG@10."
+
+
+def test_the_table_where_nobody_chose_a_new_item(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = replace(evaluation(discovered=False), new_items=[])
+    show_evaluation(shown, small_config().evaluation)
+    assert "new to the user" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("lead", "sentence"),
+    [
+        ((0.0111, 0.0074, 0.0147), "beats personal frequency (120 days) by 0.0111 (0.0074 to 0.0147)"),
+        (
+            (-0.003, -0.005, -0.001),
+            "does not beat personal frequency (120 days): it is behind by 0.0030 (0.0010 to 0.0050)",
+        ),
+        (
+            (0.001, -0.002, 0.004),
+            "does not beat personal frequency (120 days): its lead in NDCG@10, 0.0010 (-0.0020 to 0.0040), may be "
+            "chance",
+        ),
+    ],
+)
+def test_the_verdict(lead: tuple[float, float, float], sentence: str) -> None:
+    text = verdict(evaluation(lead), 10)
+    assert text.startswith(f"The hybrid {sentence}")
+    assert text.endswith(".")
+
+
+def test_the_verdict_is_against_the_best_baseline() -> None:
+    systems = SYSTEMS | {"popularity": 0.5}
+    assert "beats popularity by" in verdict(replace(evaluation(), table=rows(systems, 7)), 10)
+
+
+def selected(lead: Difference | None = None) -> SelectedRankers:
+    ranker = SelectedRanker(small_ranker(), 7, (), BLEND, {BLEND.alpha: 0.5}, np.zeros(1))
+    inputs: Any = None
+    return SelectedRankers(ranker, None if lead is None else DiscoveryRanker(inputs, ranker, lead))
+
+
+@pytest.mark.parametrize(
+    ("lead", "settings", "text"),
+    [
+        (Difference(0.01, 0.005, 0.015), (), "a ranker of its own, which leads the ranker of all items by 0.0100"),
+        (Difference(0.01, -0.005, 0.015), (), "no ranker of its own: its lead, 0.0100 (-0.0050 to 0.0150), may be"),
+        (None, (), "no ranker of its own: nobody chose a new item"),
+        (None, ("examples.discover=false",), "no ranker of its own: examples.discover is off"),
+    ],
+)
+def test_choices_are_a_line_each(
+    lead: Difference | None, settings: tuple[str, ...], text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_choices(selected(lead), None, small_config(*settings))
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert first == "chosen on the validation window:"
+    assert [line.split()[0] for line in lines] == ["ranker", "alpha", "discovery"]
+    assert "15 trees x 7 leaves, the smallest size within 0.5% of the best NDCG@10" in lines[0]
+    assert "0.2, the smallest weight of the factorization within 0.5% of the best NDCG@10" in lines[1]
+    assert text in lines[2]
+    assert max(map(len, lines)) <= MOST_COLUMNS
+
+
+def test_an_alpha_that_is_set_is_no_choice(capsys: pytest.CaptureFixture[str]) -> None:
+    show_choices(selected(), None, small_config("hybrid.alpha=0.2"))
+    assert "0.2, as hybrid.alpha sets it" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("promoted", [True, False])
+def test_the_end_names_version_report_and_next_command(
+    promoted: bool, tmp_path: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = FolderStore(tmp_path / "my registry")
+    show_published("v7", store, promoted=promoted, page=promoted)
+    first, report, following = capsys.readouterr().out.splitlines()
+    assert first == f"published v7, {'now' if promoted else 'not'} in production"
+    if promoted:
+        assert report.split(maxsplit=1)[1] == f"{tmp_path}/my registry/versions/v7/report.html"
+    else:
+        assert "evaluation.page is off" in report
+    command = f"recsys serve --registry '{tmp_path}/my registry'" if promoted else "recsys models promote"
+    assert command in following
 
 
 def shop_of(quality: Quality) -> ShopData:
@@ -41,19 +183,21 @@ def shop_of(quality: Quality) -> ShopData:
 def test_every_row_set_aside_is_counted_by_reason(capsys: pytest.CaptureFixture[str]) -> None:
     tree = TreeProblems(cycles=2, not_in_tree=1)
     properties = PropertyQuality(2000, 1990, 0, 0, {"itemid blank": 10}, {"categoryid blank": 3}, tree)
-    show_data(shop_of(Quality(5000, 4000, {"timestamp not positive": 1000}, 7, 0, properties, "/w/quarantine.parquet")))
-    first, *lines = capsys.readouterr().out.splitlines()
-    assert "1,234 view" in first
-    assert lines == [
-        "5,000 event rows read, 7 duplicates dropped, quarantined: 1,000 timestamp not positive",
-        "2,000 item property rows read, 1,990 kept, quarantined: 10 itemid blank",
-        "category tree: mended: 2 cycles, 1 not in tree, quarantined: 3 categoryid blank",
-        "every quarantined row is listed in /w/quarantine.parquet",
-    ]
+    show_data(shop_of(Quality(5000, 3993, {"timestamp not positive": 1000}, 7, 0, properties, "/w/quarantine.parquet")))
+    first, second, *lines = capsys.readouterr().out.splitlines()
+    assert first == "1,234 view, 2015-05-01 to 2015-07-30"
+    assert second == "200 users, 60 items, 8 categories; 7 repeated rows dropped, 1,013 rows set aside"
+    assert " ".join(" ".join(lines).split()) == (
+        "set aside: 1,000 event rows (timestamp not positive), 10 item property rows (itemid blank), "
+        "3 category rows (categoryid blank) "
+        "every row set aside is listed in /w/quarantine.parquet "
+        "category tree, mended: 2 cycles, 1 not in tree"
+    )
+    assert max(map(len, lines)) <= MOST_COLUMNS
 
 
-def test_a_clean_shop_names_no_file(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_clean_shop_takes_two_lines(capsys: pytest.CaptureFixture[str]) -> None:
     show_data(shop_of(Quality(9, 9, {}, 0, 0, PropertyQuality(0, 0, 0, 0, {}, {}, TreeProblems()))))
-    printed = capsys.readouterr().out
-    assert printed.count("quarantined: none") == 3
-    assert "listed in" not in printed
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 2
+    assert lines[1].endswith("0 repeated rows dropped, no row set aside")

@@ -21,9 +21,9 @@ from recsys.retrieval.preranker import NO_PRERANKERS, PreRankerModels
 from recsys.retrieval.sources.base import Batch, Known, Scored, Source
 from recsys.retrieval.sources.registry import SOURCES
 from recsys.specs import Arrays
-from recsys.timeline import cut
+from recsys.timeline import Cut
 from recsys.training.preranker import fit_rows, proposal_rows
-from recsys.training.windows import LabelWindow
+from recsys.training.windows import Window
 from tests.support.bundles import ranker_on, small_bundle
 from tests.support.features import NAMES
 from tests.support.shop_data import END, SETTINGS
@@ -170,7 +170,7 @@ class TestAnAddedSource:
 
     def learned(self) -> PreRankerModels:
         age, config = 42, small_config()
-        window = LabelWindow(age, cut(END, age), cut(END, age - 14), quota=1.0)
+        window = Window(Cut.at(END, age), Cut.at(END, age - 14).time, quota=1.0)
         tables = tables_of(small_world(), age)
         names = config.inference.candidates.source_names
         rows = proposal_rows(small_world().partition, window, tables, "all", config)

@@ -19,7 +19,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from recsys import __version__
 from recsys.registry.bundle import Bundle
 from recsys.registry.folder import FolderStore
-from recsys.serving.api import create_api
+from recsys.serving.api.create import create_api
 from recsys.serving.service import Service
 from tests.support.bundles import odd_bundle, publish, retrained
 from tests.support.services import FakeStages, cold_row, http, service_bundle, service_of, until
@@ -348,7 +348,7 @@ async def test_a_fault_is_a_500_that_tells_nothing_but_to_the_log(
         assert (await client.get(f"/user/{bundle.snapshot.users[0]}/stats")).status_code == 200
         stages.fault = None
         assert (await client.get(path)).status_code == 200
-    by_message = {record.message: record for record in caplog.records if record.name == "recsys.serving.api"}
+    by_message = {record.message: record for record in caplog.records if record.name.startswith("recsys.serving.api.")}
     assert "secret" in str(by_message["a request failed"].exc_info)
     assert (by_message["request"].path, by_message["request"].status) == (path, 500)  # type: ignore[attr-defined]
 
@@ -401,7 +401,7 @@ async def test_a_client_that_goes_away_frees_its_place(store: FolderStore, bundl
 
 
 def waiting(service: Service) -> int:
-    return service._coalescer.waiting
+    return service.recommender.waiting
 
 
 async def test_no_request_fails_or_mixes_versions_while_they_switch(tmp_path: Path, bundle: Bundle) -> None:

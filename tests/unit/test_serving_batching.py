@@ -3,14 +3,14 @@ from collections.abc import Sequence
 
 import pytest
 
-from recsys.serving.batching import Abandoned, Coalescer, Overloaded
+from recsys.serving.batching import Abandoned, Batcher, Overloaded
 from tests.support.services import until
 
 pytestmark = pytest.mark.anyio
 
 
 class Kitchen:
-    """Answers a question by its double once the door is open; keeps the batches it saw."""
+    """Answers a request by its double once the door is open; keeps the batches it saw."""
 
     def __init__(self) -> None:
         self.door = asyncio.Event()
@@ -18,8 +18,8 @@ class Kitchen:
         self.busy = 0
         self.fault: BaseException | None = None
 
-    async def __call__(self, questions: Sequence[int]) -> list[int | BaseException]:
-        self.batches.append(list(questions))
+    async def __call__(self, requests: Sequence[int]) -> list[int | BaseException]:
+        self.batches.append(list(requests))
         self.busy += 1
         try:
             await self.door.wait()
@@ -27,7 +27,7 @@ class Kitchen:
             self.busy -= 1
         if self.fault is not None:
             raise self.fault
-        return [2 * question if question >= 0 else ValueError(question) for question in questions]
+        return [2 * request if request >= 0 else ValueError(request) for request in requests]
 
 
 @pytest.fixture
@@ -35,27 +35,27 @@ async def kitchen() -> Kitchen:
     return Kitchen()
 
 
-def coalescer(
-    kitchen: Kitchen, max_waiting: int = 100, max_batch: int = 10, batches: int = 1, linger: float = 0
-) -> Coalescer[int, int]:
-    return Coalescer(kitchen, max_waiting=max_waiting, max_batch=max_batch, batches=batches, linger=linger)
+def batcher(
+    kitchen: Kitchen, max_waiting: int = 100, max_batch: int = 10, batches: int = 1, max_delay: float = 0
+) -> Batcher[int, int]:
+    return Batcher(kitchen, max_waiting=max_waiting, max_batch=max_batch, batches=batches, max_delay=max_delay)
 
 
-async def ask(one: Coalescer[int, int], *questions: int) -> list[asyncio.Task[int]]:
+async def ask(one: Batcher[int, int], *requests: int) -> list[asyncio.Task[int]]:
     """Questions that have been asked and are under way or waiting."""
-    tasks = [asyncio.create_task(one(question)) for question in questions]
+    tasks = [asyncio.create_task(one(request)) for request in requests]
     await asyncio.sleep(0)  # each runs up to its wait
     return tasks
 
 
-async def test_a_question_alone_leaves_at_once(kitchen: Kitchen) -> None:
+async def test_a_request_alone_leaves_at_once(kitchen: Kitchen) -> None:
     kitchen.door.set()
-    assert await coalescer(kitchen)(4) == 8
+    assert await batcher(kitchen)(4) == 8
     assert kitchen.batches == [[4]]
 
 
-async def test_questions_that_arrive_meanwhile_go_together_in_order(kitchen: Kitchen) -> None:
-    one = coalescer(kitchen, max_batch=3)
+async def test_requests_that_arrive_meanwhile_go_together_in_order(kitchen: Kitchen) -> None:
+    one = batcher(kitchen, max_batch=3)
     tasks = await ask(one, 1)
     await until(lambda: kitchen.busy)
     tasks += await ask(one, 2, 3, 4, 5)
@@ -67,10 +67,10 @@ async def test_questions_that_arrive_meanwhile_go_together_in_order(kitchen: Kit
 
 
 async def test_no_more_batches_are_under_way_than_allowed(kitchen: Kitchen) -> None:
-    one = coalescer(kitchen, batches=2)
+    one = batcher(kitchen, batches=2)
     tasks: list[asyncio.Task[int]] = []
-    for question in range(6):
-        tasks += await ask(one, question)
+    for request in range(6):
+        tasks += await ask(one, request)
         await asyncio.sleep(0)
     assert (kitchen.busy, one.waiting) == (2, 4)
     kitchen.door.set()
@@ -78,7 +78,7 @@ async def test_no_more_batches_are_under_way_than_allowed(kitchen: Kitchen) -> N
 
 
 async def test_a_second_batch_waits_for_company(kitchen: Kitchen) -> None:
-    one = coalescer(kitchen, max_batch=3, batches=2, linger=0.05)
+    one = batcher(kitchen, max_batch=3, batches=2, max_delay=0.05)
     tasks = await ask(one, 1)
     await until(lambda: kitchen.busy)
     tasks += await ask(one, 2)
@@ -91,7 +91,7 @@ async def test_a_second_batch_waits_for_company(kitchen: Kitchen) -> None:
 
 
 async def test_a_full_batch_does_not_wait(kitchen: Kitchen) -> None:
-    one = coalescer(kitchen, max_batch=2, batches=3, linger=1000)
+    one = batcher(kitchen, max_batch=2, batches=3, max_delay=1000)
     tasks = await ask(one, 1)
     await until(lambda: kitchen.busy)
     tasks += await ask(one, 2, 3)
@@ -102,7 +102,7 @@ async def test_a_full_batch_does_not_wait(kitchen: Kitchen) -> None:
 
 
 async def test_one_too_many_is_turned_away_at_once(kitchen: Kitchen) -> None:
-    one = coalescer(kitchen, max_waiting=2)
+    one = batcher(kitchen, max_waiting=2)
     tasks = await ask(one, 1)
     await until(lambda: kitchen.busy)
     tasks += await ask(one, 2, 3)
@@ -114,7 +114,7 @@ async def test_one_too_many_is_turned_away_at_once(kitchen: Kitchen) -> None:
 
 
 async def test_who_leaves_while_waiting_frees_the_place_and_is_not_asked_for(kitchen: Kitchen) -> None:
-    one = coalescer(kitchen, max_waiting=1)
+    one = batcher(kitchen, max_waiting=1)
     tasks = await ask(one, 1)
     await until(lambda: kitchen.busy)
     [impatient] = await ask(one, 2)
@@ -128,7 +128,7 @@ async def test_who_leaves_while_waiting_frees_the_place_and_is_not_asked_for(kit
 
 
 async def test_who_leaves_under_way_does_not_disturb_the_others(kitchen: Kitchen) -> None:
-    one = coalescer(kitchen)
+    one = batcher(kitchen)
     tasks = await ask(one, 1, 2)
     await until(lambda: kitchen.busy)
     tasks[0].cancel()
@@ -137,8 +137,8 @@ async def test_who_leaves_under_way_does_not_disturb_the_others(kitchen: Kitchen
     assert tasks[0].cancelled()
 
 
-async def test_a_question_that_fails_fails_alone(kitchen: Kitchen) -> None:
-    one = coalescer(kitchen)
+async def test_a_request_that_fails_fails_alone(kitchen: Kitchen) -> None:
+    one = batcher(kitchen)
     kitchen.door.set()
     good, bad = await ask(one, 1, -1)
     assert await good == 2
@@ -148,7 +148,7 @@ async def test_a_question_that_fails_fails_alone(kitchen: Kitchen) -> None:
 
 
 async def test_all_of_a_batch_that_fails_hear_of_it_and_the_next_one_goes(kitchen: Kitchen) -> None:
-    one = coalescer(kitchen)
+    one = batcher(kitchen)
     kitchen.door.set()
     kitchen.fault = ZeroDivisionError()
     failed = await asyncio.gather(one(1), one(2), return_exceptions=True)
@@ -158,7 +158,7 @@ async def test_all_of_a_batch_that_fails_hear_of_it_and_the_next_one_goes(kitche
 
 
 async def test_a_cancelled_batch_does_not_cancel_those_who_wait(kitchen: Kitchen) -> None:
-    one = coalescer(kitchen)
+    one = batcher(kitchen)
     kitchen.door.set()
     kitchen.fault = asyncio.CancelledError()
     with pytest.raises(Abandoned):
@@ -169,7 +169,7 @@ async def test_a_cancelled_batch_does_not_cancel_those_who_wait(kitchen: Kitchen
 
 @pytest.mark.parametrize("batches", [1, 2])
 async def test_whoever_asks_while_a_worker_ends_is_answered(kitchen: Kitchen, batches: int) -> None:
-    one = coalescer(kitchen, batches=batches)
+    one = batcher(kitchen, batches=batches)
     kitchen.door.set()
     for ticks in range(8):
         before = await ask(one, *range(batches))

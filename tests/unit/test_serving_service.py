@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,23 @@ import pytest
 from recsys.inference.recommender import Recommender
 from recsys.registry.bundle import Bundle, read
 from recsys.registry.folder import FolderStore
-from recsys.schema import EVENT_TYPES, PURCHASE, UNKNOWN, Objective
-from recsys.serving.answers import Answer, Question
-from recsys.serving.messages import HttpError
+from recsys.schema import EVENT_TYPES, PURCHASE, UNKNOWN
+from recsys.serving.api.recommendations import Recommendations
+from recsys.serving.api.users import UserEvents, UserStats, events_message, stats_message
+from recsys.serving.errors import HttpError, Unavailable
 from recsys.serving.service import Service
-from recsys.serving.stages import Unavailable
 from tests.support.bundles import flip_a_byte, publish, retrained, without_factors
 from tests.support.features import SOURCES
-from tests.support.services import FakeStages, cold_row, service_bundle, service_of, until, until_served
+from tests.support.services import (
+    FakeStages,
+    cold_row,
+    health,
+    recommend,
+    service_bundle,
+    service_of,
+    until,
+    until_served,
+)
 from tests.support.shop_data import END
 from tests.support.world import small_world
 
@@ -56,14 +64,8 @@ async def stages() -> FakeStages:
     return FakeStages()
 
 
-def question(
-    user: Any, n: int = 5, cold_start: bool = False, explain: bool = False, objective: Objective = "all"
-) -> Question:
-    return Question(str(user), n, cold_start, explain, objective)
-
-
 async def ready(service: Service) -> Service:
-    await service.refresh()
+    await service.following.update()
     return service
 
 
@@ -74,11 +76,15 @@ async def status_of(answer: Any) -> tuple[int, str]:
     return refused.value.status, refused.value.detail
 
 
-async def ask_all(service: Service, questions: Sequence[Question]) -> list[Answer]:
-    return list(await asyncio.gather(*map(service.recommend, questions)))
+async def stats(service: Service, user: Any) -> UserStats:
+    return stats_message(await service.users.summary(str(user)))
 
 
-def expected(bundle: Bundle, row: int, n: int) -> Answer:
+async def events(service: Service, user: Any, limit: int) -> UserEvents:
+    return events_message(await service.users.newest_events(str(user), limit))
+
+
+def expected(bundle: Bundle, row: int, n: int) -> Recommendations:
     """What a direct call of the stages says, put into the answer's form."""
     found = Recommender.from_bundle(bundle)(bundle.snapshot.take(np.array([row])), bundle.manifest.live_watermark, n)
     nan_is_none = [None if np.isnan(score) else float(score) for score in found.mf_scores]
@@ -104,22 +110,22 @@ async def test_answers_are_those_of_the_stages_alone_or_together_with_others(
     service = await ready(service_of(store, max_batch=16, max_waiting=1000))
     rows = [UNKNOWN, *range(len(bundle.snapshot.users))]
     wanted = [expected(bundle, row, 1 + row % 50) for row in rows]
-    questions = [question(answer["user_id"], 1 + row % 50, True) for row, answer in zip(rows, wanted, strict=True)]
-    assert await ask_all(service, questions) == wanted
+    asked = [(answer["user_id"], 1 + row % 50, True) for row, answer in zip(rows, wanted, strict=True)]
+    assert await asyncio.gather(*(recommend(service, *one) for one in asked)) == wanted
     for row in (0, 1, 7, cold_row(bundle) + 1):
-        assert await service.recommend(questions[row]) == wanted[row]
+        assert await recommend(service, *asked[row]) == wanted[row]
 
 
 async def test_no_more_items_come_than_there_are(store: FolderStore, bundle: Bundle) -> None:
     service = await ready(service_of(store))
-    answer = await service.recommend(question(bundle.snapshot.users[0], 50))
+    answer = await recommend(service, bundle.snapshot.users[0], 50)
     assert len(answer["recommendations"]) == answer["total_candidates_scored"] < 50
 
 
 async def test_a_score_is_the_blend_or_that_of_the_ranker_alone(store: FolderStore, bundle: Bundle) -> None:
     service = await ready(service_of(store))
     alpha = bundle.manifest.blend.alpha
-    answers = await ask_all(service, [question(user, 50) for user in bundle.snapshot.users.values.to_pylist()])
+    answers = await asyncio.gather(*(recommend(service, user, 50) for user in bundle.snapshot.users.values.to_pylist()))
     without, mixed = set(), set()
     for answer in answers:
         scores = [item["score"] for item in answer["recommendations"]]
@@ -141,17 +147,17 @@ async def test_a_user_is_warm_by_an_event_on_an_item_with_a_factor(store: Folder
     known, histories = bundle.tables.factors.known, bundle.snapshot.histories
     for row, user in enumerate(bundle.snapshot.users.values.to_pylist()):
         warm = bool(known[histories.take(np.array([row])).items].any())
-        assert service.stats(str(user))["user_type"] == ("warm" if warm else "cold")
+        assert (await stats(service, user))["user_type"] == ("warm" if warm else "cold")
     cold = str(bundle.snapshot.users[cold_row(bundle)])
-    answer = await service.recommend(question(cold))
-    assert service.stats(cold)["user_type"] == answer["user_type"] == "cold"
+    answer = await recommend(service, cold)
+    assert (await stats(service, cold))["user_type"] == answer["user_type"] == "cold"
     assert {item["mf_score"] for item in answer["recommendations"]} == {None}
 
 
 async def test_explain_names_sources_and_category(store: FolderStore, bundle: Bundle) -> None:
     service = await ready(service_of(store))
     user = bundle.snapshot.users[3]
-    plain, explained = await ask_all(service, [question(user, 20), question(user, 20, explain=True)])
+    plain, explained = await asyncio.gather(recommend(service, user, 20), recommend(service, user, 20, explain=True))
     assert all(item["sources"] and set(item["sources"]) <= set(SOURCES) for item in explained["recommendations"])
     for item in explained["recommendations"]:
         code = bundle.tables.statistics.category[bundle.items.code(item["itemid"])]
@@ -162,9 +168,9 @@ async def test_explain_names_sources_and_category(store: FolderStore, bundle: Bu
 
 async def test_a_user_without_events_gets_popular_items_on_request_alone(store: FolderStore) -> None:
     service = await ready(service_of(store))
-    status, detail = await status_of(service.recommend(question(-5)))
+    status, detail = await status_of(recommend(service, -5))
     assert (status, "cold_start=true" in detail) == (404, True)
-    one, other = await ask_all(service, [question(-5, cold_start=True), question(-6, cold_start=True)])
+    one, other = await asyncio.gather(recommend(service, -5, cold_start=True), recommend(service, -6, cold_start=True))
     assert one["user_type"] == "cold"
     assert (one["user_id"], other["user_id"]) == (-5, -6)
     assert one["recommendations"] == other["recommendations"]
@@ -175,9 +181,9 @@ async def test_a_bad_user_in_a_batch_leaves_the_others_alone(store: FolderStore,
     service = await ready(service_of(store))
     user = bundle.snapshot.users[0]
     bad, good, absent = await asyncio.gather(
-        service.recommend(question("x")),
-        service.recommend(question(user)),
-        service.recommend(question(-5)),
+        recommend(service, "x"),
+        recommend(service, user),
+        recommend(service, -5),
         return_exceptions=True,
     )
     assert isinstance(bad, HttpError)
@@ -196,7 +202,7 @@ async def test_stats_count_all_events_of_everybody(store: FolderStore, bundle: B
     for row, user in enumerate(world.partition.users.to_pylist()):
         whole = world.partition.histories.take(np.array([row]))
         items = np.unique(whole.items)
-        found = service.stats(str(user))
+        found = await stats(service, user)
         assert found["user_id"] == user
         assert found["total_events"] == len(whole.items)
         assert found["purchases"] == (whole.events == PURCHASE).sum()
@@ -215,19 +221,19 @@ async def test_events_come_newest_first(store: FolderStore, bundle: Bundle) -> N
     service = await ready(service_of(store))
     row = int(np.argmax(bundle.snapshot.histories.lengths))
     history = bundle.snapshot.histories.take(np.array([row]))
-    found = service.events(str(bundle.snapshot.users[row]), 7)
+    found = await events(service, bundle.snapshot.users[row], 7)
     assert found["user_id"] == bundle.snapshot.users[row]
     assert [milliseconds(event["timestamp"]) for event in found["events"]] == history.times[::-1][:7].tolist()
     assert [event["event"] for event in found["events"]] == [EVENT_TYPES[kind] for kind in history.events[::-1][:7]]
     assert [event["itemid"] for event in found["events"]] == [bundle.items[item] for item in history.items[::-1][:7]]
-    assert len(service.events(str(bundle.snapshot.users[row]), 50)["events"]) == len(history.items)
+    assert len((await events(service, bundle.snapshot.users[row], 50))["events"]) == len(history.items)
 
 
 async def test_a_random_user_is_of_the_type_wanted(store: FolderStore) -> None:
     service = await ready(service_of(store))
     for kind in ("warm", "cold"):
-        user = service.random_user(kind)
-        assert user["user_type"] == kind == service.stats(str(user["user_id"]))["user_type"]
+        user = await service.users.random_user(kind == "warm")
+        assert (await stats(service, user))["user_type"] == kind
 
 
 async def test_no_user_of_a_type_is_not_found(tmp_path: Path) -> None:
@@ -236,10 +242,9 @@ async def test_no_user_of_a_type_is_not_found(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     publish(store, without_factors(bundle, known), "v1")
     service = await ready(service_of(store))
-    with pytest.raises(HttpError, match="no warm user") as refused:
-        service.random_user("warm")
-    assert refused.value.status == 404
-    assert service.random_user("cold")["user_type"] == "cold"
+    status, detail = await status_of(service.users.random_user(True))
+    assert (status, "no warm user" in detail) == (404, True)
+    assert (await stats(service, await service.users.random_user(False)))["user_type"] == "cold"
 
 
 # The clock
@@ -251,7 +256,7 @@ async def test_now_is_the_end_of_the_data_or_the_time_of_day(
 ) -> None:
     service = await ready(service_of(store, stages, clock=clock))
     before = time.time()
-    await service.recommend(question(bundle.snapshot.users[0]))
+    await recommend(service, bundle.snapshot.users[0])
     [call] = stages.calls
     if clock == "data":
         assert call.now == END
@@ -264,17 +269,17 @@ async def test_now_is_the_end_of_the_data_or_the_time_of_day(
 
 async def test_promotion_and_rollback_are_followed(own: FolderStore, bundle: Bundle) -> None:
     service = service_of(own, poll_seconds=0.005)
-    following = asyncio.create_task(service.follow())
+    following = asyncio.create_task(service.following.run())
     user = bundle.snapshot.users[0]
     seen = {}
     for act, version in ((None, "v1"), (own.promote, "v2"), (lambda _: own.rollback(), "v1")):
         if act is not None:
             act(version)
         await until_served(service, version)
-        answer = await service.recommend(question(user))
+        answer = await recommend(service, user)
         assert answer == seen.setdefault(version, answer)
         assert answer["model_version"] == version
-        assert (await service.health())["model_version"] == version
+        assert (await health(service))["model_version"] == version
     assert seen["v1"]["recommendations"] != seen["v2"]["recommendations"]
     assert seen["v2"] == expected(read(own.path("v2")), 0, 5)
     following.cancel()
@@ -283,13 +288,13 @@ async def test_promotion_and_rollback_are_followed(own: FolderStore, bundle: Bun
 async def test_an_empty_registry_gets_its_first_version(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     service = service_of(store, poll_seconds=0.005)
-    following = asyncio.create_task(service.follow())
-    status, detail = await status_of(service.recommend(question(1)))
+    following = asyncio.create_task(service.following.run())
+    status, detail = await status_of(recommend(service, 1))
     assert (status, detail) == (503, "the service is not ready, no version is loaded")
-    assert (await status_of(service.health()))[0] == 503
+    assert (await status_of(health(service)))[0] == 503
     publish(store, service_bundle(), "v1")
     await until_served(service, "v1")
-    assert (await service.health())["status"] == "healthy"
+    assert (await health(service))["status"] == "healthy"
     following.cancel()
 
 
@@ -297,15 +302,15 @@ async def test_a_broken_version_is_refused_and_the_old_one_serves_on(own: Folder
     service = await ready(service_of(own))
     own.promote("v2")
     flip_a_byte(own.path("v2") / "ranker.txt")
-    await service.refresh()
-    health = await service.health()
-    assert (health["status"], health["model_version"]) == ("healthy", "v1")
-    assert health["refused"]["version"] == "v2"
-    assert "ranker.txt has sha256" in health["refused"]["reason"]
-    assert await service.recommend(question(bundle.snapshot.users[0])) == expected(bundle, 0, 5)
+    await service.following.update()
+    found = await health(service)
+    assert (found["status"], found["model_version"]) == ("healthy", "v1")
+    assert found["refused"]["version"] == "v2"
+    assert "ranker.txt has sha256" in found["refused"]["reason"]
+    assert await recommend(service, bundle.snapshot.users[0]) == expected(bundle, 0, 5)
     own.rollback()
-    await service.refresh()
-    assert (await service.health())["refused"] is None
+    await service.following.update()
+    assert (await health(service))["refused"] is None
 
 
 async def test_a_service_that_starts_while_production_is_broken_takes_the_one_before(
@@ -314,40 +319,39 @@ async def test_a_service_that_starts_while_production_is_broken_takes_the_one_be
     own.promote("v2")
     flip_a_byte(own.path("v2") / "ranker.txt")
     service = await ready(service_of(own))
-    health = await service.health()
-    assert (health["status"], health["model_version"], health["refused"]["version"]) == ("healthy", "v1", "v2")
-    assert await service.recommend(question(bundle.snapshot.users[0])) == expected(bundle, 0, 5)
+    found = await health(service)
+    assert (found["status"], found["model_version"], found["refused"]["version"]) == ("healthy", "v1", "v2")
+    assert await recommend(service, bundle.snapshot.users[0]) == expected(bundle, 0, 5)
     flip_a_byte(own.path("v2") / "ranker.txt")  # which mends it
-    monkeypatch.setattr("recsys.serving.service.RETRY_REFUSED_SECONDS", 0.0)
-    await service.refresh()
-    health = await service.health()
-    assert (health["model_version"], health["refused"]) == ("v2", None)
+    monkeypatch.setattr("recsys.serving.following.RETRY_REJECTED_SECONDS", 0.0)
+    await service.following.update()
+    found = await health(service)
+    assert (found["model_version"], found["refused"]) == ("v2", None)
 
 
 async def test_a_stage_that_is_late_does_not_delay_the_one_before(
     own: FolderStore, stages: FakeStages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def late(version: str) -> str | None:
+    async def late(version: str) -> None:
         if version == "v1":
             raise Unavailable("rank is not there yet")
-        return None
 
     own.promote("v2")
     flip_a_byte(own.path("v2") / "ranker.txt")
     service = service_of(own, stages)
     with monkeypatch.context() as patch:
-        patch.setattr(stages, "prepare", late)
-        await service.look()
-    assert (await status_of(service.health()))[0] == 503
-    await service.look()
-    assert (await service.health())["model_version"] == "v1"
+        patch.setattr(stages, "load", late)
+        await service.following.try_update()
+    assert (await status_of(health(service)))[0] == 503
+    await service.following.try_update()
+    assert (await health(service))["model_version"] == "v1"
 
 
 async def test_a_version_asked_for_by_name_is_not_replaced_by_another(own: FolderStore) -> None:
     own.promote("v2")
     flip_a_byte(own.path("v2") / "ranker.txt")
     service = await ready(service_of(own, version="v2"))
-    assert (await status_of(service.health()))[0] == 503
+    assert (await status_of(health(service)))[0] == 503
 
 
 async def test_health_says_that_the_version_in_production_is_not_known(own: FolderStore, bundle: Bundle) -> None:
@@ -356,16 +360,16 @@ async def test_health_says_that_the_version_in_production_is_not_known(own: Fold
     whole = pointer.read_bytes()
     for content, problem in ((b"{", "production is broken"), (whole, None)):
         pointer.write_bytes(content)
-        await service.look()
-        health = await service.health()
-        assert (health["status"], health["model_version"]) == ("healthy", "v1")
-        assert health["problem"] is None if problem is None else problem in health["problem"]
+        await service.following.try_update()
+        found = await health(service)
+        assert (found["status"], found["model_version"]) == ("healthy", "v1")
+        assert found["problem"] is None if problem is None else problem in found["problem"]
 
 
 async def test_a_service_whose_only_version_is_broken_says_why(own: FolderStore) -> None:
     flip_a_byte(own.path("v1") / "ranker.txt")
     service = await ready(service_of(own))
-    for answer in (service.health(), service.recommend(question(1))):
+    for answer in (health(service), recommend(service, 1)):
         status, detail = await status_of(answer)
         assert status == 503
         assert "version v1 was refused" in detail
@@ -376,33 +380,33 @@ async def test_a_refused_version_is_tried_again_later(own: FolderStore, monkeypa
     flip_a_byte(own.path("v1") / "ranker.txt")
     service = await ready(service_of(own))
     flip_a_byte(own.path("v1") / "ranker.txt")  # which mends it
-    await service.refresh()
-    assert (await status_of(service.health()))[0] == 503
-    monkeypatch.setattr("recsys.serving.service.RETRY_REFUSED_SECONDS", 0.0)
-    await service.refresh()
-    assert (await service.health())["status"] == "healthy"
+    await service.following.update()
+    assert (await status_of(health(service)))[0] == 503
+    monkeypatch.setattr("recsys.serving.following.RETRY_REJECTED_SECONDS", 0.0)
+    await service.following.update()
+    assert (await health(service))["status"] == "healthy"
 
 
 async def test_a_version_that_a_stage_cannot_load_is_refused(own: FolderStore, stages: FakeStages) -> None:
     service = await ready(service_of(own, stages))
     own.promote("v2")
-    stages.refuses = "rank: the disk is full"
-    await service.refresh()
-    health = await service.health()
-    assert health["refused"] == {"version": "v2", "reason": "rank: the disk is full"}
-    assert (health["model_version"], health["stages"]["ingress"]) == ("v1", [["v1"]])
+    stages.rejects = "rank: the disk is full"
+    await service.following.update()
+    found = await health(service)
+    assert found["refused"] == {"version": "v2", "reason": "rank: the disk is full"}
+    assert (found["model_version"], found["stages"]["ingress"]) == ("v1", [["v1"]])
 
 
 async def test_following_outlives_a_registry_that_cannot_be_read(own: FolderStore) -> None:
     service = service_of(own, poll_seconds=0.005)
-    following = asyncio.create_task(service.follow())
+    following = asyncio.create_task(service.following.run())
     await until_served(service, "v1")
     pointer = own.root / "production"
     content = pointer.read_bytes()
     pointer.unlink()
     pointer.mkdir()
-    await service.look()
-    assert (await service.health())["model_version"] == "v1"
+    await service.following.try_update()
+    assert (await health(service))["model_version"] == "v1"
     pointer.rmdir()
     pointer.write_bytes(content)
     own.promote("v2")
@@ -414,14 +418,14 @@ async def test_a_version_given_beats_the_one_in_production(own: FolderStore) -> 
     service = await ready(service_of(own, version="v2"))
     own.promote("v2")
     own.promote("v1")
-    await service.refresh()
-    assert (await service.health())["model_version"] == "v2"
+    await service.following.update()
+    assert (await health(service))["model_version"] == "v2"
 
 
 async def test_an_alpha_given_beats_that_of_the_version(store: FolderStore, bundle: Bundle) -> None:
     service = await ready(service_of(store, alpha=1.0))
-    assert (await service.health())["model"]["hybrid_alpha"] == 1.0
-    answer = await service.recommend(question(bundle.snapshot.users[0], 20))
+    assert (await health(service))["model"]["hybrid_alpha"] == 1.0
+    answer = await recommend(service, bundle.snapshot.users[0], 20)
     warm = [item for item in answer["recommendations"] if item["mf_score"] is not None]
     assert warm
     assert all(item["score"] == item["mf_score"] for item in warm)
@@ -435,16 +439,35 @@ async def test_the_previous_version_answers_where_a_stage_lacks_the_new_one(
 ) -> None:
     service = await ready(service_of(own, stages))
     own.promote("v2")
-    await service.refresh()
+    await service.following.update()
     stages.lacks = {"v2"}
     user = bundle.snapshot.users[0]
-    assert await service.recommend(question(user)) == expected(bundle, 0, 5)
+    assert await recommend(service, user) == expected(bundle, 0, 5)
     assert [call.version for call in stages.calls] == ["v2", "v1"]
     stages.lacks = {"v1", "v2"}
-    status, detail = await status_of(service.recommend(question(user)))
+    status, detail = await status_of(recommend(service, user))
     assert (status, detail) == (503, "the stages do not hold a common version yet")
     stages.lacks = set()
-    assert (await service.recommend(question(user)))["model_version"] == "v2"
+    assert (await recommend(service, user))["model_version"] == "v2"
+
+
+@pytest.mark.parametrize("kept", [2, 3])
+async def test_any_version_that_is_kept_may_answer(
+    own: FolderStore, stages: FakeStages, bundle: Bundle, kept: int
+) -> None:
+    publish(own, retrained(service_bundle()), "v3", promote=False)
+    service = await ready(service_of(own, stages, versions_kept=kept))
+    for version in ("v2", "v3"):
+        own.promote(version)
+        await service.following.update()
+    stages.lacks = {"v2", "v3"}
+    user = bundle.snapshot.users[0]
+    if kept == 3:
+        assert await recommend(service, user) == expected(bundle, 0, 5)
+        assert [call.version for call in stages.calls] == ["v3", "v2", "v1"]
+    else:
+        assert (await status_of(recommend(service, user)))[0] == 503
+    assert (await health(service))["stages"]["ingress"] == [["v1", "v2", "v3"][-kept:]]
 
 
 async def test_the_newest_version_is_fetched_where_the_stages_have_moved_on(
@@ -453,7 +476,7 @@ async def test_the_newest_version_is_fetched_where_the_stages_have_moved_on(
     service = await ready(service_of(own, stages))
     own.promote("v2")
     stages.lacks = {"v1"}
-    assert (await service.recommend(question(bundle.snapshot.users[0])))["model_version"] == "v2"
+    assert (await recommend(service, bundle.snapshot.users[0]))["model_version"] == "v2"
 
 
 async def test_a_request_ends_by_its_deadline_and_frees_the_stages(
@@ -462,27 +485,25 @@ async def test_a_request_ends_by_its_deadline_and_frees_the_stages(
     service = await ready(service_of(store, stages, deadline_ms=100, batches=1, max_batch=1))
     stages.open.clear()
     user = bundle.snapshot.users[0]
-    first, second = await asyncio.gather(
-        status_of(service.recommend(question(user))), status_of(service.recommend(question(user)))
-    )
+    first, second = await asyncio.gather(status_of(recommend(service, user)), status_of(recommend(service, user)))
     assert first == second == (503, "no answer within 100 ms")
     await until(lambda: stages.hanging == 0)
     stages.open.set()
-    assert (await service.recommend(question(user)))["model_version"] == "v1"
+    assert (await recommend(service, user))["model_version"] == "v1"
 
 
 async def test_one_too_many_is_turned_away_at_once(store: FolderStore, stages: FakeStages, bundle: Bundle) -> None:
     service = await ready(service_of(store, stages, batches=1, max_waiting=2))
     stages.open.clear()
     user = bundle.snapshot.users[0]
-    under_way = [asyncio.create_task(service.recommend(question(user)))]
+    under_way = [asyncio.create_task(recommend(service, user))]
     await until(lambda: stages.hanging)
-    under_way += [asyncio.create_task(service.recommend(question(user))) for _ in range(2)]
-    one_too_many = asyncio.create_task(status_of(service.recommend(question(user))))
+    under_way += [asyncio.create_task(recommend(service, user)) for _ in range(2)]
+    one_too_many = asyncio.create_task(status_of(recommend(service, user)))
     assert await one_too_many == (503, "2 requests are waiting already")
     under_way[1].cancel()  # its client has gone
     await asyncio.wait([under_way[1]])
-    under_way[1] = asyncio.create_task(service.recommend(question(user)))
+    under_way[1] = asyncio.create_task(recommend(service, user))
     stages.open.set()
     assert [answer["model_version"] for answer in await asyncio.gather(*under_way)] == ["v1"] * 3
     assert [call.users for call in stages.calls] == [1, 2]
@@ -495,11 +516,11 @@ async def test_a_fault_of_the_stages_reaches_those_who_asked_and_nobody_later(
     stages.fault = ZeroDivisionError("boom")
     user = bundle.snapshot.users[0]
     with pytest.raises(ZeroDivisionError):
-        await service.recommend(question(user))
+        await recommend(service, user)
     stages.fault = asyncio.CancelledError()
-    assert (await status_of(service.recommend(question(user))))[0] == 503
+    assert (await status_of(recommend(service, user)))[0] == 503
     stages.fault = None
-    assert (await service.recommend(question(user)))["model_version"] == "v1"
+    assert (await recommend(service, user))["model_version"] == "v1"
 
 
 # Health
@@ -519,25 +540,25 @@ async def test_health_asks_every_replica_of_every_stage(
 ) -> None:
     service = await ready(service_of(store, stages))
     stages.stages = {"candidates": [["v1"]], "rank": replicas}
-    health = await service.health()
-    assert health["status"] == status
-    assert health["stages"] == {"ingress": [["v1"]], "candidates": [["v1"]], "rank": replicas}
-    assert health.get("detail") == (lacking and f"version v1 is not held by all of: {lacking}")
+    found = await health(service)
+    assert found["status"] == status
+    assert found["stages"] == {"ingress": [["v1"]], "candidates": [["v1"]], "rank": replicas}
+    assert found.get("detail") == (lacking and f"version v1 is not held by all of: {lacking}")
 
 
 async def test_a_replica_that_lacks_the_version_is_told_to_load_it_when_health_is_asked(
     store: FolderStore, stages: FakeStages
 ) -> None:
     service = await ready(service_of(store, stages))
-    stages.stages, stages.inputs = {"rank": [["v1"]]}, []
-    assert (await service.health())["status"] == "healthy"
+    stages.stages, stages.told = {"rank": [["v1"]]}, []
+    assert (await health(service))["status"] == "healthy"
     stages.stages = {"rank": [["v0"]]}
-    assert (await service.health())["status"] == "unavailable"
+    assert (await health(service))["status"] == "unavailable"
     await asyncio.sleep(0)
-    assert stages.inputs == ["v1"]
+    assert stages.told == ["v1"]
 
 
 async def test_health_does_not_wait_for_stages_that_hang(store: FolderStore, stages: FakeStages) -> None:
     service = await ready(service_of(store, stages, deadline_ms=50))
     stages.open.clear()
-    assert await status_of(service.health()) == (503, "the stages did not answer within 50 ms")
+    assert await status_of(health(service)) == (503, "the stages did not answer within 50 ms")

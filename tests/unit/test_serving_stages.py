@@ -1,4 +1,4 @@
-"""The graph's engine over handles that answer in this process: whom it asks, and what it makes of the answers."""
+"""The stages of the graph over handles that answer in this process: its calls, and what it makes of their results."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -12,11 +12,12 @@ from ray.exceptions import RayActorError
 
 from recsys.histories import Histories
 from recsys.inference.recommender import Recommendations, Recommender
-from recsys.inference.servable import Loaded
+from recsys.inference.servable import Servable
 from recsys.registry.bundle import Bundle
 from recsys.schema import OBJECTIVES
-from recsys.serving.deployments import GraphEngine
-from recsys.serving.stages import Unavailable, Wishes
+from recsys.serving.errors import Unavailable
+from recsys.serving.graph_stages import GraphStages
+from recsys.serving.stages import BatchOptions
 from tests.support.bundles import retrained, small_bundle
 from tests.support.shop_data import END
 from tests.support.world import NOBODY_DID_ANYTHING
@@ -40,18 +41,18 @@ class Handle:
 
 
 @cache
-def loaded() -> Loaded:
+def servable() -> Servable:
     """With a ranker of its own for items that are new to a user, and another alpha for these."""
     bundle: Bundle = small_bundle()
     other = retrained(bundle)
     manifest = bundle.manifest.model_copy(update={"discovery_blend": other.manifest.blend})
     bundle = replace(bundle, manifest=manifest, discovery_ranker=other.ranker)
-    return Loaded(bundle, Recommender.from_bundle(bundle))
+    return Servable(bundle, Recommender.from_bundle(bundle))
 
 
 def answers() -> dict[str, Callable[..., Any]]:
     """What the replicas of each stage call."""
-    its = loaded().recommender
+    its = servable().recommender
     return {"candidates": its.propose, "factors": its.fold_in, "rank": its.rank}
 
 
@@ -60,14 +61,14 @@ def stages(**instead: Callable[..., Any]) -> dict[str, Handle]:
 
 
 def ask(handles: dict[str, Handle], histories: Histories, objectives: np.ndarray) -> Recommendations | None:
-    engine = GraphEngine(handles["candidates"], handles["factors"], handles["rank"])
-    wishes = Wishes(10, objectives, np.full(len(histories), np.nan))
-    return asyncio.run(engine(loaded(), histories, END, wishes))
+    run = GraphStages(handles["candidates"], handles["factors"], handles["rank"])
+    options = BatchOptions(10, objectives, np.full(len(histories), np.nan))
+    return asyncio.run(run(servable(), histories, END, options))
 
 
 @pytest.fixture
 def everybody() -> Histories:
-    return Histories.concat([NOBODY_DID_ANYTHING, loaded().bundle.snapshot.histories])
+    return Histories.concat([NOBODY_DID_ANYTHING, servable().bundle.snapshot.histories])
 
 
 def mixed(histories: Histories) -> np.ndarray:
@@ -76,16 +77,16 @@ def mixed(histories: Histories) -> np.ndarray:
 
 def test_a_batch_of_all_objectives_gets_what_the_stages_say_in_process(everybody: Histories) -> None:
     found = ask(stages(), everybody, mixed(everybody))
-    expected = loaded().recommender(everybody, END, 10, mixed(everybody))
+    expected = servable().recommender(everybody, END, 10, mixed(everybody))
     assert found is not None
     for field in fields(expected):
         np.testing.assert_array_equal(getattr(found, field.name), getattr(expected, field.name), field.name)
 
 
 def test_every_objective_has_its_ranker_whoever_else_is_asked_about(everybody: Histories) -> None:
-    together = loaded().recommender(everybody, END, 10, mixed(everybody))
+    together = servable().recommender(everybody, END, 10, mixed(everybody))
     for user in range(0, len(everybody), 7):
-        alone = loaded().recommender(everybody.take(np.array([user])), END, 10, mixed(everybody)[[user]])
+        alone = servable().recommender(everybody.take(np.array([user])), END, 10, mixed(everybody)[[user]])
         mine = slice(*together.offsets[user : user + 2])
         assert together.items[mine].tolist() == alone.items.tolist()
         assert together.lgb_scores[mine].tolist() == alone.lgb_scores.tolist()
@@ -101,11 +102,11 @@ def test_the_factors_are_not_asked_where_nobody_is_warm() -> None:
 
 
 def test_who_asks_alone_is_folded_in_by_the_ingress() -> None:
-    histories = loaded().bundle.snapshot.histories
-    alone = histories.take(loaded().recommender.factors.warm(histories).nonzero()[0][:1])
+    histories = servable().bundle.snapshot.histories
+    alone = histories.take(servable().recommender.factors.warm(histories).nonzero()[0][:1])
     handles = stages()
     found = ask(handles, alone, np.zeros(1, np.int8))
-    expected = loaded().recommender(alone, END, 10)
+    expected = servable().recommender(alone, END, 10)
     assert found is not None
     assert found.warm.all()
     np.testing.assert_array_equal(found.mf_scores, expected.mf_scores)

@@ -14,14 +14,15 @@ from recsys.retrieval.generator import Candidates
 from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.schema import DAY, PURCHASE
 from recsys.studies.phases import event_rows as module
-from recsys.studies.phases.event_rows import EventRows, Segment, segment_rows
-from recsys.timeline import cut
+from recsys.studies.phases.event_rows import EventRows, window_rows
+from recsys.timeline import Cut
+from recsys.training.windows import Window
 from tests.support.features import NAMES, SOURCES
 from tests.support.shop_data import END
 from tests.support.world import World, small_config, small_world, tables_of
 
 AGE = 14
-EVERYBODY = Segment(AGE, cut(END, AGE), END, quota=1.0)
+EVERYBODY = Window(Cut.at(END, AGE), END, quota=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +31,12 @@ def tables() -> Tables:
 
 
 def positions(histories: Histories) -> np.ndarray:
-    """Of the events of the segment."""
-    return np.flatnonzero(histories.times > EVERYBODY.start)
+    """Positions of the events of the window."""
+    return np.flatnonzero(histories.times > EVERYBODY.cut.time)
 
 
 def rows_of(world: World, tables: Tables, config: TrainConfig | None = None) -> EventRows:
-    return segment_rows(world.partition, tables, EVERYBODY, 0, config or small_config())
+    return window_rows(world.partition, tables, EVERYBODY, 0, config or small_config())
 
 
 def test_each_event_is_told_as_if_its_user_asked_just_then(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from recsys.features.definitions import FEATURES
+from recsys.evaluation.metrics import Difference
 from recsys.models.rankers.base import RankingData
-from recsys.studies.phases.models import basic_features, rich_features
 from recsys.studies.phases.folds import group_ndcg, rolling
-from recsys.studies.phases.table import BETTER, LEVEL, WORSE, verdict, with_improvements
+from recsys.studies.phases.models import basic_features, rich_features
+from recsys.studies.phases.table import BETTER, LEVEL, WORSE, relative, verdict
+from tests.support.features import FEATURES
 
 
 def test_feature_sets() -> None:
@@ -34,8 +35,13 @@ def test_group_ndcg_known_answer() -> None:
 
 
 def test_improvements_are_relative() -> None:
-    rows = with_improvements([{"auc": 0.5, "x": 0.0}, {"auc": 0.6, "x": 1.0}, {"auc": 0.9, "x": None}], ["auc", "x"])
-    assert rows[0]["over_above"] == rows[0]["over_first"] == {}
-    assert rows[2]["over_above"] == {"auc": pytest.approx(0.5), "x": None}
-    assert rows[2]["over_first"] == {"auc": pytest.approx(0.8), "x": None}
-    assert [verdict(*gap) for gap in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1))] == [BETTER, WORSE, LEVEL]
+    assert relative({"auc": 0.9, "x": None}, {"auc": 0.6, "x": 1.0}, ["auc", "x"]) == {
+        "auc": pytest.approx(0.5),
+        "x": None,
+    }
+    assert relative({"auc": 0.9, "x": 1.0}, {"auc": 0.5, "x": 0.0}, ["auc", "x"]) == {
+        "auc": pytest.approx(0.8),
+        "x": None,
+    }
+    gaps = [Difference(0, low, high) for low, high in ((0.1, 0.2), (-0.2, -0.1), (-0.1, 0.1))]
+    assert [verdict(gap) for gap in gaps] == [BETTER, WORSE, LEVEL]

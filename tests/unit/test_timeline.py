@@ -1,6 +1,6 @@
 from recsys.schema import DAY
-from recsys.timeline import cut
+from recsys.timeline import Cut
 
 
 def test_cut_is_whole_days_before() -> None:
-    assert cut(10 * DAY + 5, 3) == 7 * DAY + 5
+    assert Cut.at(10 * DAY + 5, 3) == Cut(age=3, time=7 * DAY + 5)

@@ -1,13 +1,19 @@
 """How the ranker's rows are dealt out to workers."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from recsys.errors import ModelError
-from recsys.models.rankers.base import RankingData
+from recsys.models.rankers.base import RankerConfig, RankingData, TrainingSet
+from recsys.storage.filesystem import file_at
 from recsys.training.distributed import xgboost as xgboost_workers
-from recsys.training.distributed.shards import shares
-from tests.support.planted import planted
+from recsys.training.distributed.shards import deal
+from tests.support.planted import NAMES, planted
 
 
 @pytest.mark.parametrize("n", [2, 3, 7])
@@ -20,7 +26,7 @@ def test_query_groups_are_dealt_out_whole_and_nearly_evenly(n: int) -> None:
         first += n_groups
         weights = group.astype(np.float32)
         parts.append(RankingData(weights[:, None], (group % 2).astype(np.int8), groups, weights))
-    found = shares(parts, n)
+    found = deal(parts, n)
     assert len(found) == n
     columns = [np.concatenate([part.features[:, 0] for part in share]) for share in found]
     assert np.concatenate(columns).tolist() == np.concatenate([part.weights for part in parts]).tolist()
@@ -37,17 +43,23 @@ def test_query_groups_are_dealt_out_whole_and_nearly_evenly(n: int) -> None:
 def test_every_worker_gets_a_query_group() -> None:
     groups = np.array([50, 1, 1, 1])
     part = RankingData(np.zeros((53, 3), np.float32), np.zeros(53, np.int8), groups)
-    assert [[part.groups.tolist() for part in share] for share in shares([part], 4)] == [[[50]], [[1]], [[1]], [[1]]]
-    with pytest.raises(ModelError, match=r"4 query groups cannot be shared out among ranker.num_workers=5"):
-        shares([part], 5)
+    assert [[part.groups.tolist() for part in share] for share in deal([part], 4)] == [[[50]], [[1]], [[1]], [[1]]]
+    with pytest.raises(ModelError, match=r"4 query groups cannot be dealt out to ranker.num_workers=5"):
+        deal([part], 5)
 
 
-def test_weights_that_xgboost_ray_does_not_take_are_an_error() -> None:
-    rows = planted(3)
-    weights = np.repeat([0, 1, 0.5], 20).astype(np.float32)
+def test_weights_that_xgboost_ray_does_not_take_are_an_error(tmp_path: Path) -> None:
+    rows, settings = planted(4), RankerConfig(backend="xgboost", num_workers=2)
+    folder = file_at(str(tmp_path))
+
+    def dealt(*weights: float) -> list[pa.Table]:
+        weighted = replace(rows, weights=np.repeat(np.float32(weights), 20))
+        job = xgboost_workers.prepare(TrainingSet([weighted], None, NAMES, []), settings, None, folder)
+        return [pq.read_table(path) for path in job.shards]
+
     with pytest.raises(ModelError, match="weighs 0 or 1"):
-        xgboost_workers._judged(RankingData(rows.features, rows.labels, rows.groups, weights))
-    weights = np.repeat([0, 1, 0], 20).astype(np.float32)
-    kept = xgboost_workers._judged(RankingData(rows.features, rows.labels, rows.groups, weights))
-    assert kept.groups.tolist() == [20]
-    assert (kept.features == rows.features[20:40]).all()
+        dealt(0, 1, 0.5, 1)
+    shards = dealt(0, 1, 1, 0)  # groups without weight are left out
+    assert [len(shard) for shard in shards] == [20, 20]
+    columns = [np.concatenate([shard[name].to_numpy() for shard in shards]) for name in ("signal", "noise")]
+    np.testing.assert_array_equal(np.stack(columns, axis=1), rows.features[20:60, [0, 2]])

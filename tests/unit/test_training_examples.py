@@ -11,7 +11,7 @@ from recsys.inference.stages import CandidateStage
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import NO_PRERANKERS
 from recsys.schema import CART, PURCHASE, VIEW
-from recsys.timeline import cut
+from recsys.timeline import Cut
 from recsys.training.examples import (
     GROUP,
     LABEL,
@@ -22,13 +22,13 @@ from recsys.training.examples import (
     make_examples,
     survey,
 )
-from recsys.training.windows import NOBODY, LabelWindow, chosen_users
+from recsys.training.windows import NOBODY, Window, chosen_users
 from tests.support.features import NAMES
 from tests.support.shop_data import END
 from tests.support.world import small_config, small_world, tables_of
 
 AGE = 42
-EVERYONE = LabelWindow(AGE, cut(END, AGE), cut(END, AGE - 14), quota=1.0)
+EVERYONE = Window(Cut.at(END, AGE), Cut.at(END, AGE - 14).time, quota=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def tables() -> Tables:
     return tables_of(small_world(), AGE)
 
 
-def examples_of(tables: Tables, window: LabelWindow = EVERYONE, **examples: Any) -> pa.Table:
+def examples_of(tables: Tables, window: Window = EVERYONE, **examples: Any) -> pa.Table:
     config = small_config(*(f"examples.{name}={value}" for name, value in examples.items()))
     return make_examples(small_world().partition, window, tables, NO_PRERANKERS, ["all"], config)
 
@@ -82,13 +82,13 @@ def test_a_hit_is_an_event_of_the_window_and_nothing_else(tables: Tables) -> Non
     world, config = small_world(), small_config("examples.negatives=1000")
     table = examples_of(tables, negatives=1000)
     stage = CandidateStage(tables, NO_PRERANKERS, config.inference)
-    profiles = stage.profile(world.partition.histories.until(EVERYONE.start), EVERYONE.start)
+    profiles = stage.profile(world.partition.histories.until(EVERYONE.cut.time), EVERYONE.cut.time)
     candidates = stage(profiles)
     chosen = np.isin(candidates.users, table[GROUP].to_numpy())
     kept = candidates.take(np.flatnonzero(chosen))
     np.testing.assert_array_equal(kept.users, table[GROUP].to_numpy())
     np.testing.assert_array_equal(stage.features(profiles, kept), matrix_of(table))
-    window = world.partition.histories.between(EVERYONE.start, EVERYONE.end)
+    window = world.partition.histories.between(EVERYONE.cut.time, EVERYONE.end)
     bought = {
         (int(user), int(item))
         for user, item, event in zip(window.rows, window.items, window.events, strict=True)
@@ -135,7 +135,7 @@ def test_a_window_without_a_hit_is_explained(found: Survey, cause: str) -> None:
 def test_a_survey_counts_the_window(tables: Tables) -> None:
     partition, config = small_world().partition, small_config()
     found = Survey(*survey(partition, EVERYONE, tables, NO_PRERANKERS, config).tolist())
-    after = partition.histories.between(EVERYONE.start, EVERYONE.end)
+    after = partition.histories.between(EVERYONE.cut.time, EVERYONE.end)
     assert (found.events, found.targets) == (len(after.events), int((after.events == PURCHASE).sum()))
     chosen = chosen_users(partition, EVERYONE, config)
     assert (found.users, found.candidates) == (len(chosen), 20 * len(chosen))

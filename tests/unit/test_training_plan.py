@@ -12,36 +12,71 @@ def plan(days: float, *settings: str) -> Plan:
     return make_plan(START, START + int(days * DAY), load_config(None, settings))
 
 
+def trained(found: Plan) -> tuple[list[int], int | None]:
+    """Ages of the rankers' and of the pre-rankers' cuts."""
+    cuts = found.to_json()
+    return cuts["train"], cuts["preranker"]
+
+
 def test_a_season() -> None:
     found = plan(138)
-    assert found == Plan(horizon=14, train=(42, 56, 70, 84), select=98, valid=28, test=14, refit=(14,))
-    assert found.tables == (0, 14, 28, 42, 56, 70, 84, 98)
+    assert found.to_json() == {
+        "horizon": 14,
+        "train": [42, 56, 70, 84],
+        "preranker": 98,
+        "validation": 28,
+        "test": 14,
+        "refit": [14],
+    }
+    assert [cut.age for cut in found.tables] == [0, 14, 28, 42, 56, 70, 84, 98]
+    assert {cut.time + cut.age * DAY for cut in found.tables} == {START + 138 * DAY}
 
 
 def test_a_year_of_four_week_windows() -> None:
     found = plan(364, "evaluation.test_days=28", "examples.cuts=2")
-    assert found == Plan(horizon=28, train=(84, 112), select=140, valid=56, test=28, refit=(28,))
+    assert found.to_json() == {
+        "horizon": 28,
+        "train": [84, 112],
+        "preranker": 140,
+        "validation": 56,
+        "test": 28,
+        "refit": [28],
+    }
 
 
 def test_a_short_log_has_fewer_cuts() -> None:
-    assert (plan(49).train, plan(49).select) == ((42,), None)
-    assert (plan(62.9).train, plan(62.9).select) == ((42,), None)
-    assert (plan(63).train, plan(63).select) == ((42,), 56)
-    assert (plan(77).train, plan(77).select) == ((42, 56), 70)
+    assert trained(plan(49)) == ([42], None)
+    assert trained(plan(62.9)) == ([42], None)
+    assert trained(plan(63)) == ([42], 56)
+    assert trained(plan(77)) == ([42, 56], 70)
 
 
 def test_steps_shorter_than_the_horizon_overlap() -> None:
     found = plan(138, "examples.step_days=7")
-    assert (found.train, found.select) == ((42, 49, 56, 63), 77)
+    assert trained(found) == ([42, 49, 56, 63], 77)
     short = plan(65, "examples.step_days=7")
-    assert (short.train, short.select) == ((42,), 56)
+    assert trained(short) == ([42], 56)
 
 
 def test_a_horizon_of_its_own() -> None:
     found = plan(138, "examples.horizon_days=7", "examples.cuts=1")
-    assert found == Plan(horizon=7, train=(28,), select=35, valid=21, test=14, refit=(7, 14))
+    assert found.to_json() == {
+        "horizon": 7,
+        "train": [28],
+        "preranker": 35,
+        "validation": 21,
+        "test": 14,
+        "refit": [7, 14],
+    }
     longer = plan(138, "examples.horizon_days=28", "examples.cuts=1")
-    assert longer == Plan(horizon=28, train=(70,), select=98, valid=42, test=14, refit=(28,))
+    assert longer.to_json() == {
+        "horizon": 28,
+        "train": [70],
+        "preranker": 98,
+        "validation": 42,
+        "test": 14,
+        "refit": [28],
+    }
 
 
 @pytest.mark.parametrize("horizon", [None, 3, 7, 14, 20, 30])
@@ -49,14 +84,14 @@ def test_a_horizon_of_its_own() -> None:
 def test_no_label_window_reaches_into_what_it_must_not_see(horizon: int | None, test_days: int) -> None:
     config = TrainConfig.model_validate({"examples": {"horizon_days": horizon}, "evaluation": {"test_days": test_days}})
     found = make_plan(START, START + 300 * DAY, config)
-    assert found.valid - found.horizon >= found.test
-    assert all(age - found.horizon >= found.valid for age in found.train)
-    assert all(age - found.horizon >= 0 for age in found.refit)
-    assert found.select is not None
-    assert all(age <= found.select - found.horizon for age in found.train)
-    ages = (*found.refit, found.valid, *found.train, found.select)
-    assert len(set(ages)) == len(ages)
-    assert {0, found.test, *ages} == set(found.tables)
+    assert found.preranker is not None
+    assert found.validation.plus(found.horizon) <= found.test.time
+    assert all(cut.plus(found.horizon) <= found.validation.time for cut in found.train)
+    assert all(cut.plus(found.horizon) <= found.newest.time for cut in found.refit)
+    assert all(found.preranker.plus(found.horizon) <= cut.time for cut in found.train)
+    cuts = (*found.refit, found.validation, *found.train, found.preranker)
+    assert len(set(cuts)) == len(cuts)
+    assert {found.newest, found.test, *cuts} == set(found.tables)
 
 
 def test_too_short() -> None:

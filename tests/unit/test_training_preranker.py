@@ -19,16 +19,15 @@ from recsys.retrieval.preranker import (
     preranker_columns,
 )
 from recsys.schema import OBJECTIVES
-from recsys.timeline import cut
+from recsys.timeline import Cut
 from recsys.training.preranker import fit_rows, proposal_rows
-from recsys.training.validation import Size, smallest
-from recsys.training.windows import LabelWindow
+from recsys.training.windows import Window
 from tests.support.features import SOURCES
 from tests.support.shop_data import END
 from tests.support.world import small_config, small_world, tables_of
 
 AGE = 42
-WINDOW = LabelWindow(AGE, cut(END, AGE), cut(END, AGE - 14), quota=1.0)
+WINDOW = Window(Cut.at(END, AGE), Cut.at(END, AGE - 14).time, quota=1.0)
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +56,8 @@ def flat(model: PreRankerModel) -> np.ndarray:
 def test_what_is_selected_is_what_was_learned(tables: Tables) -> None:
     """The service looks weights up by place; training multiplies a matrix: both come to the same log-odds."""
     prerankers, config = learned(tables), small_config().inference
-    past = small_world().partition.histories.until(WINDOW.start)
-    profiles = build_profiles(past, tables.statistics, WINDOW.start, config.interactions)
+    past = small_world().partition.histories.until(WINDOW.cut.time)
+    profiles = build_profiles(past, tables.statistics, WINDOW.cut.time, config.interactions)
     for name in OBJECTIVES:
         wanted = objectives(name, len(profiles))
         proposals = propose(profiles, tables.retrieval, tables.statistics, config.candidates, wanted)
@@ -98,10 +97,3 @@ def test_nothing_is_learned_where_nothing_differs() -> None:
     assert fit_preranker(columns, np.zeros(4, bool), SOURCES) is None
     assert fit_preranker(columns, np.ones(4, bool), SOURCES) is None
     assert fit_rows(SOURCES) is None
-
-
-def test_the_smallest_ranker_that_is_about_as_good() -> None:
-    sizes = [Size(20, 15, 0.2985), Size(40, 15, 0.2990), Size(10, 31, 0.2986), Size(30, 31, 0.3), Size(5, 31, 0.29)]
-    assert smallest(sizes, 0.005) == Size(20, 15, 0.2985)
-    assert smallest(sizes, 0.0) == Size(30, 31, 0.3)
-    assert smallest(sizes, 0.1) == Size(5, 31, 0.29)

@@ -1,5 +1,3 @@
-from collections.abc import Sequence
-
 import numpy as np
 import pyarrow as pa
 
@@ -7,9 +5,10 @@ from recsys.config import TrainConfig
 from recsys.data.shop import UserPartition
 from recsys.histories import Histories
 from recsys.schema import PURCHASE, VIEW
-from recsys.training.windows import LabelWindow, chosen_users, has_label
+from recsys.timeline import Cut
+from recsys.training.windows import Window, chosen_users, has_label
 
-WINDOW = LabelWindow(age=0, start=100, end=200)
+WINDOW = Window(Cut(age=0, time=100), end=200)
 
 
 def config_of(**examples: float) -> TrainConfig:
@@ -21,14 +20,6 @@ def partition(*rows: tuple[int, int, int], n_users: int) -> UserPartition:
     users, events, times = np.array(rows).T
     return UserPartition(
         pa.array(np.arange(n_users)), Histories.build(users, np.zeros(len(rows), int), events, times, n_users)
-    )
-
-
-def chosen_ids(partitions: Sequence[UserPartition], window: LabelWindow, config: TrainConfig) -> list[int]:
-    return sorted(
-        user
-        for part in partitions
-        for user in part.users.take(pa.array(chosen_users(part, window, config))).to_pylist()
     )
 
 

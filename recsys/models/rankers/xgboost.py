@@ -12,7 +12,7 @@ smoothed; lambda_l2 and the least weight of a leaf are what holds rare categorie
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Final
 
 import numpy as np
@@ -22,6 +22,14 @@ from xgboost.callback import TrainingCallback
 
 from recsys.errors import ModelError, first_line
 from recsys.models.rankers.base import METRIC, RankerConfig, RankingData, TrainingSet, Watch, by_gain
+from recsys.models.rankers.xgboost_data import (
+    category_tables,
+    feature_types,
+    group_weights,
+    known_categories,
+    labels,
+    with_missing,
+)
 
 VALID: Final = "valid"
 CATEGORIES: Final = "categories"
@@ -197,64 +205,6 @@ def _thinned(part: RankingData, step: int) -> RankingData:
     rows = np.repeat(chosen, part.groups)
     weights = None if part.weights is None else part.weights[rows]
     return RankingData(part.features[rows], part.labels[rows], part.groups[chosen], weights)
-
-
-def known_categories(data: TrainingSet) -> dict[str, list[int]]:
-    """Codes in the rows to learn from, by feature, ascending."""
-    columns = {name: data.feature_names.index(name) for name in data.categorical}
-    found = {}
-    for name, column in columns.items():
-        codes = np.unique(np.concatenate([np.unique(part.features[:, column]) for part in data.parts]))
-        found[name] = codes[codes >= 0].astype(int).tolist()
-    return found
-
-
-def category_tables(feature_names: list[str], known: Mapping[str, Sequence[int]]) -> dict[int, np.ndarray]:
-    """By position of a categorical feature, whether each code is known; bool (highest code + 1,)."""
-    return {feature_names.index(name): _table(codes) for name, codes in known.items()}
-
-
-def _table(known: Sequence[int]) -> np.ndarray:
-    table = np.zeros(max(known, default=-1) + 1, bool)
-    table[list(known)] = True
-    return table
-
-
-def with_missing(features: np.ndarray, known: dict[int, np.ndarray]) -> np.ndarray:
-    """Features with NaN for category codes that are negative or not known; XGBoost refuses the one, and sends the other
-    any way. A copy where anything changes.
-    """
-    changed = features
-    for column, table in known.items():
-        codes = features[:, column]
-        with np.errstate(invalid="ignore"):
-            places = codes.astype(np.int64)
-        inside = (places >= 0) & (places < len(table))
-        fine = inside & table[np.where(inside, places, 0)] if len(table) else inside
-        if not fine.all():
-            changed = features.copy() if changed is features else changed
-            changed[~fine, column] = np.nan
-    return changed
-
-
-def feature_types(data: TrainingSet) -> list[str]:
-    """c for category codes, q for quantities."""
-    return ["c" if name in data.categorical else "q" for name in data.feature_names]
-
-
-def labels(part: RankingData, config: RankerConfig) -> np.ndarray:
-    """What XGBoost learns, float32 (n_rows,): hits, or the gains of grades."""
-    if config.objective == "binary":
-        return (part.labels > 0).astype(np.float32)
-    return np.asarray(config.label_gain, np.float32)[part.labels]
-
-
-def group_weights(part: RankingData) -> np.ndarray | None:
-    """float32 (n_groups,), or None where all weigh 1."""
-    if part.weights is None or not len(part.groups):
-        return None
-    sums = np.add.reduceat(part.weights.astype(np.float64), np.cumsum(part.groups) - part.groups)
-    return (sums / part.groups).astype(np.float32)
 
 
 def _prepared(

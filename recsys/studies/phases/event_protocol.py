@@ -18,7 +18,8 @@ from recsys.config import TrainConfig, changed
 from recsys.errors import ModelError
 from recsys.evaluation import metrics
 from recsys.evaluation.event_metrics import auc_difference, list_metrics
-from recsys.evaluation.protocol import EvaluationConfig, defined
+from recsys.evaluation.protocol import defined
+from recsys.evaluation.settings import EvaluationConfig
 from recsys.models.rankers.base import Ranker, RankingData
 from recsys.models.rankers.registry import train
 from recsys.studies.phases.event_rows import EventRows, event_rows
@@ -90,14 +91,14 @@ def classify_phases(context: Context, sweep: SweepConfig | None) -> EventResult:
 def window_rows(context: Context) -> tuple[EventRows, EventRows, EventRows]:
     """Rows of the events of the training, the validation and the test window; raises ModelError."""
     plan, limits = context.plan, context.config.phases
-    cuts = [age for age in plan.tables if age]
+    cuts = [cut for cut in plan.tables if cut != plan.newest]
     with console.step(f"fit the tables of {len(cuts)} cuts"):
-        tables = fit_tables(context.shop, cuts, context.config)
+        tables = fit_tables(context, cuts)
     with console.step("build the rows of events"):
         return (
-            _checked("training", event_rows(context, tables, max(plan.train), plan.valid, limits.train_events)),
-            _checked("validation", event_rows(context, tables, plan.valid, plan.test, limits.test_events)),
-            _checked("test", event_rows(context, tables, plan.test, 0, limits.test_events)),
+            _checked("training", event_rows(context, tables, max(plan.train), plan.validation, limits.train_events)),
+            _checked("validation", event_rows(context, tables, plan.validation, plan.test, limits.test_events)),
+            _checked("test", event_rows(context, tables, plan.test, plan.newest, limits.test_events)),
         )
 
 

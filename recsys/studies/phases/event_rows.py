@@ -15,18 +15,17 @@ from recsys.data.shop import UserPartition
 from recsys.features.definitions import names_of
 from recsys.features.profiles import build_profiles
 from recsys.histories import Histories
-from recsys.ids import hashes
+from recsys.ids import fractions
 from recsys.inference.stages import CandidateStage
 from recsys.models.rankers.base import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import Candidates
 from recsys.retrieval.preranker import NO_PRERANKERS
-from recsys.timeline import cut
+from recsys.timeline import Cut
 from recsys.training.context import Context
 from recsys.training.preparation import TableRefs
+from recsys.training.windows import Window
 
-SALT: Final = 4
-"""Keeps this draw of users apart from other draws by hash."""
 ROWS_AT_ONCE: Final = 200_000
 """Rows of histories in memory at once, about."""
 ROWS_OF_AN_EVENT: Final = 100
@@ -60,38 +59,24 @@ class EventRows:
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
 
 
-@dataclass(frozen=True, slots=True)
-class EventWindow:
-    """The events in (start, end], ms, of users whose hash is at most `quota`, with tables as of the cut at `age`."""
+def event_rows(context: Context, tables: TableRefs, older: Cut, newer: Cut, limit: int) -> EventRows:
+    """Rows of the events after the older cut up to the newer one.
 
-    age: int
-    start: int
-    end: int
-    quota: float
-
-
-def event_rows(context: Context, tables: TableRefs, older: int, newer: int, limit: int) -> EventRows:
-    """Rows of the events after the cut at age `older` up to the cut at age `newer`.
-
-    Users keep all their events. They are drawn by a hash of their ids while the events are at most `limit`; the first
-    user is always in. Features of an event use the tables of the newest cut before it.
+    Users keep all their events. Users are drawn by their ids while their events are at most `limit`; the first one is
+    always in. Features of an event use the tables of the newest cut before it.
     """
     shop, config = context.shop, context.config
-    start, end = cut(shop.end, older), cut(shop.end, newer)
-    calls = [(partition, start, end, config) for partition in shop.partitions]
+    calls = [(partition, older.time, newer.time, config) for partition in shop.partitions]
     parts: list[UserCounts] = ray.get(run_tasks(users_between, "count events of users", calls))
     draws, counts = np.concatenate([part.draws for part in parts]), np.concatenate([part.counts for part in parts])
     order = np.argsort(draws, kind="stable")
     fitting = max(1, int(np.searchsorted(np.cumsum(counts[order]), limit, side="right")))
     quota = float(draws[order][:fitting].max(initial=-1.0))
-    ages = [age for age in sorted(tables, reverse=True) if older >= age > newer]
-    windows = [
-        EventWindow(age, cut(shop.end, age), cut(shop.end, next_age), quota)
-        for age, next_age in pairwise([*ages, newer])
-    ]
+    cuts = [cut for cut in sorted(tables, reverse=True) if older >= cut > newer]
+    windows = [Window(cut, after.time, quota) for cut, after in pairwise([*cuts, newer])]
     first_users = np.cumsum([0, *(part.n_users for part in parts)])[:-1].tolist()
     tasks = [
-        (partition, tables[window.age], window, first_user, config)
+        (partition, tables[window.cut], window, first_user, config)
         for window in windows
         for partition, first_user in zip(shop.partitions, first_users, strict=True)
     ]
@@ -102,7 +87,7 @@ def event_rows(context: Context, tables: TableRefs, older: int, newer: int, limi
 class UserCounts:
     """The users of a partition with an event in a window.
 
-    draws: their hashes in [0, 1), float64 (n,); counts: their events in the window, int64 (n,)
+    draws: fractions by which they are drawn, float64 (n,); counts: their events in the window, int64 (n,)
     n_users: of the whole partition
     """
 
@@ -115,21 +100,16 @@ def users_between(partition: UserPartition, start: int, end: int, config: TrainC
     """The users of a partition with an event in (start, end], ms."""
     counts = partition.histories.between(start, end).lengths
     some = counts > 0
-    return UserCounts(_draws(partition, config)[some], counts[some], len(counts))
-
-
-def _draws(partition: UserPartition, config: TrainConfig) -> np.ndarray:
-    """Hashes of the users in [0, 1), float64 (n_users,)."""
-    return np.asarray(hashes(partition.users, 2 * config.seed + SALT) / float(2**64))
+    return UserCounts(fractions(partition.users, "event rows", config.seed)[some], counts[some], len(counts))
 
 
 def window_rows(
-    partition: UserPartition, tables: Tables, window: EventWindow, first_user: int, config: TrainConfig
+    partition: UserPartition, tables: Tables, window: Window, first_user: int, config: TrainConfig
 ) -> EventRows:
     """The rows of a partition's events in a window; users are numbered from `first_user`."""
-    chosen = np.flatnonzero(_draws(partition, config) <= window.quota)
+    chosen = np.flatnonzero(fractions(partition.users, "event rows", config.seed) <= window.quota)
     histories = partition.histories.take(chosen)
-    events = np.flatnonzero((histories.times > window.start) & (histories.times <= window.end))
+    events = np.flatnonzero((histories.times > window.cut.time) & (histories.times <= window.end))
     features, mf = [np.zeros((0, len(config.inference.feature_names)), np.float32)], [np.zeros(0, np.float32)]
     for part in _batches(histories, events, config):
         block, scores = _known_before(histories, part, tables, config)

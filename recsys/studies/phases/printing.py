@@ -8,7 +8,7 @@ import numpy as np
 
 from recsys import console
 from recsys.config import TrainConfig
-from recsys.evaluation.protocol import EvaluationConfig
+from recsys.evaluation.settings import EvaluationConfig
 from recsys.studies.phases.event_protocol import EventResult, event_columns
 from recsys.studies.phases.models import LinearDetails
 from recsys.studies.phases.ranking_protocol import RankingResult

@@ -1,7 +1,7 @@
 """The five phases under the benchmark protocol: all of them rank the same candidates of the same users."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,7 +19,7 @@ from recsys.studies.phases.table import PhaseRow, ranking_table
 from recsys.training.context import Context
 from recsys.training.evaluation import score_cases
 from recsys.training.plan import Plan
-from recsys.training.preparation import RankerInputs, prepare
+from recsys.training.preparation import RankerInputs, build_inputs
 from recsys.training.ranker import SelectedRanker, select_ranker
 from recsys.training.refit import refit
 from recsys.training.scoring import ScoredCandidates, find_cases
@@ -48,7 +48,7 @@ class RankingResult:
             "protocol": "ranking",
             "users": self.users,
             "candidates": self.candidates,
-            "plan": asdict(self.plan),
+            "plan": self.plan.to_json(),
             "table": [row.to_json() for row in self.table],
             "cross_validation": {name: dict(values) for name, values in self.cross_validation.items()},
         }
@@ -59,7 +59,7 @@ def rank_phases(context: Context, sweep: SweepConfig | None) -> RankingResult:
 
     sweep: the search of the last phase, over settings of the ranker and the blend; None to choose alpha alone
     """
-    inputs = prepare(context)
+    inputs = build_inputs(context)
     plan = context.plan
     with console.step("score the test window"):
         cases, scored = test_candidates(context, inputs)
@@ -68,7 +68,7 @@ def rank_phases(context: Context, sweep: SweepConfig | None) -> RankingResult:
         phase_rows(context, inputs, cases, scored), partial(boost_trees, context, inputs), tune, context.config
     )
     with console.step("cross-validate over rolling cuts"):
-        rows = dict(zip(plan.train, inputs.rows(plan.train), strict=True))
+        rows = {cut.age: data for cut, data in zip(plan.train, inputs.rows(plan.train), strict=True)}
         folds = cross_validate(rows, plan.horizon, phases, context.config.evaluation.k)
     valid_labels = ray.get(inputs.validation).rows.labels
     table = ranking_table(context, phases, cases, scored, valid_labels)
@@ -87,7 +87,7 @@ def phase_rows(context: Context, inputs: RankerInputs, cases: TestCases, scored:
     return PhaseRows(
         train=inputs.rows(plan.train),
         valid=validation.rows,
-        refit=inputs.rows((plan.valid, *plan.train)),
+        refit=inputs.rows((plan.validation, *plan.train)),
         valid_mf=validation.candidates.mf,
         test=scored.features,
         test_mf=scored.mf,

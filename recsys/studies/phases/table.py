@@ -13,7 +13,6 @@ from recsys.evaluation.metrics import Difference, paired_difference
 from recsys.evaluation.protocol import Row, TestCases
 from recsys.evaluation.thresholds import Decision, best_threshold, decide
 from recsys.studies.phases.models import BlendDetails, LinearDetails, Phase
-from recsys.timeline import cut
 from recsys.training.context import Context
 from recsys.training.scoring import ScoredCandidates, labels_of
 
@@ -89,7 +88,7 @@ def ranking_table(
     valid_labels: bool or 0/1, of the rows on which thresholds are chosen
     """
     settings, labels = context.config.evaluation, labels_of(scored, cases)
-    category = context.shop.catalog.as_of(cut(context.shop.end, context.plan.test)).category
+    category = context.shop.catalog.as_of(context.plan.test.time).category
     rows: list[PhaseRow] = []
     above = None
     for phase in phases:

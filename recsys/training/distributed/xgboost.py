@@ -15,6 +15,7 @@ import xgboost_ray
 
 from recsys.errors import ModelError
 from recsys.models.rankers import xgboost as xgboost_ranker
+from recsys.models.rankers import xgboost_data
 from recsys.models.rankers.base import RankerConfig, RankingData, TrainingSet
 from recsys.storage.filesystem import File
 from recsys.training.distributed.shards import RESTARTS, WAIT_SECONDS, deal
@@ -47,8 +48,8 @@ class Job:
 def prepare(data: TrainingSet, config: RankerConfig, n_trees: int | None, folder: File) -> Job:
     """See `Workers.prepare`; raises ModelError for weights that xgboost_ray does not take."""
     valid = [data.valid] if data.valid is not None and n_trees is None else []
-    known = xgboost_ranker.known_categories(data)
-    tables = xgboost_ranker.category_tables(data.feature_names, known)
+    known = xgboost_data.known_categories(data)
+    tables = xgboost_data.category_tables(data.feature_names, known)
 
     def write(name: str, parts: Sequence[RankingData]) -> list[str]:
         shards = deal([without_weightless_groups(part) for part in parts], config.num_workers)
@@ -61,7 +62,7 @@ def prepare(data: TrainingSet, config: RankerConfig, n_trees: int | None, folder
         write("train", data.parts),
         write("valid", valid) if valid else [],
         folder,
-        xgboost_ranker.feature_types(data),
+        xgboost_data.feature_types(data),
         known,
         xgboost_ranker.parameters(config, xgboost_ranker.leaf_weight(data, config)),
         config,
@@ -125,8 +126,8 @@ def _write_shard(
     with pq.ParquetWriter(file.path, pa.schema(fields), filesystem=file.system, compression="none") as writer:
         first = 0
         for part in shard:
-            features = xgboost_ranker.with_missing(part.features, tables)
+            features = xgboost_data.with_missing(part.features, tables)
             groups = np.repeat(np.arange(first, first + len(part.groups)), part.groups)
-            columns = [*features.T, xgboost_ranker.labels(part, config), groups]
+            columns = [*features.T, xgboost_data.labels(part, config), groups]
             writer.write_table(pa.Table.from_arrays([pa.array(column) for column in columns], schema=writer.schema))
             first += len(part.groups)

@@ -28,7 +28,9 @@ class Range(Config):
     """Numbers from low to high, both included; whole numbers where the setting is one."""
 
     low: float
+    """The smallest number."""
     high: float
+    """The largest number, above low."""
     log: bool = False
     """Draw evenly on a logarithmic scale."""
     step: float | None = Field(None, gt=0)

@@ -8,8 +8,9 @@ import ray
 
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
+from recsys.timeline import Cut
 from recsys.training.context import Context
-from recsys.training.preparation import RankerInputs, TableRefs, prepare
+from recsys.training.preparation import RankerInputs, TableRefs, build_inputs
 
 KEPT: Final = 2
 """Prepared data sets that a sweep over their settings holds at a time."""
@@ -43,7 +44,7 @@ class Preparer:
                 tables: TableRefs | None = start_inputs.tables
             else:
                 tables = self._tables.get(tables_key)
-            inputs = prepare(context, tables)
+            inputs = build_inputs(context, tables)
             _keep(self._tables, tables_key, inputs.tables)
             _keep(self._inputs, key, inputs)
         self._inputs.move_to_end(key)
@@ -63,6 +64,6 @@ def _data_key(config: TrainConfig) -> str:
     return config.model_copy(update={"ranker": defaults.ranker, "hybrid": defaults.hybrid}).model_dump_json()
 
 
-def _tables_key(config: TrainConfig, ages: Sequence[int]) -> str:
+def _tables_key(config: TrainConfig, cuts: Sequence[Cut]) -> str:
     """The settings that the tables depend on."""
-    return f"{_data_key(config.model_copy(update={'examples': TrainConfig().examples}))} {sorted(ages)}"
+    return f"{_data_key(config.model_copy(update={'examples': TrainConfig().examples}))} {[cut.age for cut in cuts]}"

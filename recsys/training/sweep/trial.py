@@ -76,7 +76,7 @@ def run_trial(point: Mapping[str, Any], job: Job) -> None:
     try:
         config = changed(job.config, point)
         inputs = job.data(config)
-        rows = tuple(inputs.examples[age] for age in inputs.plan.train)
+        rows = tuple(inputs.examples[cut] for cut in inputs.plan.train)
         kept = _kept(rows, inputs.validation, config.inference.features)
         validation = kept.validation
         key = config.model_copy(update={"hybrid": job.config.hybrid}).model_dump_json()

@@ -1,0 +1,53 @@
+"""Numbers as a report keeps them: plain Python, rounded where a curve is drawn from them."""
+
+from typing import Final
+
+import numpy as np
+
+from recsys.evaluation import metrics
+from recsys.evaluation.settings import EvaluationConfig
+from recsys.schema import Config
+
+DIGITS: Final = 5
+"""Significant digits that a curve keeps. No figure shows more."""
+
+Floats = tuple[float, ...]
+Row = dict[str, str | int | float | None]
+"""A line of the metrics table, see `protocol.summary`."""
+
+
+class Line(Config):
+    """Points of a curve, in their order."""
+
+    x: Floats
+    y: Floats
+
+
+class Estimate(Config):
+    """A mean over users, or a fraction, with its interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def bounds(self) -> tuple[float, float, float]:
+        """Mean, low and high, as the drawing functions take them."""
+        return self.mean, self.low, self.high
+
+
+def short(values: np.ndarray) -> Floats:
+    """The values with DIGITS significant digits."""
+    return tuple(float(f"{value:.{DIGITS}g}") for value in values.tolist())
+
+
+def line(points: tuple[np.ndarray, np.ndarray]) -> Line:
+    """A curve from its x and y, float (n,) each."""
+    x, y = points
+    return Line(x=short(x), y=short(y))
+
+
+def estimate(values: np.ndarray, config: EvaluationConfig) -> Estimate:
+    """The mean over one or more users and its bootstrap interval; values: float64 (n_users,)."""
+    low, high = metrics.bootstrap_interval(values, config.resampling)
+    return Estimate(mean=float(values.mean()), low=low, high=high)

@@ -1,0 +1,70 @@
+"""The HTTP interface of a service: a FastAPI application, for any server."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Final
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+
+from recsys import __version__
+from recsys.serving.api import health, page, recommendations, users
+from recsys.serving.api.access_log import AccessLog
+from recsys.serving.api.errors import add_error_handlers
+from recsys.serving.service import Service
+
+Router = Callable[[FastAPI, Service], None]
+"""Adds the routes of one noun. A router of FastAPI's own would cost time in every request."""
+ROUTERS: Final[tuple[Router, ...]] = (
+    page.add_routes,
+    health.add_routes,
+    recommendations.add_routes,
+    users.add_routes,
+)
+
+
+def create_api(service: Service, log_every: int, routers: Sequence[Router] = ROUTERS) -> FastAPI:
+    """The application. While it runs, the service follows the version in production.
+
+    It takes requests once the registry was read for the first time, so that a new replica can answer at once.
+
+    log_every: one of so many requests goes to the access log
+    """
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await service.following.try_update()
+        following = asyncio.create_task(service.following.run())
+        yield
+        following.cancel()
+        with suppress(asyncio.CancelledError):
+            await following
+
+    api = FastAPI(
+        title="E-Commerce Recommendation API",
+        version=__version__,
+        lifespan=lifespan,
+        redirect_slashes=False,
+        redoc_url=None,
+    )
+    api.add_middleware(AccessLog, every=log_every)
+    add_error_handlers(api)
+    for add_routes in routers:
+        add_routes(api, service)
+    for route in api.routes:
+        if isinstance(route, APIRoute):  # an id may hold line breaks, and "3\n" is not "3"
+            route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z", re.DOTALL)
+    _remove_validation_errors(api)
+    return api
+
+
+def _remove_validation_errors(api: FastAPI) -> None:
+    """Take FastAPI's own 422 out of the OpenAPI document: this API sends 400 instead."""
+    document = api.openapi()
+    for path in document["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)

@@ -1,0 +1,118 @@
+"""The health of the service."""
+
+from typing import Annotated, Literal, NotRequired
+
+from fastapi import FastAPI
+from fastapi.responses import Response
+from pydantic import Field
+from typing_extensions import TypedDict
+
+from recsys import __version__
+from recsys.registry.manifest import Manifest
+from recsys.serving.api.errors import responses
+from recsys.serving.api.messages import Count, Fraction, Time, VersionName, json_response, message, utc_text
+from recsys.serving.health import HealthReport
+from recsys.serving.service import Service
+
+
+@message
+class DateRange(TypedDict):
+    start: Time
+    end: Time
+
+
+@message
+class DataStats(TypedDict):
+    total_events: Count
+    unique_users: Count
+    unique_items: Count
+    date_range: DateRange
+
+
+@message
+class ModelStats(TypedDict):
+    version: VersionName
+    created: Annotated[str, Field(examples=["2026-11-23T08:35:01.120+00:00"])]
+    features: Count
+    mf_users: Count
+    mf_items: Count
+    hybrid_alpha: Fraction
+    metrics: Annotated[dict[str, float | None], Field(examples=[{"ndcg@10 all": 0.12, "ndcg@10 cold": None}])]
+    """Of the evaluated model."""
+
+
+@message
+class Refused(TypedDict):
+    version: VersionName
+    reason: Annotated[str, Field(examples=["ranker.txt has 0 bytes, expected 48219"])]
+
+
+@message
+class Health(TypedDict):
+    detail: NotRequired[Annotated[str, Field(examples=["version v2 is not held by all of: rank"])]]
+    """With `unavailable`: the stages of which a replica has not loaded the version."""
+    status: Literal["healthy", "unavailable"]
+    service: Annotated[str, Field(examples=["E-Commerce Recommendation API"])]
+    version: Annotated[str, Field(examples=["0.1.0"])]
+    """Of the code."""
+    mode: Annotated[str, Field(examples=["Hybrid (LGB + MF with fold-in), graph"])]
+    model_version: VersionName
+    stats: DataStats
+    model: ModelStats
+    stages: Annotated[dict[str, list[list[str]]], Field(examples=[{"ingress": [["v1", "v2"]], "rank": [["v1", "v2"]]}])]
+    """For each stage the versions that each of its replicas has loaded; of the ingress, of this replica alone."""
+    refused: Refused | None
+    """A version that is in production but cannot be served, and why."""
+    problem: Annotated[str | None, Field(examples=[None])]
+    """Why it is not known now which version is in production, or whether the stages have loaded it."""
+
+
+def health_message(report: HealthReport) -> Health:
+    """The state of the service as it goes over HTTP."""
+    bundle, rejection = report.served.bundle, report.rejection
+    health = Health(
+        status="unavailable" if report.lacking else "healthy",
+        service="E-Commerce Recommendation API",
+        version=__version__,
+        mode=f"Hybrid (LGB + MF with fold-in), {report.topology}",
+        model_version=bundle.version,
+        stats=_data_stats(bundle.manifest),
+        model=_model_stats(bundle.version, bundle.manifest),
+        stages={stage: [list(names) for names in replicas] for stage, replicas in report.loaded.items()},
+        refused=Refused(version=rejection.version, reason=rejection.reason) if rejection else None,
+        problem=report.problem,
+    )
+    if not report.lacking:
+        return health
+    return {"detail": f"version {bundle.version} is not held by all of: {', '.join(report.lacking)}", **health}
+
+
+def _data_stats(manifest: Manifest) -> DataStats:
+    return DataStats(
+        total_events=sum(manifest.counts.events.values()),
+        unique_users=manifest.counts.users,
+        unique_items=manifest.counts.items,
+        date_range=DateRange(start=utc_text(manifest.date_range.start), end=utc_text(manifest.date_range.end)),
+    )
+
+
+def _model_stats(version: str, manifest: Manifest) -> ModelStats:
+    return ModelStats(
+        version=version,
+        created=manifest.created,
+        features=len(manifest.features),
+        mf_users=manifest.counts.mf_users,
+        mf_items=manifest.counts.mf_items,
+        hybrid_alpha=manifest.blend.alpha,
+        metrics=manifest.headline,
+    )
+
+
+def add_routes(api: FastAPI, service: Service) -> None:
+    """GET /health"""
+
+    @api.get("/health", responses=responses(Health, 503), response_model=None)
+    async def health() -> Response:
+        """What is served, by which replicas, from which data."""
+        report = await service.health.report()
+        return json_response(health_message(report), 503 if report.lacking else 200)

@@ -1,0 +1,33 @@
+"""Errors of a request: the client gets the text, with the status of the error's class."""
+
+from typing import ClassVar
+
+from recsys.errors import RecsysError
+
+
+class HttpError(RecsysError):
+    """A request cannot be answered; `status` is the status code of the response."""
+
+    status: ClassVar[int] = 500
+
+    @property
+    def detail(self) -> str:
+        return str(self)
+
+
+class BadUserId(HttpError):
+    """The id of a user is not of the type of the shop's ids."""
+
+    status = 400
+
+
+class UserNotFound(HttpError):
+    """There is no event of the user."""
+
+    status = 404
+
+
+class Unavailable(HttpError):
+    """The service, a stage or the source of histories cannot answer now; the request may be repeated."""
+
+    status = 503

@@ -1,0 +1,113 @@
+"""The stages of a request as Serve deployments."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from ray.exceptions import RayActorError
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
+
+from recsys.errors import RegistryError
+from recsys.histories import Histories
+from recsys.inference.recommender import Recommendations, StageScores
+from recsys.inference.servable import Servable
+from recsys.serving.errors import Unavailable
+from recsys.serving.stages import BatchOptions, VersionsByStage
+
+logger = logging.getLogger(__name__)
+
+DEAD: Final = (RayActorError, RayServeException)
+"""Errors of a call whose replica died or does not exist yet."""
+LEAVE_SECONDS: Final = 0.001
+"""A call needs several turns of the event loop to leave this process; a single one, `sleep(0)`, is too few."""
+BROADCAST_SECONDS: Final = 60.0
+"""A replica that has not loaded a version by then counts as unable to."""
+
+
+class GraphStages:
+    """A StageRunner over deployments: candidates and users' factors side by side, then the ranker."""
+
+    def __init__(
+        self, candidates: DeploymentHandle[Any], factors: DeploymentHandle[Any], rank: DeploymentHandle[Any]
+    ) -> None:
+        stages = {"candidates": candidates, "factors": factors, "rank": rank}
+        # Serve's default, cloudpickle, takes twice the time and is not needed for dataclasses of arrays.
+        self._stages = {
+            name: handle.options(request_serialization="pickle", response_serialization="pickle")
+            for name, handle in stages.items()
+        }
+
+    async def __call__(
+        self, servable: Servable, histories: Histories, now: int, options: BatchOptions
+    ) -> Recommendations | None:
+        """See StageRunner."""
+        version, recommender = servable.bundle.version, servable.recommender
+        caps = recommender.repeat_caps(options.objectives, options.repeat_caps)
+        # The call for candidates leaves first, since it takes longest.
+        proposals, folded_in = await asyncio.gather(
+            self.call("candidates", version, histories, now, options.objectives, caps),
+            self._fold_in(servable, histories),
+        )
+        if proposals is None or folded_in is None:
+            return None
+        (candidates, features), (user_factors, warm) = proposals, folded_in
+        lgb, mf = await asyncio.gather(
+            self.call("rank", version, features, candidates.for_discovery),
+            _meanwhile(recommender.factors.score, user_factors, candidates.users, candidates.items),
+        )
+        if lgb is None:
+            return None
+        return recommender.combine(histories, candidates, StageScores(lgb, mf, warm), options.n, caps)
+
+    async def _fold_in(self, servable: Servable, histories: Histories) -> Any:
+        """User factors and who is warm, None where the stage has not loaded the version.
+
+        They are computed here for a single user, and where nobody is warm: the call would take longer than the work,
+        which is done before the candidates arrive.
+        """
+        if len(histories) > 1 and servable.recommender.factors.warm(histories).any():
+            return await self.call("factors", servable.bundle.version, histories)
+        return await _meanwhile(servable.recommender.fold_in, histories)
+
+    async def call(self, stage: str, *arguments: Any) -> Any:
+        """The result of a stage. Where the replica died, another is called once, since a stage changes nothing."""
+        handle = self._stages[stage]
+        try:
+            return await handle.remote(*arguments)
+        except DEAD as error:
+            logger.warning("a replica died, calling another", extra={"stage": stage, "reason": type(error).__name__})
+        try:
+            return await handle.remote(*arguments)
+        except DEAD as error:
+            raise Unavailable(f"{stage}: {error}") from error
+
+    async def load(self, version: str) -> None:
+        """See StageRunner."""
+        for stage, failures in (await self.broadcast("load", version)).items():
+            for reason in failures:
+                if reason is not None:
+                    raise RegistryError(f"{stage}: {reason}")
+
+    async def loaded_versions(self) -> VersionsByStage:
+        """See StageRunner."""
+        return await self.broadcast("loaded_versions")
+
+    async def broadcast(self, method: str, *arguments: Any) -> dict[str, list[Any]]:
+        """The results of a method from every replica of each stage."""
+        results = await asyncio.gather(*(_call_all(*stage, method, *arguments) for stage in self._stages.items()))
+        return dict(zip(self._stages, results, strict=True))
+
+
+async def _meanwhile(work: Callable[..., Any], *arguments: Any) -> Any:
+    """The result of work in this process, begun after the calls made before it have left."""
+    await asyncio.sleep(LEAVE_SECONDS)
+    return work(*arguments)
+
+
+async def _call_all(stage: str, handle: DeploymentHandle[Any], method: str, *arguments: Any) -> list[Any]:
+    try:
+        return await handle.broadcast(method, *arguments).results_async(timeout_s=BROADCAST_SECONDS)
+    except (*DEAD, TimeoutError) as error:
+        raise Unavailable(f"{stage}: {type(error).__name__}: {error}") from error
