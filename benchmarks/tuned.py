@@ -44,7 +44,7 @@ ALPHA: Final = {"hybrid.alpha": {"low": 0.0, "high": 1.0}}
 
 
 def evaluated(context: Context, inputs: RankerInputs) -> tuple[float, np.ndarray]:
-    """NDCG on the validation window, and each user's NDCG on the test window, the mean over seeds, float64 (n_users,)."""
+    """NDCG on the validation window, and each user's on the test window (mean over seeds), float64 (n_users,)."""
     selected = select_ranker(context, inputs)
     window = score_test_window(context, inputs, selected)
     cases, scored, k = window.cases, window.scored, context.config.evaluation.k

@@ -67,7 +67,7 @@ class PreRankerModel(Config):
 
 
 class PreRankerModels(Config):
-    """The fitted regressions, None where nothing could be learned."""
+    """The fitted regressions, None if nothing could be learned."""
 
     all: PreRankerModel | None = None
     discovery: PreRankerModel | None = None

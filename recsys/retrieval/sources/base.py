@@ -34,7 +34,7 @@ class Scored:
     """Scored items, user after user and best first for each user; at most one row for each (user, item).
 
     users: int64 (n,), positions in the batch; items: int32 (n,); scores: float64 (n,), higher is better
-    history_rows: int64 (n,), row of each (user, item) in `Profiles.by_item`; None where the source did not look it up
+    history_rows: int64 (n,), row of each (user, item) in `Profiles.by_item`; None if the source did not look it up
     """
 
     users: np.ndarray

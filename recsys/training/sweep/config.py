@@ -210,7 +210,7 @@ def n_trials(sweep: SweepConfig) -> int:
 
 
 def start_point(sweep: SweepConfig, base: TrainConfig) -> dict[str, Any] | None:
-    """The settings of `base` as a point of the search space, or None where one of them lies outside."""
+    """The settings of `base` as a point of the search space, or None if one of them lies outside."""
     point = {key: setting(base, key) for key in sweep.search}
     return point if all(_within(value, sweep.search[key]) for key, value in point.items()) else None
 

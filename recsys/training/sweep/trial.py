@@ -32,7 +32,7 @@ class Job:
     """The data and settings that every trial of a sweep gets.
 
     config, inputs: those of the start of the sweep
-    preparer: the actor that prepares data for other settings, None where all trials share the inputs
+    preparer: the actor that prepares data for other settings, None if all trials share the inputs
     """
 
     config: TrainConfig
