@@ -43,7 +43,7 @@ def recommend(
     objective: recommend all items, only items new to a user, or only items of the user's history
     repeat_cap: largest fraction of a list for items of the user's history, in [0, 1]; None for the version's setting
 
-    Columns: visitorid, rank (1 = best), itemid, score, lgb_score, mf_score (null where there is none). Users are
+    Columns: visitorid, rank (1 = best), itemid, score, lgb_score, mf_score (null if the item has no factor). Users are
     in the order of the file. Users without events get the cold-start list; repeated users appear once. Returns the
     number of users.
     Raises DataError for an invalid argument or file, RegistryError for a version that is missing or broken.

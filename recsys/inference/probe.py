@@ -38,7 +38,7 @@ LIBRARIES: Final = ("lightgbm", "numpy", "pyarrow", "xgboost")
 def check_here(directory: Path) -> str:
     """A check for promotions in this process; the fingerprint of the version and its libraries, see `probe`.
 
-    Raises RegistryError where the version cannot be opened.
+    Raises RegistryError if the version cannot be opened.
     """
     open_servable(directory)
     return _fingerprint(directory)
@@ -53,7 +53,7 @@ def check_in_subprocess(directory: Path) -> str:
 
 
 def probe(directory: Path, checked: str | None = None) -> None:
-    """Test-open the version in a folder, once on a machine; raises RegistryError where it cannot be opened.
+    """Test-open the version in a folder, once on a machine; raises RegistryError if it cannot be opened.
 
     checked: the fingerprint from the version's promotion; if it is the same on this machine, nothing is opened
     """

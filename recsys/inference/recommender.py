@@ -91,7 +91,7 @@ class Recommender:
         objectives: np.ndarray | None = None,
         repeat_caps: np.ndarray | None = None,
     ) -> Recommendations:
-        """The `n` best items of each user, fewer where there are fewer candidates; ties go to the smaller item code.
+        """The `n` best items of each user, fewer if there are fewer candidates; ties go to the smaller item code.
 
         objectives: int8 (n_users,), positions in OBJECTIVES; by default ALL for every user
         repeat_caps: float64 (n_users,), see `requested` of the method `repeat_caps`

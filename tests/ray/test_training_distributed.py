@@ -154,7 +154,7 @@ def test_a_run_that_asks_too_much_ends_before_it_reads_anything(
     folder = write_shop(tmp_path / "data")
     assert cli.main(["train", *train_arguments(folder, tmp_path / "registry", "ranker.num_workers=64")]) == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert "ranker.num_workers=64 and ranker.threads=1 ask for 64 CPUs" in line
+    assert "ranker.num_workers=64 and ranker.threads=1 need 64 CPUs" in line
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -165,7 +165,7 @@ def test_cpus_that_others_use_are_waited_for_and_then_an_error(tmp_path: Path, m
     busy = ray.remote(Event).options(num_cpus=1).remote()
     wait_until(lambda: free_cpus() == 1)
     try:
-        with pytest.raises(ConfigError, match=r"ask for 2 CPUs.*the cluster has 2 .*of which 1 were free after 1 s"):
+        with pytest.raises(ConfigError, match=r"need 2 CPUs.*the cluster has 2 .*of which 1 were free after 1 s"):
             fit_ranker(data(), config(), work=tmp_path)
     finally:
         ray.kill(busy)

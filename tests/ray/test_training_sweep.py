@@ -196,7 +196,7 @@ def test_what_the_ranker_learns_from_can_be_searched(
     ("content", "more", "message"),
     [
         (SWEEP | {"concurrency": 64}, [], r"64 trials at a time .* 1 CPUs each .* the cluster has 2"),
-        (SWEEP, ["--set", "ranker.threads=64"], r"a trial asks for 64 CPUs .* the largest node has 2"),
+        (SWEEP, ["--set", "ranker.threads=64"], r"a trial needs 64 CPUs .* the largest node has 2"),
         (SWEEP | {"search": {"examples.negatives": [1, 2]}}, ["--set", "ranker.threads=2"], "and one to prepare data"),
     ],
 )
@@ -228,7 +228,7 @@ def test_a_cluster_that_is_busy_ends_the_sweep_with_a_reason(
     monkeypatch.setattr(tuning, "START_SECONDS", 2.0)
     assert tuned(plain.data, tmp_path / "registry", SWEEP) == 2
     ray.kill(holders[0])
-    assert "error: no trial could start within 2 s: each asks for 1 CPUs, 0 of the cluster" in capsys.readouterr().err
+    assert "error: no trial could start within 2 s: each needs 1 CPUs, 0 of the cluster" in capsys.readouterr().err
 
 
 @pytest.mark.soak(10)

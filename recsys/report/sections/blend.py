@@ -52,7 +52,7 @@ def section(numbers: Numbers) -> Section:
     picture = Picture(
         "alpha",
         f"{name} on the validation window by alpha, with the chosen alpha.",
-        "0 is the ranker alone, 1 the factorization where it has a score.",
+        "0 is the ranker alone, 1 is the factorization for items with a score of it.",
         lambda figure: draw_alpha(figure.subplots(), numbers.curve, numbers.alpha, name),
     )
     rows = [(point.alpha, point.metric) for point in numbers.curve]

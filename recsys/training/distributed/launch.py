@@ -94,7 +94,7 @@ def _room(config: RankerConfig) -> int:
 
 def _asked(config: RankerConfig) -> str:
     n, threads = config.num_workers, config.threads
-    return f"ranker.num_workers={n} and ranker.threads={threads} ask for {n * threads} CPUs, {threads} a worker"
+    return f"ranker.num_workers={n} and ranker.threads={threads} need {n * threads} CPUs, {threads} for each worker"
 
 
 def _available() -> str:

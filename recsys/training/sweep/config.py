@@ -25,7 +25,7 @@ MAX_GRID: Final = 10_000
 
 
 class Range(Config):
-    """Numbers from low to high, both included; whole numbers where the setting is one."""
+    """Numbers from low to high, both included; whole numbers if the setting is a whole number."""
 
     low: float
     """The smallest number."""
@@ -79,7 +79,7 @@ class SweepConfig(Config):
     concurrency: int | None = Field(None, ge=1)
     """Trials at a time; None for as many as the cluster has CPUs for, with ranker.threads for each."""
     searcher: Literal["optuna", "random", "grid"] = "optuna"
-    """How settings are proposed: by Optuna's tree-structured Parzen estimator, at random, or all combinations."""
+    """The method that proposes settings: Optuna's tree-structured Parzen estimator, random, or all combinations."""
     scheduler: Literal["asha", "none"] = "asha"
     """asha stops trials early whose metric is behind that of others with as many trees (Li et al. 2020)."""
     report_every: int = Field(10, ge=1)

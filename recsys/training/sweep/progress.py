@@ -33,7 +33,7 @@ class Progress(tune.Callback):
         waited = time.monotonic() - self._started
         if waited > self._start_seconds and trials and all(trial.status == Trial.PENDING for trial in trials):
             raise ConfigError(
-                f"no trial could start within {self._start_seconds:.0f} s: each asks for {self._threads} CPUs, "
+                f"no trial could start within {self._start_seconds:.0f} s: each needs {self._threads} CPUs, "
                 f"{free_cpus():g} of the cluster are free"
             )
 

@@ -1,4 +1,4 @@
-"""Sweeps with Ray Tune: trials share the examples, report while trees grow, and start again where a process dies."""
+"""Sweeps with Ray Tune: trials share the examples, report while trees grow, and start again if a process dies."""
 
 from dataclasses import replace
 from typing import Any, Final
@@ -61,7 +61,7 @@ def _search(context: Context, inputs: RankerInputs, sweep: SweepConfig, *, resum
 def _result(
     context: Context, inputs: RankerInputs, job: Job, trials: list[TrialResult], best: TrialResult
 ) -> SweepResult:
-    """The result after a comparison of the best trial with the start of the sweep, where the sweep asks for one."""
+    """The result of the sweep; with `beyond_chance` the best trial is compared with the start of the sweep first."""
     sweep, chosen = job.sweep, changed(context.config, best.settings)
     lead, chosen_inputs = None, job.data(chosen)
     if sweep.beyond_chance and chosen != context.config:

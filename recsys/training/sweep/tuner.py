@@ -86,13 +86,13 @@ def trials_at_a_time(config: TrainConfig, sweep: SweepConfig) -> int:
     threads, kept_free = config.ranker.threads, int(sweep.searches_data)
     nodes = node_cpus()
     if threads > max(nodes, default=0):
-        raise ConfigError(f"a trial asks for {threads} CPUs (ranker.threads); the largest node has {max(nodes):g}")
+        raise ConfigError(f"a trial needs {threads} CPUs (ranker.threads); the largest node has {max(nodes):g}")
     fitting = int((sum(nodes) - kept_free) // threads)
     wanted = sweep.concurrency or max(fitting, 1)
     if wanted > fitting:
         also = ", and the preparation of data for one" if kept_free else ""
         raise ConfigError(
-            f"{wanted} trials at a time (concurrency) ask for {threads} CPUs each (ranker.threads){also}; "
+            f"{wanted} trials at a time (concurrency) need {threads} CPUs each (ranker.threads){also}; "
             f"the cluster has {sum(nodes):g}"
         )
     return wanted
