@@ -90,7 +90,7 @@ def trials_at_a_time(config: TrainConfig, sweep: SweepConfig) -> int:
     fitting = int((sum(nodes) - kept_free) // threads)
     wanted = sweep.concurrency or max(fitting, 1)
     if wanted > fitting:
-        also = ", and the preparation of data for one" if kept_free else ""
+        also = ", and one to prepare data" if kept_free else ""
         raise ConfigError(
             f"{wanted} trials at a time (concurrency) need {threads} CPUs each (ranker.threads){also}; "
             f"the cluster has {sum(nodes):g}"
