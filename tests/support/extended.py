@@ -1,4 +1,4 @@
-"""A run of the package with a further feature, source and ranker, beside a version from before them; see test_extension.
+"""A run with a further feature, source and ranker, beside a version from before them; see test_extension.
 
 python -m tests.support.extended DATA REGISTRY OUT
 """
@@ -55,6 +55,7 @@ def main(data: Path, registry: Path, out: Path) -> None:
     store.prepare()
     older = publish_older(store, registry)
     command("train", *train_arguments(data, registry, "ranker.backend=means"))
+    command("report", "--registry", str(registry), "--out", str(out.parent / "report"))
     newer, before = read(store.path()), read(store.path(older))
     expected = json.loads((FORMAT / EXPECTED).read_text())
     user = int(next(iter(expected["all"])))
