@@ -5,8 +5,9 @@ from typing import Final
 
 import numpy as np
 
-from recsys.evaluation import metrics, protocol
+from recsys.evaluation import metrics
 from recsys.evaluation.settings import EvaluationConfig
+from recsys.evaluation.table import Row
 from recsys.schema import Config
 
 DIGITS: Final = 5
@@ -36,7 +37,7 @@ class Estimate(Config):
 
 
 class SystemRow(Config):
-    """Metrics of a system over a group of users, see `protocol.Row`."""
+    """Metrics of a system over a group of users, see `evaluation.table.Row`."""
 
     system: str
     group: str
@@ -56,7 +57,7 @@ class Lead(Config):
     difference: Estimate
 
 
-def system_rows(rows: Sequence[protocol.Row]) -> tuple[SystemRow, ...]:
+def system_rows(rows: Sequence[Row]) -> tuple[SystemRow, ...]:
     """The rows of the evaluation as a report keeps them."""
     return tuple(
         SystemRow(system=row.system, group=row.group, users=row.users, metrics=dict(row.metrics)) for row in rows

@@ -12,24 +12,6 @@ from tests.support.modules import MODULES, ROOT
 
 MODULE_LINES, FUNCTION_LINES = 300, 50
 
-LONG_MODULES = {
-    "recsys.models.rankers.xgboost",
-    "recsys.report.content",
-    "recsys.training.sweep.search",
-}
-"""Modules that are still longer; to be emptied."""
-LONG_FUNCTIONS = {
-    "recsys.features.statistics.statistics",
-    "recsys.inference.batch.recommend",
-    "recsys.jobs.train.run",
-    "recsys.report.part_quality._classifier",
-    "recsys.report.part_reasons._sweep",
-}
-"""Functions that are still longer, as module.function; to be emptied."""
-
-STILL_PRIVATE = {"_choose", "_served", "service._coalescer"}
-"""Private names that tests still use, for want of a seam; to be emptied."""
-
 RAY_SERVE_ONLY = {"_bound_deployment", "_deployment_config"}
 """Ray Serve shows in no other way which deployments an application has."""
 NAMED_TUPLES = {"_asdict", "_fields", "_make", "_replace"}
@@ -49,11 +31,10 @@ def is_private(name: str) -> bool:
 @pytest.mark.parametrize("name", MODULES)
 def test_modules_and_functions_are_short(name: str) -> None:
     path = MODULES[name]
-    if len(path.read_text(encoding="utf-8").splitlines()) > MODULE_LINES:
-        assert name in LONG_MODULES
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MODULE_LINES
     functions = [node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     long = {f"{name}.{node.name}" for node in functions if node.end_lineno - node.lineno >= FUNCTION_LINES}
-    assert long <= LONG_FUNCTIONS
+    assert long == set()
 
 
 def private_uses(node: ast.AST) -> Iterator[str]:
@@ -71,7 +52,7 @@ def private_uses(node: ast.AST) -> Iterator[str]:
 @pytest.mark.parametrize("name", TESTS)
 def test_tests_use_public_names_alone(name: str) -> None:
     """A private name in a test shows that the package lacks a seam."""
-    assert {use for node in ast.walk(tree(TESTS[name])) for use in private_uses(node)} <= STILL_PRIVATE
+    assert {use for node in ast.walk(tree(TESTS[name])) for use in private_uses(node)} == set()
 
 
 def test_test_files_lie_in_the_folder_of_what_they_start() -> None:
