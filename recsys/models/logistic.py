@@ -76,8 +76,9 @@ def fit_path(
     parts: training rows; columns: int64 (n,), positions of the features to use; strengths: values of C
     max_rows: see LogisticConfig
 
-    A missing value becomes the mean of the normalized feature, and an indicator column marks it. Features without
-    two different values are left out. Raises ModelError unless there are hits and misses, and a feature that varies.
+    A missing value becomes 0, which is the mean (or the median) of the normalized feature, and an indicator column
+    marks it. Features without two different values are left out. Raises ModelError unless there are hits and misses,
+    and at least one feature that varies.
     """
     # Imported here: processes that only read the settings above do not need scikit-learn.
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
