@@ -1,4 +1,4 @@
-"""The benchmark protocol: one global cut in time, test users drawn by id, and metrics by group of users."""
+"""The benchmark protocol: one cut in time for all users, a draw of test users, and metrics by group of users."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -17,16 +17,16 @@ from recsys.histories import Histories
 from recsys.schema import UNKNOWN
 
 SAMPLE_SEED: Final = 0
-"""Seed of the draw of test users. It is part of the protocol, so that published figures are of the same users."""
+"""Seed of the draw of test users. It is part of the protocol: all published figures are measured on the same users."""
 
 
 @dataclass(frozen=True, slots=True)
 class TestCases:
-    """Test users with their events up to the cut and the items that count as success after it.
+    """Test users, their events up to the cut, and their truth after it.
 
-    users: Arrow array of ids (n_users,), ascending
+    users: Arrow array of ids (n_users,)
     histories: events of each user at or before the cut
-    truth: at least one item for each user
+    truth: the items of each user that count as hits, at least one
     """
 
     users: pa.Array
@@ -42,7 +42,7 @@ class TestCases:
         return np.asarray(self.histories.lengths > 0)
 
     def take(self, rows: np.ndarray) -> "TestCases":
-        """Some of the users, in the given order; rows: int64 (n,), their positions here."""
+        """The test cases of some users; rows: int64 (n,), positions of these users, in the order of the result."""
         lengths = self.truth.sizes[rows]
         index = ragged_indices(self.truth.offsets[rows], lengths)
         return TestCases(
@@ -56,8 +56,9 @@ class TestCases:
 class Row:
     """Metrics of one system over one group of users.
 
-    group: all, warm (users with an event on an item that has a learned factor) or cold (the others)
-    metrics: by name such as ndcg@10; None where a metric is undefined, since JSON has no nan
+    group: all, warm (users with an event on an item with a learned factor) or cold (all other users)
+    users: number of users in the group
+    metrics: values by name, such as ndcg@10; None for an undefined metric, since JSON has no nan
     """
 
     system: str
@@ -66,7 +67,7 @@ class Row:
     metrics: Mapping[str, float | None]
 
     def with_metrics(self, metrics: Mapping[str, float | None]) -> "Row":
-        """The row with further metrics after its own."""
+        """The row with these metrics added at the end."""
         return replace(self, metrics={**self.metrics, **metrics})
 
     def to_json(self) -> dict[str, str | int | float | None]:
@@ -83,11 +84,11 @@ def test_cases(
     targets: Sequence[int],
     known_items: np.ndarray,
 ) -> TestCases:
-    """The test users of one partition for the window (window_start, window_end], ms.
+    """The test cases of one partition of users for the window (window_start, window_end], ms.
 
-    A test user has a target event on a known item in the window. The user's truth is the set of those items.
+    A test user has at least one target event on a known item in the window. The user's truth is the set of these items.
     users: Arrow array of the partition's ids, in the order of `histories`; targets: event codes
-    known_items: bool (n_items,), whether an item has an event of any type and user at or before window_start
+    known_items: bool (n_items,), whether an item has an event of any user at or before window_start
     """
     window = histories.between(window_start, window_end)
     window = window.where(np.isin(window.events, targets) & known_items[window.items])
@@ -99,23 +100,23 @@ def test_cases(
 
 
 def sample(cases: Sequence[TestCases], max_users: int) -> TestCases:
-    """The test users of all partitions by ascending id; where there are more than `max_users`, a draw of them.
+    """The test cases of all partitions, ordered by user id. More than `max_users` users are sampled.
 
-    Raises DataError where there is no test user.
+    Raises DataError if there is no test user.
     """
-    everyone = _concat([part for part in cases if len(part)])
-    by_id = pc.sort_indices(everyone.users).to_numpy()
+    merged = _concat([part for part in cases if len(part)])
+    by_id = pc.sort_indices(merged.users).to_numpy()
     if len(by_id) > max_users:
         drawn = np.random.default_rng(SAMPLE_SEED).choice(len(by_id), max_users, replace=False)
         by_id = by_id[np.sort(drawn)]
-    return everyone.take(by_id)
+    return merged.take(by_id)
 
 
 def _concat(cases: Sequence[TestCases]) -> TestCases:
     if not cases:
         raise DataError(
-            "no user has a target event on a known item in the test window; expected at least one: "
-            "check targets and evaluation.test_days"
+            "no user has a target event on a known item in the test window; expected at least one such user: "
+            "check the settings targets and evaluation.test_days"
         )
     return TestCases(
         pa.concat_arrays([part.users for part in cases]),
@@ -128,22 +129,25 @@ def _concat(cases: Sequence[TestCases]) -> TestCases:
 
 
 def new_items_only(cases: TestCases) -> tuple[TestCases, np.ndarray]:
-    """Test cases of discovery: truth without items of the user's history, and without users who have no truth then.
+    """Test cases of discovery, and the positions of their users in `cases`, int64 (n,).
 
-    Also returns the positions in `cases` of the users who stay, int64 (n,). Their lists have to leave out the items of
-    their histories as well (`without_seen`).
+    Items of the user's history are removed from the truth, and then users without truth. Ranked lists for these cases
+    must not have items of the user's history either: see `without_seen`.
     """
     rows = np.repeat(np.arange(len(cases), dtype=np.int64), cases.truth.sizes)
     history = cases.histories
     new = ~belongs(rows, cases.truth.items, history.offsets, history.items)
     sizes = np.bincount(rows[new], minlength=len(cases))
-    stay = np.flatnonzero(sizes)
+    remaining = np.flatnonzero(sizes)
     truth = Truth(offsets_of(sizes), cases.truth.items[new])
-    return replace(cases, truth=truth).take(stay), stay
+    return replace(cases, truth=truth).take(remaining), remaining
 
 
 def without_seen(ranked: np.ndarray, histories: Histories, k: int) -> np.ndarray:
-    """The first k items of each list that are not in the user's history, int32 (n_users, k), padded."""
+    """The first k items of each list that are not in the user's history, int32 (n_users, k), padded with UNKNOWN.
+
+    ranked: int32 (n_users, depth), padded with UNKNOWN
+    """
     rows = np.arange(len(ranked), dtype=np.int64)[:, None]
     new = ~belongs(rows, ranked, histories.offsets, histories.items) & (ranked != UNKNOWN)
     return metrics.compact(ranked, new, k)
@@ -158,13 +162,12 @@ def summary(
     n_items: int,
     config: EvaluationConfig,
 ) -> list[Row]:
-    """Metrics of one system over all, warm and cold users, one row a group.
+    """Metrics of one system over all, warm and cold users, one row for each group.
 
-    A row has ndcg@k, recall@k, precision@k, hit@k, mrr@k and coverage@k (of the items shown to the group) for each
-    cut-off, and the bootstrap interval of the headline as ndcg@k_low and ndcg@k_high. The metrics of a group without
-    users are None.
-    ranked: int32 (n_users, depth), at least as deep as the last of config.cutoffs unless a system has no more items
-    warm: bool (n_users,); n_items: size of the catalogue
+    For each cut-off k, a row has ndcg@k, recall@k, precision@k, hit@k, mrr@k and coverage@k (by the group's lists).
+    ndcg@k_low and ndcg@k_high are the bootstrap interval of NDCG at config.k. A group without users has only None.
+    ranked: int32 (n_users, depth), padded with UNKNOWN; the depth is at least the largest cut-off
+    warm: bool (n_users,); n_items: size of the catalog
     Raises DataError as `metrics.hits` does.
     """
     hit = metrics.hits(ranked, truth)
@@ -184,7 +187,7 @@ def summary(
 
 
 def _groups(warm: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """The groups of users in the order of the table: names and members, bool (n_users,)."""
+    """Name and members, bool (n_users,), of each group of users, in the order of the table."""
     return [("all", np.ones(len(warm), np.bool_)), ("warm", warm), ("cold", ~warm)]
 
 
@@ -195,37 +198,37 @@ def with_classification(
     users: np.ndarray,
     warm: np.ndarray,
 ) -> list[Row]:
-    """The rows with `roc_auc` and `average_precision` over the pooled candidates of the group's users.
+    """The rows with `roc_auc` and `average_precision` over the pooled candidates of each group's users.
 
-    All systems are compared on the same candidates: a candidate without a score ranks below the others. The two are
-    None where a group's candidates are all hits or all misses, and for systems that `scores` lacks.
-    scores: by system, float (n,), NaN where there is no score; labels: bool (n,)
+    All systems are compared on the same candidates: candidates without a score rank below the others. Both metrics are
+    None if the candidates of a group are all hits or all misses, and for systems without scores.
+    scores: by system, float (n,), NaN for a missing score; labels: bool (n,)
     users: int64 (n,), positions in `warm`; warm: bool (n_users,)
     """
-    members = {group: chosen[users] for group, chosen in _groups(warm)}
+    in_group = {group: members[users] for group, members in _groups(warm)}
     completed: list[Row] = []
     for row in rows:
         areas: dict[str, float | None] = {"roc_auc": None, "average_precision": None}
         if row.system in scores:
-            chosen = members[row.group]
-            complete = ranks_below(scores[row.system][chosen])
+            chosen = in_group[row.group]
+            filled = ranks_below(scores[row.system][chosen])
             areas = {
-                "roc_auc": defined(metrics.roc_auc(labels[chosen], complete)),
-                "average_precision": defined(metrics.average_precision(labels[chosen], complete)),
+                "roc_auc": defined(metrics.roc_auc(labels[chosen], filled)),
+                "average_precision": defined(metrics.average_precision(labels[chosen], filled)),
             }
         completed.append(row.with_metrics(areas))
     return completed
 
 
 def ranks_below(scores: np.ndarray) -> np.ndarray:
-    """The scores, with a value below all of them where a score is missing."""
+    """The scores, float (n,); missing ones (NaN) are replaced by a value below all others."""
     missing = np.isnan(scores)
     lowest = float(np.min(scores, initial=0.0, where=~missing))
     return np.where(missing, lowest - 1, scores)
 
 
 def defined(value: float) -> float | None:
-    """The value, or None for nan, which JSON lacks."""
+    """The value, or None for nan, since JSON has no nan."""
     return None if np.isnan(value) else value
 
 
@@ -236,29 +239,30 @@ PER_USER: Final[Mapping[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]
     "hit": lambda hit, _, k: metrics.hit_rate(hit, k),
     "mrr": lambda hit, _, k: metrics.mrr(hit, k),
 }
-"""Metrics of each user's list by name, as functions of hits, sizes of the truth, and k."""
+"""Metrics per user by name: functions of the hits, the sizes of the truth, and k; see `metrics`."""
 
 
 def _columns(hit: np.ndarray, sizes: np.ndarray, cutoffs: Sequence[int]) -> dict[str, np.ndarray]:
-    """Every metric at every cut-off by name such as ndcg@10; float64 (n_users,) each."""
+    """Every metric at every cut-off, float64 (n_users,) each, by names such as ndcg@10."""
     return {f"{name}@{k}": metric(hit, sizes, k) for k in cutoffs for name, metric in PER_USER.items()}
 
 
 def per_user(metric: str, ranked: np.ndarray, truth: Truth) -> np.ndarray:
-    """One metric such as `ndcg@10` of every user's list, float64 (n_users,).
+    """The values of one metric such as `ndcg@10`, float64 (n_users,).
 
-    Raises ConfigError where there is no such metric, DataError as `metrics.hits` does.
+    Raises ConfigError for an unknown metric, DataError as `metrics.hits` does.
     """
     name, k = _parsed(metric)
     return PER_USER[name](metrics.hits(ranked, truth), truth.sizes, k)
 
 
 def cutoff_of(metric: str) -> int:
-    """The k of a metric such as `ndcg@10`; raises ConfigError where there is no such metric."""
+    """The k of a metric such as `ndcg@10`; raises ConfigError for an unknown metric."""
     return _parsed(metric)[1]
 
 
 def _parsed(metric: str) -> tuple[str, int]:
+    """The name and the k of a metric such as `ndcg@10`."""
     name, _, k = metric.partition("@")
     if name not in PER_USER or not k.isdecimal() or not 1 <= int(k) <= MAX_CUTOFF:
         names = ", ".join(f"{name}@K" for name in PER_USER)
@@ -267,14 +271,14 @@ def _parsed(metric: str) -> tuple[str, int]:
 
 
 def with_seed_spread(runs: Sequence[Sequence[Row]], k: int) -> list[Row]:
-    """The first run's rows with ndcg@k_seeds, the sample standard deviation of NDCG@k over the runs.
+    """The rows of the first run with ndcg@k_seeds: the sample standard deviation of NDCG@k over the runs.
 
-    It is None with fewer than two runs, and where the group has no users.
-    runs: for each seed the rows of `summary`, of the same systems and groups in the same order
+    It is None with fewer than two runs, and for a group without users.
+    runs: for each seed the rows of `summary`, with the same systems and groups in the same order
     """
     rows: list[Row] = []
-    for same in zip(*runs, strict=True):
-        values = [value for row in same if (value := row.metrics[f"ndcg@{k}"]) is not None]
+    for rows_by_run in zip(*runs, strict=True):
+        values = [value for row in rows_by_run if (value := row.metrics[f"ndcg@{k}"]) is not None]
         spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        rows.append(same[0].with_metrics({f"ndcg@{k}_seeds": spread}))
+        rows.append(rows_by_run[0].with_metrics({f"ndcg@{k}_seeds": spread}))
     return rows
