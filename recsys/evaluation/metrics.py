@@ -204,7 +204,7 @@ def paired_difference(a: np.ndarray, b: np.ndarray, resampling: Resampling) -> D
     a, b: float64 (n_users,), one metric of two systems. Raises DataError if the lengths differ.
     """
     if len(a) != len(b):
-        raise DataError(f"a comparison of metrics of {len(a)} and of {len(b)} users; expected the same users")
+        raise DataError(f"metrics of {len(a)} and {len(b)} users cannot be compared; expected the same users")
     difference = a - b
     mean = float(difference.mean()) if len(difference) else float("nan")
     return Difference(mean, *bootstrap_interval(difference, resampling))

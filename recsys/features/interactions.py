@@ -77,14 +77,10 @@ class Interactions:
 def interactions(
     histories: Histories, things: Sequence[np.ndarray], width: int, now: int, config: InteractionConfig
 ) -> Interactions:
-    """Events aggregated by (user, thing), for several kinds of things in one pass.
+    """Events aggregated by (user, thing), for several kinds of things; user u of kind k is k * n_users + u.
 
-    In the result, user u of kind k has the number k * n_users + u.
-    things: for each kind the thing of each event, int (n_events,) in [0, width); events with a negative number are
-    left out
-    now: ms; no event may be later
-
-    Sums run in time order within a row, so the numbers of a user do not depend on the other users of the batch.
+    things: for each kind the thing of each event, int (n_events,) in [0, width); negative to leave the event out
+    now: ms, not before any event. Sums run in time order within a row, so a user does not depend on other users.
     """
     types = len(EVENT_TYPES)
     stacked = np.concatenate(things)
