@@ -12,7 +12,7 @@ from recsys.arrays import belongs, offsets_of, ragged_indices
 from recsys.errors import ConfigError, DataError
 from recsys.evaluation import metrics
 from recsys.evaluation.metrics import Truth
-from recsys.evaluation.settings import MAX_CUTOFF, EvaluationConfig
+from recsys.evaluation.settings import MAX_CUTOFF
 from recsys.histories import Histories
 from recsys.schema import UNKNOWN
 
@@ -50,29 +50,6 @@ class TestCases:
             self.histories.take(rows),
             Truth(offsets_of(lengths), self.truth.items[index]),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """Metrics of one system over one group of users.
-
-    group: all, warm (users with an event on an item with a learned factor) or cold (all other users)
-    users: number of users in the group
-    metrics: values by name, such as ndcg@10; None for an undefined metric, since JSON has no nan
-    """
-
-    system: str
-    group: str
-    users: int
-    metrics: Mapping[str, float | None]
-
-    def with_metrics(self, metrics: Mapping[str, float | None]) -> "Row":
-        """The row with these metrics added at the end."""
-        return replace(self, metrics={**self.metrics, **metrics})
-
-    def to_json(self) -> dict[str, str | int | float | None]:
-        """The row as one flat object."""
-        return {"system": self.system, "group": self.group, "users": self.users, **self.metrics}
 
 
 def test_cases(
@@ -153,85 +130,6 @@ def without_seen(ranked: np.ndarray, histories: Histories, k: int) -> np.ndarray
     return metrics.compact(ranked, new, k)
 
 
-def summary(
-    system: str,
-    ranked: np.ndarray,
-    truth: Truth,
-    warm: np.ndarray,
-    *,
-    n_items: int,
-    config: EvaluationConfig,
-) -> list[Row]:
-    """Metrics of one system over all, warm and cold users, one row for each group.
-
-    For each cut-off k, a row has ndcg@k, recall@k, precision@k, hit@k, mrr@k and coverage@k (by the group's lists).
-    ndcg@k_low and ndcg@k_high are the bootstrap interval of NDCG at config.k. A group without users has only None.
-    ranked: int32 (n_users, depth), padded with UNKNOWN; the depth is at least the largest cut-off
-    warm: bool (n_users,); n_items: size of the catalog
-    Raises DataError as `metrics.hits` does.
-    """
-    hit = metrics.hits(ranked, truth)
-    columns = _columns(hit, truth.sizes, config.cutoffs)
-    headline = f"ndcg@{config.k}"
-    rows: list[Row] = []
-    for group, members in _groups(warm):
-        users = int(np.count_nonzero(members))
-        means = {name: float(values[members].mean()) if users else None for name, values in columns.items()}
-        coverage = {
-            f"coverage@{k}": metrics.coverage(ranked[members], k, n_items) if users else None for k in config.cutoffs
-        }
-        low, high = metrics.bootstrap_interval(columns[headline][members], config.resampling)
-        interval = {f"{headline}_low": defined(low), f"{headline}_high": defined(high)}
-        rows.append(Row(system, group, users, {**means, **coverage, **interval}))
-    return rows
-
-
-def _groups(warm: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """Name and members, bool (n_users,), of each group of users, in the order of the table."""
-    return [("all", np.ones(len(warm), np.bool_)), ("warm", warm), ("cold", ~warm)]
-
-
-def with_classification(
-    rows: Sequence[Row],
-    scores: Mapping[str, np.ndarray],
-    labels: np.ndarray,
-    users: np.ndarray,
-    warm: np.ndarray,
-) -> list[Row]:
-    """The rows with `roc_auc` and `average_precision` over the pooled candidates of each group's users.
-
-    All systems are compared on the same candidates: candidates without a score rank below the others. Both metrics are
-    None if the candidates of a group are all hits or all misses, and for systems without scores.
-    scores: by system, float (n,), NaN for a missing score; labels: bool (n,)
-    users: int64 (n,), positions in `warm`; warm: bool (n_users,)
-    """
-    in_group = {group: members[users] for group, members in _groups(warm)}
-    completed: list[Row] = []
-    for row in rows:
-        areas: dict[str, float | None] = {"roc_auc": None, "average_precision": None}
-        if row.system in scores:
-            chosen = in_group[row.group]
-            filled = ranks_below(scores[row.system][chosen])
-            areas = {
-                "roc_auc": defined(metrics.roc_auc(labels[chosen], filled)),
-                "average_precision": defined(metrics.average_precision(labels[chosen], filled)),
-            }
-        completed.append(row.with_metrics(areas))
-    return completed
-
-
-def ranks_below(scores: np.ndarray) -> np.ndarray:
-    """The scores, float (n,); missing ones (NaN) are replaced by a value below all others."""
-    missing = np.isnan(scores)
-    lowest = float(np.min(scores, initial=0.0, where=~missing))
-    return np.where(missing, lowest - 1, scores)
-
-
-def defined(value: float) -> float | None:
-    """The value, or None for nan, since JSON has no nan."""
-    return None if np.isnan(value) else value
-
-
 PER_USER: Final[Mapping[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]]] = {
     "ndcg": metrics.ndcg,
     "recall": metrics.recall,
@@ -240,11 +138,6 @@ PER_USER: Final[Mapping[str, Callable[[np.ndarray, np.ndarray, int], np.ndarray]
     "mrr": lambda hit, _, k: metrics.mrr(hit, k),
 }
 """Metrics per user by name: functions of the hits, the sizes of the truth, and k; see `metrics`."""
-
-
-def _columns(hit: np.ndarray, sizes: np.ndarray, cutoffs: Sequence[int]) -> dict[str, np.ndarray]:
-    """Every metric at every cut-off, float64 (n_users,) each, by names such as ndcg@10."""
-    return {f"{name}@{k}": metric(hit, sizes, k) for k in cutoffs for name, metric in PER_USER.items()}
 
 
 def per_user(metric: str, ranked: np.ndarray, truth: Truth) -> np.ndarray:
@@ -268,17 +161,3 @@ def _parsed(metric: str) -> tuple[str, int]:
         names = ", ".join(f"{name}@K" for name in PER_USER)
         raise ConfigError(f"metric {metric!r}: expected one of {names} with K from 1 to {MAX_CUTOFF}")
     return name, int(k)
-
-
-def with_seed_spread(runs: Sequence[Sequence[Row]], k: int) -> list[Row]:
-    """The rows of the first run with ndcg@k_seeds: the sample standard deviation of NDCG@k over the runs.
-
-    It is None with fewer than two runs, and for a group without users.
-    runs: for each seed the rows of `summary`, with the same systems and groups in the same order
-    """
-    rows: list[Row] = []
-    for rows_by_run in zip(*runs, strict=True):
-        values = [value for row in rows_by_run if (value := row.metrics[f"ndcg@{k}"]) is not None]
-        spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        rows.append(rows_by_run[0].with_metrics({f"ndcg@{k}_seeds": spread}))
-    return rows

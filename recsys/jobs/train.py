@@ -62,7 +62,7 @@ def run(
 
     with console.step("refit on every event"):
         final = refit_rankers(context, inputs, selected)
-    result = TrainingResult.create(shop, context.plan, evaluation, selected.all_items, final)
+    result = TrainingResult.create(context, evaluation, selected.all_items, final)
 
     with console.step("write the report"):
         evaluated = EvaluationInputs.create(context, inputs, selected.all_items, window, evaluation)

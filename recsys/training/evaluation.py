@@ -8,7 +8,8 @@ import numpy as np
 import ray
 
 from recsys.evaluation import metrics, protocol
-from recsys.evaluation.protocol import Row, TestCases
+from recsys.evaluation.protocol import TestCases
+from recsys.evaluation.table import Row, summary, with_classification, with_seed_spread
 from recsys.models.blend import Blend
 from recsys.models.rankers.base import Ranker
 from recsys.schema import Objective
@@ -114,9 +115,9 @@ def evaluate(context: Context, window: ScoredWindow, discovery: ScoredWindow | N
     runs = [_summaries(context, lists, cases, scored.warm) + other_rows for lists in ours]
     labels = labels_of(scored, cases)
     scores = hybrid_scores(scored, 0, window.blend) | baseline_scores(context, cases, scored, half_lives)
-    table = protocol.with_seed_spread(runs, settings.k)
+    table = with_seed_spread(runs, settings.k)
     return Evaluation(
-        table=protocol.with_classification(table, scores, labels, scored.users, scored.warm),
+        table=with_classification(table, scores, labels, scored.users, scored.warm),
         new_items=_new_items(context, window, half_lives) + _discovered(context, discovery),
         leads=_leads(context, {**ours[0], **others}, cases),
         half_lives=half_lives,
@@ -133,7 +134,7 @@ def _summaries(context: Context, lists: Lists, cases: TestCases, warm: np.ndarra
     return [
         row
         for name, ranked in lists.items()
-        for row in protocol.summary(name, ranked, cases.truth, warm, n_items=n_items, config=settings)
+        for row in summary(name, ranked, cases.truth, warm, n_items=n_items, config=settings)
     ]
 
 
