@@ -6,7 +6,10 @@ from recsys.schema import UNKNOWN
 
 
 def ragged_indices(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The numbers of the ranges [start, start + length), range after range; int64 (sum of lengths,)."""
+    """The numbers of the ranges [start, start + length), range after range; int64 (sum of lengths,).
+
+    starts, lengths: int64 (n_ranges,)
+    """
     ends = lengths.cumsum()
     shifts = (starts - ends + lengths).repeat(lengths)
     return np.arange(len(shifts)) + shifts
@@ -15,8 +18,8 @@ def ragged_indices(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 def rows_of(owners: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The rows of some owners, owner after owner, and the number of rows of each; both int64.
 
-    Owner i has the rows offsets[i]:offsets[i + 1]. The time does not grow with the other owners: a request names one
-    of millions.
+    Owner i has the rows offsets[i]:offsets[i + 1]. The time does not grow with the number of all owners: a request
+    needs one user of millions.
     """
     starts = offsets[owners]
     lengths = offsets[np.add(owners, 1)] - starts
@@ -24,7 +27,7 @@ def rows_of(owners: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.nda
 
 
 def offsets_of(lengths: np.ndarray) -> np.ndarray:
-    """Borders of consecutive segments of these lengths, from 0; int64 (n + 1,)."""
+    """The borders of consecutive segments with these lengths, from 0; int64 (n + 1,)."""
     offsets = np.zeros(len(lengths) + 1, np.int64)
     lengths.cumsum(out=offsets[1:])
     return offsets
@@ -54,7 +57,7 @@ def find(ascending: np.ndarray, wanted: np.ndarray) -> np.ndarray:
 
 
 def sums_within(groups: np.ndarray, values: np.ndarray, n_groups: int) -> np.ndarray:
-    """Column sums of each group, float64 (n_groups, n_columns). Rows are added in the order given.
+    """The column sums of each group, float64 (n_groups, n_columns). Rows are added in the given order.
 
     groups: int (n,) in [0, n_groups); values: float64 (n, n_columns)
     """
@@ -64,7 +67,7 @@ def sums_within(groups: np.ndarray, values: np.ndarray, n_groups: int) -> np.nda
 
 
 def order_within(users: np.ndarray, score: np.ndarray, tie: np.ndarray | None = None) -> np.ndarray:
-    """The rows ordered by user, then by falling score, then by rising `tie`; positions, int64 (n,).
+    """The positions of the rows ordered by user, then by falling score, then by rising `tie`; int64 (n,).
 
     Without `tie`, rows of equal score keep their order.
     """
@@ -90,10 +93,10 @@ def positions(keys: np.ndarray) -> np.ndarray:
 
 
 def belongs(users: np.ndarray, items: np.ndarray, offsets: np.ndarray, owned: np.ndarray) -> np.ndarray:
-    """True where the user owns the item; bool, of the shape of `items`.
+    """Whether the user owns the item, bool of the shape of `items`; False for UNKNOWN.
 
-    users: int64 positions in `offsets`, of a shape that broadcasts to that of `items`
-    items: int32 codes; nobody owns UNKNOWN
+    users: int64 positions in `offsets`; the shape broadcasts to the shape of `items`
+    items: int32 codes
     offsets, owned: user u owns owned[offsets[u]:offsets[u + 1]], int32 codes in any order
     """
     span = 1 + max(int(items.max(initial=0)), int(owned.max(initial=0)))
@@ -102,9 +105,10 @@ def belongs(users: np.ndarray, items: np.ndarray, offsets: np.ndarray, owned: np
 
 
 def ranked_lists(users: np.ndarray, items: np.ndarray, scores: np.ndarray, n_users: int, depth: int) -> np.ndarray:
-    """The best items of each user by falling score, int32 (n_users, depth), padded with UNKNOWN.
+    """The items of each user by falling score, at most `depth`; int32 (n_users, depth), padded with UNKNOWN.
 
     Of items with equal scores the smaller code comes first.
+    users: int (n,), positions below n_users; items: int32 (n,); scores: float (n,)
     """
     lists = np.full((n_users, depth), UNKNOWN, np.int32)
     rank = rank_within(users, scores, items)

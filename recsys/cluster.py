@@ -14,12 +14,13 @@ from ray.exceptions import AuthenticationError
 from recsys.errors import ConfigError
 
 CONNECT_SECONDS: Final = 5
+"""Timeout of the check that something listens at RAY_ADDRESS."""
 MAX_RETRIES: Final = 10
-"""Further runs of a task whose worker died. Each run gets the same blocks."""
+"""Largest number of further runs of a task after its worker died. Each run gets the same input."""
 
 
 def run_tasks(function: Callable[..., Any], name: str, calls: Iterable[Sequence[Any]]) -> list["ray.ObjectRef[Any]"]:
-    """The results of `function(*call)` for each call, in order. The dashboard shows the tasks as `name`."""
+    """References to the results of `function(*call)`, in the order of the calls. The dashboard shows `name`."""
     task = ray.remote(function).options(name=name, max_retries=MAX_RETRIES)
     return [task.remote(*call) for call in calls]
 
@@ -27,11 +28,14 @@ def run_tasks(function: Callable[..., Any], name: str, calls: Iterable[Sequence[
 def run_split_tasks(
     function: Callable[..., Sequence[Any]], name: str, calls: Iterable[Sequence[Any]], parts: int
 ) -> list[list["ray.ObjectRef[Any]"]]:
-    """As `run_tasks`, for functions that return `parts` results. The references are ordered by part, then by call."""
+    """References to the parts of the results of `function(*call)`: one list for each part, in the order of the calls.
+
+    parts: the number of results that `function` returns. The dashboard shows `name`.
+    """
 
     def split(*arguments: Any) -> Any:
         results = function(*arguments)
-        # Ray unpacks several results, but not a single one
+        # Ray unpacks a sequence of several results, but not a sequence of one.
         return results if parts > 1 else results[0]
 
     task = ray.remote(split).options(name=name, max_retries=MAX_RETRIES, num_returns=parts)
@@ -43,9 +47,9 @@ def run_split_tasks(
 def read_blocks(
     pieces: Sequence[Any], parse: Callable[..., Iterator[pa.Table]], name: str, **settings: Any
 ) -> list["ray.ObjectRef[pa.Table]"]:
-    """The blocks of `parse(piece, number, **settings)` for all pieces, in any order, read by Ray Data.
+    """References to the tables that `parse(piece, number, **settings)` yields for all pieces, in any order.
 
-    number: int, the position of the piece in `pieces`
+    number: int, the position of the piece in `pieces`. Ray Data reads the pieces, and the dashboard shows `name`.
     """
 
     def read(batch: pa.Table) -> Iterator[pa.Table]:
@@ -81,7 +85,7 @@ def _check_listener(address: str) -> None:
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
     except (OSError, OverflowError) as error:
-        raise ConfigError(f"RAY_ADDRESS={address!r}: no Ray cluster answers there: {error}") from error
+        raise ConfigError(f"RAY_ADDRESS={address!r}: no Ray cluster answers at this address: {error}") from error
 
 
 def start_ray() -> None:
@@ -107,4 +111,5 @@ def start_ray() -> None:
 
 
 def _not_about_busy_cpus(record: logging.LogRecord) -> bool:
+    """A filter of log records: False for the warning that no CPU is idle."""
     return "does not have any available CPUs" not in record.getMessage()

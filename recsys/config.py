@@ -1,4 +1,4 @@
-"""All settings of a training run: composed of the configs beside their components, read from YAML and --set."""
+"""All settings of a training run, read from YAML and --set. Each component defines its own section."""
 
 import reprlib
 from collections.abc import Mapping, Sequence
@@ -23,47 +23,48 @@ from recsys.schema import EVENT_TYPES, Config, EventType
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
 NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
-"""What the parser raises; ValueError where a date does not exist or bytes are no text."""
+"""Errors of the YAML parser. ValueError comes from dates that do not exist and from bytes that are no text."""
 
 
 class ExampleConfig(Config):
-    """How label windows become the ranker's rows."""
+    """Settings of the ranker's training rows."""
 
     cuts: int = Field(4, ge=1)
-    """Training cuts at most; fewer where the log is short. One more is for the selection of candidates."""
+    """Largest number of training cuts; a short log has fewer. One more cut serves to train the pre-ranker."""
     horizon_days: int | None = Field(None, ge=1)
-    """Length of a label window; None takes evaluation.test_days."""
+    """Length of a label window in days. None: evaluation.test_days."""
     step_days: int | None = Field(None, ge=1)
-    """Days between training cuts; None takes the horizon."""
+    """Days between training cuts. None: the length of a label window."""
     min_history_days: int = Field(7, ge=1)
-    """Days of history that a cut needs."""
+    """Days of events that must lie before a cut."""
     max_users: int = Field(4000, ge=1)
-    """Users of a training cut: those with a history and a target event in the label window."""
+    """Largest number of users of a training cut. These users have events before the cut and a target event in the
+    label window."""
     discover: bool = True
-    """Whether a ranker of its own is trained for items that are new to the user."""
+    """Train a second ranker for discovery: items that are new to the user."""
     negatives: int = Field(40, ge=1)
-    """Candidates without a label that a user keeps."""
+    """Largest number of candidates without a label that are kept of each user."""
 
 
 class PhasesConfig(Config):
-    """What `python -m recsys phases` does beside a training run."""
+    """Settings of the study of phases, `recsys phases`."""
 
     logistic: LogisticConfig = LogisticConfig()
     train_events: int = Field(50_000, ge=1)
-    """Event protocol: events to learn from at most, whole users by hash."""
+    """Event protocol: largest number of training events. Users are sampled with all their events."""
     test_events: int = Field(50_000, ge=1)
-    """Event protocol: events of the validation and of the test window at most."""
+    """Event protocol: largest number of events of the validation window, and of the test window."""
 
 
 class TrainConfig(Config):
-    """One training run."""
+    """Settings of a training run."""
 
     targets: tuple[EventType, ...] = ("transaction",)
-    """Event types that count as success, for labels and evaluation."""
+    """Target event types: their events are the labels of training and the hits of the evaluation."""
     category_levels: int = Field(3, ge=1, le=8)
-    """Levels of the category tree that the features see, from the root down."""
+    """Levels of the category tree that the features use, from the root down."""
     seed: int = Field(0, ge=0)
-    """Of every random choice."""
+    """Seed of every random choice."""
     data: DataConfig = DataConfig()
     statistics: StatisticsConfig = StatisticsConfig()
     factorization: FactorizationConfig = FactorizationConfig()
@@ -83,21 +84,23 @@ class TrainConfig(Config):
 
     @property
     def target_codes(self) -> tuple[int, ...]:
+        """The codes of the target event types."""
         return tuple(EVENT_TYPES.index(name) for name in self.targets)
 
     @property
     def horizon(self) -> int:
-        """Days of a label window."""
+        """The length of a label window in days."""
         return self.examples.horizon_days or self.evaluation.test_days
 
 
 def load_config(
     path: Path | None, settings: Sequence[str] = (), between: Mapping[str, Any] = MappingProxyType({})
 ) -> TrainConfig:
-    """The defaults, overlaid by a YAML file, then by `between` (values by `section.key`), then by settings
-    `section.key=value`, whose values are YAML.
+    """The config of a training run. Later values replace earlier ones: defaults, file, `between`, `settings`.
 
-    Raises ConfigError that names the key and what was expected.
+    path: a YAML file of settings; between: values by `section.key`
+    settings: texts `section.key=value` with values in YAML
+    Raises ConfigError with the key and the expected value.
     """
     tree = read_yaml(path) if path else {}
     for key, value in between.items():
@@ -106,7 +109,7 @@ def load_config(
 
 
 def with_settings(tree: dict[str, Any], settings: Sequence[str]) -> dict[str, Any]:
-    """`tree` with `section.key=value` settings put in; raises ConfigError for what is no such setting."""
+    """`tree` with the values of settings `section.key=value`; raises ConfigError for a text of another form."""
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals or not key:
@@ -121,21 +124,21 @@ def with_settings(tree: dict[str, Any], settings: Sequence[str]) -> dict[str, An
 
 
 def put(tree: dict[str, Any], key: str, value: Any) -> None:
-    """Put a value at `section.key`; raises ConfigError where a part of the key before the last is no section."""
-    branch = tree
-    *parents, leaf = key.split(".")
+    """Put a value into the tree at `section.key`; raises ConfigError if `section` holds a value instead of settings."""
+    section = tree
+    *parents, name = key.split(".")
     for parent in parents:
-        below = branch.get(parent)
-        if below is None:  # a section left empty in the file
-            below = branch[parent] = {}
-        if not isinstance(below, dict):
-            raise ConfigError(f"{parent} is a value, not a section")
-        branch = below
-    branch[leaf] = value
+        inner = section.get(parent)
+        if inner is None:  # an absent section, or one left empty in the file
+            inner = section[parent] = {}
+        if not isinstance(inner, dict):
+            raise ConfigError(f"{parent} is a value; expected a section of settings")
+        section = inner
+    section[name] = value
 
 
 def changed(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
-    """The config with other values at `section.key`; raises ConfigError as `parse_config` does."""
+    """A copy of the config with these values, given by `section.key`; raises ConfigError as `parse_config` does."""
     tree = config.model_dump(mode="json")
     for key, value in values.items():
         put(tree, key, value)
@@ -143,7 +146,7 @@ def changed(config: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
 
 
 def parse_config(model: type[AnyConfig], tree: dict[str, Any]) -> AnyConfig:
-    """A checked config from nested settings; raises ConfigError with one line for each problem."""
+    """A checked config from nested settings; raises ConfigError that lists every problem."""
     try:
         return model.model_validate(tree)
     except ValidationError as error:
@@ -151,17 +154,18 @@ def parse_config(model: type[AnyConfig], tree: dict[str, Any]) -> AnyConfig:
 
 
 def _explain(model: type[Config], problem: Any) -> str:
+    """A sentence about one problem that pydantic reports."""
     key = ".".join(map(str, problem["loc"]))
     if problem["type"] != "extra_forbidden":
         return f"setting {key}: {problem['msg']}, found {reprlib.repr(problem['input'])}"
-    known: Any = model
+    section: Any = model
     for part in problem["loc"][:-1]:
-        known = known.model_fields[part].annotation if hasattr(known, "model_fields") else None
-    return f"setting {key} is unknown" + (f"; there are: {', '.join(known.model_fields)}" if known else "")
+        section = section.model_fields[part].annotation if hasattr(section, "model_fields") else None
+    return f"setting {key} is unknown" + (f"; expected one of: {', '.join(section.model_fields)}" if section else "")
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The sections of a YAML file; raises ConfigError where it is none."""
+    """The sections of a YAML file, {} for an empty file; raises ConfigError if the file cannot be read."""
     try:
         tree = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

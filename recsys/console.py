@@ -1,6 +1,6 @@
-"""Output for people: results on stdout; progress and errors on stderr.
+"""Output for people: results on stdout, progress and errors on stderr.
 
-Progress is printed in whole lines that are never redrawn. So a terminal, a file and `ray job logs` show the same.
+Progress is printed in whole lines that are never redrawn. So a terminal, a file and `ray job logs` show the same text.
 """
 
 import resource
@@ -23,14 +23,16 @@ PLAIN_WIDTH: Final = 200
 TEXT_WIDTH: Final = 100
 """Characters in a line of a paragraph."""
 ERROR_LENGTH: Final = 2000
-"""Characters of the longest error that is printed whole."""
+"""Largest number of characters of an error. Longer errors are shortened in the middle."""
 BAD_INPUT: Final = 2
+"""Exit code after bad input."""
 INTERRUPTED: Final = 130
-"""Exit codes."""
+"""Exit code after an interruption."""
 
 
 def _console(stderr: bool = False) -> Console:
-    # A console for each call: importing this module touches no stream, and a replaced sys.stdout is used.
+    """A console on the current stdout or stderr."""
+    # Each call makes a new console: so the import of this module touches no stream, and a replaced sys.stdout is used.
     # Markup is off because ids may hold square brackets.
     stream = sys.stderr if stderr else sys.stdout
     width = None if stream.isatty() else PLAIN_WIDTH
@@ -43,13 +45,13 @@ def line(text: str) -> None:
 
 
 def paragraph(text: str) -> None:
-    """Text of results, wrapped into lines; the second and later lines are indented."""
+    """Print a text of results, wrapped into lines. All lines but the first are indented."""
     for part in textwrap.wrap(text, TEXT_WIDTH, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False):
         line(part)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Print rows under column names. Numbers stand on the right, floats have four decimals, None is a dash."""
+    """Print a table. Columns of numbers are aligned to the right, floats have four decimals, and None is a dash."""
     cells = [list(row) for row in rows]
     grid = Table(title=title, title_justify="left", title_style="", box=SIMPLE_HEAD, show_edge=False)
     for column, name in enumerate(columns):
@@ -61,6 +63,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str |
 
 
 def _cell(value: object) -> str:
+    """The text of a table's cell."""
     if value is None:
         return "-"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
@@ -72,10 +75,9 @@ def error(text: str) -> None:
 
 
 def guarded(command: Callable[[], None]) -> int:
-    """Run a command and return its exit code.
+    """The exit code of a command: 0, BAD_INPUT or INTERRUPTED.
 
-    A RecsysError or OSError, also from a Ray task, is printed as one line on stderr; the exit code is 2.
-    After an interruption the exit code is 130.
+    A RecsysError or OSError, also from a Ray task, is printed as one line on stderr and gives BAD_INPUT.
     """
     try:
         command()
@@ -93,7 +95,7 @@ def guarded(command: Callable[[], None]) -> int:
 
 
 def _shortened(text: str) -> str:
-    """The text on one line. The middle of a long text, which may quote input, is left out."""
+    """The text on one line of about ERROR_LENGTH characters at most: the middle of a longer text is left out."""
     text = " ".join(text.split())
     half = ERROR_LENGTH // 2
     return text if len(text) <= ERROR_LENGTH else f"{text[:half]} … {text[-half:]}"
@@ -101,7 +103,7 @@ def _shortened(text: str) -> str:
 
 @dataclass(slots=True)
 class Step:
-    """A step of a run: its name, and its seconds once it has ended."""
+    """A step of a run; seconds: 0 until the step has ended."""
 
     name: str
     seconds: float = 0.0
@@ -109,18 +111,18 @@ class Step:
 
 @contextmanager
 def step(name: str, memory: bool = False) -> Iterator[Step]:
-    """Print one line with its time when a step ends.
+    """A context that prints one line with the duration of the step when the step ends.
 
-    memory: print also the most memory that this process has used so far
+    memory: also print the peak memory of this process so far
     """
-    this, started, verdict = Step(name), time.monotonic(), "failed after"
+    this_step, started, outcome = Step(name), time.monotonic(), "failed after"
     try:
-        yield this
-        verdict = "took"
+        yield this_step
+        outcome = "took"
     finally:
-        this.seconds = time.monotonic() - started
+        this_step.seconds = time.monotonic() - started
         peak = f", peak {_peak_gigabytes():.2f} GB" if memory else ""
-        progress(f"{name} {verdict} {this.seconds:.1f} s{peak}")
+        progress(f"{name} {outcome} {this_step.seconds:.1f} s{peak}")
 
 
 def progress(text: str) -> None:
@@ -129,5 +131,6 @@ def progress(text: str) -> None:
 
 
 def _peak_gigabytes() -> float:
+    """The peak memory (resident set) of this process so far, in GB."""
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss counts bytes on macOS and KiB on Linux
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9

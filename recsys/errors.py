@@ -2,17 +2,17 @@
 
 
 def first_line(problem: object) -> str:
-    """The first line of another library's error. The lines after it are a stack trace."""
+    """The first line of an error of another library. The other lines are a stack trace."""
     return _lines(problem)[0]
 
 
 def last_line(problem: object) -> str:
-    """The last line of a remote error. The lines before it are a stack trace."""
+    """The last line of an error from a remote process. The other lines are a stack trace."""
     return _lines(problem)[-1]
 
 
 def _lines(problem: object) -> list[str]:
-    """The lines that are not blank; the name of the error if all are."""
+    """The lines that are not blank; the type of the error if all lines are blank."""
     return [line.strip() for line in str(problem).splitlines() if line.strip()] or [type(problem).__name__]
 
 
@@ -21,7 +21,7 @@ class RecsysError(Exception):
 
 
 class ConfigError(RecsysError):
-    """A setting is unknown, of the wrong type or out of range."""
+    """A setting is unknown, has the wrong type, or is out of range."""
 
 
 class DataError(RecsysError):
@@ -29,7 +29,7 @@ class DataError(RecsysError):
 
 
 class ModelError(RecsysError):
-    """A model cannot be fitted to the data, or not be applied to it."""
+    """A model cannot be fitted to the data, or cannot be applied to it."""
 
 
 class RegistryError(RecsysError):

@@ -61,7 +61,7 @@ class Histories:
         return np.arange(len(self)).repeat(self.lengths)
 
     def where(self, keep: np.ndarray) -> "Histories":
-        """The events where `keep` (bool (n_events,)) is true. Users without events stay."""
+        """The events where `keep`, bool (n_events,), is true. Users without remaining events stay in the result."""
         kept = np.concatenate(([0], np.cumsum(keep)))
         return Histories(kept[self.offsets], self.items[keep], self.events[keep], self.times[keep])
 
@@ -89,6 +89,6 @@ class Histories:
 
     def counts(self) -> np.ndarray:
         """The number of events of each user and type, int64 (n_users, n_types)."""
-        kinds = len(EVENT_TYPES)
-        flat = np.bincount(self.rows * kinds + self.events, minlength=len(self) * kinds)
-        return flat.reshape(len(self), kinds)
+        n_types = len(EVENT_TYPES)
+        flat = np.bincount(self.rows * n_types + self.events, minlength=len(self) * n_types)
+        return flat.reshape(len(self), n_types)

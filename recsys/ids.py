@@ -24,7 +24,7 @@ NUMBERS: Final[dict[Purpose, int]] = {
     "event rows": 4,  # users of the study of phases; it never mixes them with the pre-ranker's negatives
     "report": 5,  # users whose lists the report shows
 }
-"""The number that separates the draws of a purpose from other draws. A changed number draws other users."""
+"""A number for each purpose. Draws with different numbers are independent; a changed number draws other users."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Ids:
         return "int64" if pa.types.is_int64(self.values.type) else "string"
 
     def parse(self, text: str) -> int | str | None:
-        """The id written as `text`; None if the kind is int64 and `text` is not an int64 as `str` writes it."""
+        """The id written as `text`; None if ids are int64 and `text` is not exactly such a number ("07" is not)."""
         if self.kind == "string":
             return text
         try:
@@ -63,7 +63,7 @@ class Ids:
         return value if str(value) == text and -(2**63) <= value < 2**63 else None
 
     def code(self, value: int | str) -> int:
-        """The code of one id, UNKNOWN if the id is absent. A binary search without a copy."""
+        """The code of one id, UNKNOWN if the id is absent. This is a binary search that copies nothing."""
         if self.kind == "int64":
             array = self.values.to_numpy()
             position = int(np.searchsorted(array, value))
@@ -91,7 +91,7 @@ class Ids:
         return self.values.take(pa.array(codes))
 
     def to_list(self, codes: np.ndarray) -> list[int | str]:
-        """Ids of codes that are all known, as Python's integers or strings; faster than `decode` for a few."""
+        """The id of each code as int or str; every code must be known. For a few codes this is faster than `decode`."""
         if self.kind == "int64":
             return self.values.to_numpy()[codes].tolist()
         return self.decode(codes).to_pylist()
@@ -102,9 +102,9 @@ class Ids:
 
 
 def mix(values: np.ndarray) -> np.ndarray:
-    """Well mixed bits of each value, uint64 (n,); values: uint64 (n,).
+    """A hash of each value, uint64 (n,): the finalizer of splitmix64 (Steele, Lea, Flood 2014).
 
-    This is the finalizer of splitmix64 (Steele, Lea, Flood 2014).
+    values: uint64 (n,)
     """
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -112,9 +112,9 @@ def mix(values: np.ndarray) -> np.ndarray:
 
 
 def hashes(ids: pa.Array, salt: int = 0) -> np.ndarray:
-    """A hash of each id, uint64 (n,), the same in every process. Other salts give independent hashes.
+    """A hash of each id, uint64 (n,), the same in every process. Different salts give independent hashes.
 
-    int64 ids go through `mix`. Strings go through BLAKE2b (8 bytes) first.
+    An int64 id is hashed by `mix`, a string first by BLAKE2b (8 bytes) and then by `mix`.
     """
     if pa.types.is_int64(ids.type):
         values = ids.to_numpy(zero_copy_only=False).astype(np.uint64)
@@ -128,15 +128,15 @@ def hashes(ids: pa.Array, salt: int = 0) -> np.ndarray:
 def draw(users: pa.Array, purpose: Purpose, seed: int) -> np.ndarray:
     """A random number for each user, uint64 (n,).
 
-    The number depends on the id, the purpose and the seed alone. A user is drawn alike in every partition and process.
-    With one seed, draws for purposes of other numbers are independent.
+    The number depends only on the id, the purpose and the seed, so it is the same in every partition and process. With
+    the same seed, draws for purposes with different NUMBERS are independent.
     """
     return hashes(users, 2 * seed + NUMBERS[purpose])
 
 
 def fractions(users: pa.Array, purpose: Purpose, seed: int) -> np.ndarray:
-    """The draw of each user as a fraction of its range, float64 (n,) in [0, 1].
+    """The draw of each user divided by 2**64, float64 (n,) in [0, 1].
 
-    `fractions(...) <= 0.3` holds for about 30% of the users.
+    `fractions(...) <= 0.3` is true for about 30% of the users.
     """
     return np.asarray(draw(users, purpose, seed) / float(2**64))

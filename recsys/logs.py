@@ -23,7 +23,7 @@ class _Structured(logging.Formatter):
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
-            # Names with an underscore in front are private to a library; Ray adds such a time to every record.
+            # A name with a leading underscore is private to a library: Ray adds such a field to every record.
             **{k: value for k, value in vars(record).items() if k not in _STANDARD and not k.startswith("_")},
         }
         if record.exc_info:
@@ -34,13 +34,14 @@ class _Structured(logging.Formatter):
 
 
 def _quoted(value: object) -> str:
+    """The value as text, in quotes if it is empty or has spaces, quotes, equals signs or line breaks."""
     text = str(value)
     return json.dumps(text, ensure_ascii=False) if not text or any(c in text for c in ' "=\n') else text
 
 
 def configure_logging(as_json: bool = False, level: int = logging.INFO) -> None:
     """Send the log records of this package to stderr, one line each. Another call replaces the handler."""
-    # Ray Serve replaces sys.stderr by a logger that drops records below warnings; sys.__stderr__ stays.
+    # Ray Serve replaces sys.stderr by a logger that drops records below warnings. It does not replace sys.__stderr__.
     handler = logging.StreamHandler(sys.__stderr__ if as_json else None)
     handler.setFormatter(_Structured(as_json))
     logger = logging.getLogger("recsys")

@@ -1,8 +1,8 @@
-"""Components by name, and the modules of a shop's own that add to them.
+"""Registries of components by name, and plugins: modules of a shop that register their own components.
 
-A registry maps names to components of one kind: candidate sources, rankers, readers of files. A module named in the
-environment variable RECSYS_PLUGINS (several separated by commas) is imported before the first lookup, in every process,
-so that a shop can register components without a change of this package.
+A registry maps names to components of one kind: candidate sources, rankers, readers of files. The environment variable
+RECSYS_PLUGINS names plugins, separated by commas. Every process imports them before its first lookup. So a shop can
+add components without a change of this package.
 """
 
 import importlib
@@ -13,6 +13,7 @@ from typing import Final, Generic, TypeVar, cast
 from recsys.errors import ConfigError
 
 VARIABLE: Final = "RECSYS_PLUGINS"
+"""Name of the environment variable."""
 
 Component = TypeVar("Component")
 
@@ -21,21 +22,21 @@ class Registry(Generic[Component]):
     """Components of one kind by name, in the order in which they were added."""
 
     def __init__(self, kind: str) -> None:
-        """kind: for error messages, such as "ranker"."""
+        """kind: a word for error messages, such as "ranker"."""
         self._kind = kind
         self._components: dict[str, Component | str] = {}
 
     def add(self, name: str, component: Component | str) -> None:
-        """Register a component, or "module:attribute" of one that is imported at its first use.
+        """Register a component under a name; raises ConfigError if the name is in use.
 
-        Raises ConfigError where the name is taken.
+        component: the component itself, or a text "module:attribute" that is imported at the first use
         """
         if name in self._components:
-            raise ConfigError(f"there is a {self._kind} named {name} already")
+            raise ConfigError(f"there is already a {self._kind} named {name!r}; expected another name")
         self._components[name] = component
 
     def remove(self, name: str) -> None:
-        """Undo `add`."""
+        """Remove a component from the registry."""
         del self._components[name]
 
     @property
@@ -45,12 +46,12 @@ class Registry(Generic[Component]):
         return tuple(self._components)
 
     def __getitem__(self, name: str) -> Component:
-        """The component of a name.
+        """The component with this name.
 
-        Raises ConfigError that lists the names, or that names a Python package which the component needs.
+        Raises ConfigError if there is no such component, or if a Python package that it needs is not installed.
         """
         if name not in self.names:
-            raise ConfigError(f"there is no {self._kind} named {name!r}; there are: {', '.join(self.names)}")
+            raise ConfigError(f"there is no {self._kind} named {name!r}; expected one of: {', '.join(self.names)}")
         component = self._components[name]
         if isinstance(component, str):
             module, _, attribute = component.partition(":")
@@ -58,7 +59,7 @@ class Registry(Generic[Component]):
                 loaded = importlib.import_module(module)
             except ModuleNotFoundError as error:
                 raise ConfigError(
-                    f"the {self._kind} {name} needs the Python package {error.name}: install it"
+                    f"the {self._kind} {name} needs the Python package {error.name}, which is not installed: install it"
                 ) from error
             component = self._components[name] = cast(Component, getattr(loaded, attribute))
         return component
@@ -66,7 +67,7 @@ class Registry(Generic[Component]):
 
 @cache
 def load_plugins() -> None:
-    """Import the modules of RECSYS_PLUGINS, once a process; raises ConfigError that names a module it cannot import."""
+    """Import the modules in RECSYS_PLUGINS, once in each process; raises ConfigError if an import fails."""
     for name in filter(None, (part.strip() for part in os.environ.get(VARIABLE, "").split(","))):
         try:
             importlib.import_module(name)

@@ -25,28 +25,29 @@ EVENT_TYPES: Final[tuple[EventType, ...]] = ("view", "addtocart", "transaction")
 VIEW, CART, PURCHASE = range(3)
 
 DAY: Final = 86_400_000
-"""Milliseconds. Every time is an int64 of milliseconds since 1970, UTC."""
+"""Milliseconds in a day. Every time is an int64: milliseconds since 1970, UTC."""
 LATEST: Final = 253_402_300_799_999
-"""The end of the year 9999: no time lies after it."""
+"""The largest time: the end of the year 9999."""
 
 Objective = Literal["all", "discover", "repeat"]
 OBJECTIVES: Final[tuple[Objective, ...]] = ("all", "discover", "repeat")
-"""Whether a user is shown all items, only those new to them, or only those they had; a code is a position here."""
+"""The items that a list may hold: all, only items new to the user (discovery), or only items that the user had before.
+An objective's code is its position here."""
 ALL, DISCOVER, REPEAT = range(3)
 
 UNKNOWN: Final = -1
-"""The code of an id or category that is not known."""
+"""The code of an unknown id or category."""
 
 
 class Config(BaseModel):
-    """Base of all settings: immutable, numbers are finite, and an unknown key is an error."""
+    """Base of all settings: immutable and with finite numbers; an unknown key is an error."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @field_validator("*", mode="before")
     @classmethod
     def _as_written(cls, value: Any, info: ValidationInfo) -> Any:
-        """A section left empty counts as absent; true is not the number 1."""
+        """The value, or the default of a section that is empty. Raises ValueError for true where a number belongs."""
         field = cls.model_fields[str(info.field_name)]
         kind = field.annotation
         if value is None and isinstance(kind, type) and issubclass(kind, Config) and not field.is_required():
@@ -58,7 +59,7 @@ class Config(BaseModel):
 
 
 class EventWeights(Config):
-    """How much an event of each type says about interest; a view is the unit."""
+    """Weights of the event types as signs of interest."""
 
     view: float = Field(1.0, ge=0)
     """Weight of a view."""
@@ -68,4 +69,5 @@ class EventWeights(Config):
     """Weight of a purchase."""
 
     def by_code(self) -> tuple[float, ...]:
+        """The weights, in the order of EVENT_TYPES."""
         return tuple(getattr(self, name) for name in EVENT_TYPES)

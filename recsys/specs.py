@@ -1,4 +1,4 @@
-"""Types, shapes and bounds that the arrays of a version must have."""
+"""Specifications of a version's arrays: types, shapes and bounds of values."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,19 +13,22 @@ Arrays = Mapping[str, np.ndarray]
 
 INTEGER: Final = "i4 i8"
 FLOAT: Final = "f2 f4"
+"""NumPy's names of the allowed types."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArraySpec:
-    """One array.
+    """The specification of one array.
 
-    kinds: NumPy's names of the types that the array may have, such as "i4 i8"
-    shape: sizes, or names of sizes. The sizes of the ids (items, users, categories) are given; the first array that
-    has another name decides its size
-    low, high: inclusive bounds of the values, where low is given; a name as high stands for codes below that size
-    borders: the array holds the borders of rows in an array of this size, one row for each entry of `shape`
-    min_row: entries that every such row has at least
-    min_sum: sum that every row of numbers has at least
+    kinds: NumPy's names of the allowed types, such as "i4 i8"
+    shape: sizes, or names of sizes. The sizes "items", "users" and "categories" are known from the ids. For any other
+    name, the first array with this name sets the size.
+    low, high: inclusive bounds of the values, checked if low is not None. If high is the name of a size, all values
+    must be below this size.
+    borders: if given, the array holds the borders of consecutive rows in an array whose size has this name. It has
+    one row for each entry of `shape`.
+    min_row: smallest number of entries in each of these rows
+    min_sum: smallest sum of each row of a matrix
     """
 
     kinds: str
@@ -38,10 +41,10 @@ class ArraySpec:
 
 
 def codes(size: str, *shape: int | str, low: int = UNKNOWN) -> ArraySpec:
-    """int32 codes below a size; UNKNOWN is allowed unless `low` is 0."""
+    """The specification of int32 codes below a size. With `low` 0, UNKNOWN is not allowed."""
     return ArraySpec("i4", shape, low, size)
 
 
 def borders(owners: str, entries: str, min_row: int = 0) -> ArraySpec:
-    """Borders of the rows that each owner has among the entries."""
+    """The specification of borders: the entries of each owner lie between two neighbouring borders."""
     return ArraySpec(INTEGER, (owners,), borders=entries, min_row=min_row)

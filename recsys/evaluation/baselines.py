@@ -1,4 +1,4 @@
-"""Baselines that every recommender has to beat: popularity, and the items that a user meets most often."""
+"""The two baselines that a recommender has to beat: popularity, and each user's most frequent items."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -12,8 +12,9 @@ from recsys.histories import Histories
 from recsys.schema import DAY, UNKNOWN, EventWeights
 
 POPULARITY_DAYS: Final = 30
+"""Days before the cut whose events count for popularity."""
 HALF_LIFE_DAYS: Final = 60.0
-"""Half-life of the benchmark protocol, whose event weights 1/3/5 are the defaults of EventWeights."""
+"""Half-life of the benchmark protocol. The protocol's event weights, 1/3/5, are the defaults of EventWeights."""
 HALF_LIFE_GRID: Final = (7.0, 15.0, 30.0, 60.0, 120.0, 240.0)
 """Half-lives to choose from, days."""
 
@@ -21,16 +22,16 @@ HALF_LIFE_GRID: Final = (7.0, 15.0, 30.0, 60.0, 120.0, 240.0)
 def target_counts(
     histories: Histories, cut: int, targets: Sequence[int], n_items: int, days: int = POPULARITY_DAYS
 ) -> np.ndarray:
-    """Target events of each item in the last `days` up to `cut` (ms), int64 (n_items,).
+    """The number of target events of each item in the last `days` before `cut` (ms), int64 (n_items,).
 
-    Counts of user partitions add up to those of all users.
+    targets: event codes. The counts of several user partitions can be added.
     """
     recent = histories.between(cut - days * DAY, cut)
     return np.bincount(recent.items[np.isin(recent.events, targets)], minlength=n_items)
 
 
 def most_popular(counts: np.ndarray, k: int) -> np.ndarray:
-    """The k items of the highest positive counts, ties by item code; int32 (k,), padded with UNKNOWN."""
+    """The k items with the highest counts above 0, ties by item code; int32 (k,), padded with UNKNOWN."""
     top = np.argsort(-counts, kind="stable")[:k]
     top = top[counts[top] > 0]
     return np.pad(top, (0, k - len(top)), constant_values=UNKNOWN).astype(np.int32)
@@ -45,20 +46,21 @@ def personal_frequency(
     half_life: float = HALF_LIFE_DAYS,
     weights: EventWeights | None = None,
 ) -> np.ndarray:
-    """Each user's items by decayed frequency, then the popular ones; int32 (n_users, k). Seen items are allowed.
+    """Lists of each user's items by decayed frequency, filled up with popular items; int32 (n_users, k).
 
-    An item scores the sum over its events of weight(type) * 0.5 ** (age / half_life); ties by item code. Ages count
-    back from `now` (ms), and no event may be later.
-    popular: int32 (k,), as `most_popular` returns; they fill the lists up
-    half_life: days
+    The score of an item is the sum over the user's events on it of weight(type) * 0.5 ** (age / half_life); ties by
+    item code. The lists hold items that the user had before.
+    now: ms, the end of every age; no event may be later
+    popular: int32 (k,), as `most_popular` returns
+    half_life: days; weights: of the event types, by default those of EventWeights
     """
     users, items, scores = _decayed(histories, now, half_life, weights)
     order = np.lexsort((items, -scores, users))
     rank = np.arange(len(users)) - offsets_of(np.bincount(users, minlength=len(histories)))[users]
     best = rank < k
-    own = np.full((len(histories), k), UNKNOWN, np.int32)
-    own[users[best], rank[best]] = items[order][best]
-    lists = np.hstack([own, np.broadcast_to(popular, (len(histories), len(popular)))])
+    personal = np.full((len(histories), k), UNKNOWN, np.int32)
+    personal[users[best], rank[best]] = items[order][best]
+    lists = np.hstack([personal, np.broadcast_to(popular, (len(histories), len(popular)))])
     return metrics.compact(lists, metrics.first_occurrences(lists), k)
 
 
@@ -72,33 +74,37 @@ def frequency_scores(
     half_life: float = HALF_LIFE_DAYS,
     weights: EventWeights | None = None,
 ) -> np.ndarray:
-    """Scores of pairs (user, item) that rank as `personal_frequency` does, float64 (n_pairs,).
+    """Scores of pairs (user, item), float64 (n_pairs,), in the same order as the lists of `personal_frequency`.
 
-    The decayed frequency, above 0, where the user has an event on the item. Else -1 / (1 + popularity), below 0.
-    popularity: int (n_items,), as `target_counts` returns; users: int64 (n_pairs,), positions in `histories`;
-    items: int32 (n_pairs,)
+    If the user has an event on the item, the score is the decayed frequency (above 0), else -1 / (1 + popularity)
+    (below 0).
+    popularity: int (n_items,), as `target_counts` returns
+    users: int64 (n_pairs,), positions in `histories`; items: int32 (n_pairs,)
     """
-    owners, own, strength = _decayed(histories, now, half_life, weights)
-    keys, wanted = (a * len(popularity) + b for a, b in ((owners, own), (users, items)))
+    owners, owned_items, frequencies = _decayed(histories, now, half_life, weights)
+    keys, wanted = (a * len(popularity) + b for a, b in ((owners, owned_items), (users, items)))
     position = np.searchsorted(keys, wanted)
-    mine = position < len(keys)
-    mine[mine] = keys[position[mine]] == wanted[mine]
+    owned = position < len(keys)
+    owned[owned] = keys[position[owned]] == wanted[owned]
     scores = -1 / (1 + popularity[items])
-    scores[mine] = strength[position[mine]]
+    scores[owned] = frequencies[position[owned]]
     return scores
 
 
 def _decayed(
     histories: Histories, now: int, half_life: float, weights: EventWeights | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """User, item and decayed frequency of each (user, item) with an event, by user and then item."""
+    """User, item and decayed frequency of each (user, item) with an event, ordered by user, then item.
+
+    int64, int64 and float64, (n_pairs,) each
+    """
     by_type = np.array((weights or EventWeights()).by_code())
-    strength = by_type[histories.events] * 0.5 ** ((now - histories.times) / (half_life * DAY))
+    decayed = by_type[histories.events] * 0.5 ** ((now - histories.times) / (half_life * DAY))
     span = 1 + int(histories.items.max(initial=0))
     pairs, pair_of = np.unique(histories.rows * span + histories.items, return_inverse=True)
-    # bincount adds in the order of the histories, which is canonical: equal input gives equal bits.
-    scores = np.bincount(pair_of, weights=strength, minlength=len(pairs))
-    return *np.divmod(pairs, span), scores
+    # bincount adds in the order of the histories, which is fixed. So equal input gives equal bits.
+    frequencies = np.bincount(pair_of, weights=decayed, minlength=len(pairs))
+    return *np.divmod(pairs, span), frequencies
 
 
 def tuned_half_life(
@@ -110,9 +116,10 @@ def tuned_half_life(
     grid: Sequence[float] = HALF_LIFE_GRID,
     weights: EventWeights | None = None,
 ) -> tuple[float, dict[float, float]]:
-    """The half-life (days) of the best mean NDCG@k on `cases`, the shorter of equals, and NDCG@k by half-life.
+    """The half-life (days) with the best mean NDCG@k on `cases`, and the NDCG@k of each half-life.
 
-    Tune on an earlier window than the one to evaluate on: cases, now (ms) and popular are as of the earlier cut.
+    Of equal half-lives the shortest is returned. Tune on an earlier window than the test window: cases, now (ms) and
+    popular must be as of the earlier cut.
     """
     curve: dict[float, float] = {}
     for half_life in sorted(grid):

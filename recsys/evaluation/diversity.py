@@ -1,4 +1,4 @@
-"""Diversity of a list's items."""
+"""The diversity of the items of a list."""
 
 import numpy as np
 
@@ -6,10 +6,10 @@ from recsys.schema import UNKNOWN
 
 
 def different_categories(ranked: np.ndarray, category: np.ndarray, k: int) -> np.ndarray:
-    """Fraction of pairs with different categories among each list's first k items, float64 (n_users,).
+    """The fraction of item pairs with different categories among the first k items of each list, float64 (n_users,).
 
-    It is one minus the intra-list similarity of Ziegler et al. (2005), measured by categories. Items without a
-    category are left out; nan where fewer than two items are left.
+    This is one minus the intra-list similarity of Ziegler et al. (2005), measured by categories. Items without a
+    category are left out. With fewer than two other items the fraction is nan.
     ranked: int32 (n_users, depth), padded with UNKNOWN; category: int32 (n_items,), codes or UNKNOWN
     """
     head = ranked[:, :k]

@@ -1,4 +1,4 @@
-"""Ranking metrics of each user, classification metrics over scored candidates, and bootstrap intervals.
+"""Ranking metrics per user, classification metrics of scored candidates, and bootstrap intervals.
 
 A ranked list is an int32 array (n_users, depth) of item codes, best first, padded with UNKNOWN.
 """
@@ -13,14 +13,14 @@ from recsys.errors import DataError
 from recsys.schema import UNKNOWN
 
 BOOTSTRAP_BLOCK: Final = 1 << 20
-"""Draws held in memory at a time, whatever the number of users and of resamples."""
+"""Largest number of draws in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Truth:
-    """The items that count as success for each user.
+    """The truth of each user: the set of items that count as hits.
 
-    offsets: int64 (n_users + 1,); user u owns items[offsets[u]:offsets[u + 1]]
+    offsets: int64 (n_users + 1,); user u has items[offsets[u]:offsets[u + 1]]
     items: int32 (n_truth,), item codes, distinct and ascending within a user
     """
 
@@ -32,13 +32,16 @@ class Truth:
 
     @property
     def sizes(self) -> np.ndarray:
-        """Items of each user, int64 (n_users,)."""
+        """The number of items in each user's truth, int64 (n_users,)."""
         return np.diff(self.offsets)
 
 
 @dataclass(frozen=True, slots=True)
 class Resampling:
-    """Settings of a bootstrap interval; samples: of the users; level: confidence, between 0 and 1."""
+    """Settings of a bootstrap interval.
+
+    samples: number of resamples of the users; level: confidence level, between 0 and 1
+    """
 
     seed: int
     samples: int = 1000
@@ -46,12 +49,12 @@ class Resampling:
 
     @property
     def quantiles(self) -> tuple[float, float]:
-        """Of the resampled values, at the low and the high end of the interval."""
+        """The quantiles of the resampled values that are the low and the high end of the interval."""
         return (1 - self.level) / 2, (1 + self.level) / 2
 
 
 class Difference(NamedTuple):
-    """A mean difference, and the low and high end of its bootstrap interval."""
+    """A difference of two systems, and the low and high end of its bootstrap interval."""
 
     mean: float
     low: float
@@ -59,23 +62,23 @@ class Difference(NamedTuple):
 
 
 def first_occurrences(ranked: np.ndarray) -> np.ndarray:
-    """Whether an entry is the first one of its item in its list; bool, the shape of `ranked`.
+    """Whether each entry is the first entry of its item in its list, bool of the shape of `ranked`.
 
-    Padding is never a first occurrence.
+    Padding is never a first entry.
     """
     order = np.argsort(ranked, axis=1, kind="stable")
     ascending = np.take_along_axis(ranked, order, axis=1)
-    new = np.ones(ranked.shape, np.bool_)
-    new[:, 1:] = ascending[:, 1:] != ascending[:, :-1]
-    first = np.empty_like(new)
-    np.put_along_axis(first, order, new, axis=1)
+    differs = np.ones(ranked.shape, np.bool_)
+    differs[:, 1:] = ascending[:, 1:] != ascending[:, :-1]
+    first = np.empty_like(differs)
+    np.put_along_axis(first, order, differs, axis=1)
     return first & (ranked != UNKNOWN)
 
 
 def compact(ranked: np.ndarray, keep: np.ndarray, k: int) -> np.ndarray:
-    """The first k kept entries of each list, int32 (n_users, k), padded.
+    """The first k entries of each list where `keep` is true, int32 (n_users, k), padded with UNKNOWN.
 
-    keep: bool, the shape of `ranked`
+    keep: bool, of the shape of `ranked`
     """
     depth = min(k, ranked.shape[1])
     order = np.argsort(~keep, axis=1, kind="stable")[:, :depth]
@@ -85,17 +88,17 @@ def compact(ranked: np.ndarray, keep: np.ndarray, k: int) -> np.ndarray:
 
 
 def hits(ranked: np.ndarray, truth: Truth) -> np.ndarray:
-    """Whether each entry of each list is a hit; bool (n_users, depth). The metrics at k are computed from it.
+    """Whether each entry of each list is a hit, bool (n_users, depth). All metrics at k are computed from this.
 
-    A repeated item is a hit at its first position only; its other positions stay in the list as misses.
-    Raises DataError where the numbers of users differ, or where a user has no truth. The metrics of such a user are
-    undefined, and counting zero would lower every mean unnoticed.
+    A repeated item is a hit at its first position only; its other positions count as misses.
+    Raises DataError if the numbers of users differ, or if the truth of a user is empty. The metrics of such a user are
+    undefined, and a zero in their place would lower every mean.
     """
     if len(ranked) != len(truth):
-        raise DataError(f"ranked lists of {len(ranked)} users, truth of {len(truth)}: expected the same")
+        raise DataError(f"ranked lists of {len(ranked)} users, truth of {len(truth)} users; expected equal numbers")
     empty = int(np.count_nonzero(truth.sizes == 0))
     if empty:
-        raise DataError(f"truth of {empty} of {len(truth)} users is empty; expected at least one item each")
+        raise DataError(f"truth of {empty} of {len(truth)} users is empty; expected at least one item for each user")
     rows = np.arange(len(ranked), dtype=np.int64)[:, None]
     return belongs(rows, ranked, truth.offsets, truth.items) & first_occurrences(ranked)
 
@@ -103,49 +106,52 @@ def hits(ranked: np.ndarray, truth: Truth) -> np.ndarray:
 def ndcg(hit: np.ndarray, sizes: np.ndarray, k: int) -> np.ndarray:
     """NDCG@k per user with binary gains (Järvelin & Kekäläinen 2002), float64 (n_users,).
 
-    The gain at rank r (from 1) is 1 / log2(r + 1); the ideal list has min(k, truth) hits at its head.
-    hit: as `hits` returns; sizes: int (n_users,), items in each user's truth.
+    The gain of a hit at rank r (from 1) is 1 / log2(r + 1). The ideal list has min(k, size) hits at its head.
+    hit: as `hits` returns; sizes: int (n_users,), items in each user's truth
     """
     gains = 1 / np.log2(np.arange(2, k + 2))
-    hit_at = np.zeros((len(hit), k), np.bool_)
-    hit_at[:, : hit.shape[1]] = hit[:, :k]
+    padded = np.zeros((len(hit), k), np.bool_)
+    padded[:, : hit.shape[1]] = hit[:, :k]
     # Both sums run over k columns in the same order, so that a perfect list scores exactly 1.
     ideal = (np.tri(k) * gains).sum(axis=1)
-    return (hit_at * gains).sum(axis=1) / ideal[np.minimum(sizes, k) - 1]
+    return (padded * gains).sum(axis=1) / ideal[np.minimum(sizes, k) - 1]
 
 
 def recall(hit: np.ndarray, sizes: np.ndarray, k: int) -> np.ndarray:
-    """Fraction of the user's truth that is among the first k, float64 (n_users,)."""
+    """The fraction of each user's truth that is among the first k entries, float64 (n_users,).
+
+    hit: as `hits` returns; sizes: int (n_users,), items in each user's truth
+    """
     return np.count_nonzero(hit[:, :k], axis=1) / sizes
 
 
 def precision(hit: np.ndarray, k: int) -> np.ndarray:
-    """Hits among the first k, divided by k also where the list is shorter; float64 (n_users,)."""
+    """Hits among the first k entries divided by k, also for a shorter list; float64 (n_users,)."""
     return np.count_nonzero(hit[:, :k], axis=1) / k
 
 
 def hit_rate(hit: np.ndarray, k: int) -> np.ndarray:
-    """1 where there is a hit among the first k, else 0; float64 (n_users,)."""
+    """1 for a user with a hit among the first k entries, else 0; float64 (n_users,)."""
     return np.where(hit[:, :k].any(axis=1), 1.0, 0.0)
 
 
 def mrr(hit: np.ndarray, k: int) -> np.ndarray:
-    """1 / rank of the first hit among the first k, 0 without one; float64 (n_users,)."""
+    """1 / rank of the first hit, 0 without a hit among the first k entries; float64 (n_users,)."""
     head = hit[:, :k]
     return np.where(head.any(axis=1), 1 / (1 + head.argmax(axis=1)), 0.0)
 
 
 def coverage(ranked: np.ndarray, k: int, n_items: int) -> float:
-    """Fraction of the catalogue's n_items that are among the first k of some user."""
+    """The fraction of the catalog's n_items that is among the first k entries of at least one list."""
     shown = np.unique(ranked[:, :k])
     return int(np.count_nonzero(shown != UNKNOWN)) / n_items
 
 
 def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Area under the ROC curve over pooled candidates; nan unless there are hits and misses.
+    """The area under the ROC curve of pooled candidates; nan unless there are hits and misses.
 
-    It is the chance that a hit scores above a miss, where ties count half (Hanley & McNeil 1982).
-    labels: bool or 0/1 (n,); scores: finite floats (n,).
+    This is the probability that a hit scores above a miss; ties count half (Hanley & McNeil 1982).
+    labels: bool or 0/1 (n,); scores: finite floats (n,)
     """
     hits, misses = _hits_apart(labels, scores)
     if not len(hits) or not len(misses):
@@ -155,10 +161,10 @@ def roc_auc(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
-    """Average precision over pooled candidates; nan unless there are hits and misses.
+    """The average precision of pooled candidates; nan unless there are hits and misses.
 
-    It is the mean over the hits of the precision among all candidates that score as high or higher.
-    labels: bool or 0/1 (n,); scores: finite floats (n,).
+    For each hit, take the precision among all candidates with at least its score. The result is the mean of these.
+    labels: bool or 0/1 (n,); scores: finite floats (n,)
     """
     hits, misses = _hits_apart(labels, scores)
     if not len(hits) or not len(misses):
@@ -169,15 +175,15 @@ def average_precision(labels: np.ndarray, scores: np.ndarray) -> float:
 
 
 def _hits_apart(labels: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of hits and of misses, each ascending."""
-    chosen = np.asarray(labels, np.bool_)
-    return np.sort(scores[chosen]), np.sort(scores[~chosen])
+    """The scores of the hits and the scores of the misses, both ascending."""
+    hit = np.asarray(labels, np.bool_)
+    return np.sort(scores[hit]), np.sort(scores[~hit])
 
 
 def bootstrap_interval(values: np.ndarray, resampling: Resampling) -> tuple[float, float]:
-    """Percentile bootstrap interval of the mean over users (Efron 1979): (low, high), nan without users.
+    """Low and high end of the percentile bootstrap interval of the mean over users (Efron 1979); nan without users.
 
-    values: float64 (n_users,), by user id, so that the order of the input does not matter
+    values: float64 (n_users,). The interval depends on their order, so callers order them by user id.
     """
     if not len(values):
         return float("nan"), float("nan")
@@ -193,12 +199,12 @@ def bootstrap_interval(values: np.ndarray, resampling: Resampling) -> tuple[floa
 
 
 def paired_difference(a: np.ndarray, b: np.ndarray, resampling: Resampling) -> Difference:
-    """Mean of a - b over the same users, and its bootstrap interval; nan without users.
+    """The mean of a - b over the same users, and its bootstrap interval; nan without users.
 
-    a, b: float64 (n_users,), one metric of two systems. Raises DataError where the lengths differ.
+    a, b: float64 (n_users,), one metric of two systems. Raises DataError if the lengths differ.
     """
     if len(a) != len(b):
-        raise DataError(f"metrics of {len(a)} and {len(b)} users are compared; expected the same users")
+        raise DataError(f"metrics of {len(a)} and {len(b)} users cannot be compared; expected the same users")
     difference = a - b
     mean = float(difference.mean()) if len(difference) else float("nan")
     return Difference(mean, *bootstrap_interval(difference, resampling))

@@ -1,4 +1,4 @@
-"""The rows of the metrics table: systems by groups of users."""
+"""Rows of the metrics table: the metrics of each system over each group of users."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +15,9 @@ from recsys.evaluation.settings import EvaluationConfig
 class Row:
     """Metrics of one system over one group of users.
 
-    group: all, warm (users with an event on an item that has a learned factor) or cold (the others)
-    metrics: by name such as ndcg@10; None where a metric is undefined, since JSON has no nan
+    group: all, warm (users with an event on an item with a learned factor) or cold (all other users)
+    users: number of users in the group
+    metrics: values by name, such as ndcg@10; None for an undefined metric, since JSON has no nan
     """
 
     system: str
@@ -25,7 +26,7 @@ class Row:
     metrics: Mapping[str, float | None]
 
     def with_metrics(self, metrics: Mapping[str, float | None]) -> "Row":
-        """The row with further metrics after its own."""
+        """The row with these metrics added at the end."""
         return replace(self, metrics={**self.metrics, **metrics})
 
     def to_json(self) -> dict[str, str | int | float | None]:
@@ -42,13 +43,12 @@ def summary(
     n_items: int,
     config: EvaluationConfig,
 ) -> list[Row]:
-    """Metrics of one system over all, warm and cold users, one row a group.
+    """Metrics of one system over all, warm and cold users, one row for each group.
 
-    A row has ndcg@k, recall@k, precision@k, hit@k, mrr@k and coverage@k (of the items shown to the group) for each
-    cut-off, and the bootstrap interval of the headline as ndcg@k_low and ndcg@k_high. The metrics of a group without
-    users are None.
-    ranked: int32 (n_users, depth), at least as deep as the last of config.cutoffs unless a system has no more items
-    warm: bool (n_users,); n_items: size of the catalogue
+    For each cut-off k, a row has ndcg@k, recall@k, precision@k, hit@k, mrr@k and coverage@k (by the group's lists).
+    ndcg@k_low and ndcg@k_high are the bootstrap interval of NDCG at config.k. A group without users has only None.
+    ranked: int32 (n_users, depth), padded with UNKNOWN; the depth is at least the largest cut-off
+    warm: bool (n_users,); n_items: size of the catalog
     Raises DataError as `metrics.hits` does.
     """
     hit = metrics.hits(ranked, truth)
@@ -68,7 +68,7 @@ def summary(
 
 
 def _groups(warm: np.ndarray) -> list[tuple[str, np.ndarray]]:
-    """The groups of users in the order of the table: names and members, bool (n_users,)."""
+    """Name and members, bool (n_users,), of each group of users, in the order of the table."""
     return [("all", np.ones(len(warm), np.bool_)), ("warm", warm), ("cold", ~warm)]
 
 
@@ -79,54 +79,54 @@ def with_classification(
     users: np.ndarray,
     warm: np.ndarray,
 ) -> list[Row]:
-    """The rows with `roc_auc` and `average_precision` over the pooled candidates of the group's users.
+    """The rows with `roc_auc` and `average_precision` over the pooled candidates of each group's users.
 
-    All systems are compared on the same candidates: a candidate without a score ranks below the others. The two are
-    None where a group's candidates are all hits or all misses, and for systems that `scores` lacks.
-    scores: by system, float (n,), NaN where there is no score; labels: bool (n,)
+    All systems are compared on the same candidates: candidates without a score rank below the others. Both metrics are
+    None if the candidates of a group are all hits or all misses, and for systems without scores.
+    scores: by system, float (n,), NaN for a missing score; labels: bool (n,)
     users: int64 (n,), positions in `warm`; warm: bool (n_users,)
     """
-    members = {group: chosen[users] for group, chosen in _groups(warm)}
+    in_group = {group: members[users] for group, members in _groups(warm)}
     completed: list[Row] = []
     for row in rows:
         areas: dict[str, float | None] = {"roc_auc": None, "average_precision": None}
         if row.system in scores:
-            chosen = members[row.group]
-            complete = ranks_below(scores[row.system][chosen])
+            chosen = in_group[row.group]
+            filled = ranks_below(scores[row.system][chosen])
             areas = {
-                "roc_auc": defined(metrics.roc_auc(labels[chosen], complete)),
-                "average_precision": defined(metrics.average_precision(labels[chosen], complete)),
+                "roc_auc": defined(metrics.roc_auc(labels[chosen], filled)),
+                "average_precision": defined(metrics.average_precision(labels[chosen], filled)),
             }
         completed.append(row.with_metrics(areas))
     return completed
 
 
 def ranks_below(scores: np.ndarray) -> np.ndarray:
-    """The scores, with a value below all of them where a score is missing."""
+    """The scores, float (n,); missing ones (NaN) are replaced by a value below all others."""
     missing = np.isnan(scores)
     lowest = float(np.min(scores, initial=0.0, where=~missing))
     return np.where(missing, lowest - 1, scores)
 
 
 def defined(value: float) -> float | None:
-    """The value, or None for nan, which JSON lacks."""
+    """The value, or None for nan, since JSON has no nan."""
     return None if np.isnan(value) else value
 
 
 def _columns(hit: np.ndarray, sizes: np.ndarray, cutoffs: Sequence[int]) -> dict[str, np.ndarray]:
-    """Every metric at every cut-off by name such as ndcg@10; float64 (n_users,) each."""
+    """Every metric at every cut-off, float64 (n_users,) each, by names such as ndcg@10."""
     return {f"{name}@{k}": metric(hit, sizes, k) for k in cutoffs for name, metric in PER_USER.items()}
 
 
 def with_seed_spread(runs: Sequence[Sequence[Row]], k: int) -> list[Row]:
-    """The first run's rows with ndcg@k_seeds, the sample standard deviation of NDCG@k over the runs.
+    """The rows of the first run with ndcg@k_seeds: the sample standard deviation of NDCG@k over the runs.
 
-    It is None with fewer than two runs, and where the group has no users.
-    runs: for each seed the rows of `summary`, of the same systems and groups in the same order
+    It is None with fewer than two runs, and for a group without users.
+    runs: for each seed the rows of `summary`, with the same systems and groups in the same order
     """
     rows: list[Row] = []
-    for same in zip(*runs, strict=True):
-        values = [value for row in same if (value := row.metrics[f"ndcg@{k}"]) is not None]
+    for rows_by_run in zip(*runs, strict=True):
+        values = [value for row in rows_by_run if (value := row.metrics[f"ndcg@{k}"]) is not None]
         spread = float(np.std(values, ddof=1)) if len(values) > 1 else None
-        rows.append(same[0].with_metrics({f"ndcg@{k}_seeds": spread}))
+        rows.append(rows_by_run[0].with_metrics({f"ndcg@{k}_seeds": spread}))
     return rows

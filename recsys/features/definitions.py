@@ -1,4 +1,7 @@
-"""The ranker's features: one ordered table. `build` fills it, and a version lists the features it was trained on."""
+"""The definitions of all ranker features, in the order of their columns.
+
+`build` computes them, and a version lists the features of its ranker.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +17,8 @@ Group = Literal["user", "item", "category", "user-item", "user-category", "time"
 class Feature:
     """One column of the feature matrix.
 
-    kind: `number` (NaN = not applicable) or `category` (a code, NaN = unknown)
+    meaning: a short description for people
+    kind: `number` (NaN: not applicable) or `category` (a code; NaN: unknown)
     """
 
     name: str
@@ -24,7 +28,7 @@ class Feature:
 
 
 SPEEDS: Final = ("fast", "medium", "slow")
-"""The decayed sums, in the order of `InteractionConfig.half_lives_days`."""
+"""Names of the decays, in the order of `InteractionConfig.half_lives_days`."""
 
 _USER = {
     "user_events": "events so far",
@@ -55,9 +59,9 @@ _ITEM = {
     "item_cart_rate": "add-to-carts per view, smoothed",
     "item_purchase_rate": "purchases per view, smoothed",
     "item_days_known": "days since the first event",
-    "item_trend": "recent fraction of the events over the fraction expected of a steady item",
+    "item_trend": "fraction of the events in the recent window, over the fraction expected at a constant rate",
     "item_repeat_fraction": "fraction of the buyers who bought again, smoothed",
-    "item_category_fraction": "fraction of the category's decayed events",
+    "item_category_fraction": "fraction of the category's decayed events that are on the item",
 }
 _CATEGORY = {
     "category_views": "views of the item's category",
@@ -69,13 +73,13 @@ _CATEGORY = {
 _PAIR = {
     **{f"pair_{name}s": f"{name} events of the user on the item" for name in EVENT_TYPES},
     **{f"pair_weight_{speed}": f"weighted events on the item, {speed} decay" for speed in SPEEDS},
-    **{f"pair_fraction_{speed}": f"the same as a fraction of the user's total, {speed} decay" for speed in SPEEDS},
+    **{f"pair_fraction_{speed}": f"fraction of the user's weighted events, {speed} decay" for speed in SPEEDS},
     "pair_bought": "purchases of the item, slow decay",
-    "pair_rank": "position of the item in the user's history by slow decayed weight",
-    "pair_last_rank": "position of the item in the user's history by last event",
+    "pair_rank": "rank of the item among the user's items by weighted events, slow decay",
+    "pair_last_rank": "rank of the item among the user's items by time of the last event",
     **{f"pair_days_since_{name}": f"days since the user's last {name} of the item" for name in EVENT_TYPES},
     "pair_purchase_days": "distinct days on which the user bought the item",
-    "pair_due": "days since the last purchase over the mean interval of those days",
+    "pair_due": "days since the last purchase over the mean interval between purchase days",
     "pair_cart_open": "1 where the item was put into the cart after its last purchase",
     "pair_in_session": "1 where the item occurs in the newest session",
 }
@@ -84,14 +88,14 @@ _AFFINITY = {
        for level in ("category", "parent") for speed in SPEEDS},
     "category_user_purchases": "the user's purchases in the item's category",
     "category_days_idle": "days since the user's last event in the item's category",
-    "pair_category_fraction": "fraction of the item in the user's events of its category, slow decay",
+    "pair_category_fraction": "fraction of the user's events in the category that are on the item, slow decay",
 }  # fmt: skip
 STAGE_FEATURES: Final = {
     "preranker_score": "log-odds of the pre-ranker",
-    "mf_score": "score of the factorization, where new items are asked for",
-    "mf_rank": "position of the item among the user's candidates by that score, where new items are asked for",
+    "mf_score": "score of the factorization, for discovery only",
+    "mf_rank": "rank of the item among the user's candidates by the factorization's score, for discovery only",
 }
-"""Features that the stages compute with a candidate."""
+"""Features that the stages compute together with the candidates."""
 
 BASE_FEATURES: Final[tuple[Feature, ...]] = (
     *(Feature(name, "user", meaning) for name, meaning in _USER.items()),
@@ -107,7 +111,7 @@ BASE_FEATURES: Final[tuple[Feature, ...]] = (
 
 
 def feature_table(scored_sources: Sequence[str]) -> tuple[Feature, ...]:
-    """All features, in the order of the columns; scored_sources: the sources whose scores are features."""
+    """All features, in the order of their columns; scored_sources: names of the sources whose scores are features."""
     candidate = {
         **{source_feature(name): f"score of the {name} source" for name in scored_sources},
         "n_sources": "number of sources that proposed the item",
@@ -117,7 +121,7 @@ def feature_table(scored_sources: Sequence[str]) -> tuple[Feature, ...]:
 
 
 def feature_names_of(features: Sequence[Feature]) -> tuple[str, ...]:
-    """Names of features, in their order."""
+    """The names of the features, in the same order."""
     return tuple(feature.name for feature in features)
 
 
@@ -127,10 +131,10 @@ def categorical_of(features: Sequence[Feature]) -> tuple[str, ...]:
 
 
 def source_feature(source: str) -> str:
-    """The feature that holds the score of a candidate source."""
+    """The name of the feature that holds the score of a candidate source."""
     return f"score_{source}"
 
 
 def names_of(*groups: Group) -> tuple[str, ...]:
-    """The base features of some groups, in their order."""
+    """The names of the base features of these groups, in the order of their columns."""
     return tuple(feature.name for feature in BASE_FEATURES if feature.group in groups)

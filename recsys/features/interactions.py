@@ -1,4 +1,7 @@
-"""What users did with things (items or categories): the aggregates behind candidates and features."""
+"""Aggregated events of each pair of a user and a thing, where a thing is an item or a category.
+
+Candidates and features are computed from these aggregates.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +15,13 @@ from recsys.histories import Histories
 from recsys.schema import DAY, EVENT_TYPES, PURCHASE, UNKNOWN, Config, EventWeights
 
 NEVER = np.iinfo(np.int64).min
-"""The time of what has not happened."""
-
+"""The time of an event that does not exist."""
 
 HalfLife = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class InteractionConfig(Config):
-    """How past events fade."""
+    """Decay of past events, and the end of a session."""
 
     half_lives_days: tuple[HalfLife, HalfLife, HalfLife] = (3.0, 14.0, 60.0)
     """Half-lives of the three decayed sums, from fast to slow."""
@@ -31,16 +33,16 @@ class InteractionConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class Interactions:
-    """One row for every (user, thing) that occurs, ascending by key = user * width + thing.
+    """One row for each (user, thing) with an event, ascending by key = user * width + thing.
 
     users, things, keys: int64 (n,)
-    counts: int64 (n, 3), events by type
-    decayed: float64 (n, 3), event weights decayed with each half-life
-    bought: float64 (n,), purchases alone, decayed with the slowest half-life
-    last: int64 (n, 3), ms of the newest event by type, NEVER where there is none
-    oldest, newest: int64 (n,), ms of the first and the last event
+    counts: int64 (n, 3), number of events of each type
+    decayed: float64 (n, 3), sum of the event weights, decayed with each half-life
+    bought: float64 (n,), number of purchases, decayed with the slowest half-life
+    last: int64 (n, 3), time of the newest event of each type, ms; NEVER without such an event
+    oldest, newest: int64 (n,), times of the first and the last event, ms
     purchase_days: int64 (n,), distinct days (of 24 h, counted back from now) with a purchase
-    first_purchase: int64 (n,), ms, NEVER where there is none
+    first_purchase: int64 (n,), time of the first purchase, ms; NEVER without a purchase
     """
 
     width: int
@@ -57,35 +59,37 @@ class Interactions:
     first_purchase: np.ndarray
 
     def find(self, users: np.ndarray, things: np.ndarray) -> np.ndarray:
-        """The row of each (user, thing), UNKNOWN where they never met; int64 (n_pairs,)."""
-        at = find(self.keys, users.astype(np.int64) * self.width + things)
-        return np.where(things >= 0, at, UNKNOWN)
+        """The row of each (user, thing), int64 (n_pairs,); UNKNOWN if the user has no event on the thing.
+
+        users: int (n_pairs,); things: int (n_pairs,), codes, negative if unknown
+        """
+        rows = find(self.keys, users.astype(np.int64) * self.width + things)
+        return np.where(things >= 0, rows, UNKNOWN)
 
     def of_users(self, start: int, end: int) -> "Interactions":
-        """The rows of the users in [start, end), who then count from 0; views where that is possible."""
+        """The rows of the users in [start, end), renumbered from 0. Arrays without user numbers are not copied."""
         first, last = np.searchsorted(self.keys, (start * self.width, end * self.width)).tolist()
-        own = {name: getattr(self, name)[first:last] for name in self.__slots__[1:]}
-        own |= {"users": own["users"] - start, "keys": own["keys"] - start * self.width}
-        return Interactions(self.width, **own)
+        columns = {name: getattr(self, name)[first:last] for name in self.__slots__[1:]}
+        columns |= {"users": columns["users"] - start, "keys": columns["keys"] - start * self.width}
+        return Interactions(self.width, **columns)
 
 
 def interactions(
     histories: Histories, things: Sequence[np.ndarray], width: int, now: int, config: InteractionConfig
 ) -> Interactions:
-    """Aggregate events by (user, thing), for several kinds of things in one pass: the user of a row of kind k is
-    k * n_users + user.
+    """Events aggregated by (user, thing), for several kinds of things; user u of kind k is k * n_users + u.
 
-    things: for each kind int (n_events,) in [0, width), or negative to leave the event out. Sums run in time order
-    within a group, so a user's numbers do not depend on who else is in the batch.
+    things: for each kind the thing of each event, int (n_events,) in [0, width); negative to leave the event out
+    now: ms, not before any event. Sums run in time order within a row, so a user does not depend on other users.
     """
     types = len(EVENT_TYPES)
     stacked = np.concatenate(things)
-    known = (stacked >= 0).nonzero()[0]
-    kind, event = np.divmod(known, max(len(histories.times), 1))
-    keys = (kind * len(histories) + histories.rows[event]) * width + stacked[known]
+    used = (stacked >= 0).nonzero()[0]
+    kind, event = np.divmod(used, max(len(histories.times), 1))
+    keys = (kind * len(histories) + histories.rows[event]) * width + stacked[used]
     order = keys.argsort(kind="stable")
     event, keys = event[order], keys[order]
-    starts, group = runs(keys)
+    starts, row = runs(keys)
     keys, n = keys[starts], len(starts)
     users = keys // width
     events, times = histories.events[event], histories.times[event]
@@ -93,16 +97,16 @@ def interactions(
     bought = events == PURCHASE
     decay = np.exp2(((times - now) / DAY)[:, None] / np.array(config.half_lives_days))
     weights = np.array(config.weights.by_code())[events]
-    sums = sums_within(group, np.column_stack((weights[:, None] * decay, bought * decay[:, -1])), n)
+    sums = sums_within(row, np.column_stack((weights[:, None] * decay, bought * decay[:, -1])), n)
 
-    cells = group * types + events
+    cells = row * types + events
     last, first_purchase = np.full(n * types, NEVER), np.full(n, NEVER)
-    last[cells] = times  # the last of repeated indices stays, and groups are in time order
-    buys, when = group[bought], times[bought]
-    first_purchase[buys[::-1]] = when[::-1]
-    day = (now - when) // DAY
-    fresh = np.ones(len(buys), bool)
-    fresh[1:] = (buys[1:] != buys[:-1]) | (day[1:] != day[:-1])
+    last[cells] = times  # of repeated indices the last one stays, and the events of a row are in time order
+    purchase_rows, purchase_times = row[bought], times[bought]
+    first_purchase[purchase_rows[::-1]] = purchase_times[::-1]
+    day = (now - purchase_times) // DAY
+    new_day = np.ones(len(purchase_rows), bool)
+    new_day[1:] = (purchase_rows[1:] != purchase_rows[:-1]) | (day[1:] != day[:-1])
     return Interactions(
         width,
         users,
@@ -114,21 +118,24 @@ def interactions(
         last=last.reshape(n, types),
         oldest=times[starts],
         newest=times[np.append(starts[1:], len(times))[:n] - 1],
-        purchase_days=np.bincount(buys[fresh], minlength=n),
+        purchase_days=np.bincount(purchase_rows[new_day], minlength=n),
         first_purchase=first_purchase,
     )
 
 
 def sessions(histories: Histories, gap_minutes: float) -> tuple[np.ndarray, np.ndarray]:
-    """Each user's newest session: its start in ms, NEVER without events, and its events; int64 (n_users,) each."""
+    """Start (ms) and number of events of each user's newest session, int64 (n_users,) each.
+
+    Without events the start is NEVER and the number 0. A pause of more than `gap_minutes` starts a new session.
+    """
     times, offsets = histories.times, histories.offsets
-    some = (offsets[1:] > offsets[:-1]).nonzero()[0]
-    opens = np.ones(len(times), bool)
-    np.greater(times[1:] - times[:-1], gap_minutes * 60_000, out=opens[1:])
-    opens[offsets[some]] = True
-    opening = opens.nonzero()[0]
-    ends = offsets[some + 1]
-    first = opening[np.searchsorted(opening, ends) - 1]
+    active = (offsets[1:] > offsets[:-1]).nonzero()[0]
+    is_start = np.ones(len(times), bool)
+    np.greater(times[1:] - times[:-1], gap_minutes * 60_000, out=is_start[1:])
+    is_start[offsets[active]] = True
+    session_starts = is_start.nonzero()[0]
+    ends = offsets[active + 1]
+    first = session_starts[np.searchsorted(session_starts, ends) - 1]
     starts, lengths = np.full(len(histories), NEVER), np.zeros(len(histories), np.int64)
-    starts[some], lengths[some] = times[first], ends - first
+    starts[active], lengths[active] = times[first], ends - first
     return starts, lengths

@@ -1,4 +1,4 @@
-"""What a batch of users looks like at a moment: the shared input of candidates and features."""
+"""Profiles: aggregates of a batch of users as of a time, the common input of candidates and features."""
 
 from dataclasses import dataclass
 
@@ -14,11 +14,14 @@ from recsys.histories import Histories
 class Profiles:
     """Aggregates of users' histories as of `now` (ms).
 
-    by_item: one row for each (user, item); by_category: one for each (user, category)
-    by_level: one for each level of the tree, root first, and (user, category there), user = level * n_users + user
-    recency: int64 (n_rows,), position of a row of `by_item` among its user's by newest event, 0 first
-    totals: float64 (n_users, 3), each user's sum of `by_item.decayed`
-    session_start: int64 (n_users,), ms, NEVER without events; session_events: int64 (n_users,)
+    by_item: one row for each (user, item)
+    by_category: one row for each (user, category of the item)
+    by_level: one row for each (user, category) of each level of the tree, the root first; user u of level l has the
+    number l * n_users + u
+    recency: int64 (n_rows,), rank of each row of `by_item` among the rows of its user, 0 for the newest event
+    totals: float64 (n_users, 3), sum of `by_item.decayed` over the rows of each user
+    session_start: int64 (n_users,), start of the newest session, ms; NEVER without events
+    session_events: int64 (n_users,), events of the newest session
     """
 
     histories: Histories
@@ -36,13 +39,13 @@ class Profiles:
 
 
 def build_profiles(histories: Histories, statistics: Statistics, now: int, config: InteractionConfig) -> Profiles:
-    """Aggregate histories that end at or before `now`."""
+    """Profiles of the users of `histories`; no event may be later than `now` (ms)."""
     items, n_users = histories.items, len(histories)
     levels = statistics.levels[items].T
     width = max(statistics.n_items, len(statistics.categories), 1)
-    every = interactions(histories, [items, *levels], width, now, config)
-    by_item = every.of_users(0, n_users)
-    by_level = every.of_users(n_users, n_users * (1 + len(levels)))
+    all_kinds = interactions(histories, [items, *levels], width, now, config)
+    by_item = all_kinds.of_users(0, n_users)
+    by_level = all_kinds.of_users(n_users, n_users * (1 + len(levels)))
     by_category = by_level.of_users(n_users * (len(levels) - 1), n_users * len(levels))
     recency = rank_within(by_item.users, by_item.newest)
     totals = sums_within(by_item.users, by_item.decayed, n_users)

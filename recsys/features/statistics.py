@@ -1,4 +1,4 @@
-"""Statistics of items and categories as of a cut, from integer counts per day."""
+"""Statistics of items and categories as of a cut, computed from counts of events per day."""
 
 from dataclasses import dataclass
 
@@ -42,21 +42,24 @@ class StatisticsConfig(Config):
     half_life_days: float = Field(7.0, gt=0)
     """Half-life of the decayed popularities."""
     prior: float = Field(20.0, ge=0)
-    """Events at the overall rate that are added to smooth every rate."""
+    """Events at the overall rate that are added to each item and category to smooth its rates."""
     weights: EventWeights = EventWeights()
-    """Weight of an event by type in the decayed popularity."""
+    """Weight of an event of each type in the decayed popularity."""
 
 
 @dataclass(frozen=True, slots=True)
 class RepeatCounts:
-    """Users who ever bought an item, and who bought it on several occasions; int64 (n_items,) each."""
+    """Numbers of users by item, int64 (n_items,) each.
+
+    buyers: users who bought the item; repeaters: users who bought it on several days
+    """
 
     buyers: np.ndarray
     repeaters: np.ndarray
 
     @property
     def rate(self) -> float:
-        """Fraction of the pairs of a buyer and an item that were repeated; 0 without purchases."""
+        """The fraction of pairs (buyer, item) with a repeated purchase; 0 without purchases."""
         buyers = int(self.buyers.sum())
         return int(self.repeaters.sum()) / buyers if buyers else 0.0
 
@@ -65,12 +68,12 @@ class RepeatCounts:
 class Statistics:
     """Statistics of items and categories as of a cut.
 
-    items: float32 (n_items, len(item_columns)), NaN where an item has no event yet
+    items: float32 (n_items, len(item_columns)), NaN for items without an event
     categories: float32 (n_categories, len(category_columns))
     category: int32 (n_items,), code or UNKNOWN
     levels: int32 (n_items, n_levels), category ancestors from the root down, UNKNOWN without a category
-    available: bool (n_items,)
-    item_columns, category_columns: names of the columns; a version has those that its code computed
+    available: bool (n_items,), whether the item is available
+    item_columns, category_columns: names of the columns; older versions may have other columns
     """
 
     items: np.ndarray
@@ -93,10 +96,10 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class EventSums:
-    """Events of each item before a cut, float64 (n_items, n_types) each, with types in the order of EVENT_TYPES.
+    """Sums of the events of each item before a cut, float64 (n_items, n_types), types in the order of EVENT_TYPES.
 
-    total: of all days; recent: of the recent window; decayed: weighted by age with the half-life
-    oldest: age in days of an item's first event, int64 (n_items,), 0 without an event
+    total: events of all days; recent: events of the recent window; decayed: events weighted with the half-life
+    oldest: int64 (n_items,), days from the item's first event to the cut, 0 without an event
     """
 
     total: np.ndarray
@@ -106,13 +109,13 @@ class EventSums:
 
     @classmethod
     def before(cls, daily: DailyCounts, cut_age: int, n_items: int, config: StatisticsConfig) -> "EventSums":
-        """The sums of all events at least `cut_age` days older than the newest one.
+        """The sums of all events that are at least `cut_age` days older than the newest event of the data.
 
-        Decayed sums add up day by day from the newest, so they depend on the counts alone.
+        Sums are added in the order of the daily counts, so the same counts give the same bits.
         """
-        n_types, known = len(EVENT_TYPES), daily.age >= cut_age
-        item, event, count = daily.item[known], daily.event[known], daily.count[known]
-        age = daily.age[known] - cut_age
+        n_types, past = len(EVENT_TYPES), daily.age >= cut_age
+        item, event, count = daily.item[past], daily.event[past], daily.count[past]
+        age = daily.age[past] - cut_age
         cell = item.astype(np.int64) * n_types + event
 
         def sums(weight: np.ndarray) -> np.ndarray:
@@ -136,36 +139,36 @@ def statistics(
     repeats: RepeatCounts,
     config: StatisticsConfig,
 ) -> Statistics:
-    """Statistics of all events at least `cut_age` days older than the newest one.
+    """Statistics of all events that are at least `cut_age` days older than the newest event of the data.
 
-    ancestors: int32 (n_categories, n_levels), see `Catalog.ancestors`
+    state: the catalog as of the cut; ancestors: int32 (n_categories, n_levels), see `Catalog.ancestors`
     """
     events = EventSums.before(daily, cut_age, len(state.category), config)
     popularity = events.decayed @ np.array(config.weights.by_code())
-    of_categories = _category_columns(events, popularity, state.category, len(ancestors), config)
-    of_items = _item_columns(events, popularity, state.category, of_categories["category_popularity"], repeats, config)
-    items = np.stack([of_items[name] for name in ITEM_COLUMNS], axis=1).astype(np.float32)
+    by_category = _category_columns(events, popularity, state.category, len(ancestors), config)
+    by_item = _item_columns(events, popularity, state.category, by_category["category_popularity"], repeats, config)
+    items = np.stack([by_item[name] for name in ITEM_COLUMNS], axis=1).astype(np.float32)
     items[events.total.sum(1) == 0] = np.nan
-    categories = np.stack([of_categories[name] for name in CATEGORY_COLUMNS], axis=1).astype(np.float32)
+    categories = np.stack([by_category[name] for name in CATEGORY_COLUMNS], axis=1).astype(np.float32)
     return Statistics(items, categories, state.category, levels_of(state.category, ancestors), state.available)
 
 
 def _category_columns(
     events: EventSums, popularity: np.ndarray, category: np.ndarray, n_categories: int, config: StatisticsConfig
 ) -> dict[str, np.ndarray]:
-    """CATEGORY_COLUMNS, float64 (n_categories,) each; popularity: float64 (n_items,)."""
-    member = category != UNKNOWN
+    """CATEGORY_COLUMNS by name, float64 (n_categories,) each; popularity: float64 (n_items,)."""
+    has_category = category != UNKNOWN
 
-    def by_category(values: np.ndarray) -> np.ndarray:
-        return np.bincount(category[member], values[member], minlength=n_categories)
+    def category_sums(values: np.ndarray) -> np.ndarray:
+        return np.bincount(category[has_category], values[has_category], minlength=n_categories)
 
-    total = np.stack([by_category(column) for column in events.total.T], axis=1)
+    total = np.stack([category_sums(column) for column in events.total.T], axis=1)
     return {
         "category_views": total[:, VIEW],
         "category_purchases": total[:, PURCHASE],
-        "category_popularity": by_category(popularity),
+        "category_popularity": category_sums(popularity),
         "category_purchase_rate": _rate(total[:, PURCHASE], total.sum(1), config.prior),
-        "category_items": by_category((events.total.sum(1) > 0).astype(np.float64)),
+        "category_items": category_sums((events.total.sum(1) > 0).astype(np.float64)),
     }
 
 
@@ -177,10 +180,10 @@ def _item_columns(
     repeats: RepeatCounts,
     config: StatisticsConfig,
 ) -> dict[str, np.ndarray]:
-    """ITEM_COLUMNS, float64 (n_items,) each; category_popularity: float64 (n_categories,)."""
-    total, recent, member = events.total, events.recent, category != UNKNOWN
-    in_category = np.full(len(category), np.nan)
-    in_category[member] = category_popularity[category[member]]
+    """ITEM_COLUMNS by name, float64 (n_items,) each; category_popularity: float64 (n_categories,)."""
+    total, recent, has_category = events.total, events.recent, category != UNKNOWN
+    whole_category = np.full(len(category), np.nan)
+    whole_category[has_category] = category_popularity[category[has_category]]
     expected = config.recent_days / np.maximum(events.oldest + 1, config.recent_days)
     return {
         "item_views": total[:, VIEW],
@@ -196,22 +199,22 @@ def _item_columns(
         "item_days_known": events.oldest,
         "item_trend": recent.sum(1) / np.maximum(total.sum(1) * expected, 1e-9),
         "item_repeat_fraction": _rate(repeats.repeaters, repeats.buyers, config.prior),
-        "item_category_fraction": popularity / np.maximum(in_category, 1e-9),
+        "item_category_fraction": popularity / np.maximum(whole_category, 1e-9),
     }
 
 
 def levels_of(category: np.ndarray, ancestors: np.ndarray) -> np.ndarray:
-    """Category ancestors of each item from the root down, UNKNOWN without a category; int32 (n_items, n_levels).
+    """Category ancestors of each item from the root down, int32 (n_items, n_levels); UNKNOWN without a category.
 
-    category: int32 (n_items,); ancestors: int32 (n_categories, n_levels)
+    category: int32 (n_items,), codes or UNKNOWN; ancestors: int32 (n_categories, n_levels)
     """
     levels = np.full((len(category), ancestors.shape[1]), UNKNOWN, np.int32)
-    known = category != UNKNOWN
-    levels[known] = ancestors[category[known]]
+    has_category = category != UNKNOWN
+    levels[has_category] = ancestors[category[has_category]]
     return levels
 
 
 def _rate(hits: np.ndarray, trials: np.ndarray, prior: float) -> np.ndarray:
-    """hits / trials, smoothed towards the overall rate by `prior` trials; float64."""
+    """hits / trials of each row, smoothed with `prior` trials at the overall rate; float64 (n,)."""
     overall = hits.sum() / max(trials.sum(), 1)
     return (hits + prior * overall) / np.maximum(trials + prior, 1e-9)

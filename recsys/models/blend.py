@@ -1,4 +1,4 @@
-"""One score from two models: calibrations onto [0, 1] and the blend that every path uses."""
+"""The blend of two models' scores, and the calibrations that map both scores onto [0, 1]."""
 
 from collections.abc import Callable
 
@@ -9,14 +9,14 @@ from scipy.special import expit, logit
 from recsys.schema import Config
 
 LIMIT = 16.0
-"""Bound of the intercept, and of the slope times the highest score, of a fit. sigmoid(16) is 1e-7 from 1,
-where float64 still tells scores apart that differ by a billionth; sigmoid(37) is 1."""
+"""The largest intercept of a fit, and the largest slope times the highest standardized score. sigmoid(16) is 1e-7
+below 1, and float64 still separates scores there that differ by a billionth. sigmoid(37) would be exactly 1."""
 
 MIN_SLOPE = 1e-3
 """Smallest slope per standard deviation of the raw scores."""
 
 FLAT = 1e-9
-"""Scores whose relative standard deviation is below this count as all equal."""
+"""Scores with a relative standard deviation up to this count as all equal."""
 
 QUANTILES = tuple(np.linspace(0.01, 0.99, 99).tolist())
 
@@ -25,17 +25,18 @@ class HybridConfig(Config):
     """Settings of the blend."""
 
     alpha: float | None = Field(None, ge=0, le=1)
-    """Weight of the factorization's score; None chooses it on validation data."""
+    """Weight of the factorization's score. None: chosen on validation data."""
 
     grid: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
     """Weights to choose from, each between 0 and 1."""
 
     tolerance: float = Field(0.005, ge=0, lt=1)
-    """The smallest weight is taken whose validation metric is within this share of the best: between weights that are
-    about as good one window decides by chance, and what the ranker learned is not given away for that."""
+    """Fraction of the best validation metric that may be lost: the smallest weight within it is taken. On one window,
+    chance decides between weights that are about as good, and a smaller weight keeps more of the ranker's score."""
 
     max_drift: float = Field(0.1, gt=0, le=1)
-    """Largest accepted difference of a quantile of calibrated scores between evaluated and refitted model."""
+    """Largest accepted difference between the calibrated scores of the evaluated and the refitted ranker, in any
+    quantile. A run with a larger difference publishes nothing."""
 
     @field_validator("grid")
     @classmethod
@@ -52,25 +53,28 @@ class Calibration(Config):
     intercept: float = Field(0.0, allow_inf_nan=False)
 
     def __call__(self, scores: np.ndarray) -> np.ndarray:
-        """float64, of the shape of `scores`; NaN stays NaN."""
+        """The calibrated scores, float64 of the shape of `scores`; NaN stays NaN."""
         return np.asarray(expit(self.slope * np.asarray(scores, np.float64) + self.intercept))
 
 
 class Blend(Config):
-    """score = (1 - alpha) * lgb_score + alpha * mf_score, and lgb_score alone where there is no mf_score."""
+    """The blend: score = (1 - alpha) * lgb_score + alpha * mf_score. Without an mf_score, score = lgb_score."""
 
     alpha: float = Field(ge=0, le=1)
     lgb: Calibration
     mf: Calibration
 
     def __call__(self, lgb_raw: np.ndarray, mf_raw: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """score, lgb_score and mf_score, float64 (n,) each; mf is NaN where there is none."""
+        """score, lgb_score and mf_score, float64 (n,) each.
+
+        lgb_raw, mf_raw: raw scores, float (n,); mf_raw and mf_score are NaN where the factorization gives no score
+        """
         lgb_scores, mf_scores = self.lgb(lgb_raw), self.mf(mf_raw)
         return mix(lgb_scores, mf_scores, self.alpha), lgb_scores, mf_scores
 
 
 def mix(lgb_scores: np.ndarray, mf_scores: np.ndarray, alpha: float) -> np.ndarray:
-    """The blend of calibrated scores, float64 (n,); mf_scores may be NaN."""
+    """The blend of calibrated scores, float64 (n,): lgb_scores where mf_scores are NaN."""
     return np.where(np.isnan(mf_scores), lgb_scores, (1 - alpha) * lgb_scores + alpha * mf_scores)
 
 
@@ -80,29 +84,34 @@ def choose_alpha(
     metric: Callable[[np.ndarray], float],
     config: HybridConfig,
 ) -> tuple[float, dict[float, float]]:
-    """The alpha that is configured, or the smallest whose blend of calibrated scores is about as good as the best.
+    """The alpha of the blend, and the metric of each alpha that was measured.
 
-    Also the metric of each alpha that was looked at.
+    This is the configured alpha, or the smallest one of the grid whose metric is within the tolerance of the best.
+    lgb_scores, mf_scores: calibrated scores, float64 (n,); mf_scores may be NaN
+    metric: the metric of blended scores, float64 (n,); higher is better
     """
     grid = config.grid if config.alpha is None else (config.alpha,)
     curve = {alpha: metric(mix(lgb_scores, mf_scores, alpha)) for alpha in sorted(grid)}
-    enough = (1 - config.tolerance) * max(curve.values())
-    return next(alpha for alpha, metric in curve.items() if metric >= enough), curve
+    threshold = (1 - config.tolerance) * max(curve.values())
+    return next(alpha for alpha, value in curve.items() if value >= threshold), curve
 
 
 def fit_calibration(scores: np.ndarray, labels: np.ndarray) -> Calibration:
-    """Platt's sigmoid for scores (n,) whose rows are hits where `labels` (n,) is above 0; NaN is left out.
+    """Platt's sigmoid, fitted to raw scores.
 
-    Logistic regression with Platt's smoothed targets, on standardized scores. The map must keep the order, so
-    the slope is at least MIN_SLOPE per standard deviation, even where hits score lower than the rest, and
-    slope and intercept stay so small that the scores seen do not saturate (LIMIT). Scores that are all equal,
-    or none at all, give a slope of 1 and the share of hits.
+    scores: float (n,); rows with NaN are left out
+    labels: (n,), hits are above 0
+
+    This is a logistic regression with smoothed targets (Platt 1999) on standardized scores. The map must keep the
+    order, so the slope is at least MIN_SLOPE per standard deviation, even if hits score lower than misses. LIMIT
+    bounds slope and intercept, so that no score of the fit saturates. If all scores are equal, or there is none, the
+    slope is 1 and the intercept gives the (smoothed) fraction of hits.
     """
-    from scipy.optimize import minimize  # noqa: PLC0415 - half a second, which only who trains should wait
+    from scipy.optimize import minimize  # noqa: PLC0415 - the import takes half a second, and only training needs it
 
-    seen = ~np.isnan(scores)
-    x, hits = np.asarray(scores[seen], np.float64), np.asarray(labels[seen] > 0, np.float64)
-    # One order for the same pairs, so that the sums below do not depend on the order of rows.
+    scored = ~np.isnan(scores)
+    x, hits = np.asarray(scores[scored], np.float64), np.asarray(labels[scored] > 0, np.float64)
+    # Sorted, so that the sums below do not depend on the order of the rows.
     order = np.lexsort((hits, x))
     x, hits = x[order], hits[order]
     n_hits = float(hits.sum())
@@ -130,9 +139,9 @@ def fit_calibration(scores: np.ndarray, labels: np.ndarray) -> Calibration:
 
 
 def score_drift(calibration: Calibration, before: np.ndarray, after: np.ndarray) -> float:
-    """Largest difference between the quantiles (1% to 99%) of two models' calibrated scores on like rows.
+    """The largest difference between quantiles (1% to 99%) of two models' calibrated scores; 0 without scores.
 
-    before, after: raw scores (n,) and (m,); NaN is left out. 0 where one of them has no scores.
+    before, after: raw scores of the two models on rows of the same kind, float (n,) and (m,); NaN is left out
     """
     before, after = before[~np.isnan(before)], after[~np.isnan(after)]
     if not len(before) or not len(after):

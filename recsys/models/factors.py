@@ -1,4 +1,4 @@
-"""Item factors, and user factors folded in from histories: all that serving needs of a factorization."""
+"""Item factors, and user factors computed from histories (fold-in). Serving needs no more of a factorization."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -11,20 +11,21 @@ from recsys.histories import Histories
 from recsys.schema import UNKNOWN
 
 PAIRS_AT_ONCE = 1 << 16
-EVENTS_AT_ONCE = 1 << 14
-"""Bounds of the working memory."""
+"""Pairs scored in one step; bounds the working memory."""
+CELLS_AT_ONCE = 1 << 14
+"""Cells (user, item) folded in in one step; bounds the working memory."""
 
 
 @dataclass(frozen=True)
 class ItemFactors:
-    """Item factors and what it takes to compute a user's from a history.
+    """Item factors, and the settings that turn a history into user factors.
 
-    factors: float32 (n_known, k), B
-    rows: int32 (n_items,), position of each item in `factors`, or UNKNOWN
+    factors: float32 (n_known, k), the matrix B
+    rows: int32 (n_items,), row of each item in `factors`, or UNKNOWN
     gram: float64 (k, k), BᵀB
-    regularization, alpha: λ and alpha of the fit, in absolute terms
-    log_values: whether a cell's value is ln(1 + sum of weights) or the sum
     weights: float64 (n_types,), event weights by code
+    regularization, alpha: λ and alpha of the fit, as absolute numbers
+    log_values: whether the value of a cell is ln(1 + sum of weights) instead of the sum
     """
 
     factors: np.ndarray
@@ -42,6 +43,7 @@ class ItemFactors:
 
     @cached_property
     def _inverse(self) -> np.ndarray:
+        """(BᵀB + λI)⁻¹, float64 (k, k)."""
         return np.linalg.inv(self._ridge)
 
     @property
@@ -50,18 +52,17 @@ class ItemFactors:
         return self.rows != UNKNOWN
 
     def warm(self, histories: Histories) -> np.ndarray:
-        """Who has an event of positive weight on an item with a factor, bool (n_users,)."""
+        """Whether each user has an event of positive weight on an item with a factor, bool (n_users,)."""
         counts = (self.weights[histories.events] > 0) & (self.rows[histories.items] != UNKNOWN)
         return np.asarray(np.bincount(histories.rows[counts], minlength=len(histories)) > 0)
 
     def fold_in(self, histories: Histories) -> tuple[np.ndarray, np.ndarray]:
-        """User factors, float32 (n_users, k), and who is warm, bool (n_users,).
+        """User factors, float32 (n_users, k), and whether each user is warm (see `warm`), bool (n_users,).
 
-        Warm is who has an event on an item with a factor. Their factors are, over their items S with
-        w = alpha * value, (BᵀB + λI + B_Sᵀ W B_S)⁻¹ B_Sᵀ (1 + w) (Hu, Koren, Volinsky 2008, eq. 4); items
-        without a factor are ignored, and the factors of those who are not warm are zero. Users with equally
-        many items are solved together, each by operations of its own, so that the result for one user does
-        not depend on the others.
+        The factors of a warm user with the items S are (BᵀB + λI + B_Sᵀ W B_S)⁻¹ B_Sᵀ (1 + w), where w = alpha * value
+        for each item and W = diag(w) (Hu, Koren, Volinsky 2008, eq. 4). Items without a factor are ignored. The
+        factors of other users are zero. Users with the same number of items are solved in one batch. Each user has
+        its own system there, so the result for one user does not depend on the others.
         """
         users, items, values = cells(histories, self.weights, self.log_values, self.rows)
         lengths = np.bincount(users, minlength=len(histories))
@@ -73,27 +74,28 @@ class ItemFactors:
         return result, lengths > 0
 
     def _solve(self, factors: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        """Fold-in of m users with n items each; factors (m, n, k), weights (m, n); float64 (m, k).
+        """User factors of m users with n items each, float64 (m, k); factors: (m, n, k); weights: w, (m, n).
 
-        With fewer items than dimensions the same solution comes from a system of n equations instead of k:
-        (G + BᵀWB)⁻¹Bᵀ = G⁻¹Bᵀ(I + WBG⁻¹Bᵀ)⁻¹.
+        With at most as many items as dimensions, n equations are solved instead of k. With G = BᵀB + λI:
+        (G + B_SᵀWB_S)⁻¹B_Sᵀ = G⁻¹B_Sᵀ(I + WB_SG⁻¹B_Sᵀ)⁻¹.
         """
-        left = factors.astype(np.float64)
-        right = left.transpose(0, 2, 1)
-        n_items = left.shape[1]
+        items = factors.astype(np.float64)
+        transposed = items.transpose(0, 2, 1)
+        n_items = items.shape[1]
         preference = 1 + weights[:, :, None]
         if n_items > len(self.gram):
-            system = self._ridge + right @ (weights[:, :, None] * left)
-            return np.linalg.solve(system, right @ preference)[:, :, 0]
-        projected = left @ self._inverse
-        system = np.eye(n_items) + weights[:, :, None] * (projected @ right)
+            system = self._ridge + transposed @ (weights[:, :, None] * items)
+            return np.linalg.solve(system, transposed @ preference)[:, :, 0]
+        projected = items @ self._inverse
+        system = np.eye(n_items) + weights[:, :, None] * (projected @ transposed)
         return (projected.transpose(0, 2, 1) @ np.linalg.solve(system, preference))[:, :, 0]
 
     def score(self, user_factors: np.ndarray, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-        """Dot products of user and item factors, float32 (n_pairs,); NaN where the item has no factor.
+        """Dot products of user and item factors, float32 (n_pairs,).
 
-        user_factors: float32 (n_users, k); users: int (n_pairs,), rows of it; items: int (n_pairs,), item
-        codes. A user who is not warm has zero factors and gets NaN as well.
+        A pair has NaN where the item has no factor or the user is not warm (all user factors are zero).
+        user_factors: float32 (n_users, k); users: int (n_pairs,), rows of `user_factors`
+        items: int (n_pairs,), item codes
         """
         rows = self.rows[items]
         warm = np.any(user_factors != 0, axis=1)
@@ -111,7 +113,7 @@ class ItemFactors:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray]) -> "ItemFactors":
-        """From what `arrays` gave; memory-mapped arrays stay so."""
+        """The factors stored as `arrays` returns them. Memory-mapped arrays are not copied."""
         regularization, alpha, log_values, *weights = arrays["settings"].tolist()
         return cls(
             arrays["factors"],
@@ -127,10 +129,12 @@ class ItemFactors:
 def cells(
     histories: Histories, weights: np.ndarray, log_values: bool, rows: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """User, item and value of every (user, item) with events of positive weight, by user and then item.
+    """User, item and value of each (user, item) with events of positive weight, ordered by user, then item.
 
-    With `rows`, only of items that have one. Events are counted by type and the counts weighted, so that a
-    cell's value does not depend on the order of its events.
+    The users int64, the items int64 and the values float64, (n_cells,) each.
+    weights: float64 (n_types,), event weights by code; log_values: see ItemFactors
+    rows: int32 (n_items,); if given, items with UNKNOWN here are left out
+    The events of a cell are counted by type before they are weighted, so the value does not depend on their order.
     """
     keep = weights[histories.events] > 0
     if rows is not None:
@@ -144,11 +148,11 @@ def cells(
 
 
 def _equal_lengths(lengths: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Each length above 0 with the positions that have it, a bounded number at once."""
+    """Each length above 0, with the positions of that length in batches of at most CELLS_AT_ONCE cells."""
     order = np.argsort(lengths, kind="stable")
     distinct, counts = np.unique(lengths, return_counts=True)
     for length, end, count in zip(distinct.tolist(), np.cumsum(counts), counts, strict=True):
         if length:
-            step = max(1, EVENTS_AT_ONCE // length)
+            step = max(1, CELLS_AT_ONCE // length)
             for start in range(end - count, end, step):
                 yield length, order[start : min(start + step, end)]

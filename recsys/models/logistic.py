@@ -1,4 +1,4 @@
-"""Logistic regression over normalized features: the reference's first two phases."""
+"""Logistic regression over normalized features, the model of the study's first two phases."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,34 +13,35 @@ from recsys.models.rankers.base import RankingData
 from recsys.schema import Config
 
 Normalization = Literal["standardize", "logarithm", "quantile"]
-"""standardize: mean 0, standard deviation 1; logarithm: sign(x) * ln(1 + |x|) first, since counts have long tails;
-quantile: ranks mapped onto a normal distribution. All learn from the training rows alone."""
+"""standardize: mean 0 and standard deviation 1. logarithm: first sign(x) * ln(1 + |x|), since counts have long tails,
+then standardize. quantile: ranks mapped onto a normal distribution. Each is fitted on the training rows alone."""
 NORMALIZATIONS: Final[tuple[Normalization, ...]] = get_args(Normalization)
 MISSING: Final = "a missing value becomes the mean and sets an indicator column"
-"""How NaN is dealt with, for reports."""
+"""The treatment of NaN, as reports print it."""
 QUANTILE_ROWS: Final = 10_000
-"""Rows from which quantiles are estimated."""
+"""Rows from which the quantiles are estimated."""
 
 
 class LogisticConfig(Config):
-    """What the validation window chooses from, and what the regression learns from."""
+    """Settings of the logistic regression. Normalization and strength are chosen on the validation window."""
 
     normalizations: tuple[Normalization, ...] = Field(NORMALIZATIONS, min_length=1)
-    """Ways to normalize the features."""
+    """Normalizations of the features to choose from."""
 
     strengths: tuple[PositiveFloat, ...] = Field((1e-6, 1e-4, 1e-2, 1.0), min_length=1)
-    """Values of C, the inverse of the L2 penalty."""
+    """Values of C, the inverse of the L2 penalty, to choose from."""
 
     max_rows: int = Field(300_000, ge=1)
-    """Rows to learn from, about; of more, every n-th query group."""
+    """Approximate limit of the training rows; if there are more, only every n-th query group is used."""
 
 
 @dataclass(frozen=True, slots=True)
 class LogisticModel:
     """A fitted regression.
 
-    columns: int64 (n,), the features it reads
-    steps, regression: scikit-learn's normalization and imputation, and what follows them
+    columns: int64 (n_columns,), positions of the features that the regression uses
+    steps: scikit-learn's pipeline of normalization and imputation
+    regression: scikit-learn's regression over the output of the pipeline
     """
 
     columns: np.ndarray
@@ -52,11 +53,14 @@ class LogisticModel:
         return self.score(self.normalized(features)) if len(features) else np.zeros(0)
 
     def normalized(self, features: np.ndarray) -> np.ndarray:
-        """What the regression reads, float64 (n_rows, n_columns); the same for all models of a path."""
+        """The input of the regression, float64 (n_rows, n_inputs). All models of one `fit_path` have the same input.
+
+        features: float32 (n_rows, n_features). n_inputs counts the indicators of missing values too.
+        """
         return np.asarray(self.steps.transform(features[:, self.columns].astype(np.float64)))
 
     def score(self, matrix: np.ndarray) -> np.ndarray:
-        """Log-odds of normalized rows, float64 (n_rows,)."""
+        """Log-odds, float64 (n_rows,); matrix: rows as `normalized` returns them."""
         return np.asarray(self.regression.decision_function(matrix), np.float64)
 
 
@@ -67,30 +71,37 @@ def fit_path(
     strengths: Sequence[float],
     max_rows: int,
 ) -> list[LogisticModel]:
-    """A regression for each strength over features normalized once; columns: int64, the features to read.
+    """One regression for each strength; all use the same normalized features.
 
-    A missing value becomes the mean of the normalized feature, and a column says where it was missing. Raises
-    ModelError where there are not both hits and misses, or no feature varies.
+    parts: training rows; columns: int64 (n,), positions of the features to use; strengths: values of C
+    max_rows: see LogisticConfig
+
+    A missing value becomes 0, which is the mean (or the median) of the normalized feature, and an indicator column
+    marks it. Features without two different values are left out. Raises ModelError unless there are hits and misses,
+    and at least one feature that varies.
     """
-    # Here, since the settings above are read by processes that have no use for scikit-learn.
+    # Imported here: processes that only read the settings above do not need scikit-learn.
     from sklearn.linear_model import LogisticRegression  # noqa: PLC0415
     from sklearn.pipeline import make_pipeline  # noqa: PLC0415
 
     features, hit = _rows(parts, columns, max_rows)
     if not 0 < hit.sum() < len(hit):
-        raise ModelError(f"logistic regression: {hit.sum()} hits in {len(hit)} rows; expected some, not all")
+        raise ModelError(f"logistic regression: {hit.sum()} hits in {len(hit)} rows; expected hits and misses")
     varies = np.fmin.reduce(features, axis=0) < np.fmax.reduce(features, axis=0)
     if not varies.any():
-        raise ModelError(f"logistic regression: none of {len(columns)} features varies over {len(hit)} rows")
+        raise ModelError(
+            f"logistic regression: each of {len(columns)} features has one value in all {len(hit)} rows; "
+            "expected a feature that varies"
+        )
     steps = make_pipeline(*_normalizing(normalization, len(hit)))
     matrix = steps.fit_transform(features[:, varies])
-    # Newton's method: rows are many more than columns.
+    # Newton's method is the fast one here: there are many more rows than columns.
     fitted = [LogisticRegression(C=c, solver="newton-cholesky").fit(matrix, hit) for c in strengths]
     return [LogisticModel(columns[varies], steps, model) for model in fitted]
 
 
 def _rows(parts: Sequence[RankingData], columns: np.ndarray, max_rows: int) -> tuple[np.ndarray, np.ndarray]:
-    """Features and whether each row is a hit, of every n-th query group; float64 (n, n_columns), bool (n,)."""
+    """Features, float64 (n, n_columns), and whether each row is a hit, bool (n,), of every n-th query group."""
     step = -(-sum(len(part.labels) for part in parts) // max_rows)
     features, hits = [np.zeros((0, len(columns)))], [np.zeros(0, bool)]
     for part in parts:
@@ -101,7 +112,7 @@ def _rows(parts: Sequence[RankingData], columns: np.ndarray, max_rows: int) -> t
 
 
 def _normalizing(normalization: Normalization, n_rows: int) -> list[Any]:
-    """Steps of a pipeline; all leave NaN to the last, which fills in 0, by then the mean or the median."""
+    """Steps of a pipeline. The last one replaces NaN by 0, which is the mean or the median after normalization."""
     from sklearn.impute import SimpleImputer  # noqa: PLC0415
     from sklearn.preprocessing import FunctionTransformer, QuantileTransformer, StandardScaler  # noqa: PLC0415
 

@@ -1,4 +1,4 @@
-"""Everything learned at a cut, apart from the ranker: statistics, retrieval tables and item factors."""
+"""Tables computed as of a cut, without the ranker: statistics, retrieval tables and item factors."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ from recsys.schema import DAY, PURCHASE, UNKNOWN
 
 @dataclass(frozen=True, slots=True)
 class Tables:
-    """What the stages read besides a user's own history.
+    """The tables that the stages read, besides the history of the user.
 
-    end: ms; everything here was computed from events at or before it
+    end: ms; the tables were computed from events at or before this time
     """
 
     end: int
@@ -32,10 +32,11 @@ class Tables:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Counts of some users' events up to a cut; those of disjoint users add up.
+    """Counts over the events of some users up to a cut. Counts of different users can be added.
 
-    users, buyers, repeaters: int64 (n_items,), users with an event, a purchase, purchases on several days
-    sources: what each candidate source counted, by its name
+    users, buyers, repeaters: int64 (n_items,), numbers of users with an event on the item, with a purchase of it, and
+    with purchases of it on several days
+    sources: the counts of each candidate source, by the source's name
     """
 
     users: np.ndarray
@@ -45,21 +46,25 @@ class Counts:
 
     @property
     def repeats(self) -> RepeatCounts:
+        """The counts of purchases and repeated purchases."""
         return RepeatCounts(self.buyers, self.repeaters)
 
 
 def count_events(
     histories: Histories, n_items: int, now: int, sources: Mapping[str, SourceConfig] = MappingProxyType({})
 ) -> Counts:
-    """Counts of the users given, whose events end at `now` (ms); sources: the settings of each."""
+    """Counts of these users; their events must not lie after `now` (ms).
+
+    sources: the settings of each candidate source, by the source's name
+    """
     users = np.bincount(np.unique(histories.rows * n_items + histories.items) % n_items, minlength=n_items)
     bought = histories.where(histories.events == PURCHASE)
     day = (now - bought.times) // DAY
-    pairs, place = np.unique(bought.rows * n_items + bought.items, return_inverse=True)
-    order = np.lexsort((day, place))
-    fresh = np.ones(len(order), bool)
-    fresh[1:] = (np.diff(place[order]) != 0) | (np.diff(day[order]) != 0)
-    days = np.bincount(place[order][fresh], minlength=len(pairs))
+    pairs, pair = np.unique(bought.rows * n_items + bought.items, return_inverse=True)
+    order = np.lexsort((day, pair))
+    new_day = np.ones(len(order), bool)
+    new_day[1:] = (np.diff(pair[order]) != 0) | (np.diff(day[order]) != 0)
+    days = np.bincount(pair[order][new_day], minlength=len(pairs))
     return Counts(
         users,
         np.bincount(pairs % n_items, minlength=n_items),
@@ -69,7 +74,7 @@ def count_events(
 
 
 def add_counts(parts: Sequence[Counts]) -> Counts:
-    """Sum of the counts of disjoint users."""
+    """The sum of all parts. No user may be counted in two parts."""
     users, buyers, repeaters = (
         np.sum([getattr(part, name) for part in parts], axis=0) for name in ("users", "buyers", "repeaters")
     )
@@ -80,15 +85,16 @@ def add_counts(parts: Sequence[Counts]) -> Counts:
 
 
 def category_attributes(category: np.ndarray, ancestors: np.ndarray) -> sparse.csr_array | None:
-    """Items by categories, 1 for an item's category and each ancestor; None without categories.
+    """A matrix (n_items, n_categories), float32: 1 at the category of an item and at each ancestor of it.
 
-    category: int32 (n_items,), codes or UNKNOWN; ancestors: int32 (n_categories, n_levels)
+    None if no item has a category. category: int32 (n_items,), codes or UNKNOWN
+    ancestors: int32 (n_categories, n_levels)
     """
-    member = np.flatnonzero(category != UNKNOWN)
-    if not len(member):
+    items = np.flatnonzero(category != UNKNOWN)
+    if not len(items):
         return None
     n_items, n_categories = len(category), len(ancestors)
-    above = np.concatenate([category[member][:, None], ancestors[category[member]]], axis=1)
-    cells = np.unique(member[:, None] * n_categories + above)
+    memberships = np.concatenate([category[items][:, None], ancestors[category[items]]], axis=1)
+    cells = np.unique(items[:, None] * n_categories + memberships)
     rows_columns = np.divmod(cells, n_categories)
     return sparse.csr_array((np.ones(len(cells), np.float32), rows_columns), shape=(n_items, n_categories))

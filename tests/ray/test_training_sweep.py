@@ -131,7 +131,7 @@ def test_a_trial_that_fails_is_recorded_and_the_sweep_goes_on(
     assert (failed["status"], failed["metric"]) == ("failed", None)
     assert "num_leaves" in failed["error"]
     assert finished["status"] == "finished"
-    assert "trial 1 of 2: failed: ranker: LightGBM cannot be trained" in capsys.readouterr().err
+    assert "trial 1 of 2: failed: ranker: LightGBM refuses these settings" in capsys.readouterr().err
 
 
 def test_nothing_is_published_where_every_trial_fails(

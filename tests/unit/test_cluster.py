@@ -14,5 +14,5 @@ def test_an_address_where_nothing_listens(scheme: str, monkeypatch: pytest.Monke
         taken.bind(("127.0.0.1", 0))
         monkeypatch.setenv("RAY_ADDRESS", f"{scheme}127.0.0.1:{taken.getsockname()[1]}")
         monkeypatch.setattr("ray.is_initialized", lambda: False)
-        with pytest.raises(ConfigError, match=r"RAY_ADDRESS=.*no Ray cluster answers there"):
+        with pytest.raises(ConfigError, match=r"RAY_ADDRESS=.*no Ray cluster answers at this address"):
             start_ray()

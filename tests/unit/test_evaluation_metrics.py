@@ -73,7 +73,7 @@ def test_empty_truth_is_refused():
 
 
 def test_lists_of_other_users_are_refused():
-    with pytest.raises(DataError, match="lists of 2 users, truth of 3"):
+    with pytest.raises(DataError, match="lists of 2 users, truth of 3 users"):
         metrics.hits(RANKED[:2], TRUTH)
 
 

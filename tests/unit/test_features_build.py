@@ -217,7 +217,7 @@ def test_the_columns_are_those_asked_for(statistics: Statistics) -> None:
     some = builder(statistics, names)(profiles, users, items, *rest)
     np.testing.assert_array_equal(some, every[:, [NAMES.index(name) for name in names]])
     assert some.flags["C_CONTIGUOUS"]
-    with pytest.raises(ModelError, match="does not make the features shoe_size"):
+    with pytest.raises(ModelError, match="does not build the features shoe_size"):
         builder(statistics, [*names, "shoe_size"])
 
 

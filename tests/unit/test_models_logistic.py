@@ -65,7 +65,7 @@ def test_nothing_to_learn() -> None:
     data = rows()
     with pytest.raises(ModelError, match="0 hits in 600 rows"):
         fit_path([RankingData(data.features, data.labels * 0, data.groups)], ALL, "standardize", [1.0], 10_000)
-    with pytest.raises(ModelError, match="none of 2 features varies"):
+    with pytest.raises(ModelError, match="each of 2 features has one value"):
         fit_path([data], np.array([3, 4]), "standardize", [1.0], 10_000)
     with pytest.raises(ModelError, match="0 hits in 0 rows"):
         fit_path([], ALL, "standardize", [1.0], 10_000)

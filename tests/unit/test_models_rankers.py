@@ -243,7 +243,7 @@ def test_negative_categories_are_missing_without_a_word(backend, capfd):
         ({"labels": np.r_[np.full(1, 9), np.zeros(2999)].astype(np.int8)}, "labels from 0 to 9"),
         ({"labels": np.r_[np.full(1, -1), np.ones(2999)].astype(np.int8)}, "labels from -1 to 1"),
         ({"groups": np.array([2999])}, "add up to 3000"),
-        ({"groups": np.array([3000, 0])}, "groups of one row or more"),
+        ({"groups": np.array([3000, 0])}, "groups of at least one row"),
         ({"features": np.zeros((3000, 2), np.float32)}, "expected \\(3000, 3\\)"),
     ],
 )

@@ -141,7 +141,7 @@ def test_features_that_are_not_the_rankers_are_refused(folder: Path, tmp_path: P
 def test_features_that_this_code_does_not_make_are_refused() -> None:
     bundle = small_bundle()
     manifest = bundle.manifest.model_copy(update={"features": (*NAMES, "shoe_size")})
-    with pytest.raises(RegistryError, match="does not make the features shoe_size"):
+    with pytest.raises(RegistryError, match="does not build the features shoe_size"):
         Recommender.from_bundle(replace(bundle, manifest=manifest))
 
 

@@ -1,4 +1,4 @@
-"""Learning to rank: settings, rows to learn from, and what a ranker is, whatever library grows the trees."""
+"""Rankers of any library: settings, training rows, and the protocols of a ranker and of its library."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,55 +12,58 @@ from recsys.plugins import Registry
 from recsys.schema import Config
 
 Watch = Callable[[int, float, Callable[[], np.ndarray]], None]
-"""Called after each tree: their number so far, the validation NDCG@10 (NaN without such data), and a function that
-gives the raw scores of the validation rows."""
+"""A function called after each tree. Its arguments are the number of trees so far, the validation NDCG@10 (NaN without
+validation rows), and a function that returns the raw scores of the validation rows, float64 (n_rows,)."""
 
 NDCG_AT = 10
 METRIC = f"ndcg@{NDCG_AT}"
+"""The validation metric, by the name that both libraries give it."""
 
 
 class RankerConfig(Config):
-    """Settings of the ranker: few, small, regularized trees, since a request's time grows with trees and leaves."""
+    """Settings of the ranker. Trees are few, small and regularized: the time of a request grows with trees and
+    leaves."""
 
     backend: str = "lightgbm"
-    """The library that grows the trees, one of the names in RANKERS."""
+    """The library that grows the trees, one of the registered names."""
 
     objective: Literal["lambdarank", "binary"] = "lambdarank"
-    """Order within a query group (Burges 2010), or the probability that a candidate is a hit."""
+    """lambdarank learns the order within a query group (Burges 2010), binary the probability of a hit."""
 
     learning_rate: float = Field(0.1, gt=0, le=1)
     """Shrinkage of each tree."""
 
     max_trees: int = Field(100, ge=1)
-    """Trees at most; early stopping usually ends sooner."""
+    """Largest number of trees; early stopping usually ends training sooner."""
 
     early_stopping_rounds: int = Field(20, ge=1)
-    """Trees without a better validation NDCG@10 after which training stops, whatever the objective."""
+    """Training stops after this many trees without a better validation NDCG@10, for either objective."""
 
     min_improvement: float = Field(0.0003, ge=0, le=1)
-    """Validation NDCG@10 that further trees must gain, or training stops."""
+    """Smallest gain in validation NDCG@10 that counts as better for early stopping."""
 
     num_leaves: int = Field(31, ge=2)
-    """Leaves of a tree, at most."""
+    """Largest number of leaves of a tree."""
 
     fewer_leaves: tuple[Annotated[int, Field(ge=2)], ...] = ()
     """Numbers of leaves below `num_leaves` that are tried as well."""
 
     tolerance: float = Field(0.005, ge=0, lt=1)
-    """The ranker of least trees times leaves is taken whose validation NDCG is within this share of the best."""
+    """Fraction of the best validation NDCG that may be lost: the ranker with the fewest trees times leaves within it
+    is selected."""
 
     min_child_samples: int = Field(100, ge=1)
-    """Rows a leaf holds at least."""
+    """Smallest number of rows in a leaf."""
 
     feature_fraction: float = Field(0.3, gt=0, le=1)
-    """Share of features each tree may use."""
+    """Fraction of the features that each tree may use."""
 
     bagging_fraction: float = Field(1.0, gt=0, le=1)
-    """Share of rows each tree sees; 1 switches bagging off: where hits are few, trees that see all of them rank better,
-    and where they are many it makes no difference."""
+    """Fraction of the rows that each tree is grown on; 1 switches bagging off. If hits are few, trees grown on all rows
+    rank better; if hits are many, the fraction makes no difference."""
 
     bagging_freq: int = Field(1, ge=1)
-    """Trees between two draws of those rows."""
+    """Number of trees after which the rows of bagging are drawn anew."""
 
     lambda_l1: float = Field(0.0, ge=0)
     """L1 penalty on leaf values."""
@@ -69,26 +72,26 @@ class RankerConfig(Config):
     """L2 penalty on leaf values."""
 
     max_bin: int = Field(127, ge=2, le=65_535)
-    """Histogram bins of a feature."""
+    """Largest number of histogram bins of a feature."""
 
     cat_smooth: float = Field(50.0, ge=0)
-    """Smoothing of a category's statistics in splits; higher for many rare categories."""
+    """Smoothing of a category's statistics in splits; many rare categories need more."""
 
     truncation_level: int = Field(30, ge=1)
-    """lambdarank only looks at pairs with one item above this rank; a few more than the list's length."""
+    """lambdarank uses only pairs with one item above this rank. It should be a little more than the list's length."""
 
     label_gain: tuple[NonNegativeFloat, ...] = (0.0, 1.0, 3.0, 7.0, 15.0)
-    """lambdarank's gain of each relevance grade, from 0."""
+    """lambdarank's gain of each relevance grade, from grade 0."""
 
     seed: int = Field(0, ge=0)
-    """Of bagging and feature sampling."""
+    """Seed of bagging and of the sampling of features."""
 
     num_workers: int = Field(1, ge=1)
-    """Processes that share out the rows, each with `threads` CPUs; 1 trains in the process of the run, as the trials
-    of a sweep always do."""
+    """Worker processes of a training; each holds a part of the rows and uses `threads` CPUs. With 1, training runs in
+    the process of the run. The trials of a sweep always use 1."""
 
     threads: int = Field(2, ge=1)
-    """Threads of training, in each worker; LightGBM's trees do not depend on it, XGBoost's may in the last bits."""
+    """Threads of training in each worker. LightGBM's trees do not depend on it; XGBoost's may, in the last bits."""
 
     @field_validator("backend")
     @classmethod
@@ -100,12 +103,12 @@ class RankerConfig(Config):
 
 @dataclass(frozen=True, slots=True)
 class RankingData:
-    """Rows to learn from, query group after query group.
+    """Rows of a training or validation set, query group after query group.
 
     features: float32 (n_rows, n_features)
-    labels: int (n_rows,), relevance grades from 0; the binary objective takes any above 0 as a hit
-    groups: int (n_groups,), rows of each query group, in order
-    weights: float32 (n_rows,) or None; a validation group whose rows weigh nothing is not judged
+    labels: int (n_rows,), relevance grades from 0; for the binary objective a grade above 0 is a hit
+    groups: int (n_groups,), number of rows of each query group, in order
+    weights: float32 (n_rows,) or None; a validation group of weight 0 does not count in the validation metric
     """
 
     features: np.ndarray
@@ -115,12 +118,15 @@ class RankingData:
 
     @property
     def learnable(self) -> bool:
-        """Whether there are hits and others."""
+        """Whether there are hits and misses."""
         return bool(0 < np.count_nonzero(self.labels > 0) < len(self.labels))
 
 
 class TrainingSet:
-    """Rows to learn from and to stop by, checked; what a library makes of them is kept for the next training."""
+    """Checked training rows, and validation rows for early stopping.
+
+    A library's own form of the rows is kept for the next training.
+    """
 
     def __init__(
         self,
@@ -131,33 +137,38 @@ class TrainingSet:
         *,
         whole: bool = True,
     ) -> None:
-        """parts: used one after another, not copied; categorical: names of features that hold category codes, of which
-        negative ones and NaN count as missing; whole: False for a worker's share, which alone may hold nothing to
-        learn. Raises ModelError where there is nothing to learn, or rows do not fit.
+        """Check the rows.
+
+        parts: training rows in several parts, which are not copied; valid: validation rows, or None
+        categorical: names of the features that hold category codes; negative codes and NaN count as missing
+        whole: False for the rows of one worker, which may have no hit or no miss
+        Raises ModelError if hits or misses are lacking, or if the shapes do not fit together.
         """
         if unknown := set(categorical) - set(feature_names):
-            raise ModelError(f"ranker: categorical features {sorted(unknown)} are not among {list(feature_names)}")
+            raise ModelError(
+                f"ranker: categorical features {sorted(unknown)} are unknown; expected some of {list(feature_names)}"
+            )
         _check(parts, "training", len(feature_names), whole)
         if valid is not None:
             _check([valid], "validation", len(feature_names), whole)
         self.parts, self.valid = tuple(parts), valid
         self.feature_names, self.categorical = list(feature_names), list(categorical)
-        self._kept: tuple[Any, Any] = (None, None)
+        self._cached: tuple[Any, Any] = (None, None)
 
     @property
     def n_rows(self) -> int:
-        """Of the rows to learn from."""
+        """The number of training rows."""
         return sum(len(part.labels) for part in self.parts)
 
-    def kept(self, key: object, make: Callable[[], Any]) -> Any:
-        """What `make` gave when it was last asked for with this key; of one key at a time."""
-        if self._kept[0] != key:
-            self._kept = (None, None)  # lets go of the old before the new is made
-            self._kept = (key, make())
-        return self._kept[1]
+    def cached(self, key: object, make: Callable[[], Any]) -> Any:
+        """The result of `make()`, kept until a call with another key."""
+        if self._cached[0] != key:
+            self._cached = (None, None)  # frees the old value before the new one takes memory
+            self._cached = (key, make())
+        return self._cached[1]
 
     def check_grades(self, config: RankerConfig) -> None:
-        """Raises ModelError where a label has no entry in ranker.label_gain."""
+        """Raise ModelError if a label has no entry in ranker.label_gain."""
         for part in (*self.parts, *([] if self.valid is None else [self.valid])):
             if not 0 <= part.labels.min(initial=0) <= part.labels.max(initial=0) < len(config.label_gain):
                 raise ModelError(
@@ -167,7 +178,7 @@ class TrainingSet:
 
 
 def _check(parts: Sequence[RankingData], role: str, n_features: int, whole: bool) -> None:
-    """Raises ModelError where the rows do not fit together or hold nothing to learn."""
+    """Raise ModelError if the shapes do not fit together, or if `whole` and there are no hits or no misses."""
     for part in parts:
         n_rows = len(part.labels)
         if part.features.shape != (n_rows, n_features):
@@ -177,16 +188,16 @@ def _check(parts: Sequence[RankingData], role: str, n_features: int, whole: bool
         if int(np.sum(part.groups)) != n_rows or (len(part.groups) and np.min(part.groups) < 1):
             raise ModelError(
                 f"ranker {role} data: {len(part.groups)} query groups of {np.sum(part.groups)} rows in all; "
-                f"expected groups of one row or more that add up to {n_rows}"
+                f"expected groups of at least one row that add up to {n_rows} rows"
             )
     total = sum(len(part.labels) for part in parts)
     positives = sum(int(np.count_nonzero(part.labels > 0)) for part in parts)
     if whole and not 0 < positives < total:
-        raise ModelError(f"ranker {role} data: {positives} positive labels in {total} rows; expected some, not all")
+        raise ModelError(f"ranker {role} data: {positives} positive labels in {total} rows; expected hits and misses")
 
 
 def by_gain(gains: Mapping[str, float]) -> dict[str, float]:
-    """Features by falling gain, equals by name."""
+    """The gain of each feature, in order of falling gain; features of equal gain by name."""
     return dict(sorted(gains.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
@@ -194,27 +205,33 @@ class Ranker(Protocol):
     """A trained ranker. Its text is its whole state: `from_text(ranker.to_text())` predicts the same bits."""
 
     @property
-    def feature_names(self) -> list[str]: ...
+    def feature_names(self) -> list[str]:
+        """Names of the features, in the order of their columns."""
+        ...
 
     @property
-    def n_trees(self) -> int: ...
+    def n_trees(self) -> int:
+        """The number of trees."""
+        ...
 
     def predict(self, features: np.ndarray) -> np.ndarray:
-        """Raw scores float64 (n_rows,), higher is better; features: float32 (n_rows, n_features)."""
+        """Raw scores, float64 (n_rows,), higher is better; features: float32 (n_rows, n_features)."""
         ...
 
     def contributions(self, features: np.ndarray) -> np.ndarray:
-        """What each feature adds to each raw score, float64 (n_rows, n_features + 1); the last column is the expected
-        score, and a row adds up to its score (TreeSHAP; Lundberg et al. 2020).
+        """The contribution of each feature to each raw score, float64 (n_rows, n_features + 1).
+
+        The last column is the expected score, and each row adds up to its raw score (TreeSHAP; Lundberg et al. 2020).
+        features: float32 (n_rows, n_features)
         """
         ...
 
     def importance(self) -> dict[str, float]:
-        """Total gain of each feature's splits, best first."""
+        """The total gain of the splits on each feature, highest first."""
         ...
 
     def first(self, n_trees: int) -> "Ranker":
-        """The ranker that these settings gave with so many trees, at most its own."""
+        """A ranker of the first `n_trees` trees; n_trees: from 1 to the ranker's own number."""
         ...
 
     def to_text(self) -> str:
@@ -223,10 +240,11 @@ class Ranker(Protocol):
 
 
 class RankerBackend(Protocol):
-    """A library that grows rankers.
+    """A library that trains rankers.
 
-    title: its name for people; library: the Python distribution that reads the text of its rankers
-    distributed: the module that trains with several Ray workers; None where there is none
+    title: the name of the library for people
+    library: the Python distribution that is needed to read the text of a ranker
+    distributed: the module that trains with several Ray workers; None if the library has no such module
     """
 
     title: str
@@ -238,12 +256,12 @@ class RankerBackend(Protocol):
         ...
 
     def from_text(self, text: str, threads: int) -> Ranker:
-        """The ranker that `Ranker.to_text` wrote; raises ModelError where it cannot be read."""
+        """The ranker of a text that `Ranker.to_text` wrote; raises ModelError if the text cannot be read."""
         ...
 
 
 RANKERS: Final[Registry[RankerBackend]] = Registry("ranker backend")
-"""Each library is imported at its first use: a process that serves one has no use for the other."""
+"""All ranker libraries, by name. A library is imported at its first use, so serving one does not load the others."""
 
 RANKERS.add("lightgbm", "recsys.models.rankers.lightgbm:BACKEND")
 RANKERS.add("xgboost", "recsys.models.rankers.xgboost:BACKEND")

@@ -1,4 +1,4 @@
-"""The ranker that LightGBM grows: training in this process, and prediction."""
+"""Rankers of LightGBM: training in this process, and prediction."""
 
 import math
 import platform
@@ -13,26 +13,27 @@ from scipy.special import logit
 from recsys.errors import ModelError
 from recsys.models.rankers.base import METRIC, NDCG_AT, RankerConfig, RankingData, TrainingSet, Watch, by_gain
 
-# LightGBM does without, and else takes two seconds and 70 MB more of every process. On ARM it wants to come after it,
-# for the sake of OpenMP. While this module is imported no other thread may import scikit-learn.
-_LIGHT: Final = "sklearn" not in sys.modules and platform.machine() == "x86_64"
-if _LIGHT:
+# LightGBM imports scikit-learn if it can, but runs without it. The import costs every process two seconds and 70 MB,
+# so it is hidden here. On ARM, scikit-learn must be imported before LightGBM because of OpenMP, so it is not hidden.
+# No other thread may import scikit-learn during the import of this module.
+_HIDE_SKLEARN: Final = "sklearn" not in sys.modules and platform.machine() == "x86_64"
+if _HIDE_SKLEARN:
     sys.modules["sklearn"] = None  # type: ignore[assignment]
 try:
     import lightgbm
 finally:
-    if _LIGHT:
+    if _HIDE_SKLEARN:
         del sys.modules["sklearn"]
 
 NETWORK_LINES: Final = re.compile(r"^\[(machines|local_listen_port|num_machines): .*\]\n", re.MULTILINE)
-"""Of a model's text: where the workers were, which differs from one training to the next."""
+"""Lines of a model's text that hold the addresses of the workers. They differ from one training to the next."""
 
 
 class LightGBMRanker:
     """A ranker over a LightGBM booster."""
 
     def __init__(self, booster: lightgbm.Booster, threads: int) -> None:
-        """threads: of prediction; one is best for the few hundred rows of a request."""
+        """threads: threads of prediction; one thread is fastest for the few hundred rows of a request."""
         self._booster = booster
         self._threads = threads
         self.feature_names: list[str] = booster.feature_name()
@@ -77,7 +78,7 @@ def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None, watch
     callbacks: list[Callable[..., Any]] = [stopping(config)] if early else [Stopping()]
     try:
         key = "lightgbm", config.max_bin, config.objective
-        train_set, valid_set = data.kept(key, lambda: _constructed(data, config))
+        train_set, valid_set = data.cached(key, lambda: _binned_datasets(data, config))
         booster = lightgbm.train(
             _parameters(config),
             train_set,
@@ -87,12 +88,12 @@ def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None, watch
             callbacks=[*([watcher.report] if watcher else []), *callbacks],
         )
     except lightgbm.basic.LightGBMError as error:
-        raise ModelError(f"ranker: LightGBM cannot be trained with these settings: {error}") from error
-    # Through the text: the ranker in use is then to the bit the one that is stored, and lets go of the data.
+        raise ModelError(f"ranker: LightGBM refuses these settings: {error}") from error
+    # Read back from its text, the ranker predicts the same bits as the stored one and keeps no data in memory.
     return from_text(_best_text(booster), config.threads)
 
 
-def train_share(
+def train_part(
     data: TrainingSet,
     config: RankerConfig,
     network: Mapping[str, Any],
@@ -100,14 +101,16 @@ def train_share(
     n_trees: int | None,
     callbacks: Sequence[Callable[..., Any]],
 ) -> tuple[str, float]:
-    """One worker's part in a training of several, whose rows add up: the text of the ranker, and its validation NDCG.
+    """The text of the ranker and its validation NDCG, from one worker of a training with several.
 
-    network: LightGBM's parameters that say who takes part
-    data: a share of the rows to learn from, but all validation rows, so that all workers stop at the same tree
-    callbacks: a Stopping. Every worker comes to the same text.
+    data: this worker's part of the training rows, and all validation rows, so that all workers stop at the same tree
+    network: LightGBM's parameters with the addresses of all workers
+    callbacks: a Stopping, and others
+
+    Every worker returns the same text.
     """
     curve: dict[str, dict[str, list[float]]] = {}
-    # Rows are binned by lightgbm.train, since the workers have to agree on the bins.
+    # The datasets are not binned before lightgbm.train, since the workers have to agree on the bins.
     train_set, valid_set = _datasets(data, config)
     booster = lightgbm.train(
         _parameters(config) | {"tree_learner": "data_parallel", "pre_partition": True, **network},
@@ -122,12 +125,13 @@ def train_share(
 
 
 def _best_text(booster: lightgbm.Booster) -> str:
+    """The text of the model with its best trees, or with all trees if no best number is known."""
     best = booster.best_iteration if booster.best_iteration > 0 else -1
     return str(booster.model_to_string(num_iteration=best))
 
 
 class _Watcher:
-    """Keeps the validation scores that LightGBM has at hand after each tree."""
+    """Calls a Watch after each tree, with the validation scores that LightGBM computes anyway."""
 
     def __init__(self, watch: Watch, config: RankerConfig) -> None:
         self._watch = watch
@@ -135,11 +139,12 @@ class _Watcher:
         self._scores = np.zeros(0)
 
     def keep(self, scores: np.ndarray, _: lightgbm.Dataset) -> list[tuple[str, float, bool]]:
-        """A metric function that measures nothing."""
+        """A metric function without a metric: it only stores the scores, float64 (n_rows,)."""
         self._scores = scores
         return []
 
     def report(self, env: lightgbm.callback.CallbackEnv) -> None:
+        """A callback of LightGBM that calls the Watch."""
         results = env.evaluation_result_list or []
         self._watch(env.iteration + 1, float(results[0][2]) if results else float("nan"), self._raw)
 
@@ -149,39 +154,40 @@ class _Watcher:
 
 
 class Stopping:
-    """Ends training where a round adds no tree, and where further trees do not improve the validation metric.
+    """Ends training when a round adds no tree, or when further trees do not improve the validation metric.
 
-    LightGBM's own callback does the second alone; it would count rounds without a tree as trees.
+    LightGBM's own callback does only the latter, and it would count rounds without a tree as trees.
     """
 
-    order = 30  # after those that report
+    order = 30  # later than the callbacks that report
 
     def __init__(self, rounds: int | None = None, min_improvement: float = 0.0) -> None:
-        """rounds: without a better metric, None where the number of trees is fixed"""
+        """rounds: training ends after this many trees without a better metric; None: the number of trees is fixed"""
         self._rounds, self._min_improvement = rounds, min_improvement
         self._best, self._tree = -math.inf, 0
 
     def __call__(self, env: lightgbm.callback.CallbackEnv) -> None:
         booster: Any = env.model
         grown = booster.current_iteration() > env.iteration
-        over = not grown or env.iteration + 1 == env.end_iteration
+        ended = not grown or env.iteration + 1 == env.end_iteration
         if self._rounds is None:
             self._tree = env.iteration if grown else env.iteration - 1
         elif grown:
             score = float((env.evaluation_result_list or [])[0][2])
             if score > self._best + self._min_improvement:
                 self._best, self._tree = score, env.iteration
-            over = over or env.iteration - self._tree >= self._rounds
-        if over:
+            ended = ended or env.iteration - self._tree >= self._rounds
+        if ended:
             raise lightgbm.callback.EarlyStopException(self._tree, env.evaluation_result_list or [])
 
 
 def stopping(config: RankerConfig) -> Callable[..., Any]:
-    """What ends a training that validation rows decide on."""
+    """The callback for early stopping on validation rows."""
     return Stopping(config.early_stopping_rounds, config.min_improvement)
 
 
 def _parameters(config: RankerConfig) -> dict[str, Any]:
+    """LightGBM's parameters. Most settings have the names of these parameters."""
     own = {"backend", "max_trees", "early_stopping_rounds", "min_improvement", "truncation_level"}
     settings = config.model_dump(exclude=own | {"num_workers", "threads", "fewer_leaves", "tolerance"})
     settings |= {
@@ -191,8 +197,8 @@ def _parameters(config: RankerConfig) -> dict[str, Any]:
         "label_gain": list(config.label_gain),
         "num_threads": config.threads,
         "deterministic": True,
-        "force_col_wise": True,  # by rows it needs a second copy of them, and takes longer
-        # So that the rows, once binned, do for every seed and min_child_samples.
+        "force_col_wise": True,  # row-wise training needs a second copy of the rows, and takes longer
+        # With these two, the binned rows fit every seed and every min_child_samples.
         "data_random_seed": 0,
         "feature_pre_filter": False,
         "verbosity": -1,
@@ -201,13 +207,13 @@ def _parameters(config: RankerConfig) -> dict[str, Any]:
 
 
 def _datasets(data: TrainingSet, config: RankerConfig) -> tuple[lightgbm.Dataset, lightgbm.Dataset | None]:
-    """The rows to learn from, and those to stop by, not binned yet."""
+    """The training rows and the validation rows, not binned yet."""
     train_set = _dataset(data, list(data.parts), config)
     return train_set, None if data.valid is None else _dataset(data, [data.valid], config, train_set)
 
 
-def _constructed(data: TrainingSet, config: RankerConfig) -> tuple[lightgbm.Dataset, lightgbm.Dataset | None]:
-    """The rows binned."""
+def _binned_datasets(data: TrainingSet, config: RankerConfig) -> tuple[lightgbm.Dataset, lightgbm.Dataset | None]:
+    """The training rows and the validation rows, binned."""
     train_set, valid_set = _datasets(data, config)
     return train_set.construct(), valid_set and valid_set.construct()
 
@@ -215,6 +221,7 @@ def _constructed(data: TrainingSet, config: RankerConfig) -> tuple[lightgbm.Data
 def _dataset(
     data: TrainingSet, parts: list[RankingData], config: RankerConfig, reference: lightgbm.Dataset | None = None
 ) -> lightgbm.Dataset:
+    """The rows of all parts; reference: the dataset whose bins are used."""
     labels = np.concatenate([part.labels for part in parts])
     weighted = any(part.weights is not None for part in parts)
     weights = [np.ones(len(part.labels)) if part.weights is None else part.weights for part in parts]
@@ -227,14 +234,14 @@ def _dataset(
         feature_name=data.feature_names,
         categorical_feature=data.categorical,
         reference=reference,
-        # One thread: OpenMP's workers have a log level of their own and would warn of sparse category codes on stdout.
+        # OpenMP's workers have their own log level. More than one thread would warn of sparse category codes on stdout.
         params=_parameters(config) | {"num_threads": 1},
         free_raw_data=True,
     )
 
 
 def _without_negatives(features: np.ndarray, columns: list[int]) -> np.ndarray:
-    """Negative codes as NaN, which LightGBM would make of them as well, but with a warning."""
+    """Features with NaN for negative codes. LightGBM would treat them alike, but with a warning."""
     negative = features[:, columns] < 0
     if not negative.any():
         return features

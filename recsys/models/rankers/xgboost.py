@@ -1,14 +1,15 @@
-"""The ranker that XGBoost grows: training in this process, what several processes need for the same, and prediction.
+"""Rankers of XGBoost: training in this process, parts that training in several processes uses too, and prediction.
 
-XGBoost's counterparts of `RankerConfig`, whose settings are named as in LightGBM:
+The settings of `RankerConfig` have LightGBM's names. XGBoost uses them so:
 - num_leaves: trees grow leaf by leaf (lossguide) up to max_leaves.
-- min_child_samples: XGBoost bounds a leaf's sum of second derivatives instead, so a leaf must weigh as much as that
-  many average rows do before the first tree, whatever the objective; see `leaf_weight`.
-- label_gain: labels become their gains, which rank:ndcg then takes as they are.
-- truncation_level: the pairs that rank:ndcg looks at have one item above this rank.
-- a query group weighs the mean of its rows' weights; only the binary objective weighs single rows.
-It does not know bagging_freq (rows are drawn anew for each tree) and cat_smooth (a category's statistics are not
-smoothed; lambda_l2 and the least weight of a leaf are what holds rare categories). Trees depend a little on `threads`.
+- min_child_samples: XGBoost bounds the sum of second derivatives in a leaf instead. The bound is the sum that this
+  number of average rows has before the first tree, for either objective; see `leaf_weight`.
+- label_gain: each label is replaced by its gain, which rank:ndcg uses unchanged.
+- truncation_level: rank:ndcg uses only pairs with one item above this rank.
+- weights: with lambdarank, a query group has the mean weight of its rows; with binary, each row has its own weight.
+- bagging_freq is ignored: rows are drawn anew for each tree.
+- cat_smooth is ignored: lambda_l2 and the bound on a leaf's second derivatives restrain rare categories.
+Trees may depend on `threads` in the last bits.
 """
 
 import json
@@ -33,19 +34,20 @@ from recsys.models.rankers.xgboost_data import (
 
 VALID: Final = "valid"
 CATEGORIES: Final = "categories"
-"""Attribute of a booster: the codes it was trained with, by feature."""
+"""Attribute of a booster that holds the category codes of its training rows, by feature."""
 BEST_SCORE, BEST_TREE = "best_score", "best_iteration"
-"""Attributes while it grows, so that they are in its checkpoints; the names are XGBoost's."""
+"""Attributes of a booster during training, so that checkpoints hold them. The names are XGBoost's."""
 KNOWN: Final = TypeAdapter(dict[str, list[Annotated[int, Field(ge=0, le=2**24)]]])
-"""What that attribute holds; higher codes are no whole numbers in the features' float32."""
+"""Type of the attribute CATEGORIES. float32, the type of the features, does not hold every larger whole number."""
 PROBE_ROWS: Final = 50_000
+"""Rows, approximately, from which `leaf_weight` is measured."""
 
 
 class XGBoostRanker:
     """A ranker over an XGBoost booster."""
 
     def __init__(self, booster: xgboost.Booster, threads: int) -> None:
-        """threads: of prediction"""
+        """threads: threads of prediction"""
         booster.set_param({"nthread": threads})
         self._booster, self._threads = booster, threads
         self.feature_names: list[str] = list(booster.feature_names or [])
@@ -55,8 +57,8 @@ class XGBoostRanker:
     def predict(self, features: np.ndarray) -> np.ndarray:
         if not len(features):
             return np.zeros(0)
-        known = with_missing(features, self._known)
-        return np.asarray(self._booster.inplace_predict(known, predict_type="margin"), np.float64)
+        rows = with_missing(features, self._known)
+        return np.asarray(self._booster.inplace_predict(rows, predict_type="margin"), np.float64)
 
     def contributions(self, features: np.ndarray) -> np.ndarray:
         if not len(features):
@@ -84,7 +86,7 @@ class XGBoostRanker:
 
 def from_text(text: str, threads: int) -> XGBoostRanker:
     """See `registry.ranker_from_text`."""
-    if not text.startswith("{"):  # XGBoost would take it for its old binary format
+    if not text.startswith("{"):  # XGBoost would read such a text as its old binary format
         raise ModelError(f"ranker: not an XGBoost model in JSON; starts with {text[:40]!r}")
     try:
         return XGBoostRanker(xgboost.Booster(model_file=bytearray(text.encode())), threads)
@@ -97,8 +99,8 @@ def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None, watch
     data.check_grades(config)
     try:
         key = "xgboost", config.max_bin, config.objective
-        train_set, valid_set, categories = data.kept(key, lambda: _prepared(data, config))
-        callbacks: list[TrainingCallback] = [] if watch is None else [_Watched(watch, valid_set)]
+        train_set, valid_set, categories = data.cached(key, lambda: _matrices(data, config))
+        callbacks: list[TrainingCallback] = [] if watch is None else [_Watcher(watch, valid_set)]
         if valid_set is not None and n_trees is None:
             callbacks.append(stopping(config))
         booster = xgboost.train(
@@ -110,20 +112,22 @@ def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None, watch
             verbose_eval=False,
         )
     except xgboost.core.XGBoostError as error:
-        raise ModelError(f"ranker: XGBoost cannot be trained with these settings: {first_line(error)}") from error
+        raise ModelError(f"ranker: XGBoost refuses these settings: {first_line(error)}") from error
     return finished(booster, categories, config)
 
 
 def finished(booster: xgboost.Booster, categories: dict[str, list[int]], config: RankerConfig) -> XGBoostRanker:
-    """The ranker of a booster that has grown, with its best trees where it was stopped by validation rows."""
+    """The ranker of a trained booster, with its best trees after early stopping; categories: see `known_categories`."""
     best = booster.attr(BEST_TREE)
     kept = booster if best is None else booster[: int(best) + 1]
     kept.set_attr(**{BEST_SCORE: None, BEST_TREE: None, CATEGORIES: json.dumps(categories)})
-    # Through the text: the ranker in use is then to the bit the one that is stored, and lets go of the data.
+    # Read back from its text, the ranker predicts the same bits as the stored one and keeps no data in memory.
     return from_text(kept.save_raw("json").decode(), config.threads)
 
 
-class _Watched(TrainingCallback):
+class _Watcher(TrainingCallback):
+    """Calls a Watch after each tree."""
+
     def __init__(self, watch: Watch, valid_set: xgboost.DMatrix | None) -> None:
         self._watch, self._valid_set = watch, valid_set
 
@@ -134,12 +138,12 @@ class _Watched(TrainingCallback):
 
 
 def raw_scores(booster: xgboost.Booster, rows: xgboost.DMatrix | None) -> np.ndarray:
-    """Of rows that it is evaluated on while it grows, which costs no more than a copy; float64."""
+    """Raw scores of validation rows during training, float64 (n_rows,). XGBoost has them already and only copies."""
     return np.zeros(0) if rows is None else booster.predict(rows, output_margin=True).astype(np.float64)
 
 
 class _Stopping(TrainingCallback):
-    """Early stopping that remembers in the booster, so that one that goes on from a checkpoint stops where it would."""
+    """Early stopping with its state in the booster. Training from a checkpoint then stops at the same tree."""
 
     def __init__(self, rounds: int, min_improvement: float) -> None:
         self._rounds, self._min_improvement = rounds, min_improvement
@@ -153,12 +157,12 @@ class _Stopping(TrainingCallback):
 
 
 def stopping(config: RankerConfig) -> TrainingCallback:
-    """Ends training where further trees do not improve the validation metric."""
+    """The callback for early stopping on validation rows."""
     return _Stopping(config.early_stopping_rounds, config.min_improvement)
 
 
 def parameters(config: RankerConfig, least_weight: float) -> dict[str, Any]:
-    """XGBoost's settings; least_weight: sum of second derivatives that a leaf needs."""
+    """XGBoost's parameters; least_weight: the smallest sum of second derivatives in a leaf."""
     return _objective(config) | {
         "min_child_weight": least_weight,
         "max_leaves": config.num_leaves,
@@ -186,15 +190,15 @@ def _objective(config: RankerConfig) -> dict[str, Any]:
 
 
 def leaf_weight(data: TrainingSet, config: RankerConfig) -> float:
-    """The sum of second derivatives that min_child_samples average rows have before the first tree.
+    """The sum of second derivatives that `config.min_child_samples` average rows have before the first tree.
 
-    Measured on whole query groups, evenly spread, of about PROBE_ROWS rows in all.
+    It is measured on every n-th query group, about PROBE_ROWS rows in all.
     """
     parts = [_thinned(part, max(1, data.n_rows // PROBE_ROWS)) for part in data.parts]
-    probe = _matrix(data, parts, config, config.objective == "lambdarank", {})
+    sample = _matrix(data, parts, config, config.objective == "lambdarank", {})
     settings = parameters(config, 0.0) | {"max_leaves": 2, "subsample": 1.0, "seed": 0}
-    [root] = xgboost.train(settings, probe, 1).get_dump(with_stats=True, dump_format="json")
-    return config.min_child_samples * float(json.loads(root)["cover"]) / probe.num_row()
+    [root] = xgboost.train(settings, sample, 1).get_dump(with_stats=True, dump_format="json")
+    return config.min_child_samples * float(json.loads(root)["cover"]) / sample.num_row()
 
 
 def _thinned(part: RankingData, step: int) -> RankingData:
@@ -207,10 +211,10 @@ def _thinned(part: RankingData, step: int) -> RankingData:
     return RankingData(part.features[rows], part.labels[rows], part.groups[chosen], weights)
 
 
-def _prepared(
+def _matrices(
     data: TrainingSet, config: RankerConfig
 ) -> tuple[xgboost.DMatrix, xgboost.DMatrix | None, dict[str, list[int]]]:
-    """The rows binned, to learn from and to stop by, and the category codes in the former."""
+    """The training rows and the validation rows, binned, and the category codes of the training rows."""
     known = known_categories(data)
     tables = category_tables(data.feature_names, known)
     train_set = _matrix(data, data.parts, config, config.objective == "lambdarank", tables)
@@ -226,11 +230,15 @@ def _matrix(
     tables: dict[int, np.ndarray],
     reference: xgboost.DMatrix | None = None,
 ) -> xgboost.DMatrix:
-    """grouped: with query groups; tables: see `category_tables`, {} to leave category codes out"""
+    """The rows of all parts, binned.
+
+    grouped: whether the rows form query groups; reference: the matrix whose bins are used
+    tables: see `category_tables`; with {}, category codes count as quantities
+    """
     types = feature_types(data) if tables else ["q"] * len(data.feature_names)
     weighted = any(part.weights is not None for part in parts)
 
-    def give(part: RankingData, number: int, take: Callable[..., None]) -> None:
+    def pass_part(part: RankingData, number: int, take: Callable[..., None]) -> None:
         first = sum(len(before.groups) for before in parts[:number])
         if grouped:
             qid = np.repeat(np.arange(first, first + len(part.groups), dtype=np.uint32), part.groups)
@@ -246,16 +254,16 @@ def _matrix(
             feature_types=types,
         )
 
-    rows = _Rows([part for part in parts if len(part.labels)], give)
+    rows = _Rows([part for part in parts if len(part.labels)], pass_part)
     return xgboost.QuantileDMatrix(rows, max_bin=config.max_bin, ref=reference, nthread=config.threads)
 
 
 class _Rows(xgboost.DataIter):
-    """Parts one after another, none of which is copied as a whole by XGBoost."""
+    """An iterator of XGBoost over the parts. Without it, XGBoost would copy all rows into one matrix first."""
 
-    def __init__(self, parts: Sequence[RankingData], give: Callable[..., None]) -> None:
+    def __init__(self, parts: Sequence[RankingData], pass_part: Callable[..., None]) -> None:
         super().__init__()
-        self._parts, self._give, self._next = parts, give, 0
+        self._parts, self._pass_part, self._next = parts, pass_part, 0
 
     def reset(self) -> None:
         self._next = 0
@@ -263,7 +271,7 @@ class _Rows(xgboost.DataIter):
     def next(self, input_data: Callable[..., None]) -> int:
         if self._next == len(self._parts):
             return 0
-        self._give(self._parts[self._next], self._next, input_data)
+        self._pass_part(self._parts[self._next], self._next, input_data)
         self._next += 1
         return 1
 

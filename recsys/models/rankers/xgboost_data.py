@@ -1,4 +1,4 @@
-"""The ranker's rows as XGBoost takes them: category codes, labels and weights."""
+"""The ranker's rows in XGBoost's form: category codes, labels and weights."""
 
 from collections.abc import Mapping, Sequence
 
@@ -8,7 +8,7 @@ from recsys.models.rankers.base import RankerConfig, RankingData, TrainingSet
 
 
 def known_categories(data: TrainingSet) -> dict[str, list[int]]:
-    """Codes in the rows to learn from, by feature, ascending."""
+    """The category codes in the training rows, ascending, by the name of the feature."""
     columns = {name: data.feature_names.index(name) for name in data.categorical}
     known = {}
     for name, column in columns.items():
@@ -18,7 +18,7 @@ def known_categories(data: TrainingSet) -> dict[str, list[int]]:
 
 
 def category_tables(feature_names: list[str], known: Mapping[str, Sequence[int]]) -> dict[int, np.ndarray]:
-    """By position of a categorical feature, whether each code is known; bool (highest code + 1,)."""
+    """Whether each code is known, bool (highest code + 1,), by the position of the categorical feature."""
     return {feature_names.index(name): _table(codes) for name, codes in known.items()}
 
 
@@ -29,8 +29,10 @@ def _table(known: Sequence[int]) -> np.ndarray:
 
 
 def with_missing(features: np.ndarray, known: dict[int, np.ndarray]) -> np.ndarray:
-    """Features with NaN for category codes that are negative or not known; XGBoost refuses the one, and sends the other
-    any way. A copy where anything changes.
+    """Features with NaN for negative and for unknown category codes; a copy if there are such codes.
+
+    XGBoost raises an error for negative codes, and sends unknown codes into an arbitrary branch of a tree.
+    features: float32 (n_rows, n_features); known: see `category_tables`
     """
     changed = features
     for column, table in known.items():
@@ -38,27 +40,27 @@ def with_missing(features: np.ndarray, known: dict[int, np.ndarray]) -> np.ndarr
         with np.errstate(invalid="ignore"):
             positions = codes.astype(np.int64)
         inside = (positions >= 0) & (positions < len(table))
-        fine = inside & table[np.where(inside, positions, 0)] if len(table) else inside
-        if not fine.all():
+        valid = inside & table[np.where(inside, positions, 0)] if len(table) else inside
+        if not valid.all():
             changed = features.copy() if changed is features else changed
-            changed[~fine, column] = np.nan
+            changed[~valid, column] = np.nan
     return changed
 
 
 def feature_types(data: TrainingSet) -> list[str]:
-    """c for category codes, q for quantities."""
+    """XGBoost's type of each feature: c for category codes, q for quantities."""
     return ["c" if name in data.categorical else "q" for name in data.feature_names]
 
 
 def labels(part: RankingData, config: RankerConfig) -> np.ndarray:
-    """What XGBoost learns, float32 (n_rows,): hits, or the gains of grades."""
+    """XGBoost's labels, float32 (n_rows,): 1 for hits and 0 for misses, or the gain of each row's grade."""
     if config.objective == "binary":
         return (part.labels > 0).astype(np.float32)
     return np.asarray(config.label_gain, np.float32)[part.labels]
 
 
 def group_weights(part: RankingData) -> np.ndarray | None:
-    """float32 (n_groups,), or None where all weigh 1."""
+    """The mean weight of the rows of each query group, float32 (n_groups,); None if all rows have weight 1."""
     if part.weights is None or not len(part.groups):
         return None
     sums = np.add.reduceat(part.weights.astype(np.float64), np.cumsum(part.groups) - part.groups)

@@ -93,4 +93,4 @@ def grow(settings: dict[str, Job]) -> tuple[str, float]:
     parts, valid = ray.get([job.rows[rank], job.valid])
     data = TrainingSet(parts, valid, job.feature_names, job.categorical, whole=False)
     network = get_network_params()
-    return lightgbm_ranker.train_share(data, job.config, network, n_trees=job.n_trees, callbacks=job.callbacks)
+    return lightgbm_ranker.train_part(data, job.config, network, n_trees=job.n_trees, callbacks=job.callbacks)
