@@ -89,6 +89,8 @@ def start_ray() -> None:
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS", "")
         _check_listener(address)
+        # Ray warns in every run that its token authentication is on, which is its default.
+        logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
         try:
             ray.init(log_to_driver=False, logging_level=logging.WARNING)
         except (ConnectionError, ValueError, RuntimeError, AuthenticationError) as error:

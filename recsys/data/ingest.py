@@ -149,7 +149,7 @@ def read_events(source: Source, max_bad_fraction: float, now: int, quarantine: Q
     max_bad_fraction: of the usable rows; ids stay integers while a smaller fraction of them is text
     """
     pieces = [piece for file in source.events for piece in split_file(file, EVENT_COLUMNS)]
-    logger.info("reading events: %d files, %d pieces", len(source.events), len(pieces))
+    logger.debug("reading events: %d files, %d pieces", len(source.events), len(pieces))
     raw = read_blocks(pieces, parse_events, "read events", now=now)
     counts = ray.get(run_tasks(count_text_ids, "count text ids", [(block,) for block in raw]))
     read, usable, text_users, text_items = np.sum(counts, axis=0).tolist()

@@ -64,7 +64,7 @@ def read_catalog(
     pieces = [piece for file in source.properties for piece in split_file(file, PROPERTY_COLUMNS)]
     blocks: list[PropertyBlock] = []
     if pieces and properties:
-        logger.info("reading item properties: %d files, %d pieces", len(source.properties), len(pieces))
+        logger.debug("reading item properties: %d files, %d pieces", len(source.properties), len(pieces))
         raw = read_blocks(pieces, parse_properties, "read item properties", now=now, properties=properties)
         known = ray.put(items)
         blocks = ray.get(run_tasks(encode_properties, "encode item properties", [(block, known) for block in raw]))

@@ -34,14 +34,14 @@ def recommend(
     n: int,
     out: Path,
     objective: Objective = "all",
-    repeat_share: float | None = None,
+    repeat_cap: float | None = None,
 ) -> int:
     """Write the `n` best items of each user in `users` (CSV with a column visitorid) to a Parquet file.
 
     registry: a URI that means the same on every node: each opens the version for itself
     version: None for the one in production
     objective: whether all items are shown, only those new to a user, or only those they had
-    repeat_share: how much of a list may be items the user had before, in [0, 1]; None for the version's own
+    repeat_cap: largest fraction of a list that items the user had before may fill, in [0, 1]; None for the version's
 
     Columns: visitorid, rank (1 = best), itemid, score, lgb_score, mf_score (null where there is none). Users are
     in the order of the file; those without events get the cold-start list, repeated ones appear once. Returns the
@@ -50,8 +50,8 @@ def recommend(
     """
     if not 1 <= n <= MAX_N:
         raise DataError(f"n is {n}; expected 1 to {MAX_N}")
-    if repeat_share is not None and not 0 <= repeat_share <= 1:
-        raise DataError(f"repeat share is {repeat_share:g}; expected 0 to 1")
+    if repeat_cap is not None and not 0 <= repeat_cap <= 1:
+        raise DataError(f"repeat share is {repeat_cap:g}; expected 0 to 1")
     _check_out(out)
     folder = probed_path(open_store(registry), version)
     name, checked = folder.name, bundle.read(folder)
@@ -63,11 +63,17 @@ def recommend(
         opened, recommender = _open(registry, name)
         column = batch[USER].combine_chunks()
         for start in range(0, len(column), BLOCK):
-            yield recommend_to(column.slice(start, BLOCK), opened, recommender, n, objective, repeat_share)
+            yield recommend_to(column.slice(start, BLOCK), opened, recommender, n, objective, repeat_cap)
 
     dataset = dataset.map_batches(recommend_block, batch_size=None, batch_format="pyarrow")
     dataset.set_name("recommendations")
     dataset.context.execution_options.preserve_order = True
+    _write_parquet(dataset, schema, out)
+    return len(ids)
+
+
+def _write_parquet(dataset: ray.data.Dataset, schema: pa.Schema, out: Path) -> None:
+    """Write the blocks in their order; `out` appears only when it is whole."""
     blocks = dataset.to_arrow_refs()
     out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out.with_name(f"{out.name}.unfinished")
@@ -75,12 +81,11 @@ def recommend(
         with pq.ParquetWriter(unfinished, schema) as writer:
             for block in blocks:
                 rows = ray.get(block)
-                if len(rows):  # a block of nobody has no columns either
+                if len(rows):  # an empty block has no columns either
                     writer.write_table(rows.cast(schema))
         unfinished.replace(out)
     finally:
         unfinished.unlink(missing_ok=True)
-    return len(ids)
 
 
 def _check_out(out: Path) -> None:
@@ -96,22 +101,22 @@ def recommend_to(
     recommender: Recommender,
     n: int,
     objective: Objective = "all",
-    repeat_share: float | None = None,
+    repeat_cap: float | None = None,
 ) -> pa.Table:
     """Recommendations to some users, rows by user and rank."""
     histories = opened.snapshot.take(opened.snapshot.rows(users))
-    shares = None if repeat_share is None else np.full(len(users), repeat_share)
-    found = recommender(histories, opened.manifest.live_watermark, n, objectives(objective, len(users)), shares)
-    lengths = np.diff(found.offsets)
-    rank = np.arange(len(found.items)) - np.repeat(found.offsets[:-1], lengths) + 1
+    caps = None if repeat_cap is None else np.full(len(users), repeat_cap)
+    ranked = recommender(histories, opened.manifest.live_watermark, n, objectives(objective, len(users)), caps)
+    lengths = np.diff(ranked.offsets)
+    rank = np.arange(len(ranked.items)) - np.repeat(ranked.offsets[:-1], lengths) + 1
     return pa.table(
         {
             USER: users.take(pa.array(np.repeat(np.arange(len(users)), lengths))),
             RANK: rank.astype(np.int32),
-            ITEM: opened.items.decode(found.items),
-            SCORE: found.scores,
-            LGB_SCORE: found.lgb_scores,
-            MF_SCORE: pa.array(found.mf_scores, mask=np.isnan(found.mf_scores)),
+            ITEM: opened.items.decode(ranked.items),
+            SCORE: ranked.scores,
+            LGB_SCORE: ranked.lgb_scores,
+            MF_SCORE: pa.array(ranked.mf_scores, mask=np.isnan(ranked.mf_scores)),
         }
     )
 

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import ray
-
 from recsys import console
 from recsys.config import TrainConfig
 from recsys.data.ingest import ingest
@@ -12,12 +10,12 @@ from recsys.inference.probe import check_here
 from recsys.registry.store import Store
 from recsys.report.build import collect_report
 from recsys.report.files import report_files
-from recsys.report.inputs import DataInputs, EvaluationInputs, RunInputs
+from recsys.report.inputs import EvaluationInputs, RunInputs
 from recsys.report.sections.sweep import SECTION, sweep_files
 from recsys.report.terminal import show_choices, show_data, show_evaluation, show_published
 from recsys.training.context import Context
 from recsys.training.distributed.launch import check_cpus
-from recsys.training.evaluation import evaluate, score_discovery, score_test_window
+from recsys.training.evaluation import evaluate_rankers
 from recsys.training.preparation import build_inputs
 from recsys.training.publish import Model, publish
 from recsys.training.ranker import select_rankers
@@ -52,32 +50,23 @@ def run(
 
     context = Context.create(shop, config, work)
     inputs = build_inputs(context)
-    swept = None
-    if sweep is not None:
-        with console.step(f"search {', '.join(sweep.search)}"):
-            swept = search(context, inputs, sweep, resume=resume)
+    swept = None if sweep is None else search(context, inputs, sweep, resume=resume)
+    if swept is not None:
         context, inputs = swept.context, swept.inputs
-
     with console.step("select the rankers on the validation window"):
         selected = select_rankers(context, inputs)
     with console.step("evaluate on the test window"):
-        window = score_test_window(context, inputs, selected.all_items)
-        discovery = score_discovery(context, inputs, selected, window)
-        evaluation = evaluate(context, window, discovery, earlier=ray.get(inputs.validation).cases)
+        window, evaluation = evaluate_rankers(context, inputs, selected)
     show_evaluation(evaluation, context.config.evaluation)
     show_choices(selected, swept, context.config)
 
     with console.step("refit on every event"):
         final = refit_rankers(context, inputs, selected)
-    result = TrainingResult.create(shop, context.plan, evaluation, selected.all_items, final)
+    result = TrainingResult.create(context, evaluation, selected.all_items, final)
 
     with console.step("write the report"):
-        validation = ray.get(inputs.validation)
-        evaluated = EvaluationInputs(DataInputs(context), window, selected.all_items, validation, evaluation)
-        report = collect_report(RunInputs(now, evaluated, final.all_items, final.drift, swept))
-        files = report_files(report, page=context.config.evaluation.page)
-        if swept is not None:
-            files |= sweep_files(swept, report.get(SECTION))
+        evaluated = EvaluationInputs.create(context, inputs, selected.all_items, window, evaluation)
+        files = report_of(RunInputs(now, evaluated, final.all_items, final.drift, swept))
     with console.step("publish"):
         version = publish(context, Model.create(inputs, selected, final), result, files, store)
     if promote:
@@ -85,3 +74,10 @@ def run(
             store.promote(version, check_here)
     show_published(version, store, promoted=promote, page=context.config.evaluation.page)
     return version
+
+
+def report_of(run: RunInputs) -> dict[str, str | bytes]:
+    """The report, and the files of the sweep if there was one, by name."""
+    report = collect_report(run)
+    files = report_files(report, page=run.config.evaluation.page)
+    return files if run.sweep is None else files | sweep_files(run.sweep, report.get(SECTION))

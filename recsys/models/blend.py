@@ -87,7 +87,7 @@ def choose_alpha(
     grid = config.grid if config.alpha is None else (config.alpha,)
     curve = {alpha: metric(mix(lgb_scores, mf_scores, alpha)) for alpha in sorted(grid)}
     enough = (1 - config.tolerance) * max(curve.values())
-    return next(alpha for alpha, found in curve.items() if found >= enough), curve
+    return next(alpha for alpha, metric in curve.items() if metric >= enough), curve
 
 
 def fit_calibration(scores: np.ndarray, labels: np.ndarray) -> Calibration:

@@ -111,8 +111,10 @@ def with_confidence(
     """
     if config.confidence is not None:
         return config
-    found = ((at, held_out_quality(histories, n_items, item_attributes, at)) for at in confidences(config))
-    return best_confidence(found)
+    qualities = (
+        (settings, held_out_quality(histories, n_items, item_attributes, settings)) for settings in confidences(config)
+    )
+    return best_confidence(qualities)
 
 
 def confidences(config: FactorizationConfig) -> list[FactorizationConfig]:
@@ -120,9 +122,9 @@ def confidences(config: FactorizationConfig) -> list[FactorizationConfig]:
     return [config.model_copy(update={"confidence": confidence}) for confidence in sorted(config.confidence_grid)]
 
 
-def best_confidence(found: Iterable[tuple[FactorizationConfig, float]]) -> FactorizationConfig:
+def best_confidence(qualities: Iterable[tuple[FactorizationConfig, float]]) -> FactorizationConfig:
     """Of configs and their quality, one or more, the last before the first that gains nothing."""
-    steps = iter(found)
+    steps = iter(qualities)
     chosen, best = next(steps)
     for config, quality in steps:
         if quality <= best * (1 + MIN_GAIN):

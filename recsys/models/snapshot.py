@@ -71,10 +71,10 @@ class Snapshot:
     def take(self, rows: np.ndarray) -> Histories:
         """Histories of the users at `rows`, empty where a row is UNKNOWN."""
         known = rows != UNKNOWN
-        found = self.histories.take(rows[known])
+        some = self.histories.take(rows[known])
         lengths = np.zeros(len(rows), np.int64)
-        lengths[known] = found.lengths
-        return Histories(offsets_of(lengths), found.items, found.events, found.times)
+        lengths[known] = some.lengths
+        return Histories(offsets_of(lengths), some.items, some.events, some.times)
 
     def totals_of(self, row: int, category: np.ndarray) -> UserTotals:
         """Exact totals of the user at `row`; category: int32 (n_items,), codes or UNKNOWN."""

@@ -213,8 +213,8 @@ class Artifact:
 
     def _path(self, name: str) -> Path:
         if name not in self.manifest["files"]:
-            there = ", ".join(sorted(self.manifest["files"]))
-            raise RegistryError(f"{self.directory} has no {name}; its files: {there or 'none'}")
+            names = ", ".join(sorted(self.manifest["files"]))
+            raise RegistryError(f"{self.directory} has no {name}; its files: {names or 'none'}")
         return self.directory / name
 
 

@@ -89,42 +89,42 @@ class S3Store(PointedStore):
         """See Store. What the node lacks is downloaded; where S3 fails, the version held here is used."""
         version = self._wanted(version)
         try:
-            found = self._bucket.read(_key(version, MANIFEST))
+            manifest = self._bucket.read(_key(version, MANIFEST))
         except RegistryError as error:
             if (held := self._cache.held(self._cached_as, version)) is None:
                 raise
             logger.warning("version opened from the cache alone", extra={"version": version, "reason": str(error)})
             return held
-        if found is None:
+        if manifest is None:
             raise self._unknown(version)
 
         def fetch(name: str, path: Path, sha256: str) -> None:
             self._bucket.download(_key(version, name), path, sha256)
 
-        return self._cache.version(self._cached_as, version, found[0], fetch)
+        return self._cache.version(self._cached_as, version, manifest[0], fetch)
 
     def _names(self) -> list[str]:
         return sorted(name for name, files in self._files().items() if _key(name, MANIFEST) in files)
 
     def _manifest(self, version: str) -> Mapping[str, Any]:
         key = _key(version, MANIFEST)
-        if (found := self._bucket.read(key)) is None:
+        if (manifest := self._bucket.read(key)) is None:
             raise self._unknown(version)
-        return parse_manifest(found[0], self._bucket.address(key))[0]
+        return parse_manifest(manifest[0], self._bucket.address(key))[0]
 
     def _files(self) -> dict[str, dict[str, S3Object]]:
         """Objects by version and key, those without a manifest included."""
         files: dict[str, dict[str, S3Object]] = defaultdict(dict)
-        for found in self._bucket.find("versions/"):
-            version = found.name.split("/")[1]
+        for entry in self._bucket.find("versions/"):
+            version = entry.name.split("/")[1]
             if VERSION_NAME.fullmatch(version):
-                files[version][found.name] = found
+                files[version][entry.name] = entry
         return files
 
     def _remove_abandoned(self) -> None:
         """Remove what publishers left that died before they wrote the manifest."""
         for version, files in self._files().items():
-            newest = max(found.modified.timestamp() for found in files.values())
+            newest = max(entry.modified.timestamp() for entry in files.values())
             if _key(version, MANIFEST) in files or time.time() - newest < ABANDONED_SECONDS:
                 continue
             try:
@@ -139,10 +139,10 @@ class S3Store(PointedStore):
 
     def _pointer(self) -> tuple[Pointer | None, str | None]:
         """The pointer and its ETag."""
-        found = self._bucket.read(PRODUCTION)
-        if found is None:
+        pointer = self._bucket.read(PRODUCTION)
+        if pointer is None:
             return None, None
-        return Pointer.parse(found[0], self._bucket.address(PRODUCTION)), found[1]
+        return Pointer.parse(pointer[0], self._bucket.address(PRODUCTION)), pointer[1]
 
     def _change(self, step: Step) -> Pointer:
         for _ in range(CHANGES):

@@ -195,8 +195,8 @@ class PointedStore(ABC):
     def versions(self) -> list[Version]:
         """See Store."""
         with ThreadPoolExecutor(_READERS) as pool:
-            found = list(pool.map(self._version, self._names()))
-        return sorted(found, key=lambda version: (version.created, version.name))
+            versions = list(pool.map(self._version, self._names()))
+        return sorted(versions, key=lambda version: (version.created, version.name))
 
     def _version(self, name: str) -> Version:
         try:

@@ -5,6 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
+import ray
 
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
@@ -26,6 +27,7 @@ from recsys.training.systems import (
 
 if TYPE_CHECKING:  # tasks that draw figures import this module: Ray Train and Tune would cost them seconds
     from recsys.training.evaluation import ScoredWindow
+    from recsys.training.preparation import RankerInputs
     from recsys.training.ranker import SelectedRanker
     from recsys.training.results import Evaluation
     from recsys.training.sweep.result import SweepResult
@@ -80,6 +82,18 @@ class EvaluationInputs:
     selected: "SelectedRanker"
     validation: "Validation"
     metrics: "Evaluation"
+
+    @classmethod
+    def create(
+        cls,
+        context: Context,
+        inputs: "RankerInputs",
+        selected: "SelectedRanker",
+        window: "ScoredWindow",
+        metrics: "Evaluation",
+    ) -> "EvaluationInputs":
+        """The objects of a run whose validation window lies in Ray's object store."""
+        return cls(DataInputs(context), window, selected, ray.get(inputs.validation), metrics)
 
     @property
     def config(self) -> TrainConfig:

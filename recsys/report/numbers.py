@@ -13,7 +13,7 @@ DIGITS: Final = 5
 
 Floats = tuple[float, ...]
 Row = dict[str, str | int | float | None]
-"""A line of the metrics table, see `protocol.summary`."""
+"""A line of the metrics table, see `evaluation.table.Row`."""
 
 
 class Line(Config):

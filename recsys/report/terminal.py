@@ -10,8 +10,8 @@ from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import Quality
 from recsys.evaluation.metrics import Difference
-from recsys.evaluation.protocol import Row
 from recsys.evaluation.settings import EvaluationConfig
+from recsys.evaluation.table import Row
 from recsys.registry.store import Store
 from recsys.report.model import PAGE
 from recsys.timeline import day
@@ -35,8 +35,8 @@ def show_data(shop: ShopData) -> None:
         f"{quality.duplicates:,} repeated rows dropped, {f'{set_aside:,} rows' if set_aside else 'no row'} set aside"
     )
     if set_aside:
-        reasons = ", ".join(f"{count:,} {kind} rows ({reason})" for kind, reason, count in _set_aside(quality))
-        console.paragraph(f"set aside: {reasons}")
+        kinds = ", ".join(f"{count:,} {kind} rows ({reason})" for kind, reason, count in _set_aside(quality))
+        console.paragraph(f"set aside: {kinds}")
     if quality.quarantine:
         console.line(f"every row set aside is listed in {quality.quarantine}")
     mended = {name.replace("_", " "): count for name, count in asdict(quality.properties.tree).items() if count}
@@ -73,7 +73,9 @@ def headline_rows(evaluation: Evaluation, k: int) -> list[tuple[str, Row]]:
     rows += [(f"its {system}", evaluation.row(system)) for system in (RANKER, FACTORIZATION)]
     frequency = _best(evaluation, list(evaluation.half_lives), k)
     rows += [(system, evaluation.row(system)) for system in (POPULARITY, frequency)]
-    rows += [(f"{HYBRID}, {group} users", evaluation.row(HYBRID, group)) for group in ("warm", "cold")]
+    for group in ("warm", "cold"):
+        if evaluation.row(HYBRID, group).users:
+            rows.append((f"{HYBRID}, {group} users", evaluation.row(HYBRID, group)))
     new_items = {row.system: row for row in evaluation.new_items if row.group == "all"}
     served = f"{HYBRID}, objective discover"
     for label, system in ((HYBRID, served if served in new_items else HYBRID), (POPULARITY, POPULARITY)):

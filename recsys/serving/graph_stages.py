@@ -85,8 +85,8 @@ class GraphStages:
 
     async def load(self, version: str) -> None:
         """See StageRunner."""
-        for stage, reasons in (await self.broadcast("load", version)).items():
-            for reason in reasons:
+        for stage, failures in (await self.broadcast("load", version)).items():
+            for reason in failures:
                 if reason is not None:
                     raise RegistryError(f"{stage}: {reason}")
 

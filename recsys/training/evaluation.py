@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import ray
 
 from recsys.evaluation import metrics, protocol
-from recsys.evaluation.protocol import Row, TestCases
+from recsys.evaluation.protocol import TestCases
+from recsys.evaluation.table import Row, summary, with_classification, with_seed_spread
 from recsys.models.blend import Blend
 from recsys.models.rankers.base import Ranker
 from recsys.schema import Objective
@@ -45,6 +47,15 @@ class ScoredWindow:
     scored: ScoredCandidates
     blend: Blend
     rankers: Sequence[Ranker]
+
+
+def evaluate_rankers(
+    context: Context, inputs: RankerInputs, selected: SelectedRankers
+) -> tuple[ScoredWindow, Evaluation]:
+    """The test window as the ranker of all items sees it, and the metrics of every system on it."""
+    window = score_test_window(context, inputs, selected.all_items)
+    discovery = score_discovery(context, inputs, selected, window)
+    return window, evaluate(context, window, discovery, earlier=ray.get(inputs.validation).cases)
 
 
 def score_test_window(context: Context, inputs: RankerInputs, selected: SelectedRanker) -> ScoredWindow:
@@ -104,9 +115,9 @@ def evaluate(context: Context, window: ScoredWindow, discovery: ScoredWindow | N
     runs = [_summaries(context, lists, cases, scored.warm) + other_rows for lists in ours]
     labels = labels_of(scored, cases)
     scores = hybrid_scores(scored, 0, window.blend) | baseline_scores(context, cases, scored, half_lives)
-    table = protocol.with_seed_spread(runs, settings.k)
+    table = with_seed_spread(runs, settings.k)
     return Evaluation(
-        table=protocol.with_classification(table, scores, labels, scored.users, scored.warm),
+        table=with_classification(table, scores, labels, scored.users, scored.warm),
         new_items=_new_items(context, window, half_lives) + _discovered(context, discovery),
         leads=_leads(context, {**ours[0], **others}, cases),
         half_lives=half_lives,
@@ -123,7 +134,7 @@ def _summaries(context: Context, lists: Lists, cases: TestCases, warm: np.ndarra
     return [
         row
         for name, ranked in lists.items()
-        for row in protocol.summary(name, ranked, cases.truth, warm, n_items=n_items, config=settings)
+        for row in summary(name, ranked, cases.truth, warm, n_items=n_items, config=settings)
     ]
 
 

@@ -65,10 +65,10 @@ def build_examples(
     blocks = [part for block in ray.get(dataset.to_arrow_refs()) for part in _by_objective(block)]
     keys = WINDOW, OBJECTIVE, PARTITION, GROUP
     names = config.inference.feature_names
-    found = sorted(((tuple(block[name][0].as_py() for name in keys), block) for block in blocks), key=itemgetter(0))
+    parts = sorted(((tuple(block[name][0].as_py() for name in keys), block) for block in blocks), key=itemgetter(0))
     examples = {
         objective: [
-            _collect([block for key, block in found if key[:2] == (at, OBJECTIVES.index(objective))], names)
+            _collect([block for key, block in parts if key[:2] == (at, OBJECTIVES.index(objective))], names)
             for at in range(len(windows))
         ]
         for objective in wanted
@@ -99,8 +99,8 @@ def _check(
     fatal = next((needed for needed in (to_learn, to_choose) if needed and all(w in without for w in needed)), [])
     for window in fatal or without:
         calls = [(partition, window, tables[window.cut], prerankers, config) for partition in shop.partitions]
-        found = sum(ray.get(run_tasks(survey, "survey a window without a hit", calls)))
-        message = explain(window, Survey(*np.asarray(found).tolist()), shop.end, config)
+        counts = sum(ray.get(run_tasks(survey, "survey a window without a hit", calls)))
+        message = explain(window, Survey(*np.asarray(counts).tolist()), shop.end, config)
         if fatal:
             raise ModelError(message)
         console.progress(message)
@@ -140,7 +140,7 @@ def make_examples(
     histories = partition.histories.take(chosen)
     stage = CandidateStage(tables, prerankers, config.inference)
     names = config.inference.feature_names
-    found: dict[Objective, list[tuple[np.ndarray, ...]]] = {
+    arrays: dict[Objective, list[tuple[np.ndarray, ...]]] = {
         objective: [
             (
                 objectives(objective, 0),
@@ -162,9 +162,9 @@ def make_examples(
             rows = sample_rows(candidates.users, candidates.items, label, user_hashes[users], negatives)
             groups = chosen[users[candidates.users[rows]]]
             matrix = stage.features(profiles, candidates, rows)
-            found[objective].append((objectives(objective, len(rows)), groups, label[rows], matrix))
-    parts = [part for objective in wanted for part in found[objective]]
-    codes, groups, labels, matrix = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+            arrays[objective].append((objectives(objective, len(rows)), groups, label[rows], matrix))
+    parts = [part for objective in wanted for part in arrays[objective]]
+    codes, groups, labels, matrix = (np.concatenate(column) for column in zip(*parts, strict=True))
     columns = {name: matrix[:, i] for i, name in enumerate(names)}
     return pa.table({OBJECTIVE: codes, GROUP: groups, LABEL: labels, **columns})
 
@@ -215,31 +215,31 @@ def survey(
     chosen = chosen_users(partition, window, config)
     histories = partition.histories.take(chosen).until(window.cut.time)
     stage = CandidateStage(tables, prerankers, config.inference)
-    found = (
+    candidates = (
         len(stage(stage.profile(histories.take(users), window.cut.time), objectives("all", len(users))).users)
         for users in chunks(histories, CHUNK)
     )
     targets = np.isin(after.events, config.target_codes)
-    return np.array([len(after.events), targets.sum(), len(chosen), sum(found)], np.int64)
+    return np.array([len(after.events), targets.sum(), len(chosen), sum(candidates)], np.int64)
 
 
-def explain(window: Window, found: Survey, end: int, config: TrainConfig) -> str:
+def explain(window: Window, counts: Survey, end: int, config: TrainConfig) -> str:
     """Why the window has no hit, and what to look at."""
-    if not found.events:
+    if not counts.events:
         cause = (
             f"the log has a gap there, or a single event dated long after the others moves its end, {day(end)}: look "
             "at the newest events, evaluation.test_days and examples.horizon_days"
         )
-    elif not found.targets:
+    elif not counts.targets:
         cause = "look at targets, evaluation.test_days and examples.horizon_days"
-    elif not found.users:
+    elif not counts.users:
         cause = "who has a target event has none before: look at examples.min_history_days and the visitor ids"
-    elif not found.candidates:
+    elif not counts.candidates:
         cause = "nothing is proposed: look at the items' property available and inference.candidates.sources"
     else:
         cause = "what is proposed is never chosen: look at inference.candidates (size, sources, exclude_purchased)"
     return (
         f"the label window after {day(window.cut.time)} up to {day(window.end)} (UTC) has no hit to learn from: "
-        f"{found.events:,} events, of which {found.targets:,} are targets ({', '.join(config.targets)}), "
-        f"{found.users:,} users with one and a history, {found.candidates:,} candidates for them, 0 labels; {cause}"
+        f"{counts.events:,} events, of which {counts.targets:,} are targets ({', '.join(config.targets)}), "
+        f"{counts.users:,} users with one and a history, {counts.candidates:,} candidates for them, 0 labels; {cause}"
     )

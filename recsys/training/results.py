@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
-from recsys.data.ingest import ShopData
 from recsys.data.shop import Quality
 from recsys.evaluation.metrics import Difference
-from recsys.evaluation.protocol import Row
+from recsys.evaluation.table import Row
+from recsys.training.context import Context
 from recsys.training.plan import Plan
 from recsys.training.ranker import SelectedRanker, Size
 from recsys.training.refit import FinalRankers
@@ -70,11 +70,7 @@ class Evaluation:
 
     def row(self, system: str, group: str = "all") -> Row:
         """The table's row of a system and a group; raises KeyError where there is none."""
-        return _row(self.table, system, group)
-
-    def new_items_row(self, system: str, group: str = "all") -> Row:
-        """The row where only items new to the user count; raises KeyError where there is none."""
-        return _row(self.new_items, system, group)
+        return {(row.system, row.group): row for row in self.table}[system, group]
 
     def lead_over(self, system: str) -> Difference:
         """The hybrid's lead over a system; raises KeyError where there is no such system."""
@@ -89,10 +85,6 @@ class Evaluation:
             "half_lives": dict(self.half_lives),
             "candidates": asdict(self.candidates),
         }
-
-
-def _row(rows: Sequence[Row], system: str, group: str) -> Row:
-    return {(row.system, row.group): row for row in rows}[system, group]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +110,9 @@ class TrainingResult:
 
     @classmethod
     def create(
-        cls, shop: ShopData, plan: Plan, evaluation: Evaluation, selected: SelectedRanker, final: FinalRankers
+        cls, context: Context, evaluation: Evaluation, selected: SelectedRanker, final: FinalRankers
     ) -> "TrainingResult":
-        """selected: the ranker of all items"""
+        """The results of a run; selected: the ranker of all items."""
         return cls(
             evaluation=evaluation,
             alpha=selected.blend.alpha,
@@ -130,8 +122,8 @@ class TrainingResult:
             sizes=selected.sizes,
             score_drift=final.drift,
             importance=final.all_items.importance(),
-            plan=plan,
-            quality=shop.quality,
+            plan=context.plan,
+            quality=context.shop.quality,
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -36,9 +36,9 @@ def label_windows(context: Context, cuts: Sequence[Cut]) -> list[Window]:
     config = context.config
     windows = [Window(cut, cut.plus(config.horizon)) for cut in cuts]
     calls = [(partition, windows, config) for partition in context.shop.partitions]
-    found = ray.get(run_tasks(find_users, "find users of the label windows", calls))
+    parts = ray.get(run_tasks(find_users, "find users of the label windows", calls))
     limit = config.examples.max_users
-    by_window = (np.sort(np.concatenate([part[at] for part in found])) for at in range(len(windows)))
+    by_window = (np.sort(np.concatenate([part[at] for part in parts])) for at in range(len(windows)))
     return [
         replace(window, quota=float(draws[:limit].max(initial=NOBODY)))
         for window, draws in zip(windows, by_window, strict=True)

@@ -10,7 +10,7 @@ from recsys.data.catalog import TreeProblems
 from recsys.data.ingest import ShopData
 from recsys.data.shop import PropertyQuality, Quality
 from recsys.evaluation.metrics import Difference
-from recsys.evaluation.protocol import Row
+from recsys.evaluation.table import Row
 from recsys.registry.folder import FolderStore
 from recsys.report.terminal import show_choices, show_data, show_evaluation, show_published, verdict
 from recsys.training.ranker import DiscoveryRanker, SelectedRanker, SelectedRankers

@@ -84,6 +84,7 @@ def test_a_signal_ends_the_service(stop: signal.Signals, monkeypatch: pytest.Mon
     """Also in a shell's background job, which starts with SIGINT ignored."""
     stopped: list[bool] = []
     monkeypatch.setattr(run.serve, "shutdown", lambda: stopped.append(True))
+    monkeypatch.setattr(run.ray, "shutdown", lambda: None)  # of other tests of this process
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
 
     def send() -> None:  # once it listens: before that a signal would be lost, or end the tests

@@ -12,15 +12,6 @@ from tests.support.modules import MODULES, ROOT
 
 MODULE_LINES, FUNCTION_LINES = 300, 50
 
-LONG_MODULES: set[str] = set()
-"""Modules that are still longer; to be emptied."""
-LONG_FUNCTIONS = {
-    "recsys.features.statistics.statistics",
-    "recsys.inference.batch.recommend",
-    "recsys.jobs.train.run",
-}
-"""Functions that are still longer, as module.function; to be emptied."""
-
 RAY_SERVE_ONLY = {"_bound_deployment", "_deployment_config"}
 """Ray Serve shows in no other way which deployments an application has."""
 NAMED_TUPLES = {"_asdict", "_fields", "_make", "_replace"}
@@ -40,11 +31,10 @@ def is_private(name: str) -> bool:
 @pytest.mark.parametrize("name", MODULES)
 def test_modules_and_functions_are_short(name: str) -> None:
     path = MODULES[name]
-    if len(path.read_text(encoding="utf-8").splitlines()) > MODULE_LINES:
-        assert name in LONG_MODULES
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= MODULE_LINES
     functions = [node for node in ast.walk(tree(path)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
     long = {f"{name}.{node.name}" for node in functions if node.end_lineno - node.lineno >= FUNCTION_LINES}
-    assert long <= LONG_FUNCTIONS
+    assert long == set()
 
 
 def private_uses(node: ast.AST) -> Iterator[str]:

@@ -47,8 +47,8 @@ class LightGBMRanker:
     def contributions(self, features: np.ndarray) -> np.ndarray:
         if not len(features):
             return np.zeros((0, len(self.feature_names) + 1))
-        shares = self._booster.predict(features, pred_contrib=True, num_threads=self._threads)
-        return np.asarray(shares, np.float64)
+        contributions = self._booster.predict(features, pred_contrib=True, num_threads=self._threads)
+        return np.asarray(contributions, np.float64)
 
     def importance(self) -> dict[str, float]:
         gains = self._booster.feature_importance("gain").tolist()

@@ -10,11 +10,11 @@ from recsys.models.rankers.base import RankerConfig, RankingData, TrainingSet
 def known_categories(data: TrainingSet) -> dict[str, list[int]]:
     """Codes in the rows to learn from, by feature, ascending."""
     columns = {name: data.feature_names.index(name) for name in data.categorical}
-    found = {}
+    known = {}
     for name, column in columns.items():
         codes = np.unique(np.concatenate([np.unique(part.features[:, column]) for part in data.parts]))
-        found[name] = codes[codes >= 0].astype(int).tolist()
-    return found
+        known[name] = codes[codes >= 0].astype(int).tolist()
+    return known
 
 
 def category_tables(feature_names: list[str], known: Mapping[str, Sequence[int]]) -> dict[int, np.ndarray]:
@@ -36,9 +36,9 @@ def with_missing(features: np.ndarray, known: dict[int, np.ndarray]) -> np.ndarr
     for column, table in known.items():
         codes = features[:, column]
         with np.errstate(invalid="ignore"):
-            places = codes.astype(np.int64)
-        inside = (places >= 0) & (places < len(table))
-        fine = inside & table[np.where(inside, places, 0)] if len(table) else inside
+            positions = codes.astype(np.int64)
+        inside = (positions >= 0) & (positions < len(table))
+        fine = inside & table[np.where(inside, positions, 0)] if len(table) else inside
         if not fine.all():
             changed = features.copy() if changed is features else changed
             changed[~fine, column] = np.nan

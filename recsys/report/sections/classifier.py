@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from recsys.evaluation import metrics, protocol
+from recsys.evaluation import metrics
 from recsys.evaluation.curves import Ranking
+from recsys.evaluation.table import ranks_below
 from recsys.report.drawing import BLUE, GREY, INK, ORANGE, Picture, percent, plain_axes, style_of, ticked
 from recsys.report.inputs import PUBLISHED, EvaluationInputs
 from recsys.report.numbers import Floats, Line, line, short
@@ -97,7 +98,7 @@ def curves(scores: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[str, Cu
     for name, values in scores.items():
         if np.isnan(values).all():
             continue
-        complete = protocol.ranks_below(values)
+        complete = ranks_below(values)
         ranking = Ranking.from_scores(labels, complete)
         roc, precision_recall = ranking.roc(), ranking.precision_recall()
         if roc is None or precision_recall is None:

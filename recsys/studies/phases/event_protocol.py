@@ -18,8 +18,8 @@ from recsys.config import TrainConfig, changed
 from recsys.errors import ModelError
 from recsys.evaluation import metrics
 from recsys.evaluation.event_metrics import auc_difference, list_metrics
-from recsys.evaluation.protocol import defined
 from recsys.evaluation.settings import EvaluationConfig
+from recsys.evaluation.table import defined
 from recsys.models.rankers.base import Ranker, RankingData
 from recsys.models.rankers.registry import train
 from recsys.studies.phases.event_rows import EventRows, event_rows

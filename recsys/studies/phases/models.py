@@ -1,7 +1,7 @@
 """The five phases: models that are trained, chosen and scored on the same rows as each other."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -173,7 +173,7 @@ def train_phases(
         trees = boost(config)
         raw = rows.test_scores(trees.train)
         alone, blended = (config.hybrid.model_copy(update={"alpha": alpha}) for alpha in (0.0, ALPHA))
-        phases.append(blended_phase(f"3 {name}", rows, trees, raw, alone, train=trees.train))
+        phases.append(replace(blended_phase(f"3 {name}", rows, trees, raw, alone), train=trees.train))
         phases.append(blended_phase(f"4 hybrid, alpha {ALPHA}", rows, trees, raw, blended))
     with console.step("train phase 5, the tuned hybrid"):
         tuned = TunedSettings(config) if tune is None else tune()
@@ -181,7 +181,8 @@ def train_phases(
         if tuned.config.ranker != config.ranker:
             trees = boost(tuned.config)
             raw, train = rows.test_scores(trees.train), trees.train
-        phases.append(blended_phase("5 tuned hybrid", rows, trees, raw, tuned.config.hybrid, tuned, train))
+        phase = blended_phase("5 tuned hybrid", rows, trees, raw, tuned.config.hybrid, tuned)
+        phases.append(replace(phase, train=train))
     return phases
 
 
@@ -221,16 +222,15 @@ def blended_phase(
     raw: np.ndarray,
     hybrid: HybridConfig,
     tuned: TunedSettings | None = None,
-    train: Train | None = None,
 ) -> Phase:
     """Trees blended with the factorization by the settings `hybrid`.
 
-    raw: the trees' scores of the test rows, float64 (n,); train: see Phase
+    raw: the trees' scores of the test rows, float64 (n,); tuned: the search for the settings, if there was one
     """
     blend, curve = choose_phase_blend(rows, trees.scores, hybrid)
     details = BlendDetails(trees.n_trees, blend.alpha, curve, tuned)
     valid, test = blend(trees.scores, rows.valid_mf)[0], blend(raw, rows.test_mf)[0]
-    return Phase(name, details, curve[blend.alpha], valid, test, train)
+    return Phase(name, details, curve[blend.alpha], valid, test, None)
 
 
 def choose_phase_blend(rows: PhaseRows, scores: np.ndarray, hybrid: HybridConfig) -> tuple[Blend, dict[float, float]]:

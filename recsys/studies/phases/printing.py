@@ -64,12 +64,13 @@ def show_metrics(rows: Sequence[PhaseRow], names: Sequence[str]) -> None:
 
 
 def _label(row: PhaseRow) -> str:
-    return row.phase.replace("logistic regression", "logistic")
+    """The phase's name, short."""
+    return row.phase.replace(" regression", "").replace(" features", "")
 
 
 def _short(metric: str) -> str:
-    name, at, k = metric.partition("@")
-    return f"{SHORT.get(name, name.upper())}{at}{k}"
+    name, separator, k = metric.partition("@")
+    return f"{SHORT.get(name, name.upper())}{separator}{k}"
 
 
 def _changes(values: Metrics, names: Sequence[str]) -> list[str]:
@@ -135,7 +136,8 @@ def _chosen(row: PhaseRow) -> str:
 def show_cutoffs(rows: Sequence[PhaseRow], cutoffs: Sequence[int], *further: str) -> None:
     """Print precision and recall by length of the list, and further metrics."""
     for names in ([f"precision@{k}" for k in cutoffs], [*(f"recall@{k}" for k in cutoffs), *further]):
-        console.table(["phase", *names], [[_label(row), *(row.metrics[name] for name in names)] for row in rows])
+        cells = [[_label(row), *(row.metrics[name] for name in names)] for row in rows]
+        console.table(["phase", *map(_short, names)], cells)
 
 
 def show_decisions(rows: Sequence[PhaseRow]) -> None:

@@ -10,7 +10,8 @@ from recsys.arrays import ranked_lists
 from recsys.evaluation import protocol
 from recsys.evaluation.diversity import different_categories
 from recsys.evaluation.metrics import Difference, paired_difference
-from recsys.evaluation.protocol import Row, TestCases
+from recsys.evaluation.protocol import TestCases
+from recsys.evaluation.table import Row, defined, summary, with_classification
 from recsys.evaluation.thresholds import Decision, best_threshold, decide
 from recsys.studies.phases.models import BlendDetails, LinearDetails, Phase
 from recsys.training.context import Context
@@ -62,7 +63,7 @@ class PhaseRow:
             **self.metrics,
             "difference": self.difference and self.difference._asdict(),
             "verdict": self.verdict,
-            "decision": {name: protocol.defined(value) for name, value in self.decision._asdict().items()},
+            "decision": {name: defined(value) for name, value in self.decision._asdict().items()},
             "validation": self.validation,
             "details": self.details.to_json(),
             **groups,
@@ -93,12 +94,8 @@ def ranking_table(
     above = None
     for phase in phases:
         lists = ranked_lists(scored.users, scored.items, phase.test, len(cases), settings.cutoffs[-1])
-        groups = protocol.summary(
-            phase.name, lists, cases.truth, scored.warm, n_items=len(context.shop.items), config=settings
-        )
-        everyone, warm, cold = protocol.with_classification(
-            groups, {phase.name: phase.test}, labels, scored.users, scored.warm
-        )
+        groups = summary(phase.name, lists, cases.truth, scored.warm, n_items=len(context.shop.items), config=settings)
+        everyone, warm, cold = with_classification(groups, {phase.name: phase.test}, labels, scored.users, scored.warm)
         ndcg = protocol.per_user(f"ndcg@{settings.k}", lists, cases.truth)
         diverse = different_categories(lists, category, settings.k)
         diversity = None if np.isnan(diverse).all() else float(np.nanmean(diverse))

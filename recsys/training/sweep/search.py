@@ -35,6 +35,11 @@ def search(context: Context, inputs: RankerInputs, sweep: SweepConfig, *, resume
     resume: go on with the unfinished sweep of the same data and settings, if there is one
     Raises ConfigError where the cluster lacks the CPUs, ModelError where every trial failed.
     """
+    with console.step(f"search {', '.join(sweep.search)}"):
+        return _search(context, inputs, sweep, resume=resume)
+
+
+def _search(context: Context, inputs: RankerInputs, sweep: SweepConfig, *, resume: bool) -> SweepResult:
     concurrency = trials_at_a_time(context.config, sweep)
     preparer, shop = (start_preparer(), ray.put(context.shop)) if sweep.searches_data else (None, None)
     job = Job(context.config, sweep, inputs, preparer, shop)
