@@ -11,7 +11,7 @@ from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.evaluation.protocol import TestCases
 from recsys.models.rankers.base import Ranker
-from recsys.report.numbers import Row
+from recsys.report.numbers import SystemRow, system_rows
 from recsys.schema import EVENT_TYPES
 from recsys.training.context import Context
 from recsys.training.plan import Plan
@@ -113,9 +113,9 @@ class EvaluationInputs:
         return self.config.inference.candidates.source_names
 
     @cached_property
-    def table(self) -> tuple[Row, ...]:
+    def table(self) -> tuple[SystemRow, ...]:
         """The metrics of every system over all, warm and cold users."""
-        return tuple(row.to_json() for row in self.metrics.table)
+        return system_rows(self.metrics.table)
 
     @property
     def best_personal(self) -> str:

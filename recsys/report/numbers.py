@@ -1,19 +1,19 @@
 """Numbers as a report keeps them: plain Python, rounded where a curve is drawn from them."""
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from recsys.evaluation import metrics
 from recsys.evaluation.settings import EvaluationConfig
+from recsys.evaluation.table import Row
 from recsys.schema import Config
 
 DIGITS: Final = 5
 """Significant digits that a curve keeps. No figure shows more."""
 
 Floats = tuple[float, ...]
-Row = dict[str, str | int | float | None]
-"""A line of the metrics table, see `evaluation.table.Row`."""
 
 
 class Line(Config):
@@ -34,6 +34,34 @@ class Estimate(Config):
     def bounds(self) -> tuple[float, float, float]:
         """Mean, low and high, as the drawing functions take them."""
         return self.mean, self.low, self.high
+
+
+class SystemRow(Config):
+    """Metrics of a system over a group of users, see `evaluation.table.Row`."""
+
+    system: str
+    group: str
+    users: int
+    metrics: dict[str, float | None]
+
+    def bounds(self, metric: str) -> tuple[float, float, float]:
+        """Mean, low and high of a metric with an interval, 0 where it is undefined."""
+        mean, low, high = (self.metrics[name] or 0.0 for name in (metric, f"{metric}_low", f"{metric}_high"))
+        return mean, low, high
+
+
+class Lead(Config):
+    """NDCG@k of the published system minus that of another system, paired by user."""
+
+    system: str
+    difference: Estimate
+
+
+def system_rows(rows: Sequence[Row]) -> tuple[SystemRow, ...]:
+    """The rows of the evaluation as a report keeps them."""
+    return tuple(
+        SystemRow(system=row.system, group=row.group, users=row.users, metrics=dict(row.metrics)) for row in rows
+    )
 
 
 def short(values: np.ndarray) -> Floats:

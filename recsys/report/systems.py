@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from recsys.report.drawing import INK, interval_bars, style_of
-from recsys.report.numbers import Row
+from recsys.report.numbers import SystemRow
 from recsys.report.section import Table
 
 if TYPE_CHECKING:
@@ -15,54 +15,40 @@ Bounds = tuple[float, float, float]
 """A mean, and the low and high end of its interval."""
 
 
-def row_of(rows: Sequence[Row], system: str, group: str = "all") -> Row:
+def row_of(rows: Sequence[SystemRow], system: str, group: str = "all") -> SystemRow:
     """The row of a system and a group of users."""
-    return next(row for row in rows if row["system"] == system and row.get("group", "all") == group)
+    return next(row for row in rows if (row.system, row.group) == (system, group))
 
 
-def number(row: Row, name: str) -> float:
-    """A figure of a row, NaN where it is undefined."""
-    value = row[name]
-    return float(value) if value is not None else float("nan")
+def is_source(system: str) -> bool:
+    """Whether a system is a single candidate source."""
+    return system.startswith("source ")
 
 
-def bounds(row: Row, metric: str) -> Bounds:
-    """A metric of a row with its interval, 0 where it is undefined."""
-    mean, low, high = (float(row[name] or 0) for name in (metric, f"{metric}_low", f"{metric}_high"))
-    return mean, low, high
-
-
-def rows_to_draw(rows: Sequence[Row], metric: str, group: str = "all") -> list[Row]:
+def rows_to_draw(rows: Sequence[SystemRow], metric: str, group: str = "all") -> list[SystemRow]:
     """Rows of a group in which the metric is defined, without those of single candidate sources."""
-    kept = (row for row in rows if row["group"] == group and row.get(metric) is not None)
-    return [row for row in kept if not is_source(row)]
+    kept = (row for row in rows if row.group == group and row.metrics.get(metric) is not None)
+    return [row for row in kept if not is_source(row.system)]
 
 
-def is_source(row: Row) -> bool:
-    """Whether a row is of a single candidate source."""
-    return str(row["system"]).startswith("source ")
-
-
-def metrics_table(caption: str, k: int, rows: Sequence[Row], groups: Sequence[str]) -> Table:
+def metrics_table(caption: str, k: int, rows: Sequence[SystemRow], groups: Sequence[str]) -> Table:
     """The metrics at k of all systems for some groups of users."""
     names = [f"{name}@{k}" for name in ("ndcg", "recall", "precision", "hit", "mrr", "coverage")]
     names[1:1] = [f"ndcg@{k}_low", f"ndcg@{k}_high"]
-    names += [name for name in (f"ndcg@{k}_seeds", "roc_auc", "average_precision") if name in rows[0]]
+    names += [name for name in (f"ndcg@{k}_seeds", "roc_auc", "average_precision") if name in rows[0].metrics]
     shown = {f"ndcg@{k}_low": "low", f"ndcg@{k}_high": "high", f"ndcg@{k}_seeds": "seeds (s.d.)", "roc_auc": "ROC-AUC"}
     columns = ("system", "group", "users", *(shown.get(name, name.replace("_", " ")) for name in names))
-    chosen = [row for row in rows if row["group"] in groups]
+    chosen = [row for row in rows if row.group in groups]
     return Table(
-        caption,
-        columns,
-        [(row["system"], row["group"], row["users"], *(row[name] for name in names)) for row in chosen],
+        caption, columns, [(row.system, row.group, row.users, *(row.metrics[name] for name in names)) for row in chosen]
     )
 
 
-def draw_systems(figure: "Figure", rows: Sequence[Row], metric: str, title: str) -> None:
+def draw_systems(figure: "Figure", rows: Sequence[SystemRow], metric: str, title: str) -> None:
     """Draw a bar with its interval for each system."""
     axes, drawn = figure.subplots(), rows_to_draw(rows, metric)
-    names = [str(row["system"]) for row in drawn]
-    interval_bars(axes, names, [bounds(row, metric) for row in drawn], [style_of(name).colour for name in names])
+    names = [row.system for row in drawn]
+    interval_bars(axes, names, [row.bounds(metric) for row in drawn], [style_of(name).colour for name in names])
     axes.set(xlabel=metric.replace("ndcg", "NDCG"))
     axes.set_title(title)
 

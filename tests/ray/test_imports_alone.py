@@ -46,6 +46,7 @@ def test_pure_modules_load_no_framework(tmp_path: Path) -> None:
 def test_tasks_that_fit_nothing_load_no_library_that_fits(tmp_path: Path) -> None:
     """A worker is started for every few tasks, and these libraries take seconds."""
     names = [f"recsys.training.{name}" for name in ("tables", "preranker", "examples", "scoring")]
+    names += [name for name in MODULES if name.startswith("recsys.report.sections.")]  # which draw their figures
     assert in_a_process(names, tmp_path) == "['ray'] 1\n"
 
 

@@ -82,7 +82,7 @@ def test_a_long_log_is_summed_over_weeks() -> None:
     shop = small_run().shop
     rare = replace(shop.daily, age=shop.daily.age * 9)
     longer = replace(shop, start=shop.end - 9 * DAYS * DAY, daily=rare)
-    daily = days.daily_events(DataInputs(longer, small_run().plan, small_run().config))
+    daily = days.daily_events(DataInputs(replace(small_run().context, shop=longer)))
     assert daily.step == 7
     assert len(daily.starts) <= 9 * DAYS / 7 + 1
     assert sum(daily.events["view"]) * 7 == pytest.approx(shop.event_counts["view"], rel=0.01)
@@ -95,14 +95,14 @@ def test_groups_of_activity() -> None:
 
 
 def test_quality_agrees_with_the_metrics(report: Report) -> None:
-    metrics = small_run().metrics()
-    ours = next(row for row in metrics["table"] if (row["system"], row["group"]) == ("hybrid", "all"))
+    row = small_run().evaluation.metrics.row("hybrid")
+    ours = row.metrics
     at_k = report.get(lists.SECTION).systems["hybrid"]
     assert at_k.precision[9] == pytest.approx(ours["precision@10"], rel=1e-3)
     assert at_k.recall[19] == pytest.approx(ours["recall@20"], rel=1e-3)
     assert report.get(classifier.SECTION).systems["hybrid"].roc_auc == pytest.approx(ours["roc_auc"])
     activity, users = report.get(groups.SECTION).activity, report.get(baselines.SECTION).users
-    assert sum(group.users for group in activity) == users == ours["users"]
+    assert sum(group.users for group in activity) == users == row.users
     mean = sum(group.users * group.systems["hybrid"].mean for group in activity) / users
     assert mean == pytest.approx(ours["ndcg@10"])
     assert report.head.ndcg.mean == ours["ndcg@10"]
@@ -172,8 +172,8 @@ def test_little_of_everything_is_a_report_too() -> None:
 
 
 def test_curves_reach_further_than_the_metrics() -> None:
-    run = replace(small_run(), config=small_config("evaluation.ks=[1]", "evaluation.k=5"))
-    report = run.report()
+    context = replace(small_run().context, config=small_config("evaluation.ks=[1]", "evaluation.k=5"))
+    report = replace(small_run(), context=context).report()
     assert {len(curves.recall) for curves in report.get(lists.SECTION).systems.values()} == {20}
     assert page.chapters(report)
 

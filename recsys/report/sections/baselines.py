@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from recsys.evaluation.metrics import Difference
 from recsys.report.drawing import BLUE, GREY, INK, Picture
 from recsys.report.inputs import PUBLISHED, EvaluationInputs
-from recsys.report.numbers import Row
+from recsys.report.numbers import Estimate, Lead, SystemRow
 from recsys.report.section import QUALITY, Section, SectionSpec, Table
-from recsys.report.systems import draw_systems, is_source, metrics_table, number, row_of
+from recsys.report.systems import draw_systems, is_source, metrics_table, row_of
 from recsys.schema import Config
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Numbers(Config):
 
     baseline: the best system that is no part of the published one
     users: in the test window; confidence: level of the intervals
-    table: a row for each system; differences: NDCG@k of the published system minus that of each other system
+    table: a row for each system; leads: over each other system
     """
 
     k: int
@@ -30,8 +31,8 @@ class Numbers(Config):
     test_days: int
     users: int
     baseline: str
-    table: tuple[Row, ...]
-    differences: tuple[Row, ...]
+    table: tuple[SystemRow, ...]
+    leads: tuple[Lead, ...]
 
     @property
     def level(self) -> str:
@@ -46,9 +47,13 @@ def collect(evaluation: EvaluationInputs) -> Numbers:
         test_days=settings.test_days,
         users=len(evaluation.cases),
         baseline=evaluation.best_baseline,
-        table=tuple(row for row in evaluation.table if row["group"] == "all"),
-        differences=tuple(lead.to_json() for lead in evaluation.metrics.leads),
+        table=tuple(row for row in evaluation.table if row.group == "all"),
+        leads=tuple(_lead(lead.system, lead.difference) for lead in evaluation.metrics.leads),
     )
+
+
+def _lead(system: str, difference: Difference) -> Lead:
+    return Lead(system=system, difference=Estimate(**difference._asdict()))
 
 
 def section(numbers: Numbers) -> Section:
@@ -66,10 +71,10 @@ def section(numbers: Numbers) -> Section:
             f"NDCG@{k} of the {PUBLISHED} minus that of each other system, with {level} intervals.",
             "Differences are paired by user, so these intervals are narrower than the ones of two systems apart. Grey "
             "intervals contain zero.",
-            lambda figure: draw_differences(figure, numbers.differences, k),
+            lambda figure: draw_differences(figure, numbers.leads, k),
         ),
     ]
-    gaps = [(str(row["system"]), row["mean"], row["low"], row["high"]) for row in numbers.differences]
+    gaps = [(lead.system, *lead.difference.bounds) for lead in numbers.leads]
     tables = [
         metrics_table("Metrics of all users", k, numbers.table, ("all",)),
         Table(f"{PUBLISHED} minus the others, NDCG@{k}", ("system", "mean", "low", "high"), gaps),
@@ -78,29 +83,27 @@ def section(numbers: Numbers) -> Section:
 
 
 def _text(numbers: Numbers) -> str:
-    metric = number(row_of(numbers.table, PUBLISHED), f"ndcg@{numbers.k}")
-    gap = row_of(numbers.differences, numbers.baseline)
-    low, high = number(gap, "low"), number(gap, "high")
+    ndcg, _, _ = row_of(numbers.table, PUBLISHED).bounds(f"ndcg@{numbers.k}")
+    mean, low, high = next(lead.difference for lead in numbers.leads if lead.system == numbers.baseline).bounds
     verdict = "better than" if low > 0 else "worse than" if high < 0 else "not clearly different from"
     return (
-        f"On the {numbers.test_days} days held out, the {PUBLISHED} reaches NDCG@{numbers.k} {metric:.3f} over "
+        f"On the {numbers.test_days} days held out, the {PUBLISHED} reaches NDCG@{numbers.k} {ndcg:.3f} over "
         f"{numbers.users:,} users. It is {verdict} the best baseline, {numbers.baseline}: the difference is "
-        f"{number(gap, 'mean'):+.4f} ({numbers.level} interval {low:+.4f} to {high:+.4f}, paired by user)."
+        f"{mean:+.4f} ({numbers.level} interval {low:+.4f} to {high:+.4f}, paired by user)."
     )
 
 
-def draw_differences(figure: "Figure", differences: Sequence[Row], k: int) -> None:
+def draw_differences(figure: "Figure", leads: Sequence[Lead], k: int) -> None:
     axes = figure.subplots()
-    rows = [row for row in differences if not is_source(row)]
-    names = [str(row["system"]) for row in rows]
-    for height, row in enumerate(rows[::-1]):
-        mean, low, high = (float(row[name] or 0) for name in ("mean", "low", "high"))
+    rows = [lead for lead in leads if not is_source(lead.system)]
+    for height, lead in enumerate(rows[::-1]):
+        mean, low, high = lead.difference.bounds
         colour = BLUE if low > 0 or high < 0 else GREY
         axes.plot([low, high], [height, height], color=colour, linewidth=3, solid_capstyle="round")
         axes.plot(mean, height, "o", color=colour, markersize=8, markeredgecolor="white")
         axes.text(mean, height + 0.25, f"{mean:+.3f}", ha="center", fontsize=9, bbox=WHITE_BOX)
     axes.axvline(0, color=INK, linewidth=1)
-    axes.set_yticks(range(len(rows)), names[::-1])
+    axes.set_yticks(range(len(rows)), [lead.system for lead in rows[::-1]])
     axes.set_ylim(-0.6, len(rows) - 0.3)
     axes.margins(x=0.1)
     axes.grid(visible=False, axis="y")

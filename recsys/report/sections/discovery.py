@@ -9,7 +9,7 @@ from recsys.arrays import belongs
 from recsys.evaluation import metrics
 from recsys.report.drawing import Picture, legend_below, percent, plain_axes, style_of, ticked
 from recsys.report.inputs import PUBLISHED, EvaluationInputs
-from recsys.report.numbers import Row
+from recsys.report.numbers import SystemRow, system_rows
 from recsys.report.section import QUALITY, Section, SectionSpec, Table
 from recsys.report.systems import draw_systems, metrics_table, rows_to_draw
 from recsys.schema import Config
@@ -45,7 +45,7 @@ class Numbers(Config):
     k: int
     repeat_fraction: float
     recall: tuple[Recall, ...]
-    table: tuple[Row, ...]
+    table: tuple[SystemRow, ...]
 
 
 def collect(evaluation: EvaluationInputs) -> Numbers:
@@ -65,7 +65,7 @@ def collect(evaluation: EvaluationInputs) -> Numbers:
             )
             for name, seen in zip(hits, by_system, strict=True)
         ),
-        table=tuple(row.to_json() for row in evaluation.metrics.new_items),
+        table=system_rows(evaluation.metrics.new_items),
     )
 
 

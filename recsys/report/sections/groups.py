@@ -8,9 +8,9 @@ import numpy as np
 from recsys.evaluation import protocol
 from recsys.report.drawing import Picture, counted, legend_below, percent
 from recsys.report.inputs import PUBLISHED, EvaluationInputs
-from recsys.report.numbers import Estimate, Row, estimate
+from recsys.report.numbers import Estimate, SystemRow, estimate
 from recsys.report.section import QUALITY, Section, SectionSpec, Table
-from recsys.report.systems import bounds, draw_groups, metrics_table, number, row_of, rows_to_draw
+from recsys.report.systems import draw_groups, metrics_table, row_of, rows_to_draw
 from recsys.schema import Config
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Numbers(Config):
 
     k: int
     baseline: str
-    table: tuple[Row, ...]
+    table: tuple[SystemRow, ...]
     activity: tuple[Group, ...]
 
 
@@ -114,7 +114,7 @@ def section(numbers: Numbers) -> Section:
 def _text(numbers: Numbers) -> str:
     everyone, cold = (row_of(numbers.table, PUBLISHED, group) for group in ("all", "cold"))
     text = (
-        f"{percent(number(cold, 'users') / number(everyone, 'users'))} of the test users are cold: they have no event "
+        f"{percent(cold.users / everyone.users)} of the test users are cold: they have no event "
         "on an item with a learned factor."
     )
     if len(numbers.activity) > 1:
@@ -137,13 +137,13 @@ def _events(group: Group) -> str:
 def draw_warm_and_cold(figure: "Figure", numbers: Numbers) -> None:
     metric = f"ndcg@{numbers.k}"
     systems = (PUBLISHED, *dict.fromkeys((numbers.baseline, "popularity")), "factorization alone")
-    kept = [name for name in systems if name == PUBLISHED or number(row_of(numbers.table, name), metric) > 0]
+    kept = [name for name in systems if name == PUBLISHED or row_of(numbers.table, name).bounds(metric)[0] > 0]
     bars = []
     for group in ("all", "warm", "cold"):
-        rows = {str(row["system"]): row for row in rows_to_draw(numbers.table, metric, group)}
+        rows = {row.system: row for row in rows_to_draw(numbers.table, metric, group)}
         if PUBLISHED in rows:
-            users = f"{counted(number(rows[PUBLISHED], 'users'))} users"
-            bars.append((f"{group}\n{users}", {name: bounds(rows[name], metric) for name in kept if name in rows}))
+            title = f"{group}\n{counted(rows[PUBLISHED].users)} users"
+            bars.append((title, {name: rows[name].bounds(metric) for name in kept if name in rows}))
     axes = figure.subplots()
     draw_groups(axes, bars, f"NDCG@{numbers.k}")
     axes.set_title("Warm and cold users")
