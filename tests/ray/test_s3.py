@@ -21,7 +21,7 @@ from recsys.storage.s3 import S3Folder
 from tests.support.buckets import Proxy
 from tests.support.bundles import publish, retrained
 from tests.support.processes import free_port, wait_until
-from tests.support.services import service_bundle, service_of
+from tests.support.services import health, service_bundle, service_of
 from tests.support.shop_data import Event, events, train_arguments, user_id, write_shop
 
 
@@ -96,20 +96,20 @@ async def test_the_old_version_serves_on_while_s3_fails(
     store = S3Store(f"{bucket}/models", Cache(tmp_path / "publisher"))
     publish(store, service_bundle(), "v1")
     service = service_of(S3Store(f"{bucket}/models", Cache(tmp_path / "server")))
-    await service.refresh()
+    await service.following.update()
     publish(store, retrained(service_bundle()), "v2")
 
     faults.spoil(kind, r"GET .*/v2/ranker\.txt")
-    await service.refresh()
-    health = await service.health()
-    assert (health["status"], health["model_version"], health["refused"]["version"]) == ("healthy", "v1", "v2")
-    assert f"{bucket}/models/versions/v2/ranker.txt: " in health["refused"]["reason"]
+    await service.following.update()
+    told = await health(service)
+    assert (told["status"], told["model_version"], told["refused"]["version"]) == ("healthy", "v1", "v2")
+    assert f"{bucket}/models/versions/v2/ranker.txt: " in told["refused"]["reason"]
     faults.spoil(kind, "GET .*/production")
     with caplog.at_level(logging.WARNING):
-        await service.look()
+        await service.following.try_update()
     assert "cannot be followed now" in caplog.text
-    assert (await service.health())["model_version"] == "v1"
+    assert (await health(service))["model_version"] == "v1"
 
     faults.faults.clear()
-    await service.refresh()
-    assert (await service.health())["model_version"] == "v2"
+    await service.following.update()
+    assert (await health(service))["model_version"] == "v2"

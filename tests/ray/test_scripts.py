@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from recsys.serving.settings import FAST
 from tests.support.processes import free_port, wait_until
@@ -84,8 +85,9 @@ def test_the_script_serves_until_it_is_told_to_stop(
     assert (process.returncode, "Traceback" in err) == (0, False)
 
 
-def test_the_environment_is_set_before_ray_starts(cluster: dict[str, Any], tmp_path: Path) -> None:
+def test_a_node_of_the_cluster_sets_the_environment_before_ray_starts(tmp_path: Path) -> None:
     """The commands are run here, up to Ray's start."""
+    cluster: dict[str, Any] = yaml.safe_load((ROOT / "cluster.yaml").read_text())
     [write] = [command for command in cluster["setup_commands"] if "printf" in command]
     file = tmp_path / "recsys.env"
     subprocess.run(["bash", "-c", write.replace("/home/ray/recsys.env", shlex.quote(str(file)))], check=True)

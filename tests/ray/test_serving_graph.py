@@ -22,9 +22,10 @@ from recsys.inference.probe import check_here
 from recsys.inference.recommender import Recommender
 from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
+from recsys.registry.store import check_hashes
 from recsys.serving.app import QUIET, build_app
 from recsys.serving.settings import ServeSettings
-from tests.support.bundles import halve_ranker
+from tests.support.bundles import flip_a_byte, halve_ranker
 from tests.support.processes import family, free_port, wait_until
 from tests.support.shop_data import USERS, user_id
 from tests.support.soak import scaled
@@ -97,9 +98,16 @@ class Running:
         with self.client(prefix) as client:
             return client.get(path)
 
-    def serves(self, version: str) -> bool:
-        status, health = self.get("/health")
+    def serves(self, version: str, prefix: str = "") -> bool:
+        status, health = self.get("/health", prefix)
         return status == 200 and health["model_version"] == version
+
+    def serve(self, version: str) -> None:
+        """Put a version into production, and wait until every replica serves it: the tests come in any order."""
+        if self.store.production() != version:
+            self.store.promote(version, check_here)
+        for prefix in ("", "/fused"):
+            wait_until(lambda prefix=prefix: all(self.serves(version, prefix) for _ in range(20)))
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +141,7 @@ def running(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.mark.parametrize("prefix", ["", "/fused"])
 def test_every_topology_says_what_the_stages_say_in_process(running: Running, prefix: str) -> None:
+    running.serve("first")
     with running.client(prefix) as client:
         for user, answer in running.expected["first"].items():
             assert client.recommend(user) == (200, answer)
@@ -189,6 +198,7 @@ class Load:
 
 
 def test_promotions_and_rollbacks_under_load_fail_no_request_and_mix_no_versions(running: Running) -> None:
+    running.serve("first")
     with Load(running, clients=4) as load:
         for turn in range(SWITCHES):
             if turn % 2:
@@ -206,10 +216,13 @@ def test_promotions_and_rollbacks_under_load_fail_no_request_and_mix_no_versions
 def test_a_broken_version_is_refused_and_the_old_one_serves_on(running: Running) -> None:
     opened = bundle.read(running.store.path("second"))
     running.store.publish(lambda folder: bundle.write(replace(opened, version="broken"), folder, {}), "broken")
-    running.store.promote("broken")
-    with (running.store.path("broken") / "arrays" / "factorization_factors.npy").open("r+b") as file:
-        file.seek(-1, os.SEEK_END)
-        file.write(b"\xff")
+
+    def damage(folder: Path) -> None:
+        """After its promotion was found in order, and before any replica can load it."""
+        check_hashes(folder)
+        flip_a_byte(folder / "arrays" / "factorization_factors.npy")
+
+    running.store.promote("broken", damage)
 
     def refused() -> bool:
         _, health = running.get("/health")
