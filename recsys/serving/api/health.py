@@ -109,7 +109,7 @@ def _model_stats(version: str, manifest: Manifest) -> ModelStats:
 
 
 def add_routes(api: FastAPI, service: Service) -> None:
-    """GET /health"""
+    """Add GET /health."""
 
     @api.get("/health", responses=responses(Health, 503), response_model=None)
     async def health() -> Response:

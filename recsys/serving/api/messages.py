@@ -1,7 +1,8 @@
 """The shared parts of the messages that go over HTTP.
 
-A message is a TypedDict: its class describes it in the OpenAPI document, and an instance is the dict that becomes JSON.
-So a field is written once in the class and once where it is filled, and a response costs nothing beyond its dict.
+A message is a TypedDict. Its class names the fields and describes them in the OpenAPI document; a function beside it
+fills them from domain objects, checked by mypy. The message itself is the dict that becomes JSON, so that a response
+costs no validation and no second copy.
 """
 
 import json

@@ -12,7 +12,7 @@ PAGE: Final = pathlib.Path(__file__).with_name("page.html")
 
 
 def add_routes(api: FastAPI, service: Service) -> None:
-    """GET /"""
+    """Add GET /."""
     content = PAGE.read_bytes()
 
     @api.get("/", include_in_schema=False)

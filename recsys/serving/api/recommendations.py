@@ -99,7 +99,7 @@ def recommendations_message(response: Response, explain: bool) -> Recommendation
 
 
 def add_routes(api: FastAPI, service: Service) -> None:
-    """GET /recommend/{user_id}"""
+    """Add GET /recommend/{user_id}."""
 
     @api.get("/recommend/{user_id:path}", responses=responses(Recommendations, 400, 404, 503), response_model=None)
     async def recommend(

@@ -98,7 +98,7 @@ def events_message(newest: NewestEvents) -> UserEvents:
 
 
 def add_routes(api: FastAPI, service: Service) -> None:
-    """GET /user/{user_id}/stats, /user/{user_id}/events and /users/random"""
+    """Add GET /user/{user_id}/stats, /user/{user_id}/events and /users/random."""
 
     @api.get("/user/{user_id:path}/stats", responses=responses(UserStats, 400, 404, 503), response_model=None)
     async def stats(user_id: UserPath) -> Response:
