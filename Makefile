@@ -6,10 +6,10 @@ TEST_PROCESSES ?= 2
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install run serve test check docs package clean
+.PHONY: help install run serve test test-fast soak check docs package clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
 
 install: $(VENV)/.installed ## make the virtual environment in $(VENV), with the command `recsys`
 
@@ -24,8 +24,16 @@ serve: $(VENV)/.installed ## serve the registry until Ctrl-C
 	$(PY) serve_app.py --registry $(REGISTRY) --port $(PORT)
 
 # Files go to the processes as they are collected: the longest come first (tests/conftest.py).
-test: $(VENV)/.installed ## run the tests; ARGS="-k registry" passes options to pytest, TEST_PROCESSES=0 runs them in one
-	$(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(ARGS)
+PYTEST = $(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+
+test: $(VENV)/.installed ## run all tests; ARGS="-k registry" passes options to pytest, TEST_PROCESSES=0 runs them in one
+	$(PYTEST) $(ARGS)
+
+test-fast: $(VENV)/.installed ## run the tests that start no process, in under a minute
+	$(PYTEST) tests/unit $(ARGS)
+
+soak: $(VENV)/.installed ## run all tests for long: more cases, longer loads
+	RECSYS_SOAK=1 $(PYTEST) -o timeout=3600 $(ARGS)
 
 check: $(VENV)/.installed-dev ## lint, format and types
 	$(PY) -m ruff check .

@@ -16,6 +16,7 @@ import pytest
 from recsys.serving.settings import FAST
 from tests.support import buckets
 from tests.support.processes import free_port
+from tests.support.soak import SOAK
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -47,6 +48,7 @@ os.environ |= FAST | {
     "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
     "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # what ends is seen so soon
     "OMP_NUM_THREADS": "2",
     "OPENBLAS_NUM_THREADS": "1",  # implicit warns otherwise, and warnings are errors
     "POLARS_MAX_THREADS": "2",
@@ -71,6 +73,14 @@ LONGEST = {"test_training_sweep.py", "test_serving_graph.py", "test_training_dis
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that in the end no process waits for another that has just begun with one."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Repeats tests that are marked `soak`, in a long run alone."""
+    marker = metafunc.definition.get_closest_marker("soak")
+    if SOAK and marker is not None:
+        metafunc.fixturenames.append("turn")
+        metafunc.parametrize("turn", range(marker.args[0]))
 
 
 def pytest_sessionfinish() -> None:

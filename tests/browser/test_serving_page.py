@@ -148,6 +148,22 @@ def test_sources_explain_themselves(tab: Tab) -> None:
     expect(page.locator("#list > li:visible")).to_have_count(10)
 
 
+def test_a_source_that_the_page_does_not_describe_goes_by_its_name(tab: Tab) -> None:
+    def with_toy_source(route: Route) -> None:
+        response = route.fetch()
+        body = response.json()
+        for item in body["recommendations"]:
+            item["sources"].append("toy_source")
+        route.fulfill(response=response, json=body)
+
+    tab.page.route("**/recommend/*", with_toy_source)
+    page = tab.open(tab.service.warm)
+    chip = page.get_by_role("group", name="Candidate sources").get_by_text("toy source 10")
+    chip.click()
+    expect(page.locator("#meaning")).to_have_text("The candidate source toy_source proposed it.")
+    expect(page.locator("#list > li:visible")).to_have_count(10)
+
+
 @pytest.mark.parametrize("kind", ["warm", "cold"])
 def test_random_users(tab: Tab, kind: str) -> None:
     page = tab.open(tab.service.cold if kind == "warm" else tab.service.warm)

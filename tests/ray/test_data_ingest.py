@@ -385,6 +385,7 @@ def killing_once(function: Callable[..., Any], marker: Path) -> Callable[..., An
     return kill_once
 
 
+@pytest.mark.soak(10)
 def test_killed_workers_change_nothing(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In every step one worker dies."""
     undisturbed = contents(ingest(shop, partitions=2))

@@ -104,6 +104,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.mark.soak(5)
 def test_a_submitted_job_trains_and_publishes(cluster: Cluster, tmp_path: Path) -> None:
     registry = tmp_path / "registry"
     done = cluster.submit(train_arguments(write_shop(tmp_path / "data"), registry), cluster.environment)

@@ -168,6 +168,7 @@ def test_a_killed_publisher_leaves_nothing_visible(
     assert Artifact.open(store.path("new")).text("ranker.txt") == "another"
 
 
+@pytest.mark.soak(20)
 def test_two_publishers_of_a_name(node: Nodes, store: S3Store) -> None:
     """One wins whatever the order of their requests, and its files are not the other's."""
     ready = Barrier(2)
@@ -191,6 +192,7 @@ def test_two_publishers_of_a_name(node: Nodes, store: S3Store) -> None:
     assert Artifact.open(store.path("v1")).text("ranker.txt") == winner
 
 
+@pytest.mark.soak(20)
 def test_two_publishers_that_replace_the_pointer_at_once(
     store: S3Store, old: str, faults: Proxy, registry: str
 ) -> None:

@@ -27,10 +27,13 @@ from recsys.serving.settings import ServeSettings
 from tests.support.bundles import halve_ranker
 from tests.support.processes import family, free_port, wait_until
 from tests.support.shop_data import USERS, user_id
+from tests.support.soak import scaled
 from tests.support.trained import trained_shop
 
 N = 7
-SWITCHES = 100
+SWITCHES = scaled(30, 300)
+REQUESTS = scaled(300, 10_000)
+"""Under load, of each topology."""
 Answer = dict[str, Any]
 
 
@@ -138,7 +141,7 @@ def test_every_topology_says_what_the_stages_say_in_process(running: Running, pr
 def test_many_at_once_are_told_what_one_is_told(running: Running) -> None:
     for prefix in ("", "/fused"):
         with Load(running, prefix, 16) as load:
-            wait_until(lambda load=load: load.answered > 1000)
+            wait_until(lambda load=load: load.answered > REQUESTS)
         assert not load.faults
 
 
@@ -194,7 +197,7 @@ def test_promotions_and_rollbacks_under_load_fail_no_request_and_mix_no_versions
                 running.store.promote("second", check_here)
             version = running.store.production()
             assert version is not None
-            wait_until(lambda version=version: running.serves(version), seconds=5)
+            wait_until(lambda version=version: running.serves(version))
     assert not load.faults
     assert min(load.seen.values()) > SWITCHES
     assert sorted(load.seen) == running.versions
@@ -219,12 +222,14 @@ def test_a_broken_version_is_refused_and_the_old_one_serves_on(running: Running)
     assert not load.faults
 
 
+@pytest.mark.soak(10)
 def test_killed_replicas_come_back_and_a_version_that_would_end_them_all_is_refused(running: Running) -> None:
     opened = bundle.read(running.store.path("second"))
-    running.store.publish(lambda folder: bundle.write(replace(opened, version="deadly"), folder, {}), "deadly")
-    halve_ranker(running.store.path("deadly"))
+    deadly = f"deadly-{len(running.store.versions())}"
+    running.store.publish(lambda folder: bundle.write(replace(opened, version=deadly), folder, {}), deadly)
+    halve_ranker(running.store.path(deadly))
     serving = running.store.production() or ""
-    running.store.promote("deadly")  # by its hashes alone
+    running.store.promote(deadly)  # by its hashes alone
 
     def refused() -> bool:
         _, health = running.get("/health")
@@ -240,7 +245,7 @@ def test_killed_replicas_come_back_and_a_version_that_would_end_them_all_is_refu
         wait_until(lambda: running.get("/health")[1]["refused"] is None)
     assert not load.faults
     logged = [json.loads(line) for line in own_log() if '"version rejected"' in line]
-    assert any(record["version"] == "deadly" and "ended a process" in record["reason"] for record in logged)
+    assert any(record["version"] == deadly and "ended a process" in record["reason"] for record in logged)
 
 
 def own_log() -> list[str]:
@@ -308,6 +313,7 @@ def test_other_methods_are_405(running: Running) -> None:
             assert (response.status, [*json.loads(response.read())]) == (405, ["detail"])
 
 
+@pytest.mark.soak(10)
 def test_broken_connections_leave_the_service_alone(running: Running) -> None:
     """Half a request, a client that leaves at once, headers without end."""
     request = f"GET /recommend/{user_id(1)} HTTP/1.1\r\nHost: x\r\n".encode()

@@ -16,6 +16,7 @@ VICTIMS = [(tables, "sample_users"), (tables, "count_partition"), (tables, "fit_
 
 
 @pytest.mark.usefixtures("ray_session")
+@pytest.mark.soak(10)
 def test_killed_workers_change_no_metric(
     tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

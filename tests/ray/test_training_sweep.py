@@ -14,6 +14,7 @@ import ray
 import yaml
 
 from recsys import cli
+from recsys.cluster import free_cpus
 from recsys.data.ingest import ShopData
 from recsys.registry.artifact import Artifact
 from recsys.registry.folder import FolderStore
@@ -220,6 +221,7 @@ def test_a_cluster_that_is_busy_ends_the_sweep_with_a_reason(
     def held(*arguments: Any, **settings: Any) -> Any:
         holders.append(Holder.remote())
         ray.get(holders[0].ready.remote())
+        wait_until(lambda: free_cpus() == 0)  # as the message counts them
         return search(*arguments, **settings)
 
     monkeypatch.setattr("recsys.jobs.train.search", held)
@@ -229,6 +231,7 @@ def test_a_cluster_that_is_busy_ends_the_sweep_with_a_reason(
     assert "error: no trial could start within 2 s: each asks for 1 CPUs, 0 of the cluster" in capsys.readouterr().err
 
 
+@pytest.mark.soak(10)
 def test_a_killed_trial_starts_again(
     undisturbed: Path, plain: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,6 +249,7 @@ def test_a_killed_trial_starts_again(
     assert metrics_of(tmp_path / "registry") == metrics_of(undisturbed)
 
 
+@pytest.mark.soak(10)
 def test_a_killed_sweep_is_taken_up_where_it_stopped(undisturbed: Path, plain: Trained, tmp_path: Path) -> None:
     """The cluster outlives the driver, as it does a job's."""
     registry = tmp_path / "registry"
@@ -267,6 +271,7 @@ def test_a_killed_sweep_is_taken_up_where_it_stopped(undisturbed: Path, plain: T
     assert metrics_of(registry) == metrics_of(undisturbed)
 
 
+@pytest.mark.soak(10)
 def test_nodes_that_are_taken_away_change_nothing(plain: Trained, tmp_path: Path) -> None:
     """Three nodes; one goes while examples are built, another one during the sweep."""
     search = {"ranker.num_leaves": [3, 7, 11]}

@@ -1,4 +1,8 @@
-"""Numbers that are larger in a long run of the same tests: `make soak`."""
+"""Longer runs of the same tests: `make soak`.
+
+A test that takes a number of cases or requests asks `scaled` for it. A test that may fail by chance, such as one that
+kills a process, is marked `soak(times)` and runs as many times; in `make test` it runs once.
+"""
 
 import os
 

@@ -1,5 +1,6 @@
 """The documentation keeps up with the code: settings, commands, links, and the tutorial's shop."""
 
+import ast
 import importlib.util
 import itertools
 import re
@@ -28,6 +29,7 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 MODELS = [TrainConfig, ServeSettings, SweepConfig, Range]
 BLOCK = re.compile(r"^```(?:console|sh)?\n(.*?)^```", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
+DEFINED = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
 LINK = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 
 
@@ -107,6 +109,16 @@ def test_commands_and_options_that_a_page_shows_exist(page: Path) -> None:
 def test_links_inside_the_repository_lead_somewhere(page: Path) -> None:
     targets = [target for target in LINK.findall(page.read_text(encoding="utf-8")) if "://" not in target]
     assert not [target for target in targets if not (page.parent / target).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=names)
+def test_files_and_functions_of_the_package_that_a_page_names_exist(page: Path) -> None:
+    code = " ".join(CODE.findall(page.read_text(encoding="utf-8")))
+    for path, name in re.findall(r"(?<![\w./])((?:[a-z_]+/)+[a-z_]+\.py)(?::(\w+))?", code):
+        file = next((file for file in (ROOT / "recsys" / path, ROOT / path) if file.exists()), None)
+        assert file is not None, f"{path} does not exist"
+        defined = {node.name for node in ast.parse(file.read_text(encoding="utf-8")).body if isinstance(node, DEFINED)}
+        assert not name or name in defined, f"{path} has no {name}"
 
 
 def test_how_to_pages_begin_with_a_command() -> None:

@@ -14,6 +14,7 @@ from recsys.schema import DAY, DISCOVER, REPEAT, UNKNOWN
 from tests.support.bundles import BLEND, small_ranker
 from tests.support.features import NAMES, SOURCES
 from tests.support.shop_data import END
+from tests.support.soak import scaled
 from tests.support.world import NOBODY_DID_ANYTHING, NONE, small_config, small_world
 
 
@@ -75,7 +76,7 @@ def test_neither_the_order_nor_the_size_of_a_batch_matters(histories: Histories)
 
 def test_recommendations_are_in_parity_too(recommender: Recommender, histories: Histories) -> None:
     together = recommender(histories, END, 5)
-    for user in range(0, len(histories), 10):
+    for user in range(0, len(histories), scaled(10, 1)):
         alone = recommender(histories.take(np.array([user])), END, 5)
         mine = slice(together.offsets[user], together.offsets[user + 1])
         for name in ("items", "scores", "lgb_scores", "mf_scores", "provenance"):

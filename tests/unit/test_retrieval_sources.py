@@ -27,6 +27,7 @@ from recsys.training.windows import Window
 from tests.support.bundles import ranker_on, small_bundle
 from tests.support.features import NAMES
 from tests.support.shop_data import END, SETTINGS
+from tests.support.soak import scaled
 from tests.support.toys import Rare
 from tests.support.world import NOBODY_DID_ANYTHING, small_config, small_world, tables_of
 
@@ -108,7 +109,7 @@ class TestEverySource:
     def test_a_user_alone_gets_the_same_to_the_bit(self, source: Source[Any]) -> None:
         histories, table = small_world().partition.histories, fitted(source)
         together = proposed(source, table, histories)
-        for user in range(0, len(histories), 17):
+        for user in range(0, len(histories), scaled(17, 1)):
             alone, mine = proposed(source, table, histories.take(np.array([user]))), together.users == user
             assert alone.items.tobytes() == together.items[mine].tobytes()
             assert alone.scores.tobytes() == together.scores[mine].tobytes()

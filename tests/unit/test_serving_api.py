@@ -24,6 +24,7 @@ from recsys.serving.service import Service
 from tests.support.bundles import odd_bundle, publish, retrained
 from tests.support.services import FakeStages, cold_row, http, service_bundle, service_of, until
 from tests.support.shop_data import ODD_IDS
+from tests.support.soak import SOAK, scaled
 
 pytestmark = pytest.mark.anyio
 
@@ -404,6 +405,7 @@ def waiting(service: Service) -> int:
     return service.recommender.waiting
 
 
+@pytest.mark.soak(20)
 async def test_no_request_fails_or_mixes_versions_while_they_switch(tmp_path: Path, bundle: Bundle) -> None:
     store = FolderStore(tmp_path)
     publish(store, bundle, "v1")
@@ -456,7 +458,7 @@ def speaks_for_itself(schema: dict[str, Any]) -> bool:
 
 # Whatever the documentation permits, and what it forbids
 
-EXPLORE = hypothesis.settings(max_examples=20, derandomize=True, database=None, deadline=None)
+EXPLORE = hypothesis.settings(max_examples=scaled(20, 1000), derandomize=not SOAK, database=None, deadline=None)
 
 
 @pytest.fixture(scope="module")

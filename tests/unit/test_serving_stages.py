@@ -20,6 +20,7 @@ from recsys.serving.graph_stages import GraphStages
 from recsys.serving.stages import BatchOptions
 from tests.support.bundles import retrained, small_bundle
 from tests.support.shop_data import END
+from tests.support.soak import scaled
 from tests.support.world import NOBODY_DID_ANYTHING
 
 
@@ -85,7 +86,7 @@ def test_a_batch_of_all_objectives_gets_what_the_stages_say_in_process(everybody
 
 def test_every_objective_has_its_ranker_whoever_else_is_asked_about(everybody: Histories) -> None:
     together = servable().recommender(everybody, END, 10, mixed(everybody))
-    for user in range(0, len(everybody), 7):
+    for user in range(0, len(everybody), scaled(7, 1)):
         alone = servable().recommender(everybody.take(np.array([user])), END, 10, mixed(everybody)[[user]])
         mine = slice(*together.offsets[user : user + 2])
         assert together.items[mine].tolist() == alone.items.tolist()

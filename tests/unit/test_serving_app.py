@@ -17,6 +17,7 @@ from recsys.serving import run
 from recsys.serving.app import build_app
 from recsys.serving.deployments import TARGET_BUSY, by_busy_fraction
 from recsys.serving.settings import ServeSettings
+from tests.support.processes import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -85,12 +86,18 @@ def test_a_signal_ends_the_service(stop: signal.Signals, monkeypatch: pytest.Mon
     monkeypatch.setattr(run.serve, "shutdown", lambda: stopped.append(True))
     monkeypatch.setattr(run.ray, "shutdown", lambda: None)  # of other tests of this process
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-    timer = threading.Timer(0.2, os.kill, (os.getpid(), stop))
+
+    def send() -> None:  # once it listens: before that a signal would be lost, or end the tests
+        wait_until(lambda: {signal.getsignal(number) for number in before} == {signal.default_int_handler})
+        threading.Event().wait(0.2)
+        os.kill(os.getpid(), stop)
+
+    sender = threading.Thread(target=send)
     try:
-        timer.start()
+        sender.start()
         run.serve_until_interrupted()
     finally:
-        timer.join()
+        sender.join()
         for number, handler in before.items():
             signal.signal(number, handler)
     assert stopped == [True]
