@@ -1,5 +1,6 @@
 """The page that a training run prints: what was read, one table, a verdict, the choices, and where the version is."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from shlex import quote
@@ -20,7 +21,7 @@ from recsys.training.results import Evaluation
 from recsys.training.sweep.result import SweepResult
 from recsys.training.systems import FACTORIZATION, HYBRID, POPULARITY, RANKER
 
-LABEL: Final = 11
+LABEL: Final = 10
 """Columns of the labels before the choices and at the end."""
 
 
@@ -129,7 +130,9 @@ def show_choices(selected: SelectedRankers, sweep: SweepResult | None, config: T
     if sweep is not None:
         _labelled("sweep", sweep.outcome)
         if sweep.adopted:
-            _labelled("", ", ".join(f"{key} {_short(value)}" for key, value in sweep.best.settings.items()))
+            settings = ", ".join(f"{key} {_short(value)}" for key, value in sweep.best.settings.items())
+            for part in textwrap.wrap(settings, console.TEXT_WIDTH - LABEL - 2):
+                _labelled("", part)
 
 
 def _discovery(selected: SelectedRankers, config: TrainConfig) -> str:

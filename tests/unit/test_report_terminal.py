@@ -15,6 +15,8 @@ from recsys.registry.folder import FolderStore
 from recsys.report.terminal import show_choices, show_data, show_evaluation, show_published, verdict
 from recsys.training.ranker import DiscoveryRanker, SelectedRanker, SelectedRankers
 from recsys.training.results import CandidateSummary, Evaluation, Lead
+from recsys.training.sweep.config import SweepConfig
+from recsys.training.sweep.result import SweepResult, TrialResult
 from tests.support.bundles import BLEND, small_ranker
 from tests.support.shop_data import END, START, USERS
 from tests.support.world import small_config, small_world
@@ -150,6 +152,22 @@ def test_choices_are_a_line_each(
     assert "0.2, the smallest weight of the factorization within 0.5% of the best NDCG@10" in lines[1]
     assert text in lines[2]
     assert max(map(len, lines)) <= MOST_COLUMNS
+
+
+@pytest.mark.parametrize("lead", [None, Difference(0.0123, 0.0045, 0.0234), Difference(-0.0123, -0.0345, 0.0234)])
+def test_the_outcome_of_a_sweep_is_a_line(lead: Difference | None, capsys: pytest.CaptureFixture[str]) -> None:
+    best = TrialResult(64, {"ranker.num_leaves": 12, "ranker.learning_rate": 0.088412}, "finished", 0.5)
+    nothing: Any = None
+    result = SweepResult(SweepConfig(search={"ranker.num_leaves": [7, 12]}), [best], best, lead, nothing, nothing)
+    show_choices(selected(), result, small_config())
+    *_, outcome, settings = capsys.readouterr().out.splitlines()
+    if result.adopted:
+        assert outcome.split(maxsplit=1) == ["sweep", result.outcome]
+        assert settings.strip() == "ranker.num_leaves 12, ranker.learning_rate 0.08841"
+    else:
+        lead_in_words = "the lead of trial 64, -0.0123 (-0.0345 to 0.0234), may be chance"
+        assert settings.split(maxsplit=1)[1] == f"no trial is adopted: {lead_in_words}"
+    assert max(len(outcome), len(settings)) <= MOST_COLUMNS
 
 
 def test_an_alpha_that_is_set_is_no_choice(capsys: pytest.CaptureFixture[str]) -> None:

@@ -106,14 +106,17 @@ def _checked(name: str, rows: EventRows) -> EventRows:
     hits = int(rows.labels.sum())
     if not 0 < hits < len(rows.labels):
         raise ModelError(
-            f"the event protocol tells events of the types in targets from others: of {len(rows.labels):,} events of "
-            f"the {name} window {hits:,} are; expected some, not all"
+            f"the event protocol needs events of the types in targets and others: {hits:,} of the {len(rows.labels):,} "
+            f"events of the {name} window are of these types; expected some, not all"
         )
     return rows
 
 
 def boost_trees(rows: PhaseRows, config: TrainConfig) -> BoostedTrees:
-    """As many trees as have the best metric on the validation events; the ranker's own stopping looks at lists."""
+    """The number of trees with the best metric on the validation events.
+
+    The ranker's own early stopping goes by lists, so it is switched off.
+    """
     settings = config.ranker.model_copy(
         update={"seed": config.seed, "early_stopping_rounds": config.ranker.max_trees, "min_improvement": 0.0}
     )

@@ -123,6 +123,6 @@ def selected_trees(context: Context, selected: SelectedRanker) -> BoostedTrees:
 def tune_hybrid(context: Context, inputs: RankerInputs, sweep: SweepConfig) -> TunedSettings:
     """The settings that a sweep with Ray Tune adopts."""
     result = search(context, inputs, sweep, resume=False)
-    console.line(f"sweep of {len(result.trials)} trials: {result.outcome}")
+    console.line(f"sweep: {result.outcome}")
     settings = dict(result.best.settings) if result.adopted else {}
     return TunedSettings(result.context.config, len(result.trials), settings, result.adopted)

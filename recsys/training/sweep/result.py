@@ -74,7 +74,7 @@ class SweepResult:
         bounds = f"{lead.mean:.4f} ({lead.low:.4f} to {lead.high:.4f})"
         if self.adopted:
             return f"{trial} is adopted: it leads the start of the sweep by {bounds}"
-        return f"no trial is adopted: the lead of {trial} over the start, {bounds}, may be chance"
+        return f"no trial is adopted: the lead of {trial}, {bounds}, may be chance"
 
 
 def trial_results(results: Any, metric: str) -> list[TrialResult]:
