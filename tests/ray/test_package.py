@@ -103,7 +103,7 @@ def test_pages_templates_and_sweeps_are_in_the_wheel(installed: Path) -> None:
         }
 
     assert files(installed / "recsys") == files(PACKAGE)
-    assert {"report/page.html", "serving/page.html", "training/sweep/configs/quick.yaml"} <= files(PACKAGE)
+    assert {"report/page.html", "serving/api/page.html", "training/sweep/configs/quick.yaml"} <= files(PACKAGE)
 
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

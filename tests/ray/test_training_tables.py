@@ -78,18 +78,19 @@ class Seen:
         by_category = {self.categories([code])[0]: found.categories[code].tobytes() for code in in_tree}
         return {"items": by_item, "categories": by_category}
 
-    def neighbours(self, table: Neighbours) -> dict[Any, Any]:
-        lists = {}
+    def neighbours(self, source: str) -> dict[Any, Any]:
+        lists, table = {}, Neighbours(**self.tables.retrieval.sources[source])
         for code in np.flatnonzero(table.lengths):
             mine = slice(table.offsets[code], table.offsets[code + 1])
             lists[self.shop.items[int(code)]] = self.items(table.items[mine]), table.scores[mine].tobytes()
         return lists
 
     def popularity(self) -> dict[str, Any]:
-        lists = self.tables.retrieval.lists
-        parts = np.split(lists.category_items, lists.category_offsets[1:-1])
+        sources = self.tables.retrieval.sources
+        parts = np.split(sources["category"]["items"], sources["category"]["offsets"][1:-1])
         by_category = {self.shop.catalog.categories[at]: self.items(part) for at, part in enumerate(parts) if len(part)}
-        return {"recent": self.items(lists.recent), "popular": self.items(lists.popular), "categories": by_category}
+        lists = {name: self.items(sources[name]["items"]) for name in ("recent", "popular")}
+        return lists | {"categories": by_category}
 
     def factors(self) -> dict[str, Any]:
         factors = self.tables.factors
@@ -126,7 +127,7 @@ class Seen:
         codes = np.where(np.isnan(matrix[:, coded]), UNKNOWN, matrix[:, coded]).astype(int)
         matrix[:, coded] = 0
         keys = zip((users[user] for user in candidates.users), self.items(candidates.items), strict=True)
-        rows = zip(candidates.scores, matrix, codes, mf, strict=True)
+        rows = zip(candidates.source_scores, matrix, codes, mf, strict=True)
         return {
             key: (scores.tobytes(), features.tobytes(), self.categories(code), factor.tobytes())
             for key, (scores, features, code, factor) in zip(keys, rows, strict=True)
@@ -135,8 +136,8 @@ class Seen:
     def everything(self) -> dict[str, Any]:
         return {
             "statistics": self.statistics(),
-            "covisitation": self.neighbours(self.tables.retrieval.covisitation),
-            "neighbours by factors": self.neighbours(self.tables.retrieval.mf_neighbours),
+            "covisitation": self.neighbours("covisitation"),
+            "neighbours by factors": self.neighbours("mf_neighbours"),
             "popularity": self.popularity(),
             "factors": self.factors(),
             "candidates and features": self.recommended(),
