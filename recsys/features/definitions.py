@@ -44,7 +44,7 @@ _USER = {
 }
 _TIME = {
     "last_hour": "hour of day (UTC) of the user's last event",
-    "last_weekday": "day of week of the user's last event, 0 = Thursday",
+    "last_weekday": "day of week of the user's last event, 0 = Thursday, the day of 1970-01-01",
     "last_weekend": "1 where the last event fell on Saturday or Sunday",
 }
 _ITEM = {

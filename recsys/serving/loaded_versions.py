@@ -32,7 +32,7 @@ class LoadedVersions:
         self._loading = asyncio.Lock()
 
     def get(self, version: str) -> Servable | None:
-        """The version, None where it is not loaded. It is the last that is dropped from now on."""
+        """The version, None where it is not loaded. From now on it counts as the one used last, see `load`."""
         servable = self._loaded.pop(version, None)
         if servable is not None:
             self._loaded[version] = servable

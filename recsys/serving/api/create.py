@@ -16,7 +16,7 @@ from recsys.serving.api.errors import add_error_handlers
 from recsys.serving.service import Service
 
 Router = Callable[[FastAPI, Service], None]
-"""Adds the routes of one noun. A router of FastAPI's own would cost time in every request."""
+"""A function that adds some routes to the app, such as those of users. FastAPI's own routers cost time per request."""
 ROUTERS: Final[tuple[Router, ...]] = (
     page.add_routes,
     health.add_routes,
