@@ -119,9 +119,15 @@ REPORT: Final = {
     "quality.candidates": "sections.candidates.per_user",
     "quality.recall": "sections.candidates.recall",
     "quality.scored": "sections.candidates.with_mf",
-    "quality.table": "sections.groups.table",
-    "quality.new_items": "sections.discovery.table",
-    "quality.differences": "sections.baselines.differences",
+    **{
+        f"quality.{old}.*.{name}": f"sections.{new}.table.*.{name}"
+        for old, new in (("table", "groups"), ("new_items", "discovery"))
+        for name in ("system", "group", "users")
+    },
+    "quality.table.*.*": "sections.groups.table.*.metrics.*",
+    "quality.new_items.*.*": "sections.discovery.table.*.metrics.*",
+    "quality.differences.*.system": "sections.baselines.leads.*.system",
+    "quality.differences.*.*": "sections.baselines.leads.*.difference.*",
     "quality.activity": "sections.groups.activity",
     "quality.repeat_share": "sections.discovery.repeat_fraction",
     "quality.found": "sections.discovery.recall",
