@@ -67,12 +67,18 @@ for name in (*OWN, *(f"AWS_{rest}" for rest in OWN_AWS)):
     os.environ.pop(name, None)  # nothing of the person's own cluster, registry or bucket may leak in
 
 
-LONGEST = {"test_training_sweep.py", "test_serving_graph.py", "test_training_distributed.py"}
+LONGEST = (
+    *("training_sweep", "serving_graph", "training_distributed", "data_ingest", "registry_s3", "scripts"),
+    *("data_s3", "s3", "notebooks", "jobs_train", "serving_page", "studies_phases", "cli", "registry_store"),
+)
+"""The modules of tests/ray and tests/browser that take longest, the longest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest files first, so that in the end no process waits for another that has just begun with one."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    ranks = {f"test_{name}": rank for rank, name in enumerate(LONGEST)}
+    in_unit = ROOT / "tests" / "unit"
+    items.sort(key=lambda item: (item.path.parent == in_unit, ranks.get(item.path.stem, len(ranks))))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
