@@ -59,7 +59,7 @@ _ITEM = {
     "item_cart_rate": "add-to-carts per view, smoothed",
     "item_purchase_rate": "purchases per view, smoothed",
     "item_days_known": "days since the first event",
-    "item_trend": "fraction of the events in the recent window, over the fraction expected at a constant rate",
+    "item_trend": "fraction of the events in the recent window, divided by the fraction expected at a constant rate",
     "item_repeat_fraction": "fraction of the buyers who bought again, smoothed",
     "item_category_fraction": "fraction of the category's decayed events that are on the item",
 }

@@ -42,7 +42,7 @@ class StatisticsConfig(Config):
     half_life_days: float = Field(7.0, gt=0)
     """Half-life of the decayed popularities."""
     prior: float = Field(20.0, ge=0)
-    """Smoothing of rates: each item and category gets this number of further events, which have the overall rate."""
+    """Smoothing of rates: number of invented events of each item and category, which have the overall rate."""
     weights: EventWeights = EventWeights()
     """Weight of an event of each type in the decayed popularity."""
 

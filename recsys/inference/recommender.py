@@ -94,7 +94,7 @@ class Recommender:
         """The `n` best items of each user, fewer if there are fewer candidates; ties go to the smaller item code.
 
         objectives: int8 (n_users,), positions in OBJECTIVES; by default ALL for every user
-        repeat_caps: float64 (n_users,), see `requested` of the method `repeat_caps`
+        repeat_caps: float64 (n_users,), caps of the requests, NaN for the version's setting
         """
         codes = np.zeros(len(histories), np.int8) if objectives is None else objectives
         caps = self.repeat_caps(codes, repeat_caps)

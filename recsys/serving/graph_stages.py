@@ -23,7 +23,7 @@ DEAD: Final = (RayActorError, RayServeException)
 LEAVE_SECONDS: Final = 0.001
 """A call needs several turns of the event loop to leave this process; a single one, `sleep(0)`, is too few."""
 BROADCAST_SECONDS: Final = 60.0
-"""A replica that has not loaded a version by then counts as unable to."""
+"""Time in which a replica has to load a version; after it the replica counts as unable to load it."""
 
 
 class GraphStages:

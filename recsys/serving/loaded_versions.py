@@ -19,7 +19,7 @@ MAX_FALLBACKS: Final = 5
 
 
 class LoadedVersions:
-    """At most `versions_kept` versions, those that were asked for last.
+    """At most `versions_kept` versions. To load another one, the version that was used longest ago is dropped.
 
     A version is test-opened in a subprocess (`probe`), then opened and kept (`load`). Opening happens in a thread, so
     that requests go on meanwhile.

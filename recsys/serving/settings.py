@@ -41,7 +41,7 @@ class ServeSettings(Config):
     version: str | None = Field(default_factory=lambda: _variable("MODEL_VERSION"))
     """Serve this version alone; None serves the one in production. Default: MODEL_VERSION."""
     versions_kept: int = Field(2, ge=2)
-    """Versions that each replica keeps loaded: the one it serves and those before it, from which it may answer too."""
+    """Largest number of versions that each replica keeps loaded: the version in production and those served before."""
     alpha: float | None = Field(default_factory=lambda: _variable("MF_ALPHA"), ge=0, le=1, validate_default=True)
     """Weight of the factorization instead of the version's own. Default: MF_ALPHA."""
     topology: Literal["graph", "fused"] = "graph"

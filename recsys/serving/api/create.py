@@ -30,7 +30,7 @@ def create_api(service: Service, log_every: int, routers: Sequence[Router] = ROU
 
     It takes requests once the registry was read for the first time, so that a new replica can answer at once.
 
-    log_every: one of so many requests goes to the access log
+    log_every: number n; one of n requests goes to the access log
     """
 
     @asynccontextmanager
