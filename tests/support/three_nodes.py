@@ -24,7 +24,7 @@ FEATURES, SWEEP = "features", "sweep"
 
 
 def fragile(function: Callable[..., Any], folder: Path, what: str) -> Callable[..., Any]:
-    """The function, but a call on the doomed node waits for the node's end, and a call elsewhere waits for that call."""
+    """The function, but a call on the doomed node waits for the node's end, and another call waits for that call."""
 
     def run(*arguments: Any) -> Any:
         reached = folder / f"{what}.reached"
