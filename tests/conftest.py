@@ -1,4 +1,4 @@
-"""What the tests of a process share: one Ray instance, the folder of real data, and an environment of their own."""
+"""Fixtures that all tests share, such as one Ray instance a process, and the environment variables of the tests."""
 
 import logging
 import os
@@ -31,13 +31,13 @@ FLAGS = (
     "--disable-sync",
     "--no-first-run",
 )
-"""Of Chromium."""
+"""Options of Chromium."""
 
 
-# Set before anything imports ray, polars or numpy: each of them reads its variables once. Processes that
-# tests start inherit them. The token keeps authentication on without a file in the home folder.
+# They are set before anything imports ray, polars or numpy: these read their variables once. Processes that tests
+# start inherit them. The token keeps authentication on without a file in the home folder.
 os.environ |= FAST | {
-    "PYTHONPATH": os.pathsep.join(  # Ray's workers import test modules to find the functions they hold
+    "PYTHONPATH": os.pathsep.join(  # Ray's workers import test modules for their functions
         filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
     ),
     "RAY_AUTH_MODE": "token",
@@ -48,11 +48,11 @@ os.environ |= FAST | {
     "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
     "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
-    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # what ends is seen so soon
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # Ray Train sees so soon that a worker ended
     "OMP_NUM_THREADS": "2",
     "OPENBLAS_NUM_THREADS": "1",  # implicit warns otherwise, and warnings are errors
     "POLARS_MAX_THREADS": "2",
-    # Of the S3 server of the tests, which takes any credentials.
+    # The S3 server of the tests takes any credentials.
     "AWS_ENDPOINT_URL": f"http://127.0.0.1:{free_port()}",
     "AWS_ACCESS_KEY_ID": secrets.token_hex(10),
     "AWS_SECRET_ACCESS_KEY": secrets.token_hex(20),
@@ -64,19 +64,25 @@ os.environ |= FAST | {
 OWN = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "MODEL_VERSION", "MF_ALPHA", "S3_BUCKET", "RECSYS_CACHE_GB")
 OWN_AWS = ("ENDPOINT_URL_S3", "PROFILE", "SESSION_TOKEN", "REGION", "DEFAULT_REGION", "MAX_ATTEMPTS", "RETRY_MODE")
 for name in (*OWN, *(f"AWS_{rest}" for rest in OWN_AWS)):
-    os.environ.pop(name, None)  # nothing of the person's own cluster, registry or bucket may leak in
+    os.environ.pop(name, None)  # the tests must not reach a person's own cluster, registry or bucket
 
 
-LONGEST = {"test_training_sweep.py", "test_serving_graph.py", "test_training_distributed.py"}
+LONGEST = (
+    *("training_sweep", "serving_graph", "training_distributed", "data_ingest", "registry_s3", "scripts"),
+    *("data_s3", "s3", "notebooks", "jobs_train", "serving_page", "studies_phases", "cli", "registry_store"),
+)
+"""The modules of tests/ray and tests/browser that take longest, the longest first."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest files first, so that in the end no process waits for another that has just begun with one."""
-    items.sort(key=lambda item: item.path.name not in LONGEST)
+    """Sort the longest files to the front, so that no process waits for a long file at the end."""
+    ranks = {f"test_{name}": rank for rank, name in enumerate(LONGEST)}
+    in_unit = ROOT / "tests" / "unit"
+    items.sort(key=lambda item: (item.path.parent == in_unit, ranks.get(item.path.stem, len(ranks))))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Repeats tests that are marked `soak`, in a long run alone."""
+    """Repeat tests that are marked `soak`, in a long run only."""
     marker = metafunc.definition.get_closest_marker("soak")
     if SOAK and marker is not None:
         metafunc.fixturenames.append("turn")
@@ -89,7 +95,7 @@ def pytest_sessionfinish() -> None:
 
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
-    """What runs tests marked `anyio`."""
+    """The event loop of tests marked `anyio`."""
     return "asyncio"
 
 
@@ -151,7 +157,7 @@ def bucket(s3_server: str) -> str:
 
 @pytest.fixture
 def faults(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[buckets.Proxy]:
-    """What this process asks of S3 passes this proxy."""
+    """A proxy that all requests of this process to S3 pass."""
     with buckets.proxy(s3_server) as proxied:
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxied.url)
         yield proxied

@@ -76,7 +76,7 @@ def test_the_script_serves_until_it_is_told_to_stop(
     with serve_app("--registry", str(trained.registry), "--port", str(port), "--set", "topology=fused") as process:
         try:
             address = process.stdout.readline() if process.stdout else ""
-            wait_until(healthy, seconds=60)
+            wait_until(lambda: process.poll() is not None or healthy())
             os.kill(process.pid, signal.SIGTERM)
             _, err = process.communicate(timeout=80)
         finally:

@@ -64,10 +64,6 @@ def sweep_of(registry: Path) -> dict[str, Any]:
     return json.loads(Artifact.open(FolderStore(registry).path()).text("sweep.json"))
 
 
-def alpha_of(registry: Path) -> float | None:
-    return json.loads(Artifact.open(FolderStore(registry).path()).text("config.json"))["hybrid"]["alpha"]
-
-
 def timeless(sweep: dict[str, Any]) -> list[dict[str, Any]]:
     return [trial | {"seconds": None, "ended": None} for trial in sweep["trials"]]
 
@@ -169,13 +165,12 @@ def test_where_the_start_cannot_be_fitted_the_best_is_taken(
     assert "the start of the sweep failed: ranker: LightGBM" in capsys.readouterr().err
 
 
-def test_a_lead_beyond_chance_is_taken(plain: Trained, tmp_path: Path) -> None:
+def test_a_lead_beyond_chance_is_taken(read: tuple[ShopData, RankerInputs], tmp_path: Path) -> None:
     content = SWEEP | ALPHAS | {"search": {"hybrid.alpha": [0.0]}}
-    assert tuned(plain.data, tmp_path / "registry", content, "--set", "hybrid.alpha=1.0") == 0
-    found = sweep_of(tmp_path / "registry")
+    found, result = searched(read, tmp_path, content, "hybrid.alpha=1.0")
     assert found["adopted"]
     assert found["lead"]["low"] > 0
-    assert alpha_of(tmp_path / "registry") == 0.0
+    assert result.context.config.hybrid.alpha == 0.0
 
 
 def test_what_the_ranker_learns_from_can_be_searched(

@@ -1,4 +1,4 @@
-"""An S3 server over HTTP for the tests, and a proxy in front of it that spoils what passes."""
+"""An S3 server over HTTP for the tests, and a proxy in front of it that makes requests fail."""
 
 import http.client
 import re
@@ -16,9 +16,15 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 Kind = Literal["500", "403", "cut", "slow", "corrupt", "lost", "held", "careless", "unmatched"]
-"""500, 403: answered so, and not passed on; cut: half of the body, then the connection breaks; slow: half of the body,
-then nothing more; corrupt: a byte of the body is another one; lost: passed on, but the answer is not; held: passed on
-once `release` is called; careless: passed on without its condition; unmatched: without If-Match alone."""
+"""How the proxy treats a request:
+
+500, 403: it responds with this status and does not pass the request on
+cut: it sends half of the body, then it breaks the connection; slow: half of the body, then nothing more
+corrupt: it changes a byte of the body
+lost: it passes the request on, but not the response
+held: it passes the request on once `release` is called
+careless: it passes the request on without If-Match and If-None-Match; unmatched: without If-Match
+"""
 PASSED_OVER: dict[Kind | None, tuple[str, ...]] = {
     "careless": ("if-match", "if-none-match"),
     "unmatched": ("if-match",),
@@ -54,7 +60,7 @@ def is_up(url: str) -> bool:
 
 @contextmanager
 def server(url: str, log: Path) -> Iterator[None]:
-    """A process of moto at a URL of this machine."""
+    """Run moto in a process at a URL of this machine, until the end of the block."""
     command = [sys.executable, "-c", SERVER, str(urlsplit(url).port)]
     with log.open("wb") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file)
@@ -72,7 +78,7 @@ def server(url: str, log: Path) -> Iterator[None]:
 
 @dataclass
 class Fault:
-    """Spoils the first `times` requests in whose line a pattern is found, see Proxy."""
+    """What the proxy does to the first `times` requests whose line matches a pattern."""
 
     kind: Kind
     pattern: str
@@ -81,7 +87,7 @@ class Fault:
 
 @dataclass
 class Proxy:
-    """Passes requests on, the faulty ones not as it should.
+    """A proxy that passes requests on, except for its faults.
 
     requests: a line for each that came, "METHOD /bucket/key?query bytes=…"
     """
@@ -95,12 +101,12 @@ class Proxy:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def spoil(self, kind: Kind, pattern: str, times: int = FOR_EVER) -> Fault:
-        """The fault; its `times` say how many are left."""
+        """Add a fault; its `times` is how many requests are left to it."""
         self.faults.append(Fault(kind, pattern, times))
         return self.faults[-1]
 
     def release(self) -> None:
-        """Nothing hangs any more."""
+        """Let go of the requests that are held."""
         self.over.set()
 
     def count(self, pattern: str) -> int:
@@ -139,7 +145,7 @@ def proxy(target: str) -> Iterator[Proxy]:
         do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_one
 
         def log_message(self, format: str, *arguments: object) -> None:
-            """Nowhere."""
+            """Write no log."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listener:
         proxied.url = f"http://127.0.0.1:{listener.server_port}"
@@ -205,5 +211,5 @@ def answer(
     request.send_header("Content-Length", str(size))
     request.end_headers()
     if request.command != "HEAD":
-        with suppress(BrokenPipeError, ConnectionResetError):  # who asked has gone
+        with suppress(BrokenPipeError, ConnectionResetError):  # the client has gone
             request.wfile.write(content)

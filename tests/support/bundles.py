@@ -33,7 +33,7 @@ BLEND = Blend(alpha=0.2, lgb=Calibration(slope=0.7, intercept=-1.0), mf=Calibrat
 
 @cache
 def small_ranker(*settings: str) -> Ranker:
-    """Trained on the candidates of `small_world`; what it learned means nothing."""
+    """A ranker trained on the candidates of `small_world`; its scores mean nothing."""
     return ranker_on(small_world().tables, small_config(*settings))
 
 
@@ -76,7 +76,7 @@ def small_bundle() -> Bundle:
 
 
 def odd_bundle() -> Bundle:
-    """The small shop with text ids, the first users' those of ODD_IDS; items are odd too."""
+    """The small shop with text ids. The first users have the ids ODD_IDS; items have odd ids too."""
     bundle = small_bundle()
     numbered = [f"u{user:03}" for user in range(len(bundle.snapshot.users))]
     users = pa.array([*ODD_IDS, *numbered[len(ODD_IDS) :]])
@@ -87,7 +87,7 @@ def odd_bundle() -> Bundle:
 
 
 def retrained(bundle: Bundle) -> Bundle:
-    """The same shop by another alpha and fewer trees, so that its scores differ."""
+    """The same shop with another alpha and fewer trees, so that its scores differ."""
     text = small_ranker("ranker.max_trees=5").to_text()
     blend = bundle.manifest.blend.model_copy(update={"alpha": 0.6})
     manifest = bundle.manifest.model_copy(update={"blend": blend})
@@ -95,7 +95,7 @@ def retrained(bundle: Bundle) -> Bundle:
 
 
 def without_factors(bundle: Bundle, items: np.ndarray) -> Bundle:
-    """The factorization never saw these items."""
+    """The bundle as if the factorization had never seen these items."""
     factors = bundle.tables.factors
     rows = factors.rows.copy()
     rows[items] = UNKNOWN
@@ -103,7 +103,7 @@ def without_factors(bundle: Bundle, items: np.ndarray) -> Bundle:
 
 
 def publish(store: FolderStore, bundle: Bundle, version: str, promote: bool = True) -> Bundle:
-    """Make a bundle a version, by default the one in production; the bundle under the version's name."""
+    """Publish a bundle as a version, by default promoted; returns the bundle with the version's name."""
     named = replace(bundle, version=version)
     store.publish(lambda folder: write(named, folder, {}), version)
     if promote:
@@ -118,7 +118,7 @@ def flip_a_byte(path: Path) -> None:
 
 
 def reseal(folder: Path) -> None:
-    """Correct a version's manifest to the files that are there now, as whoever damaged them on purpose would."""
+    """Write the hashes of the files as they are now into a version's manifest, so that no hash shows damage."""
     manifest = json.loads((folder / "manifest.json").read_text())
     for name, entry in manifest["files"].items():
         content = (folder / name).read_bytes()
@@ -127,7 +127,7 @@ def reseal(folder: Path) -> None:
 
 
 def halve_ranker(folder: Path) -> None:
-    """Leave a version half of its ranker and hashes that are right: LightGBM aborts the process that reads it."""
+    """Cut a version's ranker in half, with hashes that are right: LightGBM aborts the process that reads it."""
     path = folder / "ranker.txt"
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     reseal(folder)

@@ -10,7 +10,7 @@ from typing import Any
 
 
 def waiting_once(function: Callable[..., Any], marker: Path) -> Callable[..., Any]:
-    """The function, but its first call writes down the worker's pid and waits to be killed."""
+    """The function, except that its first call writes down the worker's pid and waits to be killed."""
 
     def wait_once(*arguments: Any, **settings: Any) -> Any:
         try:
@@ -26,7 +26,7 @@ def waiting_once(function: Callable[..., Any], marker: Path) -> Callable[..., An
 
 @contextmanager
 def killer(markers: list[Path]) -> Iterator[list[int]]:
-    """Kills each worker that writes its pid into one of the files; yields the pids as they die."""
+    """Kill each worker that writes its pid into one of the files; yields the list of the killed pids."""
     killed: list[int] = []
     over = Event()
 

@@ -15,7 +15,7 @@ SWEEP_FIGURES = {"sweep-trials", "sweep-growth", "sweep-settings", "sweep-alpha"
 
 
 def check_figure(content: bytes, name: str) -> None:
-    """Not blank: enough ink, of several colours."""
+    """Check that a figure is not blank: it has enough ink, of several colours."""
     counts = [count for count, _ in Image.open(io.BytesIO(content)).getcolors() or []]
     assert len(counts) > 12, name
     assert 0.005 < 1 - max(counts) / sum(counts) < 0.995, name

@@ -34,7 +34,7 @@ IMPORTS = {name: imports_of(name) for name in MODULES}
 
 
 def libraries_reached(libraries: Collection[str]) -> dict[str, set[str]]:
-    """Module to those of the libraries that importing it loads, through any chain of imports."""
+    """For each module, the libraries among the given ones that importing it loads, through any chain of imports."""
     inner = {name: IMPORTS[name] & MODULES.keys() for name in MODULES}
     reached: dict[str, set[str]] = {}
     for name in TopologicalSorter(inner).static_order():

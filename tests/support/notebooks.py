@@ -14,7 +14,7 @@ FIGURES = {
     "04_adding_more_features": 5,
     "05_hybrid_optimization": 9,
 }
-"""How many come out of each."""
+"""How many figures each notebook draws."""
 
 
 def read(name: str) -> NotebookNode:

@@ -1,4 +1,4 @@
-"""Rows of a ranker in which a rule is planted."""
+"""Training rows of a ranker that follow a known rule."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ GOOD_CATEGORY = 3
 
 
 def planted(n_groups=150, size=20, seed=0):
-    """A hit is likely where the signal is high, and where the category is GOOD_CATEGORY; a tenth lacks one."""
+    """Hits are likely where the signal is high and where the category is GOOD_CATEGORY; a tenth has no category."""
     rng = np.random.default_rng(seed)
     n_rows = n_groups * size
     signal, noise = rng.normal(size=(2, n_rows))

@@ -17,9 +17,9 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port of this host where nothing listens, each time another one."""
+    """A port of this host where nothing listens; each call returns another one."""
     while True:
-        port = random.SystemRandom().choice(PORTS)  # the processes of a test run must not draw the same ones
+        port = random.SystemRandom().choice(PORTS)  # processes of one test run must not draw the same ports
         with socket.socket() as opened, suppress(OSError):
             opened.bind(("127.0.0.1", port))
             if port not in _given:
@@ -28,7 +28,7 @@ def free_port() -> int:
 
 
 def family(pid: int) -> list[int]:
-    """A process and those it started, directly or not."""
+    """The pids of a process and of those that it started, directly or not."""
     found = [pid]
     for one in found:
         with suppress(FileNotFoundError, ProcessLookupError):
@@ -38,7 +38,7 @@ def family(pid: int) -> list[int]:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 60) -> None:
-    """Ask again until it holds; the event is never set, it paces the asking."""
+    """Check a condition until it holds; raises TimeoutError. The event is never set, it paces the checks."""
     pace, end = threading.Event(), monotonic() + seconds
     while not condition():
         if monotonic() > end:

@@ -33,7 +33,7 @@ SELDOM = 1000.0
 
 
 def service_bundle() -> Bundle:
-    """The small shop; the factorization knows no item of the user with the fewest events."""
+    """The small shop, except that no item of the user with the fewest events has factors."""
     bundle = small_bundle()
     return without_factors(bundle, bundle.snapshot.histories.take(np.array([cold_row(bundle)])).items)
 
@@ -115,7 +115,7 @@ class Call(NamedTuple):
 
 
 class FakeStages:
-    """Stages of which tests choose what they have loaded and how they fail.
+    """Stages that have loaded, and fail, as a test chooses.
 
     lacks: versions that they have not loaded
     rejects: why they cannot load any version

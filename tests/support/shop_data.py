@@ -41,7 +41,7 @@ SETTINGS = (
     "hybrid.max_drift=1",
     "data.partitions=3",
 )
-"""Of a training run that takes seconds."""
+"""Settings of a training run that takes seconds."""
 
 
 ODD_IDS = (
@@ -61,7 +61,7 @@ ODD_IDS = (
     "nul\0",
     "😀" * 100,
 )
-"""Texts that are ids and look like something else."""
+"""Ids that look like something else."""
 
 
 class Event(NamedTuple):
@@ -160,7 +160,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) 
 def write_shop(
     folder: Path, event_rows: Sequence[Event] | None = None, property_rows: Sequence[Property] | None = None
 ) -> Path:
-    """The folder of a source, with the rows given instead of the shop's own."""
+    """Write a source, by default with the shop's own rows; returns its folder."""
     write_csv(folder / "events.csv", Event._fields, events() if event_rows is None else event_rows)
     chosen = properties() if property_rows is None else property_rows
     write_csv(folder / "item_properties.csv", Property._fields, chosen)
@@ -169,6 +169,6 @@ def write_shop(
 
 
 def train_arguments(data: Path | str, registry: Path | str, *settings: str) -> list[str]:
-    """Of `train_job.py`."""
+    """Arguments of `recsys train`."""
     options = [option for setting in (*SETTINGS, *settings) for option in ("--set", setting)]
     return ["--data", str(data), "--registry", str(registry), *options]

@@ -18,7 +18,7 @@ from tests.support.features import SOURCES
 ALPHA = 0.3
 VERSION = "20260301-101500-4f1c"
 WARM, COLD, ODD = 257597, 1001, "<b>&\"' /é"
-"""The users there are; ODD is warm too, and its id must survive URL and markup."""
+"""The users of the stub. ODD is warm too, and its id must survive URL and markup."""
 END = datetime(2015, 9, 18, 2, 59, 47, 788000)
 
 
@@ -78,7 +78,7 @@ def create_stub() -> FastAPI:
 
 @contextmanager
 def running() -> Iterator[str]:
-    """The stub's address; it listens before its thread starts, so nobody has to wait for it."""
+    """The stub's address. It listens before its thread starts, so no test has to wait for it."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(create_stub(), log_level="warning", ws="none", lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -103,7 +103,7 @@ def user_type(user: int | str | None) -> str:
 
 
 def events(user: int | str) -> list[dict[str, Any]]:
-    """Newest first: a few visits, each of a handful of views that sometimes end in a purchase."""
+    """Events of a few visits, the newest first. A visit is a handful of views and sometimes ends in a purchase."""
     if user == COLD:
         return [event(END - timedelta(hours=7), "view", 9_000_001, None)]
     draw = random.Random(str(user))
@@ -137,7 +137,7 @@ def item_ids(draw: random.Random, n: int, user: int | str | None) -> list[int | 
 
 
 def recommendations(user: int | str | None, n: int) -> list[dict[str, Any]]:
-    """Best first; a warm user's begin with items of their own, and every fifth item has no factors."""
+    """Items, the best first. A warm user's list begins with items of their own; every fifth item has no factors."""
     draw = random.Random(f"items of {user}")
     warm = user_type(user) == "warm"
     own = list(dict.fromkeys(one["itemid"] for one in events(user))) if warm and user is not None else []

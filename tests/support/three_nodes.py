@@ -24,7 +24,7 @@ FEATURES, SWEEP = "features", "sweep"
 
 
 def fragile(function: Callable[..., Any], folder: Path, what: str) -> Callable[..., Any]:
-    """The function, but on the doomed node it waits for the end of it, and elsewhere until it is called there."""
+    """The function, but a call on the doomed node waits for the node's end, and another call waits for that call."""
 
     def run(*arguments: Any) -> Any:
         reached = folder / f"{what}.reached"
@@ -41,7 +41,7 @@ def fragile(function: Callable[..., Any], folder: Path, what: str) -> Callable[.
 def main() -> int:
     folder, *arguments = sys.argv[1:]
     place = Path(folder)
-    # A node that is gone refuses the connection at each check; how long one that is busy may take stays as it is.
+    # Ray declares a node dead after two failed checks, one second apart. A busy node has as long as before.
     os.environ |= {"RAY_health_check_period_ms": "1000", "RAY_health_check_failure_threshold": "2"}
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 200 * 2**20})
     nodes = {what: cluster.add_node(num_cpus=1, object_store_memory=150 * 2**20) for what in (FEATURES, SWEEP)}

@@ -25,14 +25,14 @@ from tests.support.world import small_config, small_world
 
 
 def read_shop(folder: Path, config: TrainConfig | None = None) -> ShopData:
-    """What training sees of a folder; needs Ray."""
+    """The shop that training reads from a folder; needs Ray."""
     config = config or small_config()
     source = resolve(str(folder), folder / "work")
     return ingest(source, config.data, END + DAY, folder / "quarantine.parquet")
 
 
 def world_shop(n_partitions: int) -> ShopData:
-    """`small_world` as later steps see it, users dealt out in turns; needs Ray."""
+    """`small_world` as a shop whose users are dealt out in turns to partitions; needs Ray."""
     world = small_world()
     everyone = np.arange(len(world.partition.users))
     parts = [everyone[start::n_partitions] for start in range(n_partitions)]
@@ -83,7 +83,7 @@ def metrics_of(registry: Path) -> dict[str, Any]:
 
 
 def trained_shop(factory: pytest.TempPathFactory) -> Trained:
-    """Trains at the first call of a test run, whichever process asks; needs Ray. Nothing may change its folders."""
+    """The trained shop. The first call of a test run trains; no test may change the folders. Needs Ray."""
     folder = once(factory, "trained", _train)
     return Trained(folder / "data", folder / "registry")
 

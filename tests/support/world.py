@@ -40,7 +40,7 @@ class World:
 
     @cached_property
     def tables(self) -> Tables:
-        """As of END."""
+        """Tables as of END."""
         return tables_of(self, 0)
 
 
@@ -80,7 +80,7 @@ def _catalog(items: Ids) -> Catalog:
 
 
 def tables_of(world: World, age: int, config: TrainConfig | None = None) -> Tables:
-    """The tables as of some days before END, fitted without Ray."""
+    """Tables as of `age` days before END, fitted without Ray."""
     config, cut = config or small_config(), Cut.at(END, age)
     counts = count_partition(world.partition, len(world.items), cut, config)
     sample = sample_users(world.partition, cut, 1.0, config)
