@@ -50,7 +50,8 @@ from recsys.data.ingest import ingest  # noqa: E402
 from recsys.data.sources import resolve  # noqa: E402
 from recsys.evaluation.metrics import Truth  # noqa: E402
 from recsys.models.blend import Calibration  # noqa: E402
-from recsys.models.rankers.base import RANKERS, RankingData  # noqa: E402
+from recsys.models.rankers.registry import RANKERS  # noqa: E402
+from recsys.models.rankers.rows import RankingData  # noqa: E402
 from recsys.schema import DAY  # noqa: E402
 from recsys.timeline import Cut  # noqa: E402
 from recsys.training.context import Context  # noqa: E402

@@ -6,7 +6,7 @@ from recsys.schema import UNKNOWN
 
 
 def ragged_indices(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The numbers of the ranges [start, start + length), range after range; int64 (sum of lengths,).
+    """All integers of the first range [start, start + length), then those of the second, and so on; int64 (total,).
 
     starts, lengths: int64 (n_ranges,)
     """
@@ -18,8 +18,8 @@ def ragged_indices(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
 def rows_of(owners: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The rows of some owners, owner after owner, and the number of rows of each; both int64.
 
-    Owner i has the rows offsets[i]:offsets[i + 1]. The time does not grow with the number of all owners: a request
-    needs one user of millions.
+    Owner i has the rows offsets[i]:offsets[i + 1]. The running time does not grow with the number of all
+    owners, since a request needs one user of millions.
     """
     starts = offsets[owners]
     lengths = offsets[np.add(owners, 1)] - starts

@@ -17,7 +17,7 @@ from recsys.inference.settings import InferenceConfig
 from recsys.models.blend import HybridConfig
 from recsys.models.factorization import FactorizationConfig
 from recsys.models.logistic import LogisticConfig
-from recsys.models.rankers.base import RankerConfig
+from recsys.models.rankers.registry import RankerConfig
 from recsys.schema import EVENT_TYPES, Config, EventType
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)

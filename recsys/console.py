@@ -6,6 +6,7 @@ Progress is printed in whole lines that are never redrawn. So a terminal, a file
 import resource
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ TEXT_WIDTH: Final = 100
 """Characters in a line of a paragraph."""
 ERROR_LENGTH: Final = 2000
 """Largest number of characters of an error. Longer errors are shortened in the middle."""
+LONG_SECONDS = 10.0
+"""Seconds after which a step that has not ended shows that it is under way."""
 BAD_INPUT: Final = 2
 """Exit code after bad input."""
 INTERRUPTED: Final = 130
@@ -113,13 +116,18 @@ class Step:
 def step(name: str, memory: bool = False) -> Iterator[Step]:
     """A context that prints one line with the duration of the step when the step ends.
 
+    A step of more than LONG_SECONDS also prints a line that it is under way.
     memory: also print the peak memory of this process so far
     """
     this_step, started, outcome = Step(name), time.monotonic(), "failed after"
+    under_way = threading.Timer(LONG_SECONDS, progress, [f"{name} …"])
+    under_way.daemon = True
+    under_way.start()
     try:
         yield this_step
         outcome = "took"
     finally:
+        under_way.cancel()
         this_step.seconds = time.monotonic() - started
         peak = f", peak {_peak_gigabytes():.2f} GB" if memory else ""
         progress(f"{name} {outcome} {this_step.seconds:.1f} s{peak}")

@@ -8,7 +8,7 @@ from recsys.schema import DAY
 
 @dataclass(frozen=True, slots=True, order=True)
 class Cut:
-    """A time from which training looks back: what happened at the cut itself lies before it.
+    """A time from which training looks back. An event at exactly this time counts as before the cut.
 
     age: whole days before the newest event; time: ms since 1970
     """

@@ -35,7 +35,26 @@ FEATURES: Final = {
 
 MEANINGS: Final = {
     "what the selection of candidates thinks of the item": "log-odds of the pre-ranker",
-    "place of the item among the user's candidates": "position of the item among the user's candidates",
+    "score of the factorization, where new items are asked for": "score of the factorization, for discovery only",
+    "place of the item among the user's candidates by that score, where new items are asked for": (
+        "rank of the item among the user's candidates by the factorization's score, for discovery only"
+    ),
+    "0 = Thursday": "0 = Thursday, the day of 1970-01-01",
+    "recent share of the events over the share expected of a steady item": (
+        "fraction of the events in the recent window, divided by the fraction expected at a constant rate"
+    ),
+    "share of the category's decayed events": "fraction of the category's decayed events that are on the item",
+    "the same as a share of the user's total": "fraction of the user's weighted events",
+    "position of the item in the user's history by slow decayed weight": (
+        "rank of the item among the user's items by weighted events, slow decay"
+    ),
+    "position of the item in the user's history by last event": (
+        "rank of the item among the user's items by time of the last event"
+    ),
+    "mean interval of those days": "mean interval between purchase days",
+    "share of the item in the user's events of its category": (
+        "fraction of the user's events in the category that are on the item"
+    ),
 }
 """Texts about features."""
 
@@ -119,9 +138,15 @@ REPORT: Final = {
     "quality.candidates": "sections.candidates.per_user",
     "quality.recall": "sections.candidates.recall",
     "quality.scored": "sections.candidates.with_mf",
-    "quality.table": "sections.groups.table",
-    "quality.new_items": "sections.discovery.table",
-    "quality.differences": "sections.baselines.differences",
+    **{
+        f"quality.{old}.*.{name}": f"sections.{new}.table.*.{name}"
+        for old, new in (("table", "groups"), ("new_items", "discovery"))
+        for name in ("system", "group", "users")
+    },
+    "quality.table.*.*": "sections.groups.table.*.metrics.*",
+    "quality.new_items.*.*": "sections.discovery.table.*.metrics.*",
+    "quality.differences.*.system": "sections.baselines.leads.*.system",
+    "quality.differences.*.*": "sections.baselines.leads.*.difference.*",
     "quality.activity": "sections.groups.activity",
     "quality.repeat_share": "sections.discovery.repeat_fraction",
     "quality.found": "sections.discovery.recall",

@@ -47,7 +47,7 @@ def train(options: DataOptions, registry: str | None, tune: str | None, resume: 
 
     from recsys.cluster import start_ray  # from here on: bad input is refused before Ray and the libraries are loaded
     from recsys.jobs.train import run
-    from recsys.models.rankers.base import RANKERS
+    from recsys.models.rankers.registry import RANKERS
 
     RANKERS[config.ranker.backend]  # raises ConfigError now, not after minutes, if its library is not installed
     start_ray()

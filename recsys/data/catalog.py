@@ -64,7 +64,7 @@ class TreeProblems:
 
     cycles: cycles, each broken at its first category
     missing_parents: parents that are not listed themselves, which become roots
-    conflicting_parents: categories with several parents, of which the first by code is taken
+    conflicting_parents: categories with several parents; the parent with the smallest code is taken
     not_in_tree: categories of items that the tree does not list, which become roots
     """
 

@@ -44,7 +44,7 @@ _USER = {
 }
 _TIME = {
     "last_hour": "hour of day (UTC) of the user's last event",
-    "last_weekday": "day of week of the user's last event, 0 = Thursday",
+    "last_weekday": "day of week of the user's last event, 0 = Thursday, the day of 1970-01-01",
     "last_weekend": "1 where the last event fell on Saturday or Sunday",
 }
 _ITEM = {
@@ -59,7 +59,7 @@ _ITEM = {
     "item_cart_rate": "add-to-carts per view, smoothed",
     "item_purchase_rate": "purchases per view, smoothed",
     "item_days_known": "days since the first event",
-    "item_trend": "fraction of the events in the recent window, over the fraction expected at a constant rate",
+    "item_trend": "fraction of the events in the recent window, divided by the fraction expected at a constant rate",
     "item_repeat_fraction": "fraction of the buyers who bought again, smoothed",
     "item_category_fraction": "fraction of the category's decayed events that are on the item",
 }

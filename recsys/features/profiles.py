@@ -16,8 +16,8 @@ class Profiles:
 
     by_item: one row for each (user, item)
     by_category: one row for each (user, category of the item)
-    by_level: one row for each (user, category) of each level of the tree, the root first; user u of level l has the
-    number l * n_users + u
+    by_level: one row for each (user, category) of each level of the tree, the root first. The row's user is
+    level * n_users + user
     recency: int64 (n_rows,), rank of each row of `by_item` among the rows of its user, 0 for the newest event
     totals: float64 (n_users, 3), sum of `by_item.decayed` over the rows of each user
     session_start: int64 (n_users,), start of the newest session, ms; NEVER without events

@@ -42,7 +42,7 @@ class StatisticsConfig(Config):
     half_life_days: float = Field(7.0, gt=0)
     """Half-life of the decayed popularities."""
     prior: float = Field(20.0, ge=0)
-    """Events at the overall rate that are added to each item and category to smooth its rates."""
+    """Smoothing of rates: number of invented events of each item and category, which have the overall rate."""
     weights: EventWeights = EventWeights()
     """Weight of an event of each type in the decayed popularity."""
 
@@ -109,7 +109,7 @@ class EventSums:
 
     @classmethod
     def before(cls, daily: DailyCounts, cut_age: int, n_items: int, config: StatisticsConfig) -> "EventSums":
-        """The sums of all events that are at least `cut_age` days older than the newest event of the data.
+        """The sums of all events before the cut, which lies `cut_age` days before the newest event of the data.
 
         Sums are added in the order of the daily counts, so the same counts give the same bits.
         """
@@ -139,7 +139,7 @@ def statistics(
     repeats: RepeatCounts,
     config: StatisticsConfig,
 ) -> Statistics:
-    """Statistics of all events that are at least `cut_age` days older than the newest event of the data.
+    """Statistics of all events before the cut, which lies `cut_age` days before the newest event of the data.
 
     state: the catalog as of the cut; ancestors: int32 (n_categories, n_levels), see `Catalog.ancestors`
     """

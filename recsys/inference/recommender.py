@@ -13,7 +13,7 @@ from recsys.inference.repeat_cap import cap_repeats
 from recsys.inference.settings import InferenceConfig
 from recsys.inference.stages import CandidateStage, rows_by_ranker, score_cold_start
 from recsys.models.blend import Blend
-from recsys.models.rankers.base import Ranker
+from recsys.models.rankers.registry import Ranker
 from recsys.models.tables import Tables
 from recsys.registry.bundle import Bundle
 from recsys.retrieval.generator import Candidates
@@ -94,7 +94,7 @@ class Recommender:
         """The `n` best items of each user, fewer if there are fewer candidates; ties go to the smaller item code.
 
         objectives: int8 (n_users,), positions in OBJECTIVES; by default ALL for every user
-        repeat_caps: float64 (n_users,), see `requested` of the method `repeat_caps`
+        repeat_caps: float64 (n_users,), caps of the requests, NaN for the version's setting
         """
         codes = np.zeros(len(histories), np.int8) if objectives is None else objectives
         caps = self.repeat_caps(codes, repeat_caps)
@@ -109,7 +109,8 @@ class Recommender:
     ) -> tuple[Candidates, np.ndarray]:
         """Candidates and their rows for the ranker, float32 (n_pairs, n_features).
 
-        One call computes both from the users' profiles: to compute these twice would take longer than to send the rows.
+        One stage computes both, because both need the users' profiles. Sending the rows to the ranker takes less time
+        than computing the profiles again there.
         """
         profiles = self.candidates.profile(histories, now)
         candidates = self.candidates(profiles, objectives, repeat_caps)

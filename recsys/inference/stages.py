@@ -100,7 +100,7 @@ def rows_by_ranker(for_discovery: np.ndarray) -> list[tuple[int, slice | np.ndar
 def score_cold_start(
     raw: np.ndarray, histories: Histories, candidates: Candidates, config: InferenceConfig
 ) -> np.ndarray:
-    """The ranker's raw scores, but -ln(position in the cold-start lists) for users without events; float64 (n_pairs,).
+    """Raw scores, float64 (n_pairs,): the ranker's, and for users without events -ln(position in the cold-start lists).
 
     For such users a ranker has only popularity to rank by. With little data it ranked worse than the plain lists. The
     cold-start lists of the sources follow each other: recent popularity, then all-time popularity. The chance of a hit

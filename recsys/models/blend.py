@@ -9,7 +9,7 @@ from scipy.special import expit, logit
 from recsys.schema import Config
 
 LIMIT = 16.0
-"""The largest intercept of a fit, and the largest slope times the highest standardized score. sigmoid(16) is 1e-7
+"""Bound of a fit's intercept, and of the product of its slope and the highest standardized score. sigmoid(16) is 1e-7
 below 1, and float64 still separates scores there that differ by a billionth. sigmoid(37) would be exactly 1."""
 
 MIN_SLOPE = 1e-3
@@ -31,7 +31,8 @@ class HybridConfig(Config):
     """Weights to choose from, each between 0 and 1."""
 
     tolerance: float = Field(0.005, ge=0, lt=1)
-    """Fraction of the best validation metric that may be lost: the smallest weight within it is taken. On one window,
+    """Fraction of the best validation metric that may be lost: of all weights that lose at most this fraction, the
+    smallest is taken. On one window,
     chance decides between weights that are about as good, and a smaller weight keeps more of the ranker's score."""
 
     max_drift: float = Field(0.1, gt=0, le=1)

@@ -9,7 +9,7 @@ from pydantic import Field, PositiveFloat
 
 from recsys.arrays import offsets_of, ragged_indices
 from recsys.errors import ModelError
-from recsys.models.rankers.base import RankingData
+from recsys.models.rankers.rows import RankingData
 from recsys.schema import Config
 
 Normalization = Literal["standardize", "logarithm", "quantile"]

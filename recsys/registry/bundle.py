@@ -14,8 +14,7 @@ from recsys.errors import ConfigError, RegistryError
 from recsys.features.statistics import Statistics, levels_of
 from recsys.ids import Ids
 from recsys.models.factors import ItemFactors
-from recsys.models.rankers.base import Ranker
-from recsys.models.rankers.registry import ranker_from_text
+from recsys.models.rankers.registry import Ranker, ranker_from_text
 from recsys.models.snapshot import Snapshot
 from recsys.models.tables import Tables
 from recsys.registry import artifact

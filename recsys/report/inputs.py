@@ -10,7 +10,7 @@ import ray
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.evaluation.protocol import TestCases
-from recsys.models.rankers.base import Ranker
+from recsys.models.rankers.registry import Ranker
 from recsys.report.numbers import SystemRow, system_rows
 from recsys.schema import EVENT_TYPES
 from recsys.training.context import Context

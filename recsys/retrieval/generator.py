@@ -36,8 +36,8 @@ class CandidateConfig(Config):
     exclude_purchased: bool | None = None
     """Whether items that the user has bought are left out; None decides by `repeat_rate_threshold`."""
     repeat_rate_threshold: float = Field(0.02, ge=0, le=1)
-    """If exclude_purchased is None, bought items are proposed again only if at least this fraction of the pairs of a
-    buyer and an item have purchases on several days."""
+    """If exclude_purchased is None, bought items are proposed again only in shops with enough repeat purchases: of all
+    pairs of a buyer and a bought item, at least this fraction must have purchases on several days."""
 
     @field_validator("sources", mode="before")
     @classmethod

@@ -33,7 +33,7 @@ TARGET_BUSY: Final = 0.6
 
 
 def by_busy_fraction(context: AutoscalingContext) -> tuple[float, dict[str, Any]]:
-    """Autoscaling policy: so many replicas that each is busy for TARGET_BUSY of the time.
+    """Autoscaling policy: the number of replicas with which each is busy for TARGET_BUSY of the time.
 
     The ingress sends waiting requests together, so the number of calls under way tells little about the load.
     """

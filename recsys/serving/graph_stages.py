@@ -23,7 +23,7 @@ DEAD: Final = (RayActorError, RayServeException)
 LEAVE_SECONDS: Final = 0.001
 """A call needs several turns of the event loop to leave this process; a single one, `sleep(0)`, is too few."""
 BROADCAST_SECONDS: Final = 60.0
-"""A replica that has not loaded a version by then counts as unable to."""
+"""Time in which a replica has to load a version; after it the replica counts as unable to load it."""
 
 
 class GraphStages:
@@ -64,8 +64,8 @@ class GraphStages:
     async def _fold_in(self, servable: Servable, histories: Histories) -> Any:
         """User factors and who is warm, None where the stage has not loaded the version.
 
-        They are computed here for a single user, and where nobody is warm: the call would take longer than the work,
-        which is done before the candidates arrive.
+        For a single user, and if nobody is warm, they are computed in this process: a call of the factors' replicas
+        would take longer than the computation. The result is there before the candidates arrive.
         """
         if len(histories) > 1 and servable.recommender.factors.warm(histories).any():
             return await self.call("factors", servable.bundle.version, histories)
@@ -101,7 +101,7 @@ class GraphStages:
 
 
 async def _meanwhile(work: Callable[..., Any], *arguments: Any) -> Any:
-    """The result of work in this process, begun after the calls made before it have left."""
+    """The result of work in this process. The work begins once the calls of other stages have been sent."""
     await asyncio.sleep(LEAVE_SECONDS)
     return work(*arguments)
 

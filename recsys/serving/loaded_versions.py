@@ -19,7 +19,7 @@ MAX_FALLBACKS: Final = 5
 
 
 class LoadedVersions:
-    """At most `versions_kept` versions, those that were asked for last.
+    """At most `versions_kept` versions. To load another one, the version that was used longest ago is dropped.
 
     A version is test-opened in a subprocess (`probe`), then opened and kept (`load`). Opening happens in a thread, so
     that requests go on meanwhile.
@@ -32,7 +32,7 @@ class LoadedVersions:
         self._loading = asyncio.Lock()
 
     def get(self, version: str) -> Servable | None:
-        """The version, None where it is not loaded. It is the last that is dropped from now on."""
+        """The version, None where it is not loaded. From now on it counts as the one used last, see `load`."""
         servable = self._loaded.pop(version, None)
         if servable is not None:
             self._loaded[version] = servable

@@ -14,7 +14,7 @@ FAST: Final = {
     # Every route is a GET that changes nothing, so a request whose replica died may be sent to another one.
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
     "RAY_SERVE_HAPROXY_RETRIES": "3",
-    # A replica that is stopped finishes its requests for so many seconds. Serve's 30 s are longer than any deadline.
+    # Seconds in which a stopped replica finishes its requests. Serve's 30 s are longer than any deadline.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
 }
 """Variables that make Serve fast; every node needs them in its environment before Ray starts there."""
@@ -41,7 +41,7 @@ class ServeSettings(Config):
     version: str | None = Field(default_factory=lambda: _variable("MODEL_VERSION"))
     """Serve this version alone; None serves the one in production. Default: MODEL_VERSION."""
     versions_kept: int = Field(2, ge=2)
-    """Versions that each replica keeps loaded: the one it serves and those before it, from which it may answer too."""
+    """Largest number of versions that each replica keeps loaded: the version in production and those served before."""
     alpha: float | None = Field(default_factory=lambda: _variable("MF_ALPHA"), ge=0, le=1, validate_default=True)
     """Weight of the factorization instead of the version's own. Default: MF_ALPHA."""
     topology: Literal["graph", "fused"] = "graph"
@@ -60,7 +60,7 @@ class ServeSettings(Config):
     """The present, as of which features are computed: `data` is the end of the data, `wall` the time of day. With
     `wall`, users of old data look as if they had been away since."""
     deadline_ms: int = Field(2000, ge=10)
-    """A request without a response after so many ms ends with 503."""
+    """Milliseconds after which a request without a response ends with 503."""
     max_waiting: int = Field(256, ge=1)
     """Requests of one ingress replica that may wait; further ones get 503 at once."""
     max_batch: int = Field(32, ge=1)
@@ -68,14 +68,14 @@ class ServeSettings(Config):
     batches: int = Field(2, ge=1)
     """Batches of one ingress replica under way at a time."""
     max_delay_ms: float = Field(2.0, ge=0, le=1000)
-    """While a batch is under way, the next one waits for so many ms for further requests."""
+    """Milliseconds for which the next batch waits for further requests while a batch is under way."""
     poll_seconds: float = Field(1.0, gt=0, allow_inf_nan=False)
     """Seconds between two readings of the registry for another version in production."""
     probe: bool = True
     """Test-open a version in a subprocess before it is loaded: a library that is given a bad file may end its
     process."""
     log_every: int = Field(100, ge=1)
-    """One of so many requests goes to the access log; responses of 500 and above always do."""
+    """Number n: one of n requests goes to the access log; responses of 500 and above always do."""
 
     @field_validator("ingress", "candidates", "factors", "rank")
     @classmethod

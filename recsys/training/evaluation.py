@@ -11,7 +11,7 @@ from recsys.evaluation import metrics, protocol
 from recsys.evaluation.protocol import TestCases
 from recsys.evaluation.table import Row, summary, with_classification, with_seed_spread
 from recsys.models.blend import Blend
-from recsys.models.rankers.base import Ranker
+from recsys.models.rankers.registry import Ranker
 from recsys.schema import Objective
 from recsys.training.context import Context
 from recsys.training.preparation import RankerInputs
@@ -33,7 +33,8 @@ from recsys.training.systems import (
 )
 
 MOST_SEEN: Final = 500
-"""Extra popular items: the popularity baseline fills its lists of new items even for users who saw so many of them."""
+"""Popular items beyond a list's length, so that the popularity baseline fills its list of new items for users who have
+seen many popular ones."""
 
 
 @dataclass(frozen=True, slots=True)

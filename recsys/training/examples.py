@@ -18,7 +18,7 @@ from recsys.errors import ModelError
 from recsys.histories import Histories
 from recsys.ids import draw, hashes
 from recsys.inference.stages import CandidateStage, chunks, objectives
-from recsys.models.rankers.base import RankingData
+from recsys.models.rankers.rows import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import PreRankerModels
 from recsys.schema import OBJECTIVES, Objective

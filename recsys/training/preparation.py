@@ -9,7 +9,7 @@ import ray
 from recsys import console
 from recsys.cluster import run_tasks
 from recsys.evaluation.protocol import TestCases, new_items_only
-from recsys.models.rankers.base import RankingData
+from recsys.models.rankers.rows import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import NO_PRERANKERS, PreRankerModels
 from recsys.schema import Objective
@@ -57,7 +57,7 @@ def build_inputs(context: Context, tables: TableRefs | None = None) -> RankerInp
     if tables is None:
         with console.step(f"fit the tables of {len(plan.tables)} cuts"):
             tables = fit_tables(context, plan.tables)
-            # Tasks wait for the tables: a task ends with the error of its table, and this process fetches no table.
+            # Tasks wait, and not this process, which would have to fetch the tables. A task fails as its table does.
             ray.get(run_tasks(_wait_for, "wait for tables", [[table] for table in tables.values()]))
     with console.step("fit the pre-rankers"):
         prerankers = fit_prerankers(context, tables)

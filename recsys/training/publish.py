@@ -11,7 +11,7 @@ import ray
 from recsys.cluster import run_tasks
 from recsys.data.shop import UserPartition
 from recsys.models.blend import Blend
-from recsys.models.rankers.base import Ranker
+from recsys.models.rankers.registry import Ranker
 from recsys.models.snapshot import HistoryConfig, Snapshot, SnapshotPart, assemble, snapshot_part
 from recsys.models.tables import Tables
 from recsys.registry.bundle import CONFIG, METRICS, Bundle, write

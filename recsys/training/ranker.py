@@ -11,7 +11,8 @@ import ray
 from recsys.config import TrainConfig
 from recsys.evaluation.metrics import Difference, paired_difference
 from recsys.models.blend import Blend
-from recsys.models.rankers.base import Ranker, TrainingSet, Watch
+from recsys.models.rankers.registry import Ranker
+from recsys.models.rankers.rows import TrainingSet, Watch
 from recsys.training.context import Context
 from recsys.training.distributed.launch import fit_ranker
 from recsys.training.preparation import RankerInputs
@@ -105,7 +106,7 @@ def select_rankers(context: Context, inputs: RankerInputs) -> SelectedRankers:
     """The ranker of all items, and the ranker of items new to the user.
 
     The second is adopted only if its lead on the validation window is significant (the paired interval is above zero).
-    The ranker of all items learned from more data, and its size was not selected on this window.
+    The comparison favours it: its size was selected on the same users, that of the ranker of all items was not.
     """
     all_items = select_ranker(context, inputs)
     if inputs.discovery is None:
@@ -177,7 +178,7 @@ class _SizeRecorder:
     def sizes(self, ranker: Ranker, leaves: int, features: np.ndarray) -> list[Size]:
         """The sizes of the finished ranker; features: of the validation rows, float32 (n_rows, n_features)."""
         last = ranker.n_trees  # early stopping has removed later trees
-        # Several workers call a Watch only once, so the other sizes are scored here.
+        # With several workers, Watch is called once, at the end: the other sizes are scored here.
         for trees in {*range(EVERY, last, EVERY), last} - self._metrics.keys():
             self._metrics[trees] = self._measure(ranker.first(trees).predict(features))
         return [Size(trees, leaves, metric) for trees, metric in self._metrics.items() if trees <= last]

@@ -7,7 +7,8 @@ import ray
 
 from recsys.errors import ModelError
 from recsys.models.blend import score_drift
-from recsys.models.rankers.base import Ranker, TrainingSet
+from recsys.models.rankers.registry import Ranker
+from recsys.models.rankers.rows import TrainingSet
 from recsys.training.context import Context
 from recsys.training.distributed.launch import fit_ranker
 from recsys.training.preparation import RankerInputs

@@ -20,8 +20,7 @@ from recsys.inference.stages import (
     objectives,
     score_cold_start,
 )
-from recsys.models.rankers.base import Ranker
-from recsys.models.rankers.registry import ranker_from_text
+from recsys.models.rankers.registry import Ranker, ranker_from_text
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import PreRankerModels
 from recsys.schema import Objective

@@ -79,7 +79,7 @@ def sample_users(partition: UserPartition, cut: Cut, fraction: float, config: Tr
 
 
 def _joined(samples: Sequence[UserPartition]) -> Histories:
-    """Histories by ascending user id. The fit's sums depend on the order, so it must not depend on the partitions."""
+    """Histories by ascending user id: the fit depends on the order of users, which partitions must not change."""
     order = pc.sort_indices(pa.concat_arrays([sample.users for sample in samples])).to_numpy()
     return Histories.concat([sample.histories for sample in samples]).take(order)
 

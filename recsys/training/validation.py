@@ -12,7 +12,7 @@ from recsys.evaluation import protocol
 from recsys.evaluation.protocol import TestCases
 from recsys.features.definitions import Feature, categorical_of, feature_names_of
 from recsys.models.blend import Blend, Calibration, choose_alpha, fit_calibration
-from recsys.models.rankers.base import RankingData, TrainingSet
+from recsys.models.rankers.rows import RankingData, TrainingSet
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import PreRankerModels
 from recsys.schema import Objective

@@ -29,7 +29,7 @@ from recsys.storage import s3
 from recsys.storage.s3 import S3Folder
 from tests.support.buckets import Kind, Proxy
 from tests.support.bundles import flip_a_byte
-from tests.support.processes import free_port
+from tests.support.processes import free_port, wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 LARGE = 3 << 20
@@ -137,7 +137,7 @@ KILLED = """
 import sys
 import numpy as np
 from recsys.registry.artifact import write
-from recsys.registry.store import open_store
+from recsys.registry.locate import open_store
 open_store(sys.argv[1]).publish(
     lambda folder: write(folder, {"factors": np.arange(1000)}, {}, {"ranker.txt": "tree"}, {}), "new"
 )
@@ -149,10 +149,10 @@ def test_a_killed_publisher_leaves_nothing_visible(
     store: S3Store, old: str, faults: Proxy, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     faults.spoil("held", moment, times=1)
-    publisher = subprocess.Popen([sys.executable, "-c", KILLED, str(store)], cwd=ROOT)
-    assert faults.held.wait(60)
-    publisher.send_signal(signal.SIGKILL)
-    publisher.wait()
+    with subprocess.Popen([sys.executable, "-c", KILLED, str(store)], cwd=ROOT) as publisher:
+        wait_until(lambda: faults.held.is_set() or publisher.poll() is not None)
+        publisher.kill()
+    assert publisher.returncode == -signal.SIGKILL
     assert (names(store), store.production()) == ([old], old)
     with pytest.raises(RegistryError, match="no version new"):
         store.path("new")

@@ -22,7 +22,8 @@ from recsys.inference.recommender import Recommender
 from recsys.inference.servable import read_version
 from recsys.models.rankers import lightgbm as lightgbm_ranker
 from recsys.models.rankers import xgboost as xgboost_ranker
-from recsys.models.rankers.base import RANKERS, Ranker, RankerConfig, TrainingSet
+from recsys.models.rankers.registry import RANKERS, Ranker, RankerConfig
+from recsys.models.rankers.rows import TrainingSet
 from recsys.registry.folder import FolderStore
 from recsys.storage.filesystem import file_at
 from recsys.training.distributed import launch as workers

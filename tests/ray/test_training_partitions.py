@@ -8,7 +8,7 @@ import ray
 
 from recsys.config import TrainConfig
 from recsys.errors import ModelError
-from recsys.models.rankers.base import RankingData
+from recsys.models.rankers.rows import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import (
     NO_PRERANKERS,

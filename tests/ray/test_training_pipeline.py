@@ -12,7 +12,7 @@ import pytest
 from recsys import cli
 from recsys.config import TrainConfig, parse_config
 from recsys.errors import ModelError
-from recsys.models.rankers.base import RankingData
+from recsys.models.rankers.rows import RankingData
 from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
 from recsys.schema import DAY, EVENT_TYPES

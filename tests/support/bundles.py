@@ -15,8 +15,8 @@ from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS
 from recsys.ids import Ids
 from recsys.inference.stages import CandidateStage
 from recsys.models.blend import Blend, Calibration
-from recsys.models.rankers.base import Ranker, RankingData, TrainingSet
-from recsys.models.rankers.registry import ranker_from_text, train
+from recsys.models.rankers.registry import Ranker, ranker_from_text, train
+from recsys.models.rankers.rows import RankingData, TrainingSet
 from recsys.models.snapshot import assemble, snapshot_part
 from recsys.models.tables import Tables
 from recsys.registry.bundle import Bundle, write

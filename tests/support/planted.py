@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from recsys.models.rankers.base import RankingData
+from recsys.models.rankers.rows import RankingData
 
 NAMES = ["signal", "category", "noise"]
 GOOD_CATEGORY = 3

@@ -15,7 +15,7 @@ from recsys.data.partition import count_days
 from recsys.evaluation import protocol
 from recsys.evaluation.protocol import TestCases
 from recsys.models.blend import fit_calibration
-from recsys.models.rankers.base import RankingData
+from recsys.models.rankers.rows import RankingData
 from recsys.report.build import collect_report
 from recsys.report.inputs import DataInputs, EvaluationInputs, RunInputs
 from recsys.report.model import Report

@@ -1,6 +1,6 @@
 """A module for RECSYS_PLUGINS."""
 
-from recsys.models.rankers.base import RANKERS
+from recsys.models.rankers.registry import RANKERS
 from recsys.retrieval.sources.registry import SOURCES
 from tests.support.toys import MeansBackend, Rare
 

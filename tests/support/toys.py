@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from recsys.errors import ModelError
-from recsys.models.rankers.base import RankerConfig, TrainingSet, Watch
+from recsys.models.rankers.registry import RankerConfig
+from recsys.models.rankers.rows import TrainingSet, Watch
 from recsys.retrieval.sources.base import Batch, Known, Scored, Source, SourceConfig
 from recsys.specs import Arrays, codes
 

@@ -9,6 +9,7 @@ import pytest
 
 from recsys import console, logs
 from recsys.errors import DataError
+from tests.support.processes import wait_until
 
 
 @pytest.fixture
@@ -68,6 +69,21 @@ def test_step_reports_its_time(capsys: pytest.CaptureFixture[str]) -> None:
     assert end.startswith("reading events took 0.0 s, peak ")
     assert end.endswith(" GB")
     assert 0 < step.seconds < 1
+
+
+def test_a_long_step_shows_that_it_is_under_way(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "LONG_SECONDS", 0.0)
+    printed = []
+
+    def under_way() -> bool:
+        printed.append(capsys.readouterr().err[9:])
+        return "fitting …\n" in printed
+
+    with console.step("fitting"):
+        wait_until(under_way)
+    assert "".join(printed) == "fitting …\n"
 
 
 def test_a_failing_step_says_so(capsys: pytest.CaptureFixture[str]) -> None:

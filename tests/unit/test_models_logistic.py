@@ -4,7 +4,7 @@ from pydantic import ValidationError
 
 from recsys.errors import ModelError
 from recsys.models.logistic import NORMALIZATIONS, LogisticConfig, fit_path, signed_log
-from recsys.models.rankers.base import RankingData
+from recsys.models.rankers.rows import RankingData
 
 
 def rows(n_groups: int = 60, seed: int = 0) -> RankingData:

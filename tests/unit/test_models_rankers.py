@@ -5,8 +5,8 @@ import pytest
 
 from recsys.errors import ModelError
 from recsys.models.rankers import xgboost as xgboost_ranker
-from recsys.models.rankers.base import RANKERS, RankerConfig, RankingData, TrainingSet
-from recsys.models.rankers.registry import ranker_from_text, train
+from recsys.models.rankers.registry import RANKERS, RankerConfig, ranker_from_text, train
+from recsys.models.rankers.rows import RankingData, TrainingSet
 from tests.support.planted import GOOD_CATEGORY, NAMES, planted
 
 

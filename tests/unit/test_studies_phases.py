@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recsys.evaluation.metrics import Difference
-from recsys.models.rankers.base import RankingData
+from recsys.models.rankers.rows import RankingData
 from recsys.studies.phases.folds import group_ndcg, rolling
 from recsys.studies.phases.models import basic_features, rich_features
 from recsys.studies.phases.table import BETTER, LEVEL, WORSE, relative, verdict

@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.errors import ModelError
-from recsys.models.rankers.base import RankerConfig, RankingData, TrainingSet
+from recsys.models.rankers.registry import RankerConfig
+from recsys.models.rankers.rows import RankingData, TrainingSet
 from recsys.storage.filesystem import file_at
 from recsys.training.distributed import xgboost as xgboost_workers
 from recsys.training.distributed.shards import deal

@@ -10,7 +10,7 @@ from recsys.evaluation.metrics import Truth
 from recsys.evaluation.protocol import TestCases as Cases  # pytest would collect TestCases by its name
 from recsys.histories import Histories
 from recsys.models.blend import Blend, Calibration
-from recsys.models.rankers.base import RankingData
+from recsys.models.rankers.rows import RankingData
 from recsys.training.ranker import (
     DiscoveryRanker,
     SelectedRanker,

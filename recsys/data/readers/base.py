@@ -50,7 +50,7 @@ class Chunk:
 
     columns: one string column, without nulls, for each column asked for
     rows: int64 (n,), the position of each row in the piece, from 0
-    broken: the lines between these rows that are no rows
+    broken: lines between these rows that cannot be read as a row
     """
 
     columns: pa.Table

@@ -11,7 +11,8 @@ import numpy as np
 from scipy.special import logit
 
 from recsys.errors import ModelError
-from recsys.models.rankers.base import METRIC, NDCG_AT, RankerConfig, RankingData, TrainingSet, Watch, by_gain
+from recsys.models.rankers.registry import RankerConfig
+from recsys.models.rankers.rows import METRIC, NDCG_AT, RankingData, TrainingSet, Watch, by_gain
 
 # LightGBM imports scikit-learn if it can, but runs without it. The import costs every process two seconds and 70 MB,
 # so it is hidden here. On ARM, scikit-learn must be imported before LightGBM because of OpenMP, so it is not hidden.
@@ -72,7 +73,7 @@ def from_text(text: str, threads: int) -> LightGBMRanker:
 
 def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None, watch: Watch | None) -> LightGBMRanker:
     """See `registry.train`."""
-    data.check_grades(config)
+    data.check_grades(config.label_gain)
     early = data.valid is not None and n_trees is None
     watcher = _Watcher(watch, config) if watch is not None else None
     callbacks: list[Callable[..., Any]] = [stopping(config)] if early else [Stopping()]

@@ -22,7 +22,8 @@ from pydantic import Field, TypeAdapter
 from xgboost.callback import TrainingCallback
 
 from recsys.errors import ModelError, first_line
-from recsys.models.rankers.base import METRIC, RankerConfig, RankingData, TrainingSet, Watch, by_gain
+from recsys.models.rankers.registry import RankerConfig
+from recsys.models.rankers.rows import METRIC, RankingData, TrainingSet, Watch, by_gain
 from recsys.models.rankers.xgboost_data import (
     category_tables,
     feature_types,
@@ -96,7 +97,7 @@ def from_text(text: str, threads: int) -> XGBoostRanker:
 
 def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None, watch: Watch | None) -> XGBoostRanker:
     """See `registry.train`."""
-    data.check_grades(config)
+    data.check_grades(config.label_gain)
     try:
         key = "xgboost", config.max_bin, config.objective
         train_set, valid_set, categories = data.cached(key, lambda: _matrices(data, config))

@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from recsys.models.rankers.base import RankerConfig, RankingData, TrainingSet
+from recsys.models.rankers.registry import RankerConfig
+from recsys.models.rankers.rows import RankingData, TrainingSet
 
 
 def known_categories(data: TrainingSet) -> dict[str, list[int]]:

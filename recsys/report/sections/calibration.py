@@ -98,7 +98,7 @@ def draw(figure: "Figure", scores: Mapping[str, Calibrated]) -> None:
         everything += xs + ys
     if everything:
         ends = [min(everything) * 0.8, min(max(everything) * 1.25, 1)]
-        axes.plot(ends, ends, color=GREY, linewidth=1, linestyle=":", label="as predicted")
+        axes.plot(ends, ends, color=GREY, linewidth=1, linestyle=":", label="perfectly calibrated")
     axes.set(xscale="log", yscale="log", xlabel="predicted: mean score of a bin", ylabel="observed: fraction of hits")
     axes.set_title("Calibration")
     plain_axes(axes, ticked, ticked)

@@ -86,7 +86,7 @@ def draw(figure: "Figure", sources: Sequence[Source]) -> None:
         for height, value in zip(heights, values, strict=True):
             axes.text(value, height, f" {percent(value)}", va="center", fontsize=8)
     axes.set_xlim(0, (max(max(row.fraction, row.recall) for row in sources) or 1) * 1.14)
-    axes.set_title("Where candidates come from")
+    axes.set_title("Candidates and chosen items by source")
     plain_axes(axes, ticked)
     legend_below(axes, 2)
 

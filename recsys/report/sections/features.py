@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from recsys.features.definitions import Feature
-from recsys.models.rankers.base import Ranker
+from recsys.models.rankers.registry import Ranker
 from recsys.report.drawing import BLUE, ORANGE, SOFT, Picture, label_rows, percent, plain_axes, ticked
 from recsys.report.inputs import RunInputs, sample_validation
 from recsys.report.numbers import Floats, short

@@ -121,7 +121,7 @@ def draw(figure: "Figure", users: Funnel, pairs: Funnel) -> None:
         axes.barh(heights, part.have, color=SKY, height=0.62, label="with this event")
         axes.barh(heights, part.through, color=BLUE, height=0.62, label="with all earlier steps as well")
         texts = [
-            counted(have) if have == through else f"{counted(have)}, of which {counted(through)} step by step"
+            counted(have) if have == through else f"{counted(have)}, {counted(through)} with all earlier steps"
             for have, through in zip(part.have, part.through, strict=True)
         ]
         for height, have, text in zip(heights, part.have, texts, strict=True):

@@ -21,9 +21,9 @@ class SourceConfig(Config):
     """Settings that every source has."""
 
     weight: float = Field(1.0, ge=0)
-    """Every position in the source's list, counted from 1, has the value weight / position. The sum of the values over
-    the sources is a column of the pre-ranker, and its only one if nothing can be learned. A source with weight 0
-    proposes nothing."""
+    """Position p of the source's list, counted from 1, has the value weight / p. The pre-ranker reads the sum of an
+    item's values over all sources; without training data it reads nothing else. A source with weight 0 proposes
+    nothing."""
 
 
 Settings = TypeVar("Settings", bound=SourceConfig)

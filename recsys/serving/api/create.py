@@ -16,7 +16,7 @@ from recsys.serving.api.errors import add_error_handlers
 from recsys.serving.service import Service
 
 Router = Callable[[FastAPI, Service], None]
-"""Adds the routes of one noun. A router of FastAPI's own would cost time in every request."""
+"""A function that adds some routes to the app, such as those of users. FastAPI's own routers cost time per request."""
 ROUTERS: Final[tuple[Router, ...]] = (
     page.add_routes,
     health.add_routes,
@@ -30,7 +30,7 @@ def create_api(service: Service, log_every: int, routers: Sequence[Router] = ROU
 
     It takes requests once the registry was read for the first time, so that a new replica can answer at once.
 
-    log_every: one of so many requests goes to the access log
+    log_every: number n; one of n requests goes to the access log
     """
 
     @asynccontextmanager

@@ -20,8 +20,8 @@ from recsys.evaluation import metrics
 from recsys.evaluation.event_metrics import auc_difference, list_metrics
 from recsys.evaluation.settings import EvaluationConfig
 from recsys.evaluation.table import defined
-from recsys.models.rankers.base import Ranker, RankingData
-from recsys.models.rankers.registry import train
+from recsys.models.rankers.registry import Ranker, train
+from recsys.models.rankers.rows import RankingData
 from recsys.studies.phases.event_rows import EventRows, event_rows
 from recsys.studies.phases.models import BoostedTrees, Phase, PhaseRows, TunedSettings, choose_phase_blend, train_phases
 from recsys.studies.phases.table import PhaseRow, decision, with_improvements

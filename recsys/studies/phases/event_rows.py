@@ -17,7 +17,7 @@ from recsys.features.profiles import build_profiles
 from recsys.histories import Histories
 from recsys.ids import fractions
 from recsys.inference.stages import CandidateStage
-from recsys.models.rankers.base import RankingData
+from recsys.models.rankers.rows import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import Candidates
 from recsys.retrieval.preranker import NO_PRERANKERS

@@ -6,7 +6,7 @@ import numpy as np
 
 from recsys.arrays import rank_within
 from recsys.evaluation import metrics
-from recsys.models.rankers.base import RankingData
+from recsys.models.rankers.rows import RankingData
 from recsys.studies.phases.models import Phase
 
 

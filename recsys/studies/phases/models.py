@@ -11,7 +11,8 @@ from recsys.config import TrainConfig
 from recsys.features.definitions import BASE_FEATURES, names_of
 from recsys.models.blend import Blend, HybridConfig, choose_alpha, fit_calibration
 from recsys.models.logistic import MISSING, LogisticModel, Normalization, fit_path
-from recsys.models.rankers.base import RANKERS, RankingData
+from recsys.models.rankers.registry import RANKERS
+from recsys.models.rankers.rows import RankingData
 
 ALPHA: Final = 0.3
 """Weight of the factorization in the reference's fourth phase."""

@@ -20,8 +20,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from recsys.cluster import free_cpus, node_cpus
 from recsys.errors import ConfigError, ModelError, last_line
-from recsys.models.rankers.base import RANKERS, Ranker, RankerConfig, TrainingSet, Watch
-from recsys.models.rankers.registry import ranker_from_text, train
+from recsys.models.rankers.registry import RANKERS, Ranker, RankerConfig, ranker_from_text, train
+from recsys.models.rankers.rows import TrainingSet, Watch
 from recsys.storage.filesystem import File, file_at
 from recsys.training.distributed.shards import WAIT_SECONDS
 
@@ -53,7 +53,7 @@ def fit_ranker(
     """
     if config.num_workers == 1 or work is None:
         return train(data, config, n_trees=n_trees, watch=watch)
-    data.check_grades(config)
+    data.check_grades(config.label_gain)
     check_cpus(config)
     _wait_for_cpus(config)
     folder = file_at(f"{work}/ranker-{uuid.uuid4().hex}")
@@ -82,7 +82,7 @@ def _workers(config: RankerConfig) -> Workers:
 
 
 def check_cpus(config: RankerConfig) -> None:
-    """Raises ConfigError if the cluster lacks the CPUs for several workers; a run needs no other CPUs then."""
+    """Raises ConfigError if the cluster lacks the CPUs for several workers. A run does not use other CPUs meanwhile."""
     if config.num_workers > 1 and _room(config) < config.num_workers:
         raise ConfigError(f"{_asked(config)}; {_available()}")
 

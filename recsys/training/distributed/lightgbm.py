@@ -16,7 +16,8 @@ from ray.train.v2.api.config import FailureConfig, LoggingConfig, RunConfig, Sca
 from ray.train.v2.lightgbm.lightgbm_trainer import LightGBMTrainer
 
 from recsys.models.rankers import lightgbm as lightgbm_ranker
-from recsys.models.rankers.base import RankerConfig, RankingData, TrainingSet
+from recsys.models.rankers.registry import RankerConfig
+from recsys.models.rankers.rows import RankingData, TrainingSet
 from recsys.storage.filesystem import File
 from recsys.training.distributed.shards import RESTARTS, WAIT_SECONDS, deal
 

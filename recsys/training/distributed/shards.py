@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from recsys.errors import ModelError
-from recsys.models.rankers.base import RankingData
+from recsys.models.rankers.rows import RankingData
 
 RESTARTS: Final = 3
 """Deaths of workers after which a training starts them again."""

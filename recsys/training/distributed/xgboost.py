@@ -16,7 +16,8 @@ import xgboost_ray
 from recsys.errors import ModelError
 from recsys.models.rankers import xgboost as xgboost_ranker
 from recsys.models.rankers import xgboost_data
-from recsys.models.rankers.base import RankerConfig, RankingData, TrainingSet
+from recsys.models.rankers.registry import RankerConfig
+from recsys.models.rankers.rows import RankingData, TrainingSet
 from recsys.storage.filesystem import File
 from recsys.training.distributed.shards import RESTARTS, WAIT_SECONDS, deal
 

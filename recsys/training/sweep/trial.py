@@ -14,7 +14,7 @@ from recsys.config import TrainConfig, changed
 from recsys.data.ingest import ShopData
 from recsys.errors import RecsysError
 from recsys.features.definitions import Feature
-from recsys.models.rankers.base import RankingData, TrainingSet
+from recsys.models.rankers.rows import RankingData, TrainingSet
 from recsys.training.preparation import RankerInputs
 from recsys.training.ranker import fit_smallest
 from recsys.training.sweep.config import SweepConfig
