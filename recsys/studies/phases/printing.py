@@ -14,7 +14,14 @@ from recsys.studies.phases.models import LinearDetails
 from recsys.studies.phases.ranking_protocol import RankingResult
 from recsys.studies.phases.table import BETTER, Metrics, PhaseRow, headline
 
-SHORT: Final = {"roc_auc": "AUC", "average_precision": "AP", "precision": "P", "recall": "R", "coverage": "cov."}
+SHORT: Final = {
+    "roc_auc": "AUC",
+    "average_precision": "AP",
+    "precision": "P",
+    "recall": "R",
+    "coverage": "cov.",
+    "diversity": "div.",
+}
 """Short names of metrics, so that a table has no more than 100 columns."""
 
 
@@ -31,7 +38,7 @@ def show_ranking(result: RankingResult, config: TrainConfig) -> None:
     show_verdicts(rows, ndcg)
     show_choices(rows, ndcg)
     show_cutoffs(rows, settings.cutoffs, f"diversity@{settings.k}")
-    console.line("diversity: fraction of the pairs of a list's items with different categories")
+    console.line("div.: fraction of the pairs of a list's items with different categories")
     show_decisions(rows)
     show_folds(result.cross_validation, ndcg)
 
@@ -56,11 +63,17 @@ def show_events(result: EventResult, config: TrainConfig) -> None:
 def show_metrics(rows: Sequence[PhaseRow], names: Sequence[str]) -> None:
     """Print the metrics, and their relative changes from the row above and from the first row."""
     columns = ["phase", *map(_short, names)]
-    console.table(columns, [[_label(row), *(row.metrics[name] for name in names)] for row in rows], "metrics")
+    _table(columns, [[_label(row), *(row.metrics[name] for name in names)] for row in rows], "metrics")
     changes = (("the row above", [row.over_above for row in rows]), ("the first row", [row.over_first for row in rows]))
     for base, of_rows in changes:
         cells = [[_label(row), *_changes(values, names)] for row, values in zip(rows, of_rows, strict=True) if values]
-        console.table(columns, cells, f"relative change from {base}")
+        _table(columns, cells, f"relative change from {base}")
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[object]], title: str | None = None) -> None:
+    """A table after an empty line."""
+    console.line("")
+    console.table(columns, rows, title)
 
 
 def _label(row: PhaseRow) -> str:
@@ -97,7 +110,7 @@ def show_differences(rows: Sequence[PhaseRow], metric: str, settings: Evaluation
         cells.append([_label(row), row.metrics[metric], own, *compared])
     level = f"{settings.confidence * 100:.4g}%"
     columns = ["phase", _short(metric), f"{level} interval", "difference", f"{level} interval", "verdict"]
-    console.table(columns, cells, f"{_short(metric)} and its difference from the row above")
+    _table(columns, cells, f"{_short(metric)} and its difference from the row above")
 
 
 def show_verdicts(rows: Sequence[PhaseRow], metric: str) -> None:
@@ -113,6 +126,7 @@ def show_verdicts(rows: Sequence[PhaseRow], metric: str) -> None:
 
 def show_choices(rows: Sequence[PhaseRow], metric: str) -> None:
     """Print what was chosen on the validation window."""
+    console.line("")
     console.line("chosen on the validation window:")
     for row in rows:
         console.paragraph(f"  {row.phase}: {metric} {row.validation:.4f} there, with {_chosen(row)}")
@@ -137,14 +151,14 @@ def show_cutoffs(rows: Sequence[PhaseRow], cutoffs: Sequence[int], *further: str
     """Print precision and recall by length of the list, and further metrics."""
     for names in ([f"precision@{k}" for k in cutoffs], [*(f"recall@{k}" for k in cutoffs), *further]):
         cells = [[_label(row), *(row.metrics[name] for name in names)] for row in rows]
-        console.table(["phase", *map(_short, names)], cells)
+        _table(["phase", *map(_short, names)], cells)
 
 
 def show_decisions(rows: Sequence[PhaseRow]) -> None:
     """Print precision and recall of decisions by a threshold."""
     columns = ["phase", *rows[0].decision._fields]
     title = "decisions by a threshold: best F1 on the validation window, measured on the test window"
-    console.table(columns, [[_label(row), *map(_defined, row.decision)] for row in rows], title)
+    _table(columns, [[_label(row), *map(_defined, row.decision)] for row in rows], title)
 
 
 def _defined(value: float) -> float | None:
@@ -162,8 +176,9 @@ def show_folds(folds: Mapping[str, Mapping[int, float]], ndcg: str) -> None:
         values = np.array(list(by_age.values()))
         spread = float(values.std(ddof=1)) if len(values) > 1 else None
         rows.append([phase, float(values.mean()), spread, *(by_age[age] for age in ages)])
+    console.line("")
     console.paragraph(
         f"cross-validation over rolling cuts: {ndcg} on the window after a cut, trained on older cuts. The candidates "
         "are hits and a sample of the others, so the figures are above those over all candidates."
     )
-    console.table(["phase", "mean", "spread", *(f"{age} days back" for age in ages)], rows)
+    _table(["phase", "mean", "spread", *(f"{age} days back" for age in ages)], rows)
