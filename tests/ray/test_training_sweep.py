@@ -135,7 +135,7 @@ def test_nothing_is_published_where_every_trial_fails(
 ) -> None:
     content = SWEEP | {"search": {"ranker.num_leaves": [200_000, 200_001]}, "searcher": "grid"}
     assert tuned(plain.data, tmp_path / "registry", content) == 2
-    assert "error: all 2 trials of the sweep failed: ranker: LightGBM cannot" in capsys.readouterr().err
+    assert "error: all 2 trials of the sweep failed: ranker: LightGBM refuses" in capsys.readouterr().err
     assert FolderStore(tmp_path / "registry").versions() == []
 
 
