@@ -3,6 +3,8 @@
 Progress is printed in whole lines that are never redrawn. So a terminal, a file and `ray job logs` show the same text.
 """
 
+import io
+import os
 import resource
 import sys
 import textwrap
@@ -33,13 +35,24 @@ INTERRUPTED: Final = 130
 """Exit code after an interruption."""
 
 
+class _Console(Console):
+    """A console whose command goes on where nobody reads its output any more, as after `| head -1`."""
+
+    def on_broken_pipe(self) -> None:
+        """Further output is dropped; rich would end the process with exit code 1."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
 def _console(stderr: bool = False) -> Console:
     """A console on the current stdout or stderr."""
     # Each call makes a new console: so the import of this module touches no stream, and a replaced sys.stdout is used.
     # Markup is off because ids may hold square brackets.
     stream = sys.stderr if stderr else sys.stdout
+    if stream is None:  # closed by the caller, as `>&-` does
+        return Console(file=io.StringIO(), markup=False)
     width = None if stream.isatty() else PLAIN_WIDTH
-    return Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
+    return _Console(file=stream, width=width, markup=False, highlight=False, emoji=False)
 
 
 def line(text: str) -> None:

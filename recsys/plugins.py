@@ -7,6 +7,7 @@ add components without a change of this package.
 
 import importlib
 import os
+import re
 from functools import cache
 from typing import Final, Generic, TypeVar, cast
 
@@ -14,6 +15,14 @@ from recsys.errors import ConfigError
 
 VARIABLE: Final = "RECSYS_PLUGINS"
 """Name of the environment variable."""
+
+NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
+"""Names of components: they become parts of settings, files and features."""
+FAULTS: Final = (
+    *(ImportError, SyntaxError, NameError, AttributeError, TypeError, ValueError, LookupError, ArithmeticError),
+    *(RuntimeError, OSError, AssertionError, SystemExit),
+)
+"""Errors of a module that cannot be imported."""
 
 Component = TypeVar("Component")
 
@@ -31,6 +40,8 @@ class Registry(Generic[Component]):
 
         component: the component itself, or a text "module:attribute" that is imported at the first use
         """
+        if not NAME.fullmatch(name):
+            raise ConfigError(f"{self._kind} {name!r}: a name has letters, digits and _, and begins with a letter")
         if name in self._components:
             raise ConfigError(f"there is already a {self._kind} named {name!r}; expected another name")
         self._components[name] = component
@@ -54,14 +65,7 @@ class Registry(Generic[Component]):
             raise ConfigError(f"there is no {self._kind} named {name!r}; expected one of: {', '.join(self.names)}")
         component = self._components[name]
         if isinstance(component, str):
-            module, _, attribute = component.partition(":")
-            try:
-                loaded = importlib.import_module(module)
-            except ModuleNotFoundError as error:
-                raise ConfigError(
-                    f"the {self._kind} {name} needs the Python package {error.name}, which is not installed: install it"
-                ) from error
-            component = self._components[name] = cast(Component, getattr(loaded, attribute))
+            component = self._components[name] = cast(Component, _load(f"the {self._kind} {name}", component))
         return component
 
 
@@ -71,5 +75,19 @@ def load_plugins() -> None:
     for name in filter(None, (part.strip() for part in os.environ.get(VARIABLE, "").split(","))):
         try:
             importlib.import_module(name)
-        except ImportError as error:
-            raise ConfigError(f"{VARIABLE}: module {name!r} cannot be imported: {error}") from error
+        except FAULTS as error:
+            problem = f"{type(error).__name__}: {error}"
+            raise ConfigError(f"{VARIABLE}: module {name!r} cannot be imported: {problem}") from error
+
+
+def _load(title: str, place: str) -> object:
+    """The object at "module:attribute"; raises ConfigError that names a missing package or the module's fault."""
+    module, _, attribute = place.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{title} needs the Python package {error.name}, which is not installed: install it"
+        ) from error
+    except FAULTS as error:
+        raise ConfigError(f"{title} cannot be loaded from {place!r}: {type(error).__name__}: {error}") from error

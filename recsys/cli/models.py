@@ -1,7 +1,7 @@
 """`recsys models`: the versions of a registry, and which one is in production."""
 
 import reprlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -10,6 +10,9 @@ from recsys.cli.options import registry_option
 
 if TYPE_CHECKING:
     from recsys.registry.store import Store, Version
+
+LARGEST: Final = 1e9
+"""A metric is smaller than this."""
 
 
 @click.group(no_args_is_help=False)
@@ -74,6 +77,10 @@ def _headline(version: "Version") -> str:
     if "broken" in version.summary:
         return str(version.summary["broken"])
     headline = version.summary.get("headline", {})
-    if not isinstance(headline, dict) or not all(isinstance(value, int | float | None) for value in headline.values()):
+    if not isinstance(headline, dict) or not all(map(_is_metric, headline.values())):
         return f"broken: expected a table of numbers as its headline, found {reprlib.repr(headline)}"
     return ", ".join(f"{name} {value:.4f}" for name, value in headline.items() if value is not None)
+
+
+def _is_metric(value: object) -> bool:
+    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST)

@@ -26,8 +26,25 @@ SWEEPS: Final = Path(__file__).parent.parent / "training" / "sweep" / "configs"
 DEFAULT_REGISTRY: Final = "s3://$S3_BUCKET/registry if S3_BUCKET is set, else registry"
 """In words; recsys.registry.locate computes it."""
 
+
+class NonEmpty(click.ParamType[str]):
+    """A text that is not empty, as a forgotten shell variable would be."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """See click.ParamType."""
+        if not value.strip():
+            self.fail("it is empty", param, ctx)
+        return value
+
+
 registry_option = click.option(
-    "--registry", metavar="URI", show_default=DEFAULT_REGISTRY, help="The registry: a folder or s3://bucket/prefix."
+    "--registry",
+    type=NonEmpty(),
+    metavar="URI",
+    show_default=DEFAULT_REGISTRY,
+    help="The registry: a folder or s3://bucket/prefix.",
 )
 version_option = click.option(
     "--version",
@@ -56,6 +73,7 @@ def data_options(command: Callable[Concatenate[DataOptions, ...], None]) -> Call
 
     @click.option(
         "--data",
+        type=NonEmpty(),
         metavar="SOURCE",
         default="completejourney",
         help="The shop's data: a folder, s3://bucket/prefix, completejourney or synthetic[:SCALE].",
@@ -77,6 +95,7 @@ def data_options(command: Callable[Concatenate[DataOptions, ...], None]) -> Call
     )
     @click.option(
         "--work",
+        type=NonEmpty(),
         metavar="URI",
         show_default="beside the registry",
         help="Where prepared data, rejected rows and sweeps are kept: a folder or s3://bucket/prefix.",

@@ -176,8 +176,12 @@ def _settings(opened: Bundle) -> InferenceConfig:
     """The settings of a version; raises RegistryError if this code does not accept one of them."""
     manifest = opened.manifest
     try:
-        return InferenceConfig.model_validate(manifest.inference, context={"declared_sources": manifest.sources})
+        config = InferenceConfig.model_validate(manifest.inference, context={"declared_sources": manifest.sources})
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, ("inference", *first["loc"])))
         raise RegistryError(f"version {opened.version}: manifest entry {where}: {first['msg']}") from error
+    if tuple(manifest.inference.get("candidates", {}).get("sources", ())) != manifest.sources:
+        problem = f"inference.candidates.sources: expected settings of {', '.join(manifest.sources)}"
+        raise RegistryError(f"version {opened.version}: manifest entry {problem}")
+    return config

@@ -67,3 +67,5 @@ def _recommend_once(servable: Servable, directory: Path) -> None:
     recommended = servable.recommender(snapshot.take(rows), now, TEST_ITEMS, objectives)
     if not (np.isfinite(recommended.scores).all() and np.isfinite(recommended.lgb_scores).all()):
         raise RegistryError(f"{directory} recommends items with scores that are not finite")
+    if not len(recommended.items):
+        raise RegistryError(f"{directory} recommends nothing, neither to a user with events nor to one without")

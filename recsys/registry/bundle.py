@@ -95,6 +95,9 @@ def read(directory: Path, verify: bool = True) -> Bundle:
         check_arrays(arrays, specs, {"items": len(items), "users": len(users), "categories": len(categories)})
     except (RegistryError, ConfigError) as error:  # ConfigError: this code lacks one of the sources
         raise RegistryError(f"{directory}: {error}") from error
+    newest = int(arrays["history_times"].max(initial=0))
+    if newest > manifest.live_watermark:
+        raise RegistryError(f"{directory}: an event at {newest} ms, after live_watermark {manifest.live_watermark}")
     ranker = _ranker(opened, RANKER, manifest)
     discovery_ranker = _ranker(opened, DISCOVERY, manifest) if manifest.discovery_blend else None
     return Bundle(

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from recsys.models.blend import Blend
 from recsys.retrieval.preranker import PreRankerModels
@@ -71,6 +71,18 @@ class Manifest(Config):
     """Settings of the stages, as `InferenceConfig` writes them."""
     headline: dict[str, float | None]
     """A few metrics of the evaluated model; all of them are in metrics.json."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "Manifest":
+        for name in ("features", "sources"):
+            names = getattr(self, name)
+            if len(set(names)) < len(names):
+                raise ValueError(f"{name}: a name is listed twice in {', '.join(names)}")
+        for objective in ("all", "discovery"):
+            model = getattr(self.prerankers, objective)
+            if model is not None and tuple(model.ranks) != self.sources:
+                raise ValueError(f"prerankers.{objective}.ranks: expected the sources {', '.join(self.sources)}")
+        return self
 
     @property
     def blends(self) -> tuple[Blend, Blend]:

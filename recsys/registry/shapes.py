@@ -42,10 +42,16 @@ def source_array(source: str, name: str) -> str:
 
 def expected_arrays(item_columns: int, category_columns: int, sources: tuple[str, ...]) -> dict[str, ArraySpec]:
     """The specs of all arrays of a version, for these numbers of statistics' columns and these sources."""
+    of_sources: dict[str, ArraySpec] = {}
+    for source in sources:
+        for name, spec in SOURCES[source].specs.items():
+            if source_array(source, name) in of_sources:
+                raise RegistryError(f"array {source_array(source, name)} belongs to two sources, {source} and another")
+            of_sources[source_array(source, name)] = spec
     return {
         "item_statistics": ArraySpec("f4", ("items", item_columns)),
         "category_statistics": ArraySpec("f4", ("categories", category_columns)),
-        **{source_array(source, name): spec for source in sources for name, spec in SOURCES[source].specs.items()},
+        **of_sources,
         **FIXED,
     }
 

@@ -1,6 +1,7 @@
 """Reports as files: of a version when it is published, and of a folder when its page is made again."""
 
 from pathlib import Path
+from typing import Final
 
 import ray
 
@@ -10,6 +11,9 @@ from recsys.registry.artifact import Artifact
 from recsys.report.drawing import png
 from recsys.report.model import PAGE, REPORT, Report, parse
 from recsys.report.page import draw, pictures, render_page
+
+INCONSISTENT: Final = (LookupError, ValueError, ArithmeticError, TypeError, StopIteration)
+"""Errors of sections whose numbers do not fit each other."""
 
 
 def report_files(report: Report, *, page: bool) -> dict[str, str | bytes]:
@@ -33,10 +37,15 @@ def write_report(version: Path, out: Path) -> Path:
     if REPORT not in opened.manifest["files"]:
         raise RegistryError(f"{version} has no {REPORT}: it was published by a release that wrote no reports")
     report = parse(opened.text(REPORT), str(version / REPORT))
-    drawn = draw(report)
+    try:
+        drawn = draw(report)
+        text = render_page(report, version.name, drawn)
+    except INCONSISTENT as error:
+        problem = f"{type(error).__name__}: {error}"
+        raise RegistryError(f"{version / REPORT} is no report of this release: {problem}") from error
     out.mkdir(parents=True, exist_ok=True)
     for name, image in drawn.items():
         (out / f"{name}.png").write_bytes(image)
     page = out / PAGE
-    page.write_text(render_page(report, version.name, drawn), encoding="utf-8")
+    page.write_text(text, encoding="utf-8")
     return page

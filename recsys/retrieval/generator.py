@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator
 
 from recsys.arrays import offsets_of, positions, rank_within, runs
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, ModelError
 from recsys.features.profiles import Profiles
 from recsys.features.statistics import Statistics
 from recsys.retrieval.filters import Proposed, in_stock, not_bought, suits_objective
@@ -186,6 +186,8 @@ def propose(
     active = [column for column, weight in enumerate(config.source_weights) if weight]
     names = [config.source_names[column] for column in active]
     parts = [SOURCES[name].propose(tables.sources[name], batch, config.sources[name]) for name in names]
+    for name, part in zip(names, parts, strict=True):
+        _check(name, part, len(profiles), n_items)
     source = np.repeat(active, [len(part.users) for part in parts]) if parts else np.zeros(0, np.int64)
     users = np.concatenate([np.zeros(0, np.int64), *(part.users for part in parts)])
     items = np.concatenate([np.zeros(0, np.int32), *(part.items for part in parts)])
@@ -206,6 +208,16 @@ def propose(
     if not allowed.all():
         listed = listed.take(allowed)
     return _merged(listed, len(profiles), n_items, len(config.sources))
+
+
+def _check(name: str, part: Scored, n_users: int, n_items: int) -> None:
+    """Raises ModelError for proposals that are no users of the batch or no items: they would go to another user."""
+    if not len(part.users) == len(part.items) == len(part.scores):
+        lengths = len(part.users), len(part.items), len(part.scores)
+        raise ModelError(f"candidate source {name}: users, items and scores have lengths {lengths}, expected the same")
+    for kind, values, size in (("user", part.users, n_users), ("item", part.items, n_items)):
+        if values.dtype.kind != "i" or (len(values) and not 0 <= values.min() <= values.max() < size):
+            raise ModelError(f"candidate source {name}: its {kind}s are not all integers from 0 to {size - 1}")
 
 
 def _history_rows(part: Scored) -> np.ndarray:

@@ -6,9 +6,11 @@ the pre-ranker are at hand when the sources have made their proposals.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain, pairwise
 from typing import Final
 
 import numpy as np
+from pydantic import model_validator
 
 from recsys.features.interactions import Interactions
 from recsys.features.profiles import Profiles
@@ -44,6 +46,8 @@ ITEM_COLUMNS: Final = (
 """Statistics of an item; their logarithms are columns of every proposal."""
 FAINT: Final = 1e-3
 """Unit of decayed weights: the column of a weight is log(1 + weight / FAINT), which is near 0 below FAINT."""
+MAX_WEIGHT: Final = 1e6
+"""Largest weight of a fitted model, by its absolute value."""
 RIDGE: Final = 0.1
 ITERATIONS: Final = 200
 
@@ -64,6 +68,21 @@ class PreRankerModel(Config):
     """Weights of ITEM_COLUMNS."""
     knots: tuple[int, ...] = KNOTS
     """Positions of the values in `ranks`, see KNOTS."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "PreRankerModel":
+        if not self.knots or self.knots[0] < 1 or any(a >= b for a, b in pairwise(self.knots)):
+            raise ValueError(f"knots: expected ascending positions from 1, found {self.knots}")
+        for source, values in self.ranks.items():
+            if len(values) != len(self.knots):
+                raise ValueError(f"ranks.{source}: {len(values)} values, expected {len(self.knots)}")
+        for name, known in (("history", HISTORY_COLUMNS), ("items", ITEM_COLUMNS)):
+            if unknown := sorted(set(getattr(self, name)) - set(known)):
+                raise ValueError(f"{name}: this code does not make the columns {', '.join(unknown)}")
+        weights = (self.source_value, *chain(*self.ranks.values()), *self.history.values(), *self.items.values())
+        if max(map(abs, weights)) > MAX_WEIGHT:
+            raise ValueError(f"a weight is beyond {MAX_WEIGHT:g}")
+        return self
 
 
 class PreRankerModels(Config):

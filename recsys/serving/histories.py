@@ -7,10 +7,11 @@ from typing import Protocol
 
 import numpy as np
 
+from recsys.errors import DataError
 from recsys.histories import Histories
 from recsys.inference.servable import Servable
 from recsys.models.snapshot import UserTotals
-from recsys.schema import UNKNOWN
+from recsys.schema import EVENT_TYPES, UNKNOWN
 from recsys.serving.user_ids import UserId
 
 
@@ -26,6 +27,21 @@ class UserHistories:
     histories: Histories
     exists: np.ndarray
     newest: int
+
+    def check(self, n_users: int, n_items: int) -> None:
+        """Raises DataError where a source broke its contract: its events would give wrong recommendations."""
+        histories = self.histories
+        if not len(self.exists) == len(histories) == n_users:
+            raise DataError(f"histories of {len(histories)} users ({len(self.exists)} in exists); expected {n_users}")
+        for name, values, size in (("items", histories.items, n_items), ("events", histories.events, len(EVENT_TYPES))):
+            if len(values) and not 0 <= values.min() <= values.max() < size:
+                raise DataError(f"histories: {name} from {values.min()} to {values.max()}; expected 0 to {size - 1}")
+        times = histories.times
+        if len(times) and times.max() > self.newest:
+            raise DataError(f"histories: an event at {times.max()} ms; expected none after newest, {self.newest}")
+        later = np.diff(times) >= 0
+        if not later.all() and not (later | (np.diff(histories.rows) != 0)).all():
+            raise DataError("histories: the events of a user are not in the order of their times")
 
     def take(self, users: Sequence[int]) -> "UserHistories":
         """The users at some positions, in the order given."""

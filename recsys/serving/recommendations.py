@@ -106,6 +106,7 @@ class BatchedRecommender:
         positions = list(user_ids)
         if positions:
             users = await self._histories.histories(servable, list(user_ids.values()))
+            users.check(len(positions), len(servable.bundle.items))
             exists = users.exists.tolist()
             missing = [p for row, p in enumerate(positions) if not (exists[row] or requests[p].cold_start)]
             if missing:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from recsys.report.model import PAGE, REPORT, Report, parse
 from recsys.report.section import DATA, Section, SectionSpec, Table
 from recsys.report.sections import baselines, examples, items
 from recsys.schema import Config
+from tests.support.bundles import reseal
 from tests.support.figures import FIGURES, SWEEP_FIGURES, check_figure
 from tests.support.reports import ONE_TRIAL, SWEEP, bare_run, small_run
 from tests.support.shop_data import ODD_IDS
@@ -162,6 +164,17 @@ def test_a_version_without_a_report(trained: Trained, tmp_path: Path, capsys: py
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(RegistryError, match=r"v1 has no report\.json"):
         write_report(folder, tmp_path)
+
+
+def test_numbers_that_do_not_fit_each_other_are_no_report(trained: Trained, tmp_path: Path) -> None:
+    folder = tmp_path / trained.version
+    shutil.copytree(trained.path, folder)
+    content = json.loads((folder / REPORT).read_text())
+    content["sections"]["days"]["events"] = {}
+    (folder / REPORT).write_text(json.dumps(content))
+    reseal(folder)
+    with pytest.raises(RegistryError, match=r"report\.json is no report of this release: ValueError"):
+        write_report(folder, tmp_path / "out")
 
 
 def test_reports_are_the_same_again(trained: Trained) -> None:

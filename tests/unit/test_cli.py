@@ -43,7 +43,7 @@ def test_relative_folders_are_refused_inside_a_job(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("headline", ["[1, 2]", '{"ndcg": "high"}', "[" * 100_000])
+@pytest.mark.parametrize("headline", ["[1, 2]", '{"ndcg": "high"}', '{"ndcg": 1' + "0" * 400 + "}", "[" * 100_000])
 def test_a_junk_version_is_listed_as_broken(headline: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     junk = tmp_path / "versions" / "junk"
     junk.mkdir(parents=True)

@@ -28,6 +28,9 @@ from recsys.errors import ConfigError
         ("phases --protocol none", "--protocol"),
         ("models promote", "VERSION"),
         ("models list all", "all"),
+        ("models list --registry=", "it is empty"),
+        ("train --registry=", "it is empty"),
+        ("train --data=", "it is empty"),
     ],
 )
 def test_a_usage_error_is_one_line(arguments: str, named: str, capfd: pytest.CaptureFixture[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator
 
@@ -142,3 +143,19 @@ def test_an_interrupted_command(capfd: pytest.CaptureFixture[str]) -> None:
 
     assert console.guarded(command) == 130
     assert capfd.readouterr().err == "error: interrupted\n"
+
+
+def test_a_closed_stream_takes_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    console.line("nobody reads this")
+    console.table(["a"], [[1]])
+
+
+def test_a_reader_that_left_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after `recsys train | head -1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        console.line("nobody reads this")
+        console.line("nor this")

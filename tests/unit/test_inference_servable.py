@@ -1,6 +1,7 @@
 """What is wrong with a version is an error of the registry."""
 
 import errno
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -90,3 +91,13 @@ def test_a_machine_that_can_start_no_process_is_an_error_of_the_registry(
     monkeypatch.setattr(probing.subprocess, "run", fails)
     with pytest.raises(RegistryError, match=r"v1: no process can be started to open it: .*temporarily unavailable"):
         probe(store.path("v1"))
+
+
+def test_a_version_that_recommends_nothing_is_refused(store: FolderStore) -> None:
+    manifest = store.path("v1") / "manifest.json"  # which has no hash
+    content = json.loads(manifest.read_text())
+    for settings in content["inference"]["candidates"]["sources"].values():
+        settings["weight"] = 0
+    manifest.write_text(json.dumps(content))
+    with pytest.raises(RegistryError, match="recommends nothing, neither to a user with events nor to one without"):
+        open_servable(store.path("v1"))

@@ -13,6 +13,7 @@ from recsys.histories import Histories
 from recsys.inference.batch import recommend_to
 from recsys.inference.recommender import Recommender
 from recsys.registry.bundle import narrowed, read, write
+from recsys.retrieval.preranker import by_source_weights
 from recsys.schema import UNKNOWN
 from tests.support.bundles import BLEND, odd_bundle, small_bundle
 from tests.support.features import NAMES, SOURCES
@@ -148,6 +149,32 @@ def test_features_that_this_code_does_not_make_are_refused() -> None:
 def test_a_source_that_this_code_lacks_is_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RegistryError, match="no candidate source named 'horoscope'"):
         read(edited(folder, tmp_path, sources=[*SOURCES, "horoscope"]))
+
+
+MODEL = by_source_weights(SOURCES).model_dump(mode="json")
+
+
+@pytest.mark.parametrize(
+    ("entries", "reason"),
+    [
+        ({"sources": [*SOURCES, "own"]}, "sources: a name is listed twice"),
+        ({"features": [*NAMES, NAMES[0]]}, "features: a name is listed twice"),
+        ({"prerankers": {"all": MODEL | {"ranks": {}}}}, r"prerankers\.all\.ranks: expected the sources own"),
+        ({"prerankers": {"all": MODEL | {"knots": [0, *MODEL["knots"][1:]]}}}, "knots: expected ascending positions"),
+        ({"prerankers": {"all": MODEL | {"knots": [1, 2]}}}, r"ranks\.own: 11 values, expected 2"),
+        (
+            {"prerankers": {"all": MODEL | {"history": {"zzz": 1.0}}}},
+            "does not make the columns zzz",
+        ),
+        ({"prerankers": {"discovery": MODEL | {"source_value": 1e308}}}, "a weight is beyond"),
+        ({"live_watermark": 5}, "after live_watermark 5"),
+    ],
+)
+def test_manifests_that_do_not_hang_together(
+    folder: Path, tmp_path: Path, entries: dict[str, Any], reason: str
+) -> None:
+    with pytest.raises(RegistryError, match=reason):
+        read(edited(folder, tmp_path, **entries))
 
 
 @pytest.mark.parametrize(("entry", "value"), [("blend", ...), ("live_watermark", "noon"), ("backend", "abacus")])

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from recsys.config import load_config
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, ModelError
 from recsys.features.profiles import Profiles
 from recsys.histories import Histories
 from recsys.inference.batch import recommend_to
@@ -211,6 +211,26 @@ class TestAnAddedSource:
         before = recommend_to(plain.snapshot.users.values, plain, Recommender.from_bundle(plain), 10)
         SOURCES.add(Rare.name, Rare())
         assert answers.equals(before)
+
+
+@pytest.mark.parametrize(
+    ("users", "items", "reason"),
+    [
+        ([-1], [0], "its users are not all integers from 0 to"),
+        ([0], [10**6], "its items are not all integers from 0 to"),
+        ([0], [0.5], "its items are not all integers from 0 to"),
+        ([0, 0], [0], "users, items and scores have lengths"),
+    ],
+)
+def test_proposals_of_nobody_and_nothing_name_their_source(
+    monkeypatch: pytest.MonkeyPatch, users: list[int], items: list[float], reason: str
+) -> None:
+    """They would go to another user, or fail without a word of who made them."""
+    scored = Scored(np.array(users), np.array(items), np.ones(len(items)))
+    monkeypatch.setattr(SOURCES["recent"], "propose", lambda *_: scored)
+    stage = CandidateStage(small_world().tables, NO_PRERANKERS, small_config().inference)
+    with pytest.raises(ModelError, match=f"candidate source recent: {reason}"):
+        stage(stage.profile(small_world().partition.histories, END))
 
 
 def test_a_version_of_fewer_features_is_served_by_what_it_lists(plain: Bundle, tmp_path: Path) -> None:

@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from recsys.errors import DataError
 from recsys.histories import Histories
 from recsys.inference.servable import Servable, open_servable
 from recsys.models.snapshot import UserTotals
@@ -192,3 +194,22 @@ def test_histories_of_some_users_are_taken_in_order() -> None:
     users = UserHistories(everything, np.array([True, False, True]), 40)
     taken = users.take([2, 0])
     assert (taken.histories.items.tolist(), taken.exists.tolist(), taken.newest) == ([8, 5], [True, True], 40)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"times": np.array([5, 3])}, "not in the order of their times"),
+        ({"times": np.array([3, 50])}, "an event at 50 ms; expected none after newest, 9"),
+        ({"items": np.array([0, 7], np.int32)}, "items from 0 to 7; expected 0 to 3"),
+        ({"items": np.array([-1, 1], np.int32)}, "items from -1 to 1"),
+        ({"events": np.array([0, 9], np.int8)}, "events from 0 to 9"),
+        ({"offsets": np.array([0, 1, 2])}, "histories of 2 users"),
+    ],
+)
+def test_histories_that_break_the_contract_are_no_answer(changes: dict[str, np.ndarray], reason: str) -> None:
+    """They would give wrong recommendations."""
+    whole = Histories(np.array([0, 2]), np.array([0, 1], np.int32), np.array([0, 1], np.int8), np.array([3, 5]))
+    UserHistories(whole, np.array([True]), 9).check(1, 4)
+    with pytest.raises(DataError, match=reason):
+        UserHistories(replace(whole, **changes), np.array([True]), 9).check(1, 4)

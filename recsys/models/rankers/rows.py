@@ -1,4 +1,4 @@
-"""Rows that a ranker learns from, checked, whatever library grows its trees."""
+"""Training and validation rows of a ranker, with their checks; the same for every library."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,10 +12,7 @@ Watch = Callable[[int, float, Callable[[], np.ndarray]], None]
 """A function called after each tree. Its arguments are the number of trees so far, the validation NDCG@10 (NaN without
 validation rows), and a function that returns the raw scores of the validation rows, float64 (n_rows,)."""
 
-
 NDCG_AT = 10
-
-
 METRIC = f"ndcg@{NDCG_AT}"
 """The validation metric, by the name that both libraries give it."""
 
