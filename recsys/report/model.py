@@ -18,7 +18,7 @@ PAGE: Final = "report.html"
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One training run; numbers: by section; a section that does not apply to the run is missing."""
+    """One training run; numbers: by the name of the section, without sections that do not apply to the run."""
 
     head: Head
     numbers: Mapping[str, Config]
@@ -36,6 +36,7 @@ class Report:
         return [(spec, spec.section(self.numbers[spec.name])) for spec in present]
 
     def to_json(self) -> str:
+        """The content of report.json."""
         return _file().model_validate({"head": self.head, "sections": dict(self.numbers)}).model_dump_json()
 
 

@@ -11,6 +11,7 @@ from recsys.report.drawing import Picture, png, several
 from recsys.report.head import tiles
 from recsys.report.model import Report
 from recsys.report.section import Cell, Section, SectionSpec
+from recsys.timeline import day
 
 TEMPLATE: Final = "page.html"
 
@@ -75,11 +76,6 @@ def cell(value: Cell) -> str:
 def numeric(value: Cell) -> bool:
     """Whether a cell is aligned as a number."""
     return isinstance(value, int | float | None)
-
-
-def day(time: int) -> str:
-    """The date of a time (ms), in UTC."""
-    return datetime.fromtimestamp(time / 1000, UTC).strftime("%Y-%m-%d")
 
 
 def moment(time: int) -> str:

@@ -54,7 +54,7 @@ def test_a_version_that_lacked_a_file_is_not_taken_for_fit(store: FolderStore, m
         probe(store.path("v1"))
     ranker.with_suffix(".away").rename(ranker)
     monkeypatch.setattr(probing, "RETRY_SECONDS", 0.0)
-    with pytest.raises(RegistryError, match="ended a process"):
+    with pytest.raises(RegistryError, match="the process that opened it ended"):
         probe(store.path("v1"))
 
 

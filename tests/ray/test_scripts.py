@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -77,7 +76,7 @@ def test_the_script_serves_until_it_is_told_to_stop(
         try:
             address = process.stdout.readline() if process.stdout else ""
             wait_until(lambda: process.poll() is not None or healthy())
-            os.kill(process.pid, signal.SIGTERM)
+            process.terminate()
             _, err = process.communicate(timeout=80)
         finally:
             process.kill()

@@ -246,7 +246,7 @@ def test_killed_replicas_come_back_and_a_version_that_would_end_them_all_is_refu
 
     def refused() -> bool:
         _, health = running.get("/health")
-        return health["model_version"] == serving and "ended a process" in str(health["refused"])
+        return health["model_version"] == serving and "the process that opened it ended" in str(health["refused"])
 
     with Load(running) as load:
         wait_until(refused)
@@ -258,7 +258,8 @@ def test_killed_replicas_come_back_and_a_version_that_would_end_them_all_is_refu
         wait_until(lambda: running.get("/health")[1]["refused"] is None)
     assert not load.faults
     logged = [json.loads(line) for line in own_log() if '"version rejected"' in line]
-    assert any(record["version"] == deadly and "ended a process" in record["reason"] for record in logged)
+    reasons = [record["reason"] for record in logged if record["version"] == deadly]
+    assert any("the process that opened it ended" in reason for reason in reasons)
 
 
 def own_log() -> list[str]:

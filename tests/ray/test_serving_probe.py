@@ -39,6 +39,6 @@ async def test_a_version_that_would_end_the_process_is_refused(tmp_path: Path) -
     halve_ranker(store.path("v1"))
     one = LoadedVersions(store, ServeSettings(registry=str(store)))
     for rejecting in (one.probe, one.load):
-        with pytest.raises(RegistryError, match="ended a process by SIG"):
+        with pytest.raises(RegistryError, match="the process that opened it ended with SIG"):
             await rejecting("v1")
     assert one.names() == []

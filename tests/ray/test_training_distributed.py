@@ -137,13 +137,13 @@ def test_a_worker_killed_while_trees_grow_changes_little(
 @pytest.mark.usefixtures("ray_session")
 @pytest.mark.parametrize("backend", RANKERS.names)
 @pytest.mark.parametrize(
-    ("asked", "message"), [({"num_workers": 64}, "64 CPUs"), ({"threads": 4}, "8 CPUs, 4 a worker")]
+    ("asked", "message"), [({"num_workers": 64}, "64 CPUs"), ({"threads": 4}, "8 CPUs, 4 for each worker")]
 )
 def test_what_the_cluster_does_not_have_is_an_error_at_once(
     backend: str, asked: dict[str, int], message: str, tmp_path: Path
 ) -> None:
     start = monotonic()
-    with pytest.raises(ConfigError, match=f"ask for {message}.*the cluster has 2 on 1 nodes"):
+    with pytest.raises(ConfigError, match=f"need {message}.*the cluster has 2 on 1 nodes"):
         fit_ranker(data(), config(backend, **asked), work=tmp_path)
     assert monotonic() - start < workers.WAIT_SECONDS / 2
 

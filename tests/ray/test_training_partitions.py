@@ -71,7 +71,7 @@ def test_windows_without_a_hit_stop_the_run(age: int, tables: Tables, capsys: py
     build_examples(
         context, refs, [newer], NO_PRERANKERS, ["all"]
     )  # neither learned from before the choice nor chosen on
-    assert "nothing is proposed" in capsys.readouterr().err
+    assert "the sources propose no item" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("ray_session")
