@@ -41,7 +41,9 @@ class _Console(Console):
     def on_broken_pipe(self) -> None:
         """Further output is dropped; rich would end the process with exit code 1."""
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.file.fileno())
+        os.close(nowhere)
 
 
 def _console(stderr: bool = False) -> Console:

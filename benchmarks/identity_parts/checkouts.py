@@ -1,9 +1,7 @@
 """Runs a checkout's own programs, each with its own `recsys` and a Ray of its own."""
 
 import os
-import secrets
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,6 +13,7 @@ from typing import Final
 
 import httpx
 import psutil
+from isolation import free_port, own_ray
 
 from recsys.errors import RecsysError
 
@@ -77,31 +76,8 @@ def served(checkout: Path, registry: Path, log: Path) -> Iterator[httpx.Client]:
 def environment(checkout: Path, scratch: Path) -> dict[str, str]:
     """Variables with which a program imports the checkout's `recsys`, starts a Ray of its own, and leaves no bytecode
     in the checkout; its service keeps apart from others on the machine."""
-    first = 20_000 + secrets.randbelow(100) * 100  # two ranges of ports for replicas
-    return {name: value for name, value in os.environ.items() if name not in FOREIGN} | {
-        "PYTHONPATH": str(checkout),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "RAY_ADDRESS": "local",
-        "RAY_TMPDIR": str(scratch),
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(scratch / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(scratch / "admin.sock"),
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(scratch / "metrics.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(scratch),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(scratch / "state"),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + 49),
-        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(first + 50),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(first + 99),
-    }
-
-
-def free_port() -> int:
-    with socket.socket() as any_port:
-        any_port.bind(("127.0.0.1", 0))
-        port: int = any_port.getsockname()[1]
-    return port
+    kept = {name: value for name, value in os.environ.items() if name not in FOREIGN}
+    return kept | own_ray(scratch) | {"PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"}
 
 
 def wait_until_healthy(child: "subprocess.Popen[bytes]", client: httpx.Client, log: Path) -> None:

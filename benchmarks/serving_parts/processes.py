@@ -2,8 +2,6 @@
 
 import os
 import re
-import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 import psutil
+from isolation import free_port, own_ray
 
 from recsys.errors import RecsysError
 from recsys.serving.settings import FAST
@@ -119,32 +118,12 @@ def start(arguments: list[str], folder: Path, log: Path) -> "subprocess.Popen[st
 
 def environment(folder: Path) -> dict[str, str]:
     """Variables that make Serve fast, and keep this instance apart from others on the machine."""
-    first = 20_000 + secrets.randbelow(100) * 100  # two ranges of ports for replicas
     return {
         **os.environ,
         **FAST,
         "PYTHONPATH": os.pathsep.join((str(BENCHMARKS.parent), str(BENCHMARKS))),
-        "RAY_ADDRESS": "local",
-        "RAY_TMPDIR": str(folder),
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(folder / "admin.sock"),
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(folder / "metrics.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(folder),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(folder / "state"),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
-        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(first),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(first + 49),
-        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(first + 50),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(first + 99),
+        **own_ray(folder),
     }
-
-
-def free_port() -> int:
-    with socket.socket() as any_port:
-        any_port.bind(("127.0.0.1", 0))
-        port: int = any_port.getsockname()[1]
-    return port
 
 
 def wait_until_healthy(child: "subprocess.Popen[str]", port: int, log: Path) -> float:

@@ -186,12 +186,14 @@ def propose(
     active = [column for column, weight in enumerate(config.source_weights) if weight]
     names = [config.source_names[column] for column in active]
     parts = [SOURCES[name].propose(tables.sources[name], batch, config.sources[name]) for name in names]
-    for name, part in zip(names, parts, strict=True):
-        _check(name, part, len(profiles), n_items)
     source = np.repeat(active, [len(part.users) for part in parts]) if parts else np.zeros(0, np.int64)
     users = np.concatenate([np.zeros(0, np.int64), *(part.users for part in parts)])
     items = np.concatenate([np.zeros(0, np.int32), *(part.items for part in parts)])
     scores = np.concatenate([np.zeros(0), *(part.scores for part in parts)])
+    even = all(len(part.users) == len(part.items) == len(part.scores) for part in parts)
+    if not (even and _within(users, len(profiles)) and _within(items, n_items)):
+        for name, part in zip(names, parts, strict=True):
+            _check(name, part, len(profiles), n_items)
     row_objectives = objectives[users]
     if tables.exclude_purchased or row_objectives.any() or not any(part.history_rows is not None for part in parts):
         history_rows = by_item.find(users, items)
@@ -216,8 +218,13 @@ def _check(name: str, part: Scored, n_users: int, n_items: int) -> None:
         lengths = len(part.users), len(part.items), len(part.scores)
         raise ModelError(f"candidate source {name}: users, items and scores have lengths {lengths}, expected the same")
     for kind, values, size in (("user", part.users, n_users), ("item", part.items, n_items)):
-        if values.dtype.kind != "i" or (len(values) and not 0 <= values.min() <= values.max() < size):
+        if not _within(values, size):
             raise ModelError(f"candidate source {name}: its {kind}s are not all integers from 0 to {size - 1}")
+
+
+def _within(values: np.ndarray, size: int) -> bool:
+    """Whether all values are integers from 0 to size - 1."""
+    return values.dtype.kind == "i" and (not len(values) or 0 <= values.min() <= values.max() < size)
 
 
 def _history_rows(part: Scored) -> np.ndarray:

@@ -113,6 +113,6 @@ def add_routes(api: FastAPI, service: Service) -> None:
 
     @api.get("/health", responses=responses(Health, 503), response_model=None)
     async def health() -> Response:
-        """What is served, by which replicas, from which data."""
+        """The version served, the replicas that hold it, and its data."""
         report = await service.health.report()
         return json_response(health_message(report), 503 if report.lacking else 200)

@@ -102,7 +102,7 @@ def add_routes(api: FastAPI, service: Service) -> None:
 
     @api.get("/user/{user_id:path}/stats", responses=responses(UserStats, 400, 404, 503), response_model=None)
     async def stats(user_id: UserPath) -> Response:
-        """What a user did in all."""
+        """Totals of a user's events."""
         return json_response(stats_message(await service.users.summary(user_id)))
 
     @api.get("/user/{user_id:path}/events", responses=responses(UserEvents, 400, 404, 503), response_model=None)
