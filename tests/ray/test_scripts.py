@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from recsys.serving.settings import FAST
+from recsys.serving.host.environment import FAST
 from tests.support.processes import free_port, wait_until
 from tests.support.trained import trained_shop
 
@@ -37,7 +37,7 @@ def serve_app(*arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env=os.environ | {f"RAY_SERVE_HAPROXY_{name}_PORT": str(free_port()) for name in ("METRICS", "STATS")},
+        env={name: value for name, value in os.environ.items() if not name.startswith("RAY_SERVE_")},
         start_new_session=True,
     )
 
