@@ -78,7 +78,6 @@ def write_launcher(folder: Path) -> None:
         str(folder / LIMITS),
     ]
     write_limits(folder, Limits())
-    haproxy.write_error_files(folder)
     path = folder / LAUNCHER
     path.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
     path.chmod(0o700)

@@ -6,7 +6,6 @@ script that uses the standard library alone.
 """
 
 import ctypes
-import json
 import os
 import re
 import signal
@@ -23,11 +22,6 @@ REQUEST_SECONDS: Final = 5
 """Time in which a client has to send a whole request."""
 IDLE_SECONDS: Final = 30
 """Time for which a connection without a request is kept."""
-BAD_REQUESTS: Final = {
-    400: ("Bad Request", "this is not a valid HTTP request"),
-    408: ("Request Timeout", "the request was not complete in time"),
-}
-"""Reasons and texts of the responses to what is no request; HAProxy sends these from files."""
 UNAVAILABLE: Final = "the service cannot answer now; try again"
 RETRY_SECONDS: Final = 3
 """A client that is sent away comes back after 1 to this many seconds, so that not all come at the same time."""
@@ -64,13 +58,12 @@ class Limits(NamedTuple):
         return ",".join(f"{name}={value}" for name, value in self._asdict().items())
 
 
-def adapted(configuration: str, limits: Limits, files: Path) -> str:
+def adapted(configuration: str, limits: Limits) -> str:
     """Serve's configuration, changed; raises ConfigurationError where a part of it is missing.
 
     The admin socket is private, metrics and statistics are for this host alone. Slow and idle clients are cut off, a
-    replica gets as many requests as it can answer in time, and each error is JSON with a time to try again.
-
-    files: the folder of the error files
+    replica gets as many requests as it can answer in time. Who cannot be served gets JSON, with a time to try again;
+    who sends what is not HTTP gets HAProxy's own 400.
     """
     sections = SECTIONS.split(configuration)
     missing = set(CHANGES)
@@ -78,34 +71,18 @@ def adapted(configuration: str, limits: Limits, files: Path) -> str:
         name = section.split("\n", 1)[0].strip()
         key = "backend" if name.startswith("backend http-") else name
         if key in CHANGES:
-            sections[position] = CHANGES[key](section.rstrip("\n"), limits, files) + "\n"
+            sections[position] = CHANGES[key](section.rstrip("\n"), limits) + "\n"
             missing.discard(key)
     if missing - {"backend"}:  # there is none until Serve knows a replica
         raise ConfigurationError(f"Serve's configuration of HAProxy lacks: {', '.join(sorted(missing))}")
     return "".join(sections)
 
 
-def _global(section: str, *_: object) -> str:
+def _global(section: str, _: Limits) -> str:
     return _replaced(section, r"(stats socket \S+) mode 666 ", r"\1 mode 600 ")
 
 
-def error_file(status: int) -> str:
-    """The name of a file with a whole response."""
-    return f"{status}.http"
-
-
-def write_error_files(files: Path) -> None:
-    """Write the responses to what is no request."""
-    for status, (reason, text) in BAD_REQUESTS.items():
-        body = json.dumps({"detail": text}, separators=(",", ":"))
-        head = (
-            f"HTTP/1.1 {status} {reason}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-            "X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n"
-        )
-        (files / error_file(status)).write_bytes(head.encode() + body.encode())
-
-
-def _defaults(section: str, limits: Limits, files: Path) -> str:
+def _defaults(section: str, limits: Limits) -> str:
     kept = re.sub(
         r"^ *(errorfile|timeout (client|server|http-request|http-keep-alive|queue)) .*\n", "", section, flags=re.M
     )
@@ -116,7 +93,6 @@ def _defaults(section: str, limits: Limits, files: Path) -> str:
         f"timeout server {limits.response_ms}ms",
         f"timeout queue {limits.queue_ms}ms",
     ]
-    lines += [f"errorfile {status} {files / error_file(status)}" for status in BAD_REQUESTS]
     lines += [
         f"""http-error status {status} content-type application/json lf-string '{{"detail":"{UNAVAILABLE}"}}' """
         f'hdr Retry-After "%[rand({RETRY_SECONDS}),add(1)]" hdr X-Content-Type-Options nosniff'
@@ -125,7 +101,7 @@ def _defaults(section: str, limits: Limits, files: Path) -> str:
     return _with_lines(kept, lines)
 
 
-def _http_frontend(section: str, limits: Limits, _: Path) -> str:
+def _http_frontend(section: str, limits: Limits) -> str:
     lines = [
         f"tcp-request connection track-sc0 src table {ADDRESSES}",
         f"tcp-request connection reject if {{ sc0_conn_cur gt {limits.per_address} }}",
@@ -137,20 +113,20 @@ def _http_frontend(section: str, limits: Limits, _: Path) -> str:
     return f"backend {ADDRESSES}\n    stick-table type ipv6 size 100k expire 60s store conn_cur\n{bound}"
 
 
-def _default_backend(section: str, *_: object) -> str:
+def _default_backend(section: str, _: Limits) -> str:
     """The service has all paths, so a request gets here only while Serve knows no replica: it may try again."""
     return _replaced(section, r"^ *http-request return status 404 .*$", "    http-request deny deny_status 503")
 
 
-def _backend(section: str, limits: Limits, _: Path) -> str:
+def _backend(section: str, limits: Limits) -> str:
     return _replaced(section, r"^( *server .* check\b.*)$", rf"\1 maxconn {limits.per_replica}")
 
 
-def _on_this_host(section: str, *_: object) -> str:
+def _on_this_host(section: str, _: Limits) -> str:
     return _replaced(section, r"^( *bind )\*?:", r"\g<1>127.0.0.1:")
 
 
-CHANGES: Final[dict[str, Callable[[str, Limits, Path], str]]] = {
+CHANGES: Final[dict[str, Callable[[str, Limits], str]]] = {
     "global": _global,
     "defaults": _defaults,
     "frontend prometheus": _on_this_host,
@@ -215,7 +191,7 @@ def main() -> None:
     path = Path(arguments[arguments.index("-f") + 1])
     draft = path.with_suffix(".new")
     chosen = Limits.from_text(Path(limits).read_text(encoding="utf-8"))
-    draft.write_text(adapted(path.read_text(encoding="utf-8"), chosen, Path(limits).parent), encoding="utf-8")
+    draft.write_text(adapted(path.read_text(encoding="utf-8"), chosen), encoding="utf-8")
     draft.replace(path)
     end_with_parent(parent)  # Serve's manager: nothing else would ever stop this HAProxy
     os.execv(program, [program, *arguments])
