@@ -111,7 +111,7 @@ def test_limits_are_read_as_they_were_written() -> None:
 
 
 @contextmanager
-def launched(folder: Path, port: int, limits: Limits = DEFAULT) -> Iterator["subprocess.Popen[bytes]"]:
+def launched(folder: Path, port: int, limits: Limits = DEFAULT, text: str = "") -> Iterator["subprocess.Popen[bytes]"]:
     """HAProxy, started by the launcher as Serve does it."""
     write_launcher(folder)
     file = folder / "haproxy.cfg"
@@ -130,6 +130,13 @@ def answer(port: int, request: bytes = b"GET /recommend/1 HTTP/1.0\r\n\r\n") -> 
     with closing(socket.create_connection(("127.0.0.1", port), timeout=20)) as client:
         client.sendall(request)
         return b"".join(iter(lambda: client.recv(65536), b""))
+
+
+def is_cut_off(port: int) -> bool:
+    """Whether a connection is closed without an answer."""
+    with suppress(ConnectionResetError):
+        return answer(port) == b""
+    return True
 
 
 def test_errors_of_haproxy_are_json_and_say_when_to_try_again(short: Path) -> None:
@@ -168,8 +175,9 @@ def test_limits_are_read_at_each_start(short: Path) -> None:
     port = free_port()
     with launched(short, port, Limits(per_address=1)):
         wait_until(lambda: answer(port).startswith(b"HTTP/1.1 503"))
-        with closing(socket.create_connection(("127.0.0.1", port), timeout=20)), suppress(ConnectionResetError):
-            assert answer(port) == b""
+        with closing(socket.create_connection(("127.0.0.1", port), timeout=20)):
+            wait_until(lambda: is_cut_off(port))
+        wait_until(lambda: not is_cut_off(port))
 
 
 def test_services_share_neither_folder_nor_port(short: Path) -> None:
@@ -185,6 +193,17 @@ def test_services_share_neither_folder_nor_port(short: Path) -> None:
 def test_ports_that_are_set_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_SERVE_HAPROXY_METRICS_PORT", "9101")
     assert service_environment(ServiceFolder(Path("/x"), 30_000))["RAY_SERVE_HAPROXY_METRICS_PORT"] == "9101"
+
+
+def test_a_haproxy_that_starts_anew_knows_the_replicas_of_the_one_before(short: Path) -> None:
+    """Serve's manager that was killed has to ask for them again; requests must not wait for that."""
+    port = free_port()
+    with launched(short, port):
+        known = (short / "haproxy.cfg").read_text()
+    text = configuration(short, port)
+    start, end = text.index("\nbackend http-shop") + 1, text.index("listen stats")
+    with launched(short, port, text=text[:start] + text[end:]):
+        assert (short / "haproxy.cfg").read_text() == known
 
 
 def test_what_a_killed_service_left_behind_is_removed(short: Path) -> None:

@@ -24,7 +24,7 @@ FAST: Final = {
     # Seconds in which a stopped replica finishes its requests. Serve's 30 s are longer than any deadline.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
     # Three checks have to fail before a proxy is started anew. Serve's period is 10 s.
-    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.5",
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.25",
     # A busy machine may need longer than Serve's 5 s, after which Serve starts the proxy again and again.
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
     # No request of a HAProxy that was replaced takes longer. Serve waits for two minutes.

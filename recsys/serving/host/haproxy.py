@@ -180,6 +180,26 @@ def drain(folder: Path, seconds: float) -> None:
         time.sleep(0.02)
 
 
+def write_configuration(path: Path, configuration: str) -> None:
+    """Write a configuration, unless it has no replica: then the last one that had any stays in force.
+
+    A manager of Serve that was started anew has to ask for the replicas first. Those of before live on meanwhile, and
+    HAProxy itself finds out which do not.
+    """
+    last = path.with_suffix(".last")
+    if "\nbackend http-" in configuration:
+        _replace(last, configuration)
+    elif last.exists():
+        configuration = last.read_text(encoding="utf-8")
+    _replace(path, configuration)
+
+
+def _replace(path: Path, text: str) -> None:
+    draft = path.with_suffix(".new")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
+
+
 def main() -> None:
     """Change the configuration named by `-f`, and become HAProxy.
 
@@ -189,10 +209,9 @@ def main() -> None:
     program, limits, *arguments = sys.argv[1:]
     os.umask(0o077)
     path = Path(arguments[arguments.index("-f") + 1])
-    draft = path.with_suffix(".new")
+    configuration = path.read_text(encoding="utf-8")
     chosen = Limits.from_text(Path(limits).read_text(encoding="utf-8"))
-    draft.write_text(adapted(path.read_text(encoding="utf-8"), chosen), encoding="utf-8")
-    draft.replace(path)
+    write_configuration(path, adapted(configuration, chosen))
     end_with_parent(parent)  # Serve's manager: nothing else would ever stop this HAProxy
     os.execv(program, [program, *arguments])
 
