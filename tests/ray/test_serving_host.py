@@ -114,8 +114,9 @@ def test_limits_are_read_as_they_were_written() -> None:
 def launched(folder: Path, port: int, limits: Limits = DEFAULT, text: str = "") -> Iterator["subprocess.Popen[bytes]"]:
     """HAProxy, started by the launcher as Serve does it."""
     write_launcher(folder)
+    write_limits(folder, limits)
     file = folder / "haproxy.cfg"
-    file.write_text(configuration(folder, port))
+    file.write_text(text or configuration(folder, port))
     with subprocess.Popen(
         [str(folder / LAUNCHER), "-db", "-f", str(file), "-dR"], stderr=subprocess.DEVNULL
     ) as process:
