@@ -14,7 +14,7 @@ import pytest
 
 from recsys.errors import ConfigError
 from recsys.serving.host import haproxy
-from recsys.serving.host.environment import LAUNCHER, haproxy_program, service_environment, write_launcher
+from recsys.serving.host.environment import LAUNCHER, haproxy_program, service_environment, write_launcher, write_limits
 from recsys.serving.host.folder import BLOCK, ServiceFolder, is_free, listener, service_folder
 from recsys.serving.host.haproxy import ConfigurationError, Limits, adapted
 from tests.support.processes import free_port, wait_until
