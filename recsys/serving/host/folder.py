@@ -91,8 +91,8 @@ def _private_root() -> Path:
     root = Path(tempfile.gettempdir()) / f"recsys-{os.getuid()}"
     with suppress(FileExistsError):
         root.mkdir(mode=0o700)
-    found = root.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    status = root.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
         raise ConfigError(f"{root}: expected a folder that belongs to this user alone; remove it, or set TMPDIR")
     return root
 

@@ -158,13 +158,13 @@ def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
 
 def processes(folder: Path) -> list[int]:
     """Pids of the HAProxy processes whose configuration lies in the folder."""
-    found = []
+    pids = []
     for command in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
             program, *arguments = command.read_bytes().split(b"\0")
             if program.endswith(b"haproxy") and any(part.startswith(f"{folder}/".encode()) for part in arguments):
-                found.append(int(command.parent.name))
-    return found
+                pids.append(int(command.parent.name))
+    return pids
 
 
 def drain(folder: Path, seconds: float) -> None:
