@@ -34,3 +34,16 @@ class ModelError(RecsysError):
 
 class RegistryError(RecsysError):
     """A version or a registry is missing, damaged or in the wrong state."""
+
+
+class TransientError(RegistryError):
+    """A version cannot be opened now, although its content may be right. Another attempt may succeed.
+
+    The disk, the network, memory or time may be at fault, or its files are not complete yet.
+    """
+
+
+def failure_of(cause: BaseException) -> type[RegistryError]:
+    """The class of error for a version that fails because of `cause`: TransientError if another moment may change it."""
+    system = isinstance(cause, OSError) and cause.errno is not None  # Arrow's OSError about content has no number
+    return TransientError if system or isinstance(cause, MemoryError) else RegistryError

@@ -57,19 +57,29 @@ def rollback(registry: str | None) -> None:
 
 
 def _open(registry: str | None) -> "Store":
+    """The registry; raises RegistryError if there is none, since an empty list would hide a mistyped address."""
     from recsys.registry.locate import absolute, default_registry, open_store
 
-    return open_store(absolute(registry or default_registry()))
+    store = open_store(absolute(registry or default_registry()))
+    store.check_exists()
+    return store
 
 
 def _show(store: "Store") -> None:
-    """Print the versions, oldest first."""
-    current = store.production()
+    """Print the versions, oldest first; raises RegistryError after that if the pointer is broken."""
+    from recsys.registry.store import BrokenPointer
+
+    try:
+        current, broken = store.production(), None
+    except BrokenPointer as error:
+        current, broken = None, error
     rows = [
         ["*" if version.name == current else "", version.name, version.created, _headline(version)]
         for version in store.versions()
     ]
     console.table(["production", "version", "created", "evaluated model"], rows)
+    if broken is not None:  # after the list, since a promotion of one of these versions repairs it
+        raise broken
 
 
 def _headline(version: "Version") -> str:

@@ -51,6 +51,8 @@ PAUSE_SECONDS: Final = 0.05
 CONNECTIONS: Final = 32
 PART_BYTES: Final = 8 << 20
 """A larger file is moved in parts of this size, several at a time."""
+SMALL_BYTES: Final = 1 << 20
+"""Largest size of an object that is read into memory."""
 
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _MISSING: Final = ("NoSuchKey", "404", "NotFound")
@@ -141,10 +143,13 @@ class S3Folder:
                     yield S3Object(entry["Key"].removeprefix(self._prefix), entry["Size"], entry["LastModified"])
 
     def read(self, name: str) -> tuple[bytes, str] | None:
-        """The content and the ETag of a small object; None if there is no such object."""
+        """The content and the ETag of an object of at most SMALL_BYTES; None if there is no such object."""
 
         def read() -> tuple[bytes, str]:
             response = self._client.get_object(**self._location(name))
+            if (size := response["ContentLength"]) > SMALL_BYTES:
+                response["Body"].close()
+                raise self.error(f"{self.address(name)} has {size:,} bytes, expected at most {SMALL_BYTES:,}")
             return response["Body"].read(), response["ETag"]
 
         with self._explained(name):

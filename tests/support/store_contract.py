@@ -144,12 +144,12 @@ class StoreContract:
         assert store.rollback() == "a"
 
     def test_errors_list_versions(self, store: Store) -> None:
-        with pytest.raises(RegistryError, match=r"no registry at|nothing to roll back to"):
+        with pytest.raises(RegistryError, match=r"nothing to roll back to in .*; it holds no versions"):
             store.rollback()
-        with pytest.raises(RegistryError, match=r"no version is in production in .*; it holds no versions"):
-            store.path()
         for n in range(7):
             store.publish(fill, f"v{n}")
+        with pytest.raises(RegistryError, match=r"no version is in production in .*; versions: v2, v3"):
+            store.path()
         with pytest.raises(RegistryError, match=r"no version v9 in .*; versions: v2, v3, v4, v5, v6 and 2 older"):
             store.path("v9")
         with pytest.raises(RegistryError, match="no version v9"):
