@@ -58,14 +58,15 @@ def probe(
     shared_verdict(directory, fingerprint, lambda: run_trial(directory, limit, event), event).check()
 
 
-def is_probed(store: Store, version: str) -> bool:
-    """Whether a version needs no trial any more, since its promotion or this machine has tried it and it opened.
+def ready_path(store: Store, version: str) -> Path | None:
+    """The folder of a version that needs no trial, since its promotion or this machine tried it and it opened; or None.
 
     Raises RegistryError if there is no such version.
     """
     directory = store.path(version)
     fingerprint = _fingerprint(directory)
-    return _checked(store, directory) == fingerprint or accepted(fingerprint)
+    ready = _checked(store, directory) == fingerprint or accepted(fingerprint)
+    return directory if ready else None
 
 
 def probed_path(

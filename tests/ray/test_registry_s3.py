@@ -345,7 +345,7 @@ def test_a_version_that_is_damaged_for_good_is_not_promoted(store: S3Store, old:
 def test_what_is_wrong_with_the_place_is_said(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     unused_port = free_port()
     missing = "s3://no-such-bucket-here/models"
-    for call in (S3Store.prepare, S3Store.versions, S3Store.production):
+    for call in (S3Store.check_writable, S3Store.versions, S3Store.production):
         with pytest.raises(RegistryError, match=rf"{missing}/\S*: no such bucket$"):
             call(S3Store(missing))
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
@@ -370,7 +370,7 @@ def test_a_server_without_conditions_is_refused(
 ) -> None:
     faults.spoil(kind, "PUT ")
     with pytest.raises(RegistryError, match=f"{registry}: the server ignores {condition},"):
-        S3Store(registry).prepare()
+        S3Store(registry).check_writable()
     assert store.production() == old
 
 
