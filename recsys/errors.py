@@ -44,6 +44,6 @@ class TransientError(RegistryError):
 
 
 def failure_of(cause: BaseException) -> type[RegistryError]:
-    """The class of error for a version that fails because of `cause`: TransientError if another moment may change it."""
+    """The class of a version's error: TransientError if another disk or moment may change its cause."""
     system = isinstance(cause, OSError) and cause.errno is not None  # Arrow's OSError about content has no number
     return TransientError if system or isinstance(cause, MemoryError) else RegistryError

@@ -10,7 +10,7 @@ from typing import Final
 
 from recsys.errors import RegistryError
 from recsys.inference.trial import open_and_check, run_trial
-from recsys.inference.verdicts import accepted, shared_verdict
+from recsys.inference.verdicts import accept, accepted, shared_verdict
 from recsys.registry.artifact import read_manifest
 from recsys.registry.store import Store
 
@@ -52,7 +52,7 @@ def probe(
     stop: another thread sets it to end the trial, which raises TransientError
     """
     fingerprint = _fingerprint(directory)
-    if checked == fingerprint:
+    if _is_ready(fingerprint, checked):
         return
     event, limit = stop or threading.Event(), PROBE_SECONDS if seconds is None else seconds
     shared_verdict(directory, fingerprint, lambda: run_trial(directory, limit, event), event).check()
@@ -64,9 +64,7 @@ def ready_path(store: Store, version: str) -> Path | None:
     Raises RegistryError if there is no such version.
     """
     directory = store.path(version)
-    fingerprint = _fingerprint(directory)
-    ready = _checked(store, directory) == fingerprint or accepted(fingerprint)
-    return directory if ready else None
+    return directory if _is_ready(_fingerprint(directory), _checked(store, directory)) else None
 
 
 def probed_path(
@@ -76,6 +74,14 @@ def probed_path(
     directory = store.path(version)
     probe(directory, _checked(store, directory), seconds, stop)
     return directory
+
+
+def _is_ready(fingerprint: str, checked: str | None) -> bool:
+    """Whether a version was tried and opened; checked: the fingerprint from its promotion, if it is in production."""
+    if checked == fingerprint:
+        accept(fingerprint)  # so that it needs no trial either when another version is in production
+        return True
+    return accepted(fingerprint)
 
 
 def _checked(store: Store, directory: Path) -> str | None:

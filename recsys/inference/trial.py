@@ -26,7 +26,7 @@ from recsys.registry.bundle import check_numbers
 OPENED, REJECTED, FAILED = 0, 3, 4
 """Exit codes of the subprocess: the version opens; its content is wrong; it cannot be opened now."""
 SECONDS_PER_GIGABYTE: Final = 20
-"""Seconds for each full gigabyte of a version, beside those that the caller permits. A slow disk reads 50 MB a second."""
+"""Seconds for each full gigabyte of a version, beside those of the caller. A slow disk reads 50 MB a second."""
 MEMORY_BYTES: Final = 1 << 30
 """Memory of the subprocess without the version's own; the libraries take a fourth of it."""
 MEMORY_PER_BYTE: Final = 4
@@ -95,10 +95,11 @@ def run_trial(directory: Path, seconds: float, stop: threading.Event) -> Verdict
 
 
 def _environment() -> dict[str, str]:
-    """The variables of the subprocess: it imports this package, and starts few threads, since each takes memory."""
+    """The variables of the subprocess: it imports this package, and its libraries take no memory in advance."""
     root = str(Path(recsys.__file__).parents[1])
     path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    return os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+    few = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+    return os.environ | {"PYTHONPATH": path} | few
 
 
 def _exit_code(child: "subprocess.Popen[bytes]", seconds: float, stop: threading.Event) -> int | None:

@@ -2,6 +2,8 @@
 
 import fcntl
 import hashlib
+import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,11 +28,11 @@ KEPT_BYTES: Final = 1 << 16
 """Largest size of a kept verdict."""
 
 
-class _Kept(Config):
+class Kept(Config):
     """A verdict in a file; the file's time is that of the trial.
 
     files: see `_files`
-    failures: number of rejections so far, without one that opened the version
+    failures: number of rejections of these files so far
     """
 
     reason: str
@@ -45,24 +47,32 @@ def accepted(fingerprint: str) -> bool:
     return kept is not None and not kept.reason
 
 
-def shared_verdict(
-    directory: Path, fingerprint: str, attempt: Callable[[], Verdict], stop: threading.Event
-) -> Verdict:
+def accept(fingerprint: str) -> None:
+    """Keep that the version opens, as its promotion found out."""
+    if not accepted(fingerprint):
+        with suppress(OSError):
+            _write(_path(fingerprint), Kept(reason="", final=True, files="", failures=0))
+
+
+def shared_verdict(directory: Path, fingerprint: str, attempt: Callable[[], Verdict], stop: threading.Event) -> Verdict:
     """The kept verdict about a version, if it still counts, else that of `attempt`, which is kept.
 
     A final rejection counts until the files of the version change; another rejection counts for a pause that grows.
     stop: another thread sets it to end the wait for the trial of another process, which raises TransientError
     """
-    path, verdict = _path(fingerprint), None
-    if kept := _counting(path, directory):
-        return kept
+    path = _path(fingerprint)
+    verdict = _counting(path, directory)
+    if verdict is not None:
+        return verdict
     with suppress(OSError):  # the verdict cannot be kept, for example on a read-only disk
         path.parent.mkdir(parents=True, exist_ok=True)
         with _turn(path.with_suffix(".lock"), stop):
             verdict = _counting(path, directory)
             if verdict is None:
                 verdict = attempt()
-                _write(path, directory, verdict)
+                before, files = _read(path), _files(directory)
+                failures = 1 + (before.failures if before and before.files == files else 0)
+                _write(path, Kept(reason=verdict.reason, final=verdict.final, files=files, failures=failures))
     return attempt() if verdict is None else verdict
 
 
@@ -100,20 +110,24 @@ def _age(path: Path) -> float:
     return time.time() - path.stat().st_mtime
 
 
-def _read(path: Path) -> _Kept | None:
+def _read(path: Path) -> Kept | None:
     try:
-        return _Kept.model_validate_json(read_regular(path, KEPT_BYTES))
+        return Kept.model_validate_json(read_regular(path, KEPT_BYTES))
     except (OSError, ValidationError):
         return None
 
 
-def _write(path: Path, directory: Path, verdict: Verdict) -> None:
-    before = _read(path)
-    failures = 1 + (before.failures if before else 0)
-    kept = _Kept(reason=verdict.reason, final=verdict.final, files=_files(directory), failures=failures)
-    draft = path.with_suffix(".new")
-    draft.write_text(kept.model_dump_json(), encoding="utf-8")
-    draft.replace(path)
+def _write(path: Path, kept: Kept) -> None:
+    """Replace a kept verdict as a whole; raises OSError."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, draft = tempfile.mkstemp(dir=path.parent)
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(kept.model_dump_json())
+        os.replace(draft, path)
+    except OSError:
+        os.unlink(draft)
+        raise
 
 
 def _files(directory: Path) -> str:

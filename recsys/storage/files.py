@@ -8,8 +8,9 @@ import stat
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import Final
 
 ABANDONED_SECONDS: Final = 86_400
 """A draft that nobody changed for this long belongs to a writer that died."""
@@ -19,7 +20,7 @@ class UnexpectedFile(OSError):
     """A path leads to something else than a regular file of a permitted size."""
 
 
-def open_regular(path: Path) -> BinaryIO:
+def open_regular(path: Path) -> BufferedReader:
     """A regular file, open for reading.
 
     Raises OSError, and UnexpectedFile for a folder, a FIFO or a device: to open or to read these could wait forever.
@@ -32,7 +33,10 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path, limit: int) -> bytes:
-    """The content of a regular file; raises OSError, and UnexpectedFile for more than `limit` bytes, which stay unread."""
+    """The content of a regular file of at most `limit` bytes.
+
+    Raises the errors of `open_regular`, and UnexpectedFile for a larger file, of which nothing is read.
+    """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > limit:

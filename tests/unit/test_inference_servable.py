@@ -10,9 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsys.errors import RegistryError
-from recsys.inference import probe as probing
-from recsys.inference import servable
+from recsys.errors import RegistryError, TransientError
+from recsys.inference import servable, trial
 from recsys.inference.probe import check_here, probe
 from recsys.inference.servable import open_servable
 from recsys.registry.folder import FolderStore
@@ -88,8 +87,8 @@ def test_a_machine_that_can_start_no_process_is_an_error_of_the_registry(
     def fails(*_: object, **__: object) -> None:
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
-    monkeypatch.setattr(probing.subprocess, "run", fails)
-    with pytest.raises(RegistryError, match=r"v1: no process can be started to open it: .*temporarily unavailable"):
+    monkeypatch.setattr(trial.subprocess, "Popen", fails)
+    with pytest.raises(TransientError, match=r"v1: no process can be started to open it: .*temporarily unavailable"):
         probe(store.path("v1"))
 
 

@@ -240,7 +240,9 @@ def test_a_header_without_end_is_not_read(folder: Path) -> None:
 def test_a_manifest_of_50_megabytes_is_not_read(folder: Path) -> None:
     with (folder / MANIFEST).open("ab") as file:
         file.truncate(50_000_000)
-    with pytest.raises(RegistryError, match=r"manifest\.json cannot be read: it has 50,000,000 bytes, expected at most"):
+    with pytest.raises(
+        RegistryError, match=r"manifest\.json cannot be read: it has 50,000,000 bytes, expected at most"
+    ):
         Artifact.open(folder)
 
 
