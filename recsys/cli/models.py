@@ -9,7 +9,7 @@ from recsys import console
 from recsys.cli.options import registry_option
 
 if TYPE_CHECKING:
-    from recsys.registry.store import Store, Version
+    from recsys.registry.store import BrokenPointer, Store, Version
 
 LARGEST: Final = 1e9
 """A metric is smaller than this."""
@@ -65,20 +65,25 @@ def _open(registry: str | None) -> "Store":
     return store
 
 
-def _show(store: "Store") -> None:
-    """Print the versions, oldest first; raises RegistryError after that if the pointer is broken."""
+def _production(store: "Store") -> "tuple[str | None, BrokenPointer | None]":
+    """The version in production, and the error of a broken pointer, which a promotion would repair."""
     from recsys.registry.store import BrokenPointer
 
     try:
-        current, broken = store.production(), None
+        return store.production(), None
     except BrokenPointer as error:
-        current, broken = None, error
+        return None, error
+
+
+def _show(store: "Store") -> None:
+    """Print the versions, oldest first. After that it raises BrokenPointer if the pointer is broken."""
+    current, broken = _production(store)
     rows = [
         ["*" if version.name == current else "", version.name, version.created, _headline(version)]
         for version in store.versions()
     ]
     console.table(["production", "version", "created", "evaluated model"], rows)
-    if broken is not None:  # after the list, since a promotion of one of these versions repairs it
+    if broken is not None:
         raise broken
 
 

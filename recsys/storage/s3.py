@@ -38,8 +38,8 @@ from botocore.exceptions import (
 from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
 from recsys.errors import RecsysError
+from recsys.storage.address import SCHEME, is_s3
 
-SCHEME: Final = "s3://"
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 15.0
 """Seconds without a byte from the server until a request fails."""
@@ -71,11 +71,6 @@ _MESSAGES: Final = {
 """Messages for error codes of S3."""
 
 T = TypeVar("T")
-
-
-def is_s3(uri: str) -> bool:
-    """True if the address begins with s3://."""
-    return uri.startswith(SCHEME)
 
 
 def endpoint() -> str | None:
