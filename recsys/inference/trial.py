@@ -27,10 +27,12 @@ OPENED, REJECTED, FAILED = 0, 3, 4
 """Exit codes of the subprocess: the version opens; its content is wrong; it cannot be opened now."""
 SECONDS_PER_GIGABYTE: Final = 20
 """Seconds for each full gigabyte of a version, beside those of the caller. A slow disk reads 50 MB a second."""
+MOST_SECONDS: Final = 600
+"""Largest number of these seconds; a manifest may declare any size."""
 MEMORY_BYTES: Final = 1 << 30
-"""Memory of the subprocess without the version's own; the libraries take a fourth of it."""
+"""Memory of the subprocess without the version's own; LightGBM needs a fifth of it, XGBoost two fifths."""
 MEMORY_PER_BYTE: Final = 4
-"""Further memory for each byte of the version. Arrays are mapped, which takes none."""
+"""Further memory for each byte of the version, up to half of the machine's. Arrays are mapped, which takes none."""
 CHECK_SECONDS: Final = 0.05
 """Seconds between two checks whether the subprocess has ended, or has to end."""
 GIGABYTE: Final = 10**9
@@ -67,14 +69,15 @@ def open_and_check(directory: Path) -> None:
 def run_trial(directory: Path, seconds: float, stop: threading.Event) -> Verdict:
     """The verdict of a subprocess that runs `open_and_check`.
 
-    seconds: time limit, to which SECONDS_PER_GIGABYTE is added
+    seconds: time limit of a small version
     stop: another thread sets it to end the trial, which raises TransientError
     Raises RegistryError if there is no valid manifest.
     """
     _, files = read_manifest(directory)
     size = sum(entry.bytes for entry in files.values())
-    seconds += SECONDS_PER_GIGABYTE * (size // GIGABYTE)
-    memory = MEMORY_BYTES + MEMORY_PER_BYTE * size
+    seconds += min(SECONDS_PER_GIGABYTE * (size // GIGABYTE), MOST_SECONDS)
+    half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    memory = min(MEMORY_BYTES + MEMORY_PER_BYTE * size, half)
     command = [sys.executable, "-m", __name__, str(directory), str(math.ceil(seconds)), str(memory)]
     try:
         with tempfile.TemporaryFile() as printed:
