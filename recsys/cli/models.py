@@ -9,7 +9,7 @@ from recsys import console
 from recsys.cli.options import registry_option
 
 if TYPE_CHECKING:
-    from recsys.registry.store import Store, Version
+    from recsys.registry.store import BrokenPointer, Store, Version
 
 LARGEST: Final = 1e9
 """A metric is smaller than this."""
@@ -57,19 +57,34 @@ def rollback(registry: str | None) -> None:
 
 
 def _open(registry: str | None) -> "Store":
+    """The registry; raises RegistryError if there is none, since an empty list would hide a mistyped address."""
     from recsys.registry.locate import absolute, default_registry, open_store
 
-    return open_store(absolute(registry or default_registry()))
+    store = open_store(absolute(registry or default_registry()))
+    store.check_exists()
+    return store
+
+
+def _production(store: "Store") -> "tuple[str | None, BrokenPointer | None]":
+    """The version in production, and the error of a broken pointer, which a promotion would repair."""
+    from recsys.registry.store import BrokenPointer
+
+    try:
+        return store.production(), None
+    except BrokenPointer as error:
+        return None, error
 
 
 def _show(store: "Store") -> None:
-    """Print the versions, oldest first."""
-    current = store.production()
+    """Print the versions, oldest first. After that it raises BrokenPointer if the pointer is broken."""
+    current, broken = _production(store)
     rows = [
         ["*" if version.name == current else "", version.name, version.created, _headline(version)]
         for version in store.versions()
     ]
     console.table(["production", "version", "created", "evaluated model"], rows)
+    if broken is not None:
+        raise broken
 
 
 def _headline(version: "Version") -> str:

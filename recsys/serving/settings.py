@@ -61,8 +61,10 @@ class ServeSettings(Config):
     poll_seconds: float = Field(1.0, gt=0, allow_inf_nan=False)
     """Seconds between two readings of the registry for another version in production."""
     probe: bool = True
-    """Test-open a version in a subprocess before it is loaded: a library that is given a bad file may end its
-    process."""
+    """Try a version in a subprocess before it is loaded: a library that is given a bad file may end its process."""
+    probe_seconds: float = Field(30.0, ge=1, allow_inf_nan=False)
+    """Seconds after which the trial of a version ends, and 20 more for each full gigabyte of the version. The old
+    version is served meanwhile. A slow machine may need more."""
     log_every: int = Field(100, ge=1)
     """Number n: one of n requests goes to the access log; responses of 500 and above always do."""
 

@@ -6,8 +6,10 @@ import pytest
 
 from recsys import cli
 from recsys.registry.artifact import FORMAT
+from recsys.registry.folder import FolderStore
 from tests.support.refused import Refused, training_error
 from tests.support.shop_data import write_shop
+from tests.support.store_contract import fill
 
 
 @pytest.fixture
@@ -61,10 +63,37 @@ def test_the_work_folder_of_a_job(
     assert "--work work" in capfd.readouterr().err
 
 
-def test_an_empty_registry_lists_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["models", "list", "--registry", str(tmp_path / "registry")]) == 0
-    assert "version" in capfd.readouterr().out
+@pytest.mark.parametrize(
+    "command", [["models", "list"], ["models", "promote", "v1"], ["models", "rollback"], ["report"], ["serve"]]
+)
+@pytest.mark.parametrize("name", ["absent", "."])
+def test_a_mistyped_registry_is_an_error(
+    command: list[str], name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    registry = tmp_path / name
+    assert cli.main([*command, "--registry", str(registry)]) == 2
+    out, err = capfd.readouterr()
+    lacking = registry / "versions" if name == "." else registry
+    assert (out, err) == ("", f"error: no registry at {registry}: there is no folder {lacking}\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_pointer_is_told_with_the_versions_that_may_repair_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store = FolderStore(tmp_path)
+    store.publish(fill, "v1")
+    (tmp_path / "production").write_bytes(b"")
+    assert cli.main(["models", "list", "--registry", str(tmp_path)]) == 2
+    out, err = capfd.readouterr()
+    assert "v1" in out
+    assert "*" not in out
+    [line] = err.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'production'} is broken, expected JSON with a version: ")
+    assert line.endswith("; a promotion repairs it (models promote VERSION)")
+    store.promote("v1")
+    assert cli.main(["models", "list", "--registry", str(tmp_path)]) == 0
+    assert "*" in capfd.readouterr().out
 
 
 def test_resume_needs_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:

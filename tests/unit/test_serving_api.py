@@ -170,6 +170,7 @@ async def test_health_has_the_fields_of_the_contract(client: AsyncClient, bundle
         "stages": {"ingress": [["v1"]]},
         "refused": None,
         "problem": None,
+        "problem_since": None,
     }
 
 
