@@ -21,6 +21,10 @@ RETRY_REJECTED_SECONDS: Final = 30.0
 """Pause before a rejected version is tried again, since a disk may have been at fault. Each rejection doubles it."""
 LONGEST_RETRY_SECONDS: Final = 600.0
 """Longest pause."""
+START_SECONDS: Final = 30.0
+"""Time that the stages' first replicas have to start, before a replica of the ingress takes requests all the same."""
+START_PAUSE_SECONDS: Final = 0.1
+"""Seconds between two looks at them."""
 READ_SECONDS: Final = 10.0
 """Seconds after which a registry that does not respond counts as one that cannot be read."""
 
@@ -95,12 +99,20 @@ class Following:
             self._end_trial()
 
     async def start(self) -> None:
-        """Read the registry; returns once a version is served, or once none can be served."""
-        await self.read()
-        if self._trial is not None:
-            serving = asyncio.create_task(self._serving.wait())
-            await asyncio.wait({serving, self._trial}, return_when=asyncio.FIRST_COMPLETED)
-            serving.cancel()
+        """Read the registry; returns once a version is served, or once none can be served.
+
+        A stage whose replicas have not started yet is waited for, START_SECONDS at most.
+        """
+        end = time.monotonic() + START_SECONDS
+        while True:
+            await self.read()
+            if self._trial is not None:
+                serving = asyncio.create_task(self._serving.wait())
+                await asyncio.wait({serving, self._trial}, return_when=asyncio.FIRST_COMPLETED)
+                serving.cancel()
+            if self._served is not None or self._trial_problem is None or time.monotonic() >= end:
+                return
+            await asyncio.sleep(START_PAUSE_SECONDS)
 
     async def update(self) -> None:
         """Read the registry, and wait for the end of the trial that goes on then."""
