@@ -353,6 +353,22 @@ async def test_a_stage_that_is_late_does_not_delay_the_one_before(
     assert (await health(service))["model_version"] == "v1"
 
 
+async def test_the_start_waits_for_stages_whose_replicas_start_too(own: FolderStore, stages: FakeStages) -> None:
+    calls: list[str] = []
+
+    class Late(FakeStages):
+        async def load(self, version: str) -> None:
+            calls.append(version)
+            if len(calls) < 3:
+                raise Unavailable("rank is not there yet")
+
+    own.promote("v1")
+    service = service_of(own, Late())
+    await service.following.start()
+    assert calls == ["v1"] * 3
+    assert (await health(service))["model_version"] == "v1"
+
+
 async def test_a_version_asked_for_by_name_is_not_replaced_by_another(own: FolderStore) -> None:
     own.promote("v2")
     flip_a_byte(own.path("v2") / "ranker.txt")
