@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 
 from recsys import cli
+from recsys.inference.probe import check_here
 from recsys.registry.artifact import FORMAT
+from recsys.registry.folder import FolderStore
+from tests.support.bundles import publish, small_bundle
 from tests.support.refused import Refused, training_error
 from tests.support.shop_data import write_shop
 
@@ -59,6 +62,40 @@ def test_the_work_folder_of_a_job(
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     assert cli.main(["train", "--registry", str(tmp_path / "registry"), "--work", "work"]) == 2
     assert "--work work" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("users", "options", "message"),
+    [
+        (None, "--out out.csv", "users.csv: No such file"),
+        ("user\n1\n", "--out out.csv", "no column visitorid; found user"),
+        ("visitorid\n7\nx2\n", "--out out.csv", "row 3: visitorid is 'x2'; expected an id of type int64"),
+        ("visitorid\n7\n", "--out out.txt", "its ending '.txt' is none of .csv, .parquet"),
+        ("visitorid\n7\n", "--out users.csv", "is the file of the users"),
+        ("visitorid\n7\n", "--out out.csv --n 0", "n is 0; expected 1 to 1000"),
+        ("visitorid\n7\n", "--out out.csv --repeat-share 2", "(--repeat-share) is 2; expected 0 to 1"),
+        ("visitorid\n7\n", "--out out.csv --version v9", "no version v9"),
+    ],
+)
+def test_recommend_refuses_bad_input_before_ray_starts(
+    users: str | None,
+    options: str,
+    message: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A test of this folder cannot start Ray."""
+    monkeypatch.chdir(tmp_path)
+    store = FolderStore(tmp_path / "registry")
+    publish(store, small_bundle(), "v1", promote=False)
+    store.promote("v1", check_here)  # whose fingerprint spares a test-opening in a process
+    if users is not None:
+        Path("users.csv").write_text(users)
+    assert cli.main(["recommend", "--registry", "registry", "--users", "users.csv", *options.split()]) == 2
+    [line] = capfd.readouterr().err.splitlines()
+    assert message in line
+    assert not Path("out.csv").exists()
 
 
 def test_an_empty_registry_lists_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
