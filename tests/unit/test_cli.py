@@ -1,6 +1,8 @@
 """Commands that end before they start anything."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -52,8 +54,49 @@ def test_a_junk_version_is_listed_as_broken(headline: str, tmp_path: Path, capfd
     junk.mkdir(parents=True)
     (junk / "manifest.json").write_text(f'{{"format": {FORMAT}, "files": {{}}, "headline": {headline}}}')
     assert cli.main(["models", "list", "--registry", str(tmp_path)]) == 0
-    [line] = [line for line in capfd.readouterr().out.splitlines() if "junk" in line]
-    assert "broken" in line or "not JSON" in line
+    row, reason = [line for line in capfd.readouterr().out.splitlines() if "junk" in line]
+    assert row.split() == ["junk", "broken", "-", "-", "-", "-"]
+    assert "manifest" in reason
+
+
+def listed(registry: Path, capfd: pytest.CaptureFixture[str]) -> list[str]:
+    """The lines of the list of versions."""
+    assert cli.main(["models", "list", "--registry", str(registry)]) == 0
+    return [line.rstrip() for line in capfd.readouterr().out.splitlines()]
+
+
+def publish_with(store: FolderStore, name: str, **entries: Any) -> None:
+    """Publish the small shop with these entries of its manifest."""
+    bundle = small_bundle()
+    publish(store, replace(bundle, manifest=bundle.manifest.model_copy(update=entries)), name, promote=False)
+
+
+def test_a_metric_is_listed_beside_what_it_was_measured_on(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    store = FolderStore(tmp_path)
+    first, second, third = (f"v2026112{number}-083501-3fa9c1" for number in range(3))
+    publish_with(store, first, data="completejourney", test_days=28)
+    targets = ("view", "addtocart", "transaction")
+    publish_with(store, second, data="s3://bucket/a/long/prefix/of/a/shop", test_days=7, targets=targets)
+    publish_with(store, third, headline={})  # as of a version from before the further entries
+    lines = listed(tmp_path, capfd)
+    assert max(map(len, lines)) <= 120
+    events = "2015-05-01 to 2015-07-30"
+    assert row_of(first, lines) == f"{first} ndcg@10 0.5000 transaction 28 days {events} completejourney"
+    assert row_of(second, lines).startswith(f"{second} ndcg@10 0.5000 view, ")
+    assert f"7 days {events} s3://" in row_of(second, lines)
+    assert row_of(third, lines) == f"{third} - transaction - {events} -"
+
+
+def test_a_long_name_is_listed_in_full(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    publish_with(FolderStore(tmp_path), "a" * 100)
+    lines = listed(tmp_path, capfd)
+    assert max(map(len, lines)) <= 120
+    assert sum(line.split()[0].count("a") for line in lines if line.strip().startswith("a")) == 100
+
+
+def row_of(name: str, lines: list[str]) -> str:
+    """The line that begins with a name, with single spaces."""
+    return next(" ".join(line.split()) for line in lines if line.strip().startswith(name))
 
 
 def test_the_work_folder_of_a_job(
