@@ -1,8 +1,11 @@
 """`recsys serve`, which serve_app.py runs too."""
 
+import socket
+
 import click
 
 from recsys.cli.options import registry_option
+from recsys.errors import ConfigError
 
 
 @click.command()
@@ -21,6 +24,7 @@ from recsys.cli.options import registry_option
 )
 def serve(registry: str | None, host: str, port: int, settings: tuple[str, ...]) -> None:
     """Serve recommendations over HTTP."""
+    check_host(host)
     from recsys.config import parse_config, with_settings
     from recsys.registry.locate import absolute, default_registry, open_store
     from recsys.serving.run import in_fast_environment, serve_until_interrupted, start
@@ -34,3 +38,13 @@ def serve(registry: str | None, host: str, port: int, settings: tuple[str, ...])
         store.path(config.version)  # raises RegistryError that names the missing version or registry
     start(config, host, port)
     serve_until_interrupted()
+
+
+def check_host(host: str) -> None:
+    """Raise ConfigError for an address that is not one of this machine's."""
+    try:
+        family, *_, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        socket.create_server(address[:2], family=family).close()
+    except (OSError, UnicodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise ConfigError(f"--host {host}: nothing can listen there: {reason}") from error

@@ -23,6 +23,7 @@ from recsys.registry import bundle
 from recsys.registry.bundle import Bundle
 from recsys.registry.locate import open_store
 from recsys.schema import ITEM, LGB_SCORE, MF_SCORE, RANK, SCORE, USER, Objective
+from recsys.storage.files import file_in_place_of
 
 MAX_N = 1000
 """The largest n. A user never gets more than `inference.candidates.size` items."""
@@ -143,8 +144,8 @@ def _check_out(out: Path) -> None:
         raise DataError(f"{out} is a folder; expected a file to write")
     if out.suffix not in WRITERS:
         raise DataError(f"{out}: its ending {out.suffix!r} is none of {', '.join(WRITERS)}")
-    if blocker := next((path for path in out.parents if path.exists() and not path.is_dir()), None):
-        raise DataError(f"{out} cannot be written: {blocker} is not a folder")
+    if file := file_in_place_of(out.parent):
+        raise DataError(f"{out} cannot be written: {file} is not a folder")
 
 
 def recommend_to(

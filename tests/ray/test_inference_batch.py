@@ -72,11 +72,11 @@ def test_texts_of_a_csv_file_are_quoted(tmp_path: Path) -> None:
     store = FolderStore(tmp_path / "registry")
     publish(store, odd_bundle(), "v1")
     users, out = tmp_path / "users.csv", tmp_path / "out.csv"
-    pl.DataFrame({"visitorid": [*ADDRESSABLE, "nobody, \"here\""]}).write_csv(users)
+    pl.DataFrame({"visitorid": [*ADDRESSABLE, 'nobody, "here"']}).write_csv(users)
     recommend(str(store), None, users, 2, out)
     with out.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert [row["visitorid"] for row in rows[::2]] == [*ADDRESSABLE, "nobody, \"here\""]
+    assert [row["visitorid"] for row in rows[::2]] == [*ADDRESSABLE, 'nobody, "here"']
     assert all(row["itemid"].endswith(" <b>'\"/é") for row in rows)
 
 

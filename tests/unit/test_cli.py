@@ -34,6 +34,65 @@ def test_an_unknown_setting(refused: Refused, tmp_path: Path) -> None:
     assert "num_leaves" in line
 
 
+@pytest.mark.parametrize("command", ["train", "phases"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--data synthetic:abc", "data source 'synthetic:abc': 'abc' is not a number"),
+        ("--data half", "events.csv: column 'itemid' is missing; columns found: timestamp, visitorid, event"),
+        ("--data properties", "item_properties.csv: column 'value' is missing"),
+        ("--data tree", "category_tree.csv: column 'parentid' is missing"),
+        ("--data empty", "events.csv: the file is empty"),
+        ("--data good --work users.csv", "--work users.csv: "),
+        ("--data good --work users.csv/work", "users.csv is not a folder"),
+        ("--data good --tune absent.yaml", "absent.yaml"),
+        ("--data good --set ranker.backend=unknown", "unknown"),
+    ],
+)
+def test_data_and_options_are_checked_before_ray_starts(
+    command: str,
+    options: str,
+    message: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A test of this folder cannot start Ray."""
+    monkeypatch.chdir(tmp_path)
+    Path("users.csv").write_text("visitorid\n")
+    files = {
+        "good/events.csv": "timestamp,visitorid,event,itemid,transactionid\n",
+        "half/events.csv": "timestamp,visitorid,event\n",
+        "properties/item_properties.csv": "timestamp,itemid,property\n",
+        "tree/category_tree.csv": "categoryid\n",
+        "empty/events.csv": "",
+    }
+    for name, text in files.items():
+        Path(name).parent.mkdir(exist_ok=True)
+        Path(name).write_text(text)
+    for folder in ("properties", "tree"):
+        Path(folder, "events.csv").write_text(files["good/events.csv"])
+    assert cli.main([command, *options.split()]) == 2
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert message in line
+
+
+def test_phases_refuse_a_sweep_of_the_data_and_a_folder_for_numbers(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_shop(Path("data"))
+    Path("sweep.yaml").write_text("search: {examples.negatives: [4, 10]}")
+    for options, message in (
+        ("--tune sweep.yaml", "a sweep may search ranker.* and hybrid.alpha, found examples.negatives"),
+        ("--json data", "--json data: it is a folder; expected a file to write"),
+        ("--json absent/numbers.json", "--json absent/numbers.json: there is no such folder"),
+    ):
+        assert cli.main(["phases", "--data", "data", *options.split()]) == 2
+        assert message in capfd.readouterr().err
+
+
 @pytest.mark.parametrize("option", ["registry", "data"])
 def test_relative_folders_are_refused_inside_a_job(
     option: str, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -145,6 +204,13 @@ def test_an_empty_registry_lists_nothing(tmp_path: Path, capfd: pytest.CaptureFi
     assert cli.main(["models", "list", "--registry", str(tmp_path / "registry")]) == 0
     assert "version" in capfd.readouterr().out
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("host", ["nowhere.invalid", "192.0.2.1", "a" * 80, "1.2.3"])
+def test_serve_refuses_an_address_of_another_machine(host: str, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["serve", "--host", host]) == 2
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.startswith(f"error: --host {host}: nothing can listen there: ")
 
 
 def test_resume_needs_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
