@@ -69,18 +69,18 @@ def _show(store: "Store") -> None:
     """Print the versions, oldest first, with what each metric was measured on; then why some cannot be read."""
     from recsys.registry.summary import summary_of
 
-    current, rows, reasons = store.production(), [], []
+    current, rows, problems = store.production(), [], []
     for version in store.versions():
         try:
             cells = _cells(summary_of(version))
         except RegistryError as error:
             cells = ["broken", None, None, None, None]
-            reasons.append(str(error))
+            problems.append(str(error))
         rows.append(["*" if version.name == current else "", version.name, *cells])
     folding = {"targets", "data"} | ({"version"} if any(len(str(row[1])) > NAME for row in rows) else set())
     console.table(["", "version", "metric", "targets", "window", "events (UTC)", "data"], rows, None, WIDTH, folding)
-    for reason in reasons:
-        console.line(reason)
+    for problem in problems:
+        console.line(problem)
 
 
 def _cells(summary: "Summary") -> list[str | None]:

@@ -330,8 +330,11 @@ def test_other_methods_are_405(running: Running) -> None:
 @pytest.mark.parametrize("prefix", ["", "/fused"])
 @pytest.mark.parametrize(
     "path",
-    ["/", "/health", "/docs", "/docs/swagger-ui-bundle.js", "/openapi.json", f"/recommend/{user_id(1)}?n=3"]
-    + [f"/recommend?user_id={user_id(1)}", f"/user/{user_id(1)}/stats", "/recommend/..", "/recommend?n=1", "/nowhere"],
+    [
+        *("/", "/health", "/docs", "/docs/swagger-ui-bundle.js", "/openapi.json", f"/recommend/{user_id(1)}?n=3"),
+        *(f"/recommend?user_id={user_id(1)}", f"/user/{user_id(1)}/stats", "/recommend/..", "/recommend?n=1"),
+        "/nowhere",
+    ],
 )
 def test_head_is_get_without_a_body(running: Running, prefix: str, path: str) -> None:
     with running.client(prefix) as client:

@@ -47,9 +47,8 @@ class Progress(tune.Callback):
             self._report(ended_trials, trial, f"{self._metric} {value:.4f}, {trees} trees, alpha {alpha:g}{ended}")
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **_: Any) -> None:
-        self._report(
-            _ended(trials, but=trial), trial, f"failed: {last_line(trial.get_pickled_error())} ({_settings(trial)})"
-        )
+        problem = last_line(trial.get_pickled_error())
+        self._report(_ended(trials, but=trial), trial, f"failed: {problem} ({_settings(trial)})")
 
     def _report(self, trials: list[Trial], trial: Trial, outcome: str) -> None:
         """trials: those that have ended, without errors of their processes; trial: the last one"""
@@ -59,10 +58,9 @@ class Progress(tune.Callback):
         if best is not None:
             Gauge("recsys_sweep_best", "Best validation metric of the running sweep").set(best)
         number = count_of(trial) + self._first
-        shown = "no trial has a metric yet" if best is None else f"best {best:.4f}"
-        console.progress(
-            f"trial {number} of {self._total}: {outcome}; {shown}, about {self._seconds_left():.0f} s left"
-        )
+        so_far = "no trial has a metric yet" if best is None else f"best {best:.4f}"
+        left = f"about {self._seconds_left():.0f} s left"
+        console.progress(f"trial {number} of {self._total}: {outcome}; {so_far}, {left}")
 
     def _best(self, trials: list[Trial]) -> float | None:
         """The metric of the best of these trials, as `best_trial` finds it; None if none has a metric."""
