@@ -101,7 +101,7 @@ def add_user_route(api: FastAPI, path: str, respond: Callable[..., Any], respons
     api.get(path, responses=responses, response_model=None)(respond)
     api.get(
         path.replace("/{user_id:path}", ""),
-        description=f"{respond.__doc__} Here the id may be any text. Browsers take the ids `.` and `..` out of a path.",
+        description=f"{respond.__doc__} The id may also be `.` or `..` here: clients take these out of a path.",
         responses=responses,
         response_model=None,
     )(respond)
