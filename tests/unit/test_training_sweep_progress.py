@@ -52,7 +52,7 @@ def best_in(line: str) -> str:
 
 
 def test_a_failed_trial_is_never_the_best(sweep: Sweep, capsys: pytest.CaptureFixture[str]) -> None:
-    sweep.complete(sweep.start(), -1.0, error="LightGBM refuses these settings")
+    sweep.complete(sweep.start(), -1.0, error="LightGBM refuses\nthese settings\n")
     sweep.complete(sweep.start(), math.nan)
     sweep.complete(sweep.start(), math.inf)
     sweep.complete(sweep.start(), 0.25)

@@ -116,7 +116,7 @@ def _trial_result(number: int, result: Any, metric: str) -> TrialResult:
 def problem_of(last: Mapping[str, Any], metric: str) -> str | None:
     """Why the last report of a trial has no usable metric, one line; None if it has one, or no metric at all."""
     if error := last.get("error"):
-        return str(error)
+        return " ".join(str(error).split())  # LightGBM's errors end with a line break
     value = last.get(metric, 0.0)
     return None if math.isfinite(value) else f"its {metric} is {value}"
 
