@@ -23,10 +23,12 @@ from recsys.cli.options import registry_option
 )
 def serve(registry: str | None, host: str, port: int, settings: tuple[str, ...]) -> None:
     """Serve recommendations over HTTP."""
+    from recsys.serving.host.ports import check_address
     from recsys.serving.host.supervisor import begin_child, supervise
 
     folder = begin_child()
     if folder is None:
+        check_address(host, port)
         sys.exit(supervise())
 
     # From here on in the process that serves: Ray Serve reads the environment when it is imported.

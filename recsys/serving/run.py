@@ -16,7 +16,6 @@ from recsys.cluster import has_own_ray, node_cpus, start_ray
 from recsys.errors import ConfigError
 from recsys.serving.app import QUIET, build_app
 from recsys.serving.host.environment import write_limits
-from recsys.serving.host.folder import is_free, listener
 from recsys.serving.host.haproxy import Limits, drain
 from recsys.serving.settings import ServeSettings
 
@@ -25,12 +24,10 @@ DRAIN_SECONDS: Final = 4.0
 
 
 def start(settings: ServeSettings, host: str, port: int, folder: Path) -> None:
-    """Start the service, on the cluster at RAY_ADDRESS or on Ray of its own; raises ConfigError for a taken port.
+    """Start the service, on the cluster at RAY_ADDRESS or on Ray of its own; raises ConfigError where it does not fit.
 
     folder: of this service alone
     """
-    if not is_free(port, host):
-        raise ConfigError(f"port {port} of {host} is taken{listener(port)}; choose another one by --port")
     write_limits(folder, _limits(settings))
     with console.step("start the service"):
         start_ray()

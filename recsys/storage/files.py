@@ -93,3 +93,9 @@ def locked(path: Path) -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+def file_in_place_of(folder: Path) -> Path | None:
+    """The file for which a folder with this path cannot be made; None if the folder exists, or can be made."""
+    nearest = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    return None if nearest.is_dir() else nearest

@@ -349,6 +349,38 @@ def test_other_methods_are_405(running: Running) -> None:
             assert (response.status, [*json.loads(response.read())]) == (405, ["detail"])
 
 
+@pytest.mark.parametrize("prefix", ["", "/fused"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/health", "/docs", "/docs/swagger-ui-bundle.js", "/openapi.json", f"/recommend/{user_id(1)}?n=3"),
+        *(f"/recommend?user_id={user_id(1)}", f"/user/{user_id(1)}/stats", "/recommend/..", "/recommend?n=1"),
+        "/nowhere",
+    ],
+)
+def test_head_is_get_without_a_body(running: Running, prefix: str, path: str) -> None:
+    with running.client(prefix) as client:
+        answers = []
+        for method in ("GET", "HEAD", "GET"):  # over one connection, on which a body of HEAD would be read next
+            client.connection.request(method, prefix + path)
+            response = client.connection.getresponse()
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            ours = {name: headers.get(name) for name in ("content-length", "content-type", "x-content-type-options")}
+            answers.append((response.status, ours, response.read()))
+    (status, headers, body), head, again = answers
+    assert again == (status, headers, body)
+    assert head == (status, headers, b"")
+    assert int(headers["content-length"] or 0) == len(body) > 0
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("prefix", ["", "/fused"])
+def test_the_documentation_names_the_address_of_its_routes(running: Running, prefix: str) -> None:
+    status, document = running.get("/openapi.json", prefix)
+    assert status == 200
+    assert document.get("servers", [{"url": ""}]) == [{"url": prefix}]
+
+
 @pytest.mark.soak(10)
 def test_broken_connections_leave_the_service_alone(running: Running) -> None:
     """Half a request, a client that leaves at once, headers without end."""

@@ -15,8 +15,9 @@ import pytest
 from recsys.errors import ConfigError
 from recsys.serving.host import haproxy
 from recsys.serving.host.environment import LAUNCHER, haproxy_program, service_environment, write_launcher, write_limits
-from recsys.serving.host.folder import BLOCK, ServiceFolder, is_free, listener, service_folder
+from recsys.serving.host.folder import BLOCK, ServiceFolder, service_folder
 from recsys.serving.host.haproxy import ConfigurationError, Limits, adapted
+from recsys.serving.host.ports import check_address, is_free, listener
 from tests.support.processes import free_port, wait_until
 
 DEFAULT = Limits()
@@ -252,3 +253,11 @@ def test_a_path_too_long_for_sockets_is_refused(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     with pytest.raises(ConfigError, match="TMPDIR"), service_folder():
         pass
+
+
+def test_a_taken_port_is_named_with_who_has_it() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"port {port} of 127.0.0.1 is taken by \S+ \(pid {os.getpid()}\)"):
+            check_address("127.0.0.1", port)
+    check_address("127.0.0.1", port)

@@ -32,7 +32,7 @@ class DataStats(TypedDict):
 @message
 class ModelStats(TypedDict):
     version: VersionName
-    created: Annotated[str, Field(examples=["2026-11-23T08:35:01.120+00:00"])]
+    created: Annotated[str, Field(description="UTC, ISO 8601", examples=["2026-11-23T08:35:01.120+00:00"])]
     features: Count
     mf_users: Count
     mf_items: Count

@@ -4,7 +4,6 @@ import fcntl
 import os
 import shutil
 import signal
-import socket
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from typing import Final
 
 from recsys.errors import ConfigError
 from recsys.serving.host import haproxy
+from recsys.serving.host.ports import is_free
 
 FIRST_PORT: Final = 30_000
 LAST_PORT: Final = 32_768
@@ -28,8 +28,6 @@ PREFIX: Final = "s-"
 """Of the names of the folders."""
 LONGEST_PATH: Final = 36
 """Characters of a folder's path. HAProxy's socket is in a folder of Ray's node in it, and Linux takes 107 in all."""
-LISTENING: Final = "0A"
-"""The state of a socket in /proc/net/tcp."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,34 +107,6 @@ def _claim_ports(root: Path) -> tuple[int, int]:
     raise ConfigError(
         f"no {BLOCK} free ports in a row between {FIRST_PORT} and {LAST_PORT}, where a service needs them on this host"
     )
-
-
-def is_free(port: int, host: str = "") -> bool:
-    """Whether a server could listen at a port of this host."""
-    with socket.socket() as opened:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            opened.bind((host, port))
-        except OSError:
-            return False
-    return True
-
-
-def listener(port: int) -> str:
-    """ " by NAME (pid N)" of the process that listens at a port, empty where it cannot be seen."""
-    inodes = set()
-    for table in ("tcp", "tcp6"):
-        with suppress(OSError):
-            for line in Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]:
-                _, local, _, state, *rest = line.split()
-                if state == LISTENING and int(local.rpartition(":")[2], 16) == port:
-                    inodes.add(f"socket:[{rest[5]}]")
-    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
-        with suppress(OSError):
-            if os.readlink(descriptor) in inodes:
-                process = descriptor.parents[1]
-                return f" by {(process / 'comm').read_text(encoding='utf-8').strip()} (pid {process.name})"
-    return ""
 
 
 def _try_lock(path: Path) -> int | None:
