@@ -181,8 +181,8 @@ class Following:
     async def _try(self, candidates: Sequence[str]) -> None:
         """Switch to the version in production.
 
-        Where nothing is served yet, a version before it is served meanwhile: one that needs no trial at once, any
-        other after a rejection. Raises Unavailable where a stage cannot be reached.
+        Where nothing is served yet, a version before it is served meanwhile. One that needs no trial is served at
+        once, any other after a rejection. Raises Unavailable where a stage cannot be reached.
         """
         wanted, *before = candidates
         if self._served is None:
