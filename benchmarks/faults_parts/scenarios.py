@@ -148,8 +148,12 @@ def leftovers(plan: Plan, victim: str) -> Outcome:
             os.killpg(service.process.pid, signal.SIGKILL)
         elif victim == "driver":
             service.process.kill()
-        else:
+        else:  # what is left serves on, and ends when it is told to
             service.kill(victim)
+            time.sleep(CALM_SECONDS)
+            if service.status() != 200:
+                outcome.problems.append(f"without {victim} /health is {service.status()}")
+            outcome.problems += _ends_clean(service)
         gone = wait_until(lambda: not service.family(), 20)
         outcome.values["left behind"] = "nothing" if gone is not None else ", ".join(sorted(_names(service)))
         at = time.monotonic()

@@ -3,17 +3,21 @@
 import http.client
 import json
 import os
+import re
 import shlex
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
 from recsys.serving.host.environment import FAST
-from tests.support.processes import free_port, wait_until
+from tests.support.processes import family, free_port, wait_until
 from tests.support.trained import trained_shop
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,9 +34,10 @@ def test_the_script_ends_with_the_exit_code(tmp_path: Path) -> None:
 
 
 def serve_app(*arguments: str) -> subprocess.Popen[str]:
-    # In a session of its own, as a shell does it, so that a signal reaches this process alone.
+    """The service, started as a shell starts a background job: in a process group of its own, with SIGINT ignored."""
+    ignoring = "import os, signal, sys; signal.signal(2, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "serve_app.py"), *arguments],
+        [sys.executable, "-c", ignoring, sys.executable, str(ROOT / "serve_app.py"), *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -53,6 +58,20 @@ def test_what_cannot_be_served_is_one_line(arguments: tuple[str, ...], named: st
     [line] = err.splitlines()
     assert line.startswith("error: ")
     assert named in line
+
+
+def open_sockets(pid: int) -> list[tuple[str, int]]:
+    """The process and the port of each socket of a service that listens beyond this host."""
+    sockets = []
+    for one in family(pid):
+        with suppress(psutil.NoSuchProcess):
+            process = psutil.Process(one)
+            name = next((part for part in process.cmdline() if part.endswith(".py")), process.cmdline()[0])
+            owner = re.match(r"(ray::)?\w+", Path(name).name)
+            for connection in process.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN and connection.laddr.ip not in ("127.0.0.1", "::1"):
+                    sockets.append((owner[0] if owner else name, connection.laddr.port))
+    return sockets
 
 
 def test_the_script_serves_until_it_is_told_to_stop(
@@ -76,12 +95,16 @@ def test_the_script_serves_until_it_is_told_to_stop(
         try:
             address = process.stdout.readline() if process.stdout else ""
             wait_until(lambda: process.poll() is not None or healthy())
-            process.terminate()
+            listening = open_sockets(process.pid)
+            os.killpg(process.pid, signal.SIGINT)
             _, err = process.communicate(timeout=80)
         finally:
             process.kill()
     assert f"http://127.0.0.1:{port}/" in address
-    assert (process.returncode, "Traceback" in err) == (0, False)
+    assert (process.returncode, "Traceback" in err, "infinite" in err) == (0, False, False)
+    assert {owner for owner, _ in listening} >= {"gcs_server", "raylet", "ray::ServeReplica"}
+    documented = (ROOT / "docs" / "reference" / "ports.md").read_text()
+    assert [(owner, port) for owner, port in listening if f"`{owner}`" not in documented] == []
 
 
 def test_a_node_of_the_cluster_sets_the_environment_before_ray_starts(tmp_path: Path) -> None:
