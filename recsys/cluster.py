@@ -77,6 +77,11 @@ def free_cpus() -> float:
     return float(ray.available_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
 
 
+def has_own_ray() -> bool:
+    """Whether this process has started the Ray that it uses, which then ends with it."""
+    return bool(ray.get_runtime_context().worker.node.all_processes)
+
+
 def _check_listener(address: str) -> None:
     """Raise ConfigError if nothing listens at host:port. Ray itself would end the process after minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")

@@ -9,7 +9,7 @@ from recsys.cli.options import registry_option
 from recsys.errors import RegistryError
 
 if TYPE_CHECKING:
-    from recsys.registry.store import Store
+    from recsys.registry.store import BrokenPointer, Store
     from recsys.registry.summary import Summary
 
 WIDTH: Final = 120
@@ -60,16 +60,33 @@ def rollback(registry: str | None) -> None:
 
 
 def _open(registry: str | None) -> "Store":
+    """The registry; raises RegistryError if there is none, since an empty list would hide a mistyped address."""
     from recsys.registry.locate import absolute, default_registry, open_store
 
-    return open_store(absolute(registry or default_registry()))
+    store = open_store(absolute(registry or default_registry()))
+    store.check_exists()
+    return store
+
+
+def _production(store: "Store") -> "tuple[str | None, BrokenPointer | None]":
+    """The version in production, and the error of a broken pointer, which a promotion would repair."""
+    from recsys.registry.store import BrokenPointer
+
+    try:
+        return store.production(), None
+    except BrokenPointer as error:
+        return None, error
 
 
 def _show(store: "Store") -> None:
-    """Print the versions, oldest first, with what each metric was measured on; then why some cannot be read."""
+    """Print the versions, oldest first, with what each metric was measured on; then why some cannot be read.
+
+    After that it raises BrokenPointer if the pointer is broken.
+    """
     from recsys.registry.summary import summary_of
 
-    current, rows, problems = store.production(), [], []
+    current, broken = _production(store)
+    rows, problems = [], []
     for version in store.versions():
         try:
             cells = _cells(summary_of(version))
@@ -81,6 +98,8 @@ def _show(store: "Store") -> None:
     console.table(["", "version", "metric", "targets", "window", "events (UTC)", "data"], rows, None, WIDTH, folding)
     for problem in problems:
         console.line(problem)
+    if broken is not None:
+        raise broken
 
 
 def _cells(summary: "Summary") -> list[str | None]:

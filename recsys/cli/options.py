@@ -128,7 +128,8 @@ def work_folder(options: DataOptions, registry: str) -> str:
 
 
 def _beside(registry: str) -> str:
-    from recsys.storage.s3 import SCHEME, is_s3, split
+    from recsys.storage.address import SCHEME, is_s3
+    from recsys.storage.s3 import split
 
     if not is_s3(registry):
         return f"{Path(registry)}-work"

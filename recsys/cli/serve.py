@@ -1,11 +1,10 @@
 """`recsys serve`, which serve_app.py runs too."""
 
-import socket
+import sys
 
 import click
 
 from recsys.cli.options import registry_option
-from recsys.errors import ConfigError
 
 
 @click.command()
@@ -24,27 +23,24 @@ from recsys.errors import ConfigError
 )
 def serve(registry: str | None, host: str, port: int, settings: tuple[str, ...]) -> None:
     """Serve recommendations over HTTP."""
-    check_host(host)
+    from recsys.serving.host.ports import check_address
+    from recsys.serving.host.supervisor import begin_child, supervise
+
+    folder = begin_child()
+    if folder is None:
+        check_address(host, port)
+        sys.exit(supervise())
+
+    # From here on in the process that serves: Ray Serve reads the environment when it is imported.
     from recsys.config import parse_config, with_settings
     from recsys.registry.locate import absolute, default_registry, open_store
-    from recsys.serving.run import in_fast_environment, serve_until_interrupted, start
+    from recsys.serving.run import serve_until_interrupted, start
     from recsys.serving.settings import ServeSettings
 
-    in_fast_environment()
     uri = absolute(registry or default_registry())
     config = parse_config(ServeSettings, with_settings({"registry": uri}, settings))
     store = open_store(config.registry)
     if config.version or store.pointer() is None:
         store.path(config.version)  # raises RegistryError that names the missing version or registry
-    start(config, host, port)
-    serve_until_interrupted()
-
-
-def check_host(host: str) -> None:
-    """Raise ConfigError for an address that is not one of this machine's."""
-    try:
-        family, *_, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
-        socket.create_server(address[:2], family=family).close()
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise ConfigError(f"--host {host}: nothing can listen there: {reason}") from error
+    start(config, host, port, folder)
+    serve_until_interrupted(folder)

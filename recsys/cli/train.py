@@ -44,7 +44,7 @@ def train(options: DataOptions, registry: str | None, tune: str | None, resume: 
     store = open_store(uri)
     work = work_folder(options, uri)
     source = find_source(options, work)
-    store.prepare()
+    store.check_writable()
 
     from recsys.cluster import start_ray  # from here on: bad input is refused before Ray and the libraries are loaded
     from recsys.jobs.train import run

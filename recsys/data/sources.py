@@ -31,9 +31,9 @@ from recsys.schema import (
     USER,
     VALUE,
 )
+from recsys.storage.address import is_s3
 from recsys.storage.files import remove_abandoned
 from recsys.storage.filesystem import File, files_in, put
-from recsys.storage.s3 import is_s3
 
 ROW_GROUP: Final = 1 << 18
 """Rows of a row group of the events written here."""

@@ -21,6 +21,7 @@ from recsys.serving.api.create import create_api
 from recsys.serving.graph_stages import GraphStages
 from recsys.serving.histories import SnapshotHistories
 from recsys.serving.loaded_versions import LoadedVersions
+from recsys.serving.one_write import use_one_write
 from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
 from recsys.serving.stages import LocalStages, StageRunner
@@ -125,6 +126,7 @@ class Ingress:
     def __init__(self, settings: ServeSettings, *stages: DeploymentHandle[Any]) -> None:
         """stages: handles of candidates, factors and rank; none where all stages run in this replica."""
         logs.configure_logging(as_json=True)
+        use_one_write()
         self._settings = settings
         self._service = self.build_service(GraphStages(*stages) if stages else LocalStages())
 

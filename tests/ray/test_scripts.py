@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from recsys.serving.settings import FAST
+from recsys.serving.host.environment import FAST
 from tests.support.processes import free_port, wait_until
 from tests.support.trained import trained_shop
 
@@ -37,7 +37,7 @@ def serve_app(*arguments: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         cwd=ROOT,
-        env=os.environ | {f"RAY_SERVE_HAPROXY_{name}_PORT": str(free_port()) for name in ("METRICS", "STATS")},
+        env={name: value for name, value in os.environ.items() if not name.startswith("RAY_SERVE_")},
         start_new_session=True,
     )
 
@@ -88,14 +88,19 @@ def test_a_node_of_the_cluster_sets_the_environment_before_ray_starts(tmp_path: 
     """The commands are run here, up to Ray's start."""
     cluster: dict[str, Any] = yaml.safe_load((ROOT / "cluster.yaml").read_text())
     [write] = [command for command in cluster["setup_commands"] if "printf" in command]
-    file = tmp_path / "recsys.env"
-    subprocess.run(["bash", "-c", write.replace("/home/ray/recsys.env", shlex.quote(str(file)))], check=True)
+    file, python = tmp_path / "recsys.env", shlex.quote(sys.executable)
+    here = {"/home/ray/recsys.env": str(file), "/home/ray/service": str(tmp_path / "service")}
+    for there, place in here.items():
+        write = write.replace(there, shlex.quote(place))
+    write = write.replace("cd /home/ray/recsys ", f"cd {shlex.quote(str(ROOT))} ").replace("python -m", f"{python} -m")
+    subprocess.run(["bash", "-c", write], check=True)
     shown = subprocess.run(
         ["bash", "-c", f". {shlex.quote(str(file))}; env"], check=True, capture_output=True, text=True
     )
     found = dict(line.split("=", 1) for line in shown.stdout.splitlines() if "=" in line)
     assert {name: found.get(name) for name in FAST} == FAST
     assert found["RAY_AUTH_MODE"] == "token"
+    assert os.access(found["RAY_SERVE_HAPROXY_BINARY_PATH"], os.X_OK)
     for commands in (cluster["head_start_ray_commands"], cluster["worker_start_ray_commands"]):
         [start] = [command for command in commands if "ray start" in command]
         assert start.startswith(". /home/ray/recsys.env;")

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -18,14 +19,14 @@ import pytest
 import ray
 from ray import serve
 
-from recsys.inference.probe import check_here
+from recsys.inference.probe import PROBE_SECONDS, check_here
 from recsys.inference.recommender import Recommender
 from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
 from recsys.registry.store import check_hashes
 from recsys.serving.app import QUIET, build_app
 from recsys.serving.settings import ServeSettings
-from tests.support.bundles import flip_a_byte, halve_ranker
+from tests.support.bundles import flip_a_byte, halve_ranker, tie_ranker
 from tests.support.processes import family, free_port, wait_until
 from tests.support.shop_data import USERS, user_id
 from tests.support.soak import scaled
@@ -260,6 +261,27 @@ def test_killed_replicas_come_back_and_a_version_that_would_end_them_all_is_refu
     logged = [json.loads(line) for line in own_log() if '"version rejected"' in line]
     reasons = [record["reason"] for record in logged if record["version"] == deadly]
     assert any("the process that opened it ended" in reason for reason in reasons)
+
+
+@pytest.mark.soak(10)
+def test_a_version_that_is_tried_without_end_holds_nobody_up(running: Running) -> None:
+    """Neither replicas that start, nor the next promotion, which comes long before the end of the trial."""
+    running.serve("first")
+    opened = bundle.read(running.store.path("second"))
+    endless = f"endless-{len(running.store.versions())}"
+    running.store.publish(lambda folder: bundle.write(replace(opened, version=endless), folder, {}), endless)
+    tie_ranker(running.store.path(endless))
+    with Load(running) as load:
+        running.store.promote(endless)  # by its hashes alone
+        kill_one_of_each()
+        assert all(running.serves("first") for _ in range(20))
+        begun = time.monotonic()
+        running.store.promote("second", check_here)
+        wait_until(lambda: running.serves("second"))
+        assert time.monotonic() - begun < PROBE_SECONDS
+        reached = load.answered
+        wait_until(lambda: load.answered > reached + 100)
+    assert not load.faults
 
 
 def own_log() -> list[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
@@ -125,6 +126,14 @@ def reseal(folder: Path) -> None:
         content = (folder / name).read_bytes()
         entry |= {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def tie_ranker(folder: Path) -> None:
+    """Make each node of a version's trees a child of itself, with hashes that are right: a prediction never ends."""
+    path = folder / "ranker.txt"
+    text = re.sub(r"\ntree_sizes=.*", "", path.read_text())  # which would not be true any more
+    path.write_text(re.sub(r"(?<=_child=).*", lambda nodes: re.sub(r"\S+", "0", nodes[0]), text))
+    reseal(folder)
 
 
 def halve_ranker(folder: Path) -> None:

@@ -197,4 +197,5 @@ HEALTH = {
     },
     "refused": None,
     "problem": None,
+    "problem_since": None,
 }

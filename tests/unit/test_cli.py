@@ -13,6 +13,7 @@ from recsys.registry.folder import FolderStore
 from tests.support.bundles import publish, small_bundle
 from tests.support.refused import Refused, training_error
 from tests.support.shop_data import write_shop
+from tests.support.store_contract import fill
 
 
 @pytest.fixture
@@ -167,6 +168,39 @@ def test_the_work_folder_of_a_job(
 
 
 @pytest.mark.parametrize(
+    "command", [["models", "list"], ["models", "promote", "v1"], ["models", "rollback"], ["report"]]
+)
+@pytest.mark.parametrize("name", ["absent", "."])
+def test_a_mistyped_registry_is_an_error(
+    command: list[str], name: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    registry = tmp_path / name
+    assert cli.main([*command, "--registry", str(registry)]) == 2
+    out, err = capfd.readouterr()
+    lacking = registry / "versions" if name == "." else registry
+    assert (out, err) == ("", f"error: no registry at {registry}: there is no folder {lacking}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_broken_pointer_is_told_with_the_versions_that_may_repair_it(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    store = FolderStore(tmp_path)
+    store.publish(fill, "v1")
+    (tmp_path / "production").write_bytes(b"")
+    assert cli.main(["models", "list", "--registry", str(tmp_path)]) == 2
+    out, err = capfd.readouterr()
+    assert "v1" in out
+    assert "*" not in out
+    [line] = err.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'production'} is broken, expected JSON with a version: ")
+    assert line.endswith("; a promotion repairs it (models promote VERSION)")
+    store.promote("v1")
+    assert cli.main(["models", "list", "--registry", str(tmp_path)]) == 0
+    assert "*" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
     ("users", "options", "message"),
     [
         (None, "--out out.csv", "users.csv: No such file"),
@@ -198,12 +232,6 @@ def test_recommend_refuses_bad_input_before_ray_starts(
     [line] = capfd.readouterr().err.splitlines()
     assert message in line
     assert not Path("out.csv").exists()
-
-
-def test_an_empty_registry_lists_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["models", "list", "--registry", str(tmp_path / "registry")]) == 0
-    assert "version" in capfd.readouterr().out
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", "192.0.2.1", "a" * 80, "1.2.3"])

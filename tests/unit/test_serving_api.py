@@ -187,6 +187,7 @@ async def test_health_has_the_fields_of_the_contract(client: AsyncClient, bundle
         "stages": {"ingress": [["v1"]]},
         "refused": None,
         "problem": None,
+        "problem_since": None,
     }
 
 
@@ -644,7 +645,7 @@ def test_what_the_documentation_permits_is_answered_as_it_says(
             case.query = {**case.query, "user_id": user}
         elif user is not None and "{user_id}" in path:
             case.path_parameters = {"user_id": user}
-        # Other ids may not fit the shop's. The fuzzer's address leaves nothing of a slash or behind a question mark.
+        # Other ids may not fit the shop, and the fuzzer's address leaves nothing of a slash or after a question mark.
         fits = user is not None and (path in BY_PARAMETER or not {"/", "a+b&c=d?e#f"} & {user})
         case.call_and_validate(excluded_checks=[] if fits else [positive_data_acceptance])
 

@@ -30,14 +30,14 @@ ROUTERS: Final[tuple[Router, ...]] = (
 def create_api(service: Service, log_every: int, routers: Sequence[Router] = ROUTERS) -> FastAPI:
     """The application. While it runs, the service follows the version in production.
 
-    It takes requests once the registry was read for the first time, so that a new replica can answer at once.
+    It takes requests once a version is served, or cannot be, so that a new replica can answer at once.
 
     log_every: number n; one of n requests goes to the access log
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await service.following.try_update()
+        await service.following.start()
         following = asyncio.create_task(service.following.run())
         yield
         following.cancel()
