@@ -237,6 +237,15 @@ async def test_another_flag_is_refused_by_name(client: AsyncClient, bundle: Bund
     assert detail.startswith(query.partition("=")[0])
 
 
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("value", ["1" * 60_000 + "x", "1" * 60_000, "1" * 30_000 + "." + "1" * 30_000 + "e"])
+async def test_a_long_number_is_refused_in_no_time(client: AsyncClient, bundle: Bundle, value: str) -> None:
+    for name in ("repeat_share", "n"):
+        answer = await client.get(f"/recommend/{bundle.snapshot.users[0]}?{name}={value}")
+        assert assert_problem(answer, 400).startswith(f"{name}: ")
+        assert len(answer.content) < 300
+
+
 @pytest.mark.parametrize("share", ["0", "1", ".5", "0.5", "1.", "5e-1", "5E-1", "-0.0", "00.50"])
 async def test_plain_numbers_are_taken(client: AsyncClient, bundle: Bundle, share: str) -> None:
     assert (await client.get(f"/recommend/{bundle.snapshot.users[0]}?repeat_share={share}")).status_code == 200

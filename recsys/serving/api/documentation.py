@@ -13,10 +13,9 @@ from recsys.serving.service import Service
 
 DOCS: Final = pathlib.Path(__file__).with_name("docs.html")
 FILES: Final = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
-"""The files of Swagger UI and their types. They come with the package fastapi-offline, so that no other host is asked.
-"""
+"""The files of Swagger UI, which come with the package fastapi-offline, and their types."""
 KEEP_SECONDS: Final = 3600
-"""Time for which a browser keeps these files."""
+"""Time for which a browser keeps these files before it asks for them again."""
 
 
 def add_routes(api: FastAPI, service: Service) -> None:

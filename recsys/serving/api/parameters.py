@@ -13,14 +13,16 @@ from pydantic_core import PydanticCustomError
 from starlette.datastructures import QueryParams
 
 from recsys.serving.errors import BadParameter
+from recsys.serving.user_ids import SHOWN
 
-SHOWN: Final = 80
-"""Characters of a name that an error shows."""
 ALIKE: Final = 0.5
 """Similarity from which a known name is proposed instead of an unknown one, see difflib."""
-NUMBER: Final = re.compile(r"-?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+NUMBER: Final = re.compile(r"-?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+"""A number as JSON writes it, or without a digit before or after the point. A long text takes linear time."""
 FLAGS: Final = {"true": True, "True": True, "1": True, "false": False, "False": False, "0": False}
+"""The words of a flag: clients in JavaScript, Python and PHP write it differently."""
 FLAG_WORDS: Final = "`true` or `false`, also written `True` and `False` or `1` and `0`"
+"""The same for the descriptions of parameters."""
 
 
 def _digits(text: str) -> str:
