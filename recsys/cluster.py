@@ -5,6 +5,8 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -107,12 +109,20 @@ def start_ray() -> None:
                 f"Ray cannot be started or joined with RAY_ADDRESS={address!r} and RAY_AUTH_MODE="
                 f"{os.environ.get('RAY_AUTH_MODE', '')!r} (token: RAY_AUTH_TOKEN or ~/.ray/auth_token): {error}"
             ) from error
+    keep_token_private()
     ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     # Ray Data warns of missing progress bars outside a terminal, and of busy CPUs when a dataset starts.
     # Both are intended here.
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     logging.getLogger("ray.data.dataset").addFilter(_not_about_busy_cpus)
+
+
+def keep_token_private() -> None:
+    """Let this user alone read the file with Ray's token, which Ray makes readable for all."""
+    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
+    with suppress(OSError):  # there is none, or it is somebody else's
+        path.chmod(0o600)
 
 
 def _not_about_busy_cpus(record: logging.LogRecord) -> bool:
