@@ -16,9 +16,9 @@ from recsys.errors import ConfigError
 from recsys.serving.host import haproxy
 from recsys.serving.host.ports import is_free
 
-FIRST_PORT: Final = 30_000
-LAST_PORT: Final = 32_768
-"""From here on the kernel gives ports to clients."""
+FIRST_PORT: Final = 20_000
+LAST_PORT: Final = 25_000
+"""Between the ports of Ray's workers, to 19999, and those that Serve gives replicas by default, from 30000 on."""
 BLOCK: Final = 64
 """Ports of a service beside the one of its requests."""
 REPLICAS: Final = 30
