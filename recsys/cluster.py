@@ -120,9 +120,8 @@ def start_ray() -> None:
 
 def keep_token_private() -> None:
     """Let this user alone read the file with Ray's token, which Ray makes readable for all."""
-    path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or "~/.ray/auth_token").expanduser()
-    with suppress(OSError):  # there is none, or it is somebody else's
-        path.chmod(0o600)
+    with suppress(OSError, RuntimeError):  # there is none, it is somebody else's, or the user has no home
+        Path("~/.ray/auth_token").expanduser().chmod(0o600)
 
 
 def _not_about_busy_cpus(record: logging.LogRecord) -> bool:

@@ -29,12 +29,12 @@ def serve(registry: str | None, host: str, port: int, settings: tuple[str, ...])
     folder = begin_child()
     if folder is None:
         check_address(host, port)
-        sys.exit(supervise())
+        sys.exit(supervise(port))
 
     # From here on in the process that serves: Ray Serve reads the environment when it is imported.
     from recsys.config import parse_config, with_settings
     from recsys.registry.locate import absolute, default_registry, open_store
-    from recsys.serving.run import serve_until_interrupted, start
+    from recsys.serving.run import serve_until_interrupted
     from recsys.serving.settings import ServeSettings
 
     uri = absolute(registry or default_registry())
@@ -42,5 +42,4 @@ def serve(registry: str | None, host: str, port: int, settings: tuple[str, ...])
     store = open_store(config.registry)
     if config.version or store.pointer() is None:
         store.path(config.version)  # raises RegistryError that names the missing version or registry
-    start(config, host, port, folder)
-    serve_until_interrupted(folder)
+    serve_until_interrupted(config, host, port, folder)

@@ -34,7 +34,7 @@ def map_array(path: Path) -> np.ndarray:
                 raise ValueError(f"its header declares {shape} of {dtype}, {declared:,} bytes; the file has {size:,}")
             mapped = np.memmap(file, dtype, "r", offset, shape, "F" if fortran_order else "C")
     # The header of the file is Python code.
-    except (ValueError, OSError, SyntaxError, TokenError, OverflowError, RecursionError) as error:
+    except (ValueError, TypeError, OSError, SyntaxError, TokenError, OverflowError, RecursionError) as error:
         raise failure_of(error)(f"{path} is not a NumPy array: {error}") from error
     # A plain view: np.memmap runs Python code at every slice, which adds up in a request.
     return np.asarray(mapped)

@@ -2,9 +2,10 @@
 
 import logging
 import os
+import re
 import signal
 import threading
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Final
 
@@ -19,23 +20,47 @@ from recsys.serving.host.environment import write_limits
 from recsys.serving.host.haproxy import Limits, drain
 from recsys.serving.settings import ServeSettings
 
+STOPS: Final = (signal.SIGINT, signal.SIGTERM)
+"""Signals that stop the service."""
 DRAIN_SECONDS: Final = 4.0
 """Time in which requests under way may end after a signal."""
 
 
-def start(settings: ServeSettings, host: str, port: int, folder: Path) -> None:
-    """Start the service, on the cluster at RAY_ADDRESS or on Ray of its own; raises ConfigError where it does not fit.
+def serve_until_interrupted(settings: ServeSettings, host: str, port: int, folder: Path) -> None:
+    """Start the service and wait for Ctrl-C or SIGTERM; then finish the requests under way and stop.
 
-    folder: of this service alone
+    It runs on the cluster at RAY_ADDRESS or on Ray of its own. Raises ConfigError where it does not fit or a port is
+    taken, KeyboardInterrupt where it is interrupted before it serves. folder: of this service alone
     """
     write_limits(folder, _limits(settings))
-    with console.step("start the service"):
-        start_ray()
-        _check_cpus(settings)
-        logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    try:
+        with console.step("start the service"):
+            start_ray()
+            for number in STOPS:  # set anew: Ray has set its own, and a shell's background job ignores SIGINT
+                signal.signal(number, signal.default_int_handler)
+            _check_cpus(settings)
+            _start(settings, host, port)
+        console.line(f"recommendations at http://{host}:{port}/ (interface: /docs); Ctrl-C stops the service")
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+        console.progress("stopping")
+    finally:
+        for number in STOPS:  # the supervisor ends the service where this takes too long
+            signal.signal(number, signal.SIG_IGN)
+        drain(folder, DRAIN_SECONDS)
+        _stop()
+
+
+def _start(settings: ServeSettings, host: str, port: int) -> None:
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    try:
         serve.start(http_options={"host": host, "port": port}, logging_config=QUIET)
-        serve.run(build_app(settings), name="recsys")
-    console.line(f"recommendations at http://{host}:{port}/ (interface: /docs); Ctrl-C stops the service")
+    except RuntimeError as error:
+        taken = re.search(r"cannot bind socket \(Address already in use\) for \[(\S+)\]", str(error))
+        if taken is None:
+            raise
+        raise ConfigError(f"{taken[1]} was taken by another process while the service started") from error
+    serve.run(build_app(settings), name="recsys")
 
 
 def _limits(settings: ServeSettings) -> Limits:
@@ -55,21 +80,10 @@ def _check_cpus(settings: ServeSettings) -> None:
         )
 
 
-def serve_until_interrupted(folder: Path) -> None:
-    """Wait for Ctrl-C or SIGTERM, then finish the requests under way and stop the service."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # set anew: a shell's background job starts with SIGINT ignored
-        signal.signal(number, signal.default_int_handler)
-    try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
-        console.progress("stopping")
-    finally:
-        drain(folder, DRAIN_SECONDS)
-        _stop()
-
-
 def _stop() -> None:
     """Stop the service and leave Ray, without the lines that Ray prints when Serve's controller ends as intended."""
+    if not ray.is_initialized():
+        return
     with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
         if not has_own_ray():  # a Ray of this service's own ends with everything in it
             serve.shutdown()  # type: ignore[no-untyped-call]

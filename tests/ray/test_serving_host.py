@@ -14,8 +14,15 @@ import pytest
 
 from recsys.errors import ConfigError
 from recsys.serving.host import haproxy
-from recsys.serving.host.environment import LAUNCHER, haproxy_program, service_environment, write_launcher, write_limits
-from recsys.serving.host.folder import BLOCK, ServiceFolder, service_folder
+from recsys.serving.host.environment import (
+    LAUNCHER,
+    check_ports,
+    haproxy_program,
+    service_environment,
+    write_launcher,
+    write_limits,
+)
+from recsys.serving.host.folder import BLOCK, ServiceFolder, claim, service_folder
 from recsys.serving.host.haproxy import ConfigurationError, Limits, adapted
 from recsys.serving.host.ports import check_address, is_free, listener
 from tests.support.processes import free_port, wait_until
@@ -114,7 +121,8 @@ def test_limits_are_read_as_they_were_written() -> None:
 @contextmanager
 def launched(folder: Path, port: int, limits: Limits = DEFAULT, text: str = "") -> Iterator["subprocess.Popen[bytes]"]:
     """HAProxy, started by the launcher as Serve does it."""
-    write_launcher(folder)
+    if not (folder / LAUNCHER).exists():
+        write_launcher(folder)
     write_limits(folder, limits)
     file = folder / "haproxy.cfg"
     file.write_text(text or configuration(folder, port))
@@ -194,7 +202,7 @@ def test_services_share_neither_folder_nor_port(short: Path) -> None:
 
 def test_ports_that_are_set_stay(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_SERVE_HAPROXY_METRICS_PORT", "9101")
-    assert service_environment(ServiceFolder(Path("/x"), 30_000))["RAY_SERVE_HAPROXY_METRICS_PORT"] == "9101"
+    assert service_environment(ServiceFolder(Path("/x"), 20_000, -1))["RAY_SERVE_HAPROXY_METRICS_PORT"] == "9101"
 
 
 def test_a_haproxy_that_starts_anew_knows_the_replicas_of_the_one_before(short: Path) -> None:
@@ -202,10 +210,11 @@ def test_a_haproxy_that_starts_anew_knows_the_replicas_of_the_one_before(short: 
     port = free_port()
     with launched(short, port):
         known = (short / "haproxy.cfg").read_text()
-    text = configuration(short, port)
+    text = (short / "haproxy.cfg").read_text()
     start, end = text.index("\nbackend http-shop") + 1, text.index("listen stats")
-    with launched(short, port, text=text[:start] + text[end:]):
-        assert (short / "haproxy.cfg").read_text() == known
+    fresh = text[:start] + text[end:]
+    haproxy.write_configuration(short / "haproxy.cfg", fresh)
+    assert (short / "haproxy.cfg").read_text() == known
 
 
 def test_what_a_killed_service_left_behind_is_removed(short: Path) -> None:
@@ -261,3 +270,49 @@ def test_a_taken_port_is_named_with_who_has_it() -> None:
         with pytest.raises(ConfigError, match=rf"port {port} of 127.0.0.1 is taken by \S+ \(pid {os.getpid()}\)"):
             check_address("127.0.0.1", port)
     check_address("127.0.0.1", port)
+
+
+def test_an_address_of_the_sixth_version_is_refused() -> None:
+    with pytest.raises(ConfigError, match="nothing can listen there"):
+        check_address("::1", free_port())
+
+
+def test_a_configuration_of_other_addresses_is_not_replaced_by_the_last_one(tmp_path: Path) -> None:
+    """A lasting folder of a cluster's node: the port or the application changed."""
+    file = tmp_path / "haproxy.cfg"
+    haproxy.write_configuration(file, configuration(tmp_path, 1001))
+    text = configuration(tmp_path, 1002)
+    start, end = text.index("\nbackend http-shop") + 1, text.index("listen stats")
+    haproxy.write_configuration(file, text[:start] + text[end:])
+    assert "bind 127.0.0.1:1002" in file.read_text()
+
+
+def test_what_one_service_claims_no_other_gets() -> None:
+    first = claim("port-1")
+    assert first is not None
+    assert claim("port-1") is None
+    first.close()
+    second = claim("port-1")
+    assert second is not None
+    second.close()
+
+
+def test_a_port_that_the_environment_sets_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("RAY_SERVE_HAPROXY_STATS_PORT", str(server.getsockname()[1]))
+        with pytest.raises(ConfigError, match="RAY_SERVE_HAPROXY_STATS_PORT: port"):
+            check_ports()
+
+
+def test_many_services_start_at_once(short: Path) -> None:
+    program = (
+        "from recsys.serving.host.folder import service_folder\n"
+        "for _ in range(20):\n"
+        "    with service_folder() as folder:\n"
+        "        assert folder.path.is_dir()\n"
+    )
+    starts = [
+        subprocess.Popen([sys.executable, "-c", program], env=os.environ | {"TMPDIR": str(short)}) for _ in range(3)
+    ]
+    assert [start.wait(60) for start in starts] == [0, 0, 0]
+    assert [*short.glob("*/s-*")] == []

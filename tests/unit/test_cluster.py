@@ -20,10 +20,11 @@ def test_an_address_where_nothing_listens(scheme: str, monkeypatch: pytest.Monke
 
 
 def test_the_token_is_for_this_user_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    token = tmp_path / "token"
+    token = tmp_path / ".ray" / "auth_token"
+    token.parent.mkdir()
     token.write_text("secret")
     token.chmod(0o644)
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(token))
+    monkeypatch.setenv("HOME", str(tmp_path))
     keep_token_private()
     assert token.stat().st_mode & 0o777 == 0o600
     token.unlink()

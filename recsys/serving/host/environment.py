@@ -15,6 +15,7 @@ from recsys.errors import ConfigError
 from recsys.serving.host import haproxy
 from recsys.serving.host.folder import REPLICAS, ServiceFolder
 from recsys.serving.host.haproxy import Limits
+from recsys.serving.host.ports import is_free, listener
 
 FAST: Final = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
@@ -57,6 +58,18 @@ def service_environment(folder: ServiceFolder) -> dict[str, str]:
     return FAST | _texts(ports) | os.environ | _texts(_files(path))
 
 
+def check_ports() -> None:
+    """Raise ConfigError where something listens on a port that the environment sets."""
+    for name in (
+        "RAY_SERVE_HAPROXY_METRICS_PORT",
+        "RAY_SERVE_HAPROXY_STATS_PORT",
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
+    ):
+        text = os.environ.get(name)
+        if text and text.isdecimal() and not is_free(int(text), "127.0.0.1"):
+            raise ConfigError(f"RAY_SERVE_{name}: port {text} is taken{listener(int(text))}")
+
+
 def node_environment(folder: Path) -> dict[str, str]:
     """The variables of a node of a cluster, for before `ray start`; folder: of HAProxy's files, for this user alone"""
     return FAST | _texts(_files(folder))
@@ -78,7 +91,10 @@ def _texts(values: Mapping[str, object]) -> dict[str, str]:
 
 
 def write_launcher(folder: Path) -> None:
-    """Write the program that Serve starts in HAProxy's place, see `haproxy.main`."""
+    """Write the program that Serve starts in HAProxy's place, see `haproxy.main`; nothing of an earlier one stays.
+
+    Raises ConfigError where it could not run.
+    """
     command = [
         sys.executable,
         "-IS",
@@ -90,6 +106,10 @@ def write_launcher(folder: Path) -> None:
     path = folder / LAUNCHER
     path.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
     path.chmod(0o700)
+    if not os.access(path, os.X_OK):
+        raise ConfigError(f"{folder}: programs cannot run there (noexec); set TMPDIR to another folder")
+    for last in folder.rglob(f"*{haproxy.LAST}"):
+        last.unlink()
 
 
 def haproxy_program() -> str:

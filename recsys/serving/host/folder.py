@@ -4,10 +4,11 @@ import fcntl
 import os
 import shutil
 import signal
+import socket
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,7 @@ from typing import Final
 from recsys.errors import ConfigError
 from recsys.serving.host import haproxy
 from recsys.serving.host.ports import is_free
+from recsys.storage.files import locked
 
 FIRST_PORT: Final = 20_000
 LAST_PORT: Final = 25_000
@@ -35,10 +37,12 @@ class ServiceFolder:
     """A folder that only this user can read, and a block of ports, both for as long as the service lives.
 
     first_port: of BLOCK ports on which nothing else listens
+    lock: a descriptor; the folder belongs to the service while any process has it open
     """
 
     path: Path
     first_port: int
+    lock: int
 
 
 @contextmanager
@@ -49,32 +53,38 @@ def service_folder() -> Iterator[ServiceFolder]:
     the folder of all services belongs to somebody else.
     """
     root = _private_root()
-    remove_leftovers(root)
-    path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
-    if len(str(path)) > LONGEST_PATH:
-        path.rmdir()
-        raise ConfigError(f"{path}: the path of the service's sockets would be too long; set TMPDIR to a shorter one")
-    lock = _try_lock(path / LOCK)
-    port_lock, first_port = _claim_ports(root)
-    try:
-        yield ServiceFolder(path, first_port)
-    finally:
-        end_haproxy(path)
-        shutil.rmtree(path, ignore_errors=True)
-        for descriptor in (lock, port_lock):
-            if descriptor is not None:
-                os.close(descriptor)
+    with ExitStack() as stack:
+        claim, first_port = _claim_ports()
+        stack.enter_context(closing(claim))
+        with locked(root):  # a new folder must not look like a leftover before it has its lock
+            remove_leftovers(root)
+            path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
+            stack.callback(shutil.rmtree, path, ignore_errors=True)
+            lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+            stack.callback(os.close, lock)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        _check_path(path)
+        stack.callback(end_haproxy, path)
+        yield ServiceFolder(path, first_port, lock)
 
 
 def remove_leftovers(root: Path) -> None:
     """Remove the folders of services that were killed, after ending the HAProxy processes that they left behind."""
     for path in root.glob(f"{PREFIX}*"):
-        lock = _try_lock(path / LOCK)
-        if lock is None:  # this service lives
-            continue
-        end_haproxy(path)
-        shutil.rmtree(path, ignore_errors=True)
-        os.close(lock)
+        with suppress(OSError), closing(_Descriptor(path / LOCK)) as lock:
+            fcntl.flock(lock.number, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises BlockingIOError where the service lives
+            end_haproxy(path)
+            shutil.rmtree(path, ignore_errors=True)
+
+
+class _Descriptor:
+    """An open file."""
+
+    def __init__(self, path: Path) -> None:
+        self.number = os.open(path, os.O_RDWR)
+
+    def close(self) -> None:
+        os.close(self.number)
 
 
 def end_haproxy(folder: Path) -> None:
@@ -95,26 +105,38 @@ def _private_root() -> Path:
     return root
 
 
-def _claim_ports(root: Path) -> tuple[int, int]:
-    """The lock and the first port of a block that no service of this user has, and where nothing listens."""
+def _check_path(path: Path) -> None:
+    """Raise ConfigError for a path that HAProxy's configuration or sockets cannot have."""
+    if len(str(path)) > LONGEST_PATH or any(character.isspace() for character in str(path)):
+        raise ConfigError(
+            f"{path}: expected a path of at most {LONGEST_PATH} characters without spaces, for the service's sockets; "
+            "set TMPDIR to another folder"
+        )
+
+
+def _claim_ports() -> tuple[socket.socket, int]:
+    """The claim on a block of ports and its first port; nothing listens there, and no other service claims it."""
     for first in range(FIRST_PORT, LAST_PORT - BLOCK + 1, BLOCK):
-        lock = _try_lock(root / f"ports-{first}")
-        if lock is None:
+        taken = claim(f"ports-{first}")
+        if taken is None:
             continue
         if all(is_free(port) for port in range(first, first + BLOCK)):
-            return lock, first
-        os.close(lock)
+            return taken, first
+        taken.close()
     raise ConfigError(
         f"no {BLOCK} free ports in a row between {FIRST_PORT} and {LAST_PORT}, where a service needs them on this host"
     )
 
 
-def _try_lock(path: Path) -> int | None:
-    """An open descriptor that holds the lock of a file until it is closed; None if another process holds it."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+def claim(name: str) -> socket.socket | None:
+    """Something that one process of this host can have, whoever its user is, until it closes the socket.
+
+    None if another process has it.
+    """
+    taken = socket.socket(socket.AF_UNIX)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
+        taken.bind(f"\0recsys-{name}")  # an abstract name: it leaves no file, and ends with its process
+    except OSError:
+        taken.close()
         return None
-    return descriptor
+    return taken

@@ -22,9 +22,12 @@ REQUEST_SECONDS: Final = 5
 """Time in which a client has to send a whole request."""
 IDLE_SECONDS: Final = 30
 """Time for which a connection without a request is kept."""
+NO_REQUEST: Final = "this is not a valid request"
 UNAVAILABLE: Final = "the service cannot answer now; try again"
 RETRY_SECONDS: Final = 3
 """A client that is sent away comes back after 1 to this many seconds, so that not all come at the same time."""
+LAST: Final = ".last"
+"""The ending of the file with the last configuration that had replicas."""
 ADDRESSES: Final = "recsys_addresses"
 """The table of client addresses."""
 SECTIONS: Final = re.compile(r"^(?=\S)", re.MULTILINE)
@@ -93,11 +96,13 @@ def _defaults(section: str, limits: Limits) -> str:
         f"timeout server {limits.response_ms}ms",
         f"timeout queue {limits.queue_ms}ms",
     ]
-    lines += [
-        f"""http-error status {status} content-type application/json lf-string '{{"detail":"{UNAVAILABLE}"}}' """
-        f'hdr Retry-After "%[rand({RETRY_SECONDS}),add(1)]" hdr X-Content-Type-Options nosniff'
-        for status in (500, 502, 503, 504)
-    ]
+    again = f' hdr Retry-After "%[rand({RETRY_SECONDS}),add(1)]"'
+    for text, statuses, header in ((NO_REQUEST, (400, 408), ""), (UNAVAILABLE, (500, 502, 503, 504), again)):
+        lines += [
+            f"""http-error status {status} content-type application/json lf-string '{{"detail":"{text}"}}' """
+            f"hdr X-Content-Type-Options nosniff{header}"
+            for status in statuses
+        ]
     return _with_lines(kept, lines)
 
 
@@ -115,7 +120,8 @@ def _http_frontend(section: str, limits: Limits) -> str:
 
 def _default_backend(section: str, _: Limits) -> str:
     """The service has all paths, so a request gets here only while Serve knows no replica: it may try again."""
-    return _replaced(section, r"^ *http-request return status 404 .*$", "    http-request deny deny_status 503")
+    lines = "    http-request deny deny_status 400 if !{ path_beg / }\n    http-request deny deny_status 503"
+    return _replaced(section, r"^ *http-request return status 404 .*$", lines)
 
 
 def _backend(section: str, limits: Limits) -> str:
@@ -157,10 +163,12 @@ def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
 
 
 def processes(folder: Path) -> list[int]:
-    """Pids of the HAProxy processes whose configuration lies in the folder."""
+    """Pids of this user's HAProxy processes whose configuration lies in the folder."""
     pids = []
     for command in Path("/proc").glob("[0-9]*/cmdline"):
         with suppress(OSError):
+            if command.stat().st_uid != os.getuid():
+                continue
             program, *arguments = command.read_bytes().split(b"\0")
             if program.endswith(b"haproxy") and any(part.startswith(f"{folder}/".encode()) for part in arguments):
                 pids.append(int(command.parent.name))
@@ -186,12 +194,17 @@ def write_configuration(path: Path, configuration: str) -> None:
     A manager of Serve that was started anew has to ask for the replicas first. Those of before live on meanwhile, and
     HAProxy itself finds out which do not.
     """
-    last = path.with_suffix(".last")
+    last = path.with_suffix(LAST)
     if "\nbackend http-" in configuration:
         _replace(last, configuration)
-    elif last.exists():
-        configuration = last.read_text(encoding="utf-8")
+    elif last.exists() and _addresses(before := last.read_text(encoding="utf-8")) == _addresses(configuration):
+        configuration = before
     _replace(path, configuration)
+
+
+def _addresses(configuration: str) -> list[str]:
+    """The addresses that HAProxy listens on."""
+    return re.findall(r"^ *bind (.*)$", configuration, flags=re.MULTILINE)
 
 
 def _replace(path: Path, text: str) -> None:

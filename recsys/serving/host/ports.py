@@ -1,5 +1,6 @@
 """Ports of this host: whether they are free, and who has them."""
 
+import errno
 import os
 import socket
 from contextlib import suppress
@@ -13,15 +14,20 @@ LISTENING: Final = "0A"
 
 
 def check_address(host: str, port: int) -> None:
-    """Raise ConfigError for an address that is not one of this machine's, and for a port that is taken."""
+    """Raise ConfigError for an address that is not an IPv4 one of this machine's, and for a port that is taken."""
     try:
-        family, *_, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
-        socket.create_server(address[:2], family=family).close()
+        address = socket.getaddrinfo(host, port, socket.AF_INET, socket.SOCK_STREAM)[0][-1]
+        with socket.socket() as opened:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            opened.bind(address)
+            opened.listen()
     except (OSError, UnicodeError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            raise ConfigError(
+                f"port {port} of {host} is taken{listener(port)}; choose another one by --port"
+            ) from error
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise ConfigError(f"--host {host}: nothing can listen there: {reason}") from error
-    if not is_free(port, host):
-        raise ConfigError(f"port {port} of {host} is taken{listener(port)}; choose another one by --port")
+        raise ConfigError(f"--host {host} --port {port}: nothing can listen there: {reason}") from error
 
 
 def is_free(port: int, host: str = "") -> bool:
