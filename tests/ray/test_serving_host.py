@@ -299,6 +299,7 @@ def test_what_one_service_claims_no_other_gets() -> None:
 
 def test_a_port_that_the_environment_sets_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.delenv("RAY_SERVE_HAPROXY_METRICS_PORT", raising=False)
         monkeypatch.setenv("RAY_SERVE_HAPROXY_STATS_PORT", str(server.getsockname()[1]))
         with pytest.raises(ConfigError, match="RAY_SERVE_HAPROXY_STATS_PORT: port"):
             check_ports()

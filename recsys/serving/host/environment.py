@@ -60,13 +60,9 @@ def service_environment(folder: ServiceFolder) -> dict[str, str]:
 
 def check_ports() -> None:
     """Raise ConfigError where something listens on a port that the environment sets."""
-    for name in (
-        "RAY_SERVE_HAPROXY_METRICS_PORT",
-        "RAY_SERVE_HAPROXY_STATS_PORT",
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT",
-    ):
-        text = os.environ.get(name)
-        if text and text.isdecimal() and not is_free(int(text), "127.0.0.1"):
+    for name in ("HAPROXY_METRICS_PORT", "HAPROXY_STATS_PORT", "FALLBACK_PROXY_HTTP_PORT"):
+        text = os.environ.get(f"RAY_SERVE_{name}", "")
+        if text.isdecimal() and not is_free(int(text), "127.0.0.1"):
             raise ConfigError(f"RAY_SERVE_{name}: port {text} is taken{listener(int(text))}")
 
 
