@@ -91,6 +91,11 @@ def table(
     _console().print(grid, width=width)
 
 
+def is_narrower(width: int) -> bool:
+    """Whether a line of the output has fewer characters."""
+    return _console().width < width
+
+
 def _cell(value: object) -> str:
     """The text of a table's cell."""
     if value is None:

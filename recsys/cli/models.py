@@ -94,7 +94,9 @@ def _show(store: "Store") -> None:
             cells = ["broken", None, None, None, None]
             problems.append(str(error))
         rows.append(["*" if version.name == current else "", version.name, *cells])
-    folding = {"targets", "events (UTC)", "data"} | ({"version"} if any(len(str(row[1])) > NAME for row in rows) else set())
+    folding = {"targets", "data"} | ({"version"} if any(len(str(row[1])) > NAME for row in rows) else set())
+    if console.is_narrower(WIDTH):
+        folding.add("events (UTC)")
     console.table(["", "version", "metric", "targets", "window", "events (UTC)", "data"], rows, None, WIDTH, folding)
     for problem in problems:
         console.line(problem)

@@ -238,7 +238,7 @@ def test_recommend_refuses_bad_input_before_ray_starts(
 def test_serve_refuses_an_address_of_another_machine(host: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["serve", "--host", host]) == 2
     [line] = capfd.readouterr().err.splitlines()
-    assert line.startswith(f"error: --host {host}: nothing can listen there: ")
+    assert line.startswith(f"error: --host {host} --port 8000: nothing can listen there: ")
 
 
 def test_resume_needs_a_sweep(capsys: pytest.CaptureFixture[str]) -> None:
