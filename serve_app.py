@@ -2,10 +2,11 @@
 
 import sys
 
-from recsys.cli import main
-from recsys.serving.app import build_app as app
+if __name__ == "__main__":
+    from recsys.cli import main
+
+    sys.exit(main(["serve", *sys.argv[1:]]))
+else:  # not above: Serve reads the environment when it is imported, and `recsys serve` sets it first
+    from recsys.serving.app import build_app as app
 
 __all__ = ["app"]
-
-if __name__ == "__main__":
-    sys.exit(main(["serve", *sys.argv[1:]]))

@@ -5,6 +5,8 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
@@ -77,6 +79,11 @@ def free_cpus() -> float:
     return float(ray.available_resources().get("CPU", 0))  # type: ignore[no-untyped-call]
 
 
+def has_own_ray() -> bool:
+    """Whether this process has started the Ray that it uses, which then ends with it."""
+    return bool(ray.get_runtime_context().worker.node.all_processes)
+
+
 def _check_listener(address: str) -> None:
     """Raise ConfigError if nothing listens at host:port. Ray itself would end the process after minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
@@ -102,12 +109,19 @@ def start_ray() -> None:
                 f"Ray cannot be started or joined with RAY_ADDRESS={address!r} and RAY_AUTH_MODE="
                 f"{os.environ.get('RAY_AUTH_MODE', '')!r} (token: RAY_AUTH_TOKEN or ~/.ray/auth_token): {error}"
             ) from error
+    keep_token_private()
     ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     # Ray Data warns of missing progress bars outside a terminal, and of busy CPUs when a dataset starts.
     # Both are intended here.
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     logging.getLogger("ray.data.dataset").addFilter(_not_about_busy_cpus)
+
+
+def keep_token_private() -> None:
+    """Let this user alone read the file with Ray's token, which Ray makes readable for all."""
+    with suppress(OSError, RuntimeError):  # there is none, it is somebody else's, or the user has no home
+        Path("~/.ray/auth_token").expanduser().chmod(0o600)
 
 
 def _not_about_busy_cpus(record: logging.LogRecord) -> bool:

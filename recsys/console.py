@@ -10,7 +10,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -68,16 +68,32 @@ def paragraph(text: str) -> None:
         line(part)
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[object]], title: str | None = None) -> None:
-    """Print a table. Columns of numbers are aligned to the right, floats have four decimals, and None is a dash."""
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    title: str | None = None,
+    width: int = PLAIN_WIDTH,
+    folding: Collection[str] | None = None,
+) -> None:
+    """Print a table. Columns of numbers are aligned to the right, floats have four decimals, and None is a dash.
+
+    width: largest number of characters in a line
+    folding: columns whose texts go on in a further line if the table would be too wide; None for all columns
+    """
     cells = [list(row) for row in rows]
     grid = Table(title=title, title_justify="left", title_style="", box=SIMPLE_HEAD, show_edge=False)
     for column, name in enumerate(columns):
         numeric = all(isinstance(row[column], int | float | None) for row in cells)
-        grid.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        whole = folding is not None and name not in folding
+        grid.add_column(name, justify="right" if numeric else "left", overflow="fold", no_wrap=whole)
     for row in cells:
         grid.add_row(*map(_cell, row))
-    _console().print(grid)
+    _console().print(grid, width=width)
+
+
+def is_narrower(width: int) -> bool:
+    """Whether a line of the output has fewer characters."""
+    return _console().width < width
 
 
 def _cell(value: object) -> str:

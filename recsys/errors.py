@@ -1,5 +1,8 @@
 """Errors that a person can act on. A message names the field, its value and the expected value."""
 
+from tokenize import TokenError
+from typing import Final
+
 
 def first_line(problem: object) -> str:
     """The first line of an error of another library. The other lines are a stack trace."""
@@ -34,3 +37,26 @@ class ModelError(RecsysError):
 
 class RegistryError(RecsysError):
     """A version or a registry is missing, damaged or in the wrong state."""
+
+
+CONTENT: Final = (
+    *(RecsysError, ValueError, LookupError, TypeError, ArithmeticError, AttributeError, EOFError),
+    *(SyntaxError, TokenError, RecursionError, NotImplementedError),
+)
+"""Errors of code that reads unexpected content."""
+
+
+class TransientError(RegistryError):
+    """A version cannot be opened now, although its content may be right. Another attempt may succeed.
+
+    The disk, the network, memory or time may be at fault, or its files are not complete yet.
+    """
+
+
+def failure_of(cause: BaseException) -> type[RegistryError]:
+    """The class of a version's error: RegistryError if its content is the cause, else TransientError.
+
+    Memory, threads or a disk may lack at one moment and not at another.
+    """
+    unnumbered = isinstance(cause, OSError) and cause.errno is None  # so Arrow complains about content
+    return RegistryError if unnumbered or isinstance(cause, CONTENT) else TransientError

@@ -1,7 +1,7 @@
 """Specifications of a version's arrays: types, shapes and bounds of values."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -29,6 +29,9 @@ class ArraySpec:
     one row for each entry of `shape`.
     min_row: smallest number of entries in each of these rows
     min_sum: smallest sum of each row of a matrix
+    largest: upper bounds of sizes that no ids and no borders fix: for the name of a size a number, or the name of
+    another size
+    nan: whether a float array may have NaN; infinite values are never allowed
     """
 
     kinds: str
@@ -38,6 +41,8 @@ class ArraySpec:
     borders: str = ""
     min_row: int = 0
     min_sum: int = 0
+    largest: Mapping[str, int | str] = field(default_factory=dict)
+    nan: bool = False
 
 
 def codes(size: str, *shape: int | str, low: int = UNKNOWN) -> ArraySpec:

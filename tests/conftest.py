@@ -1,5 +1,6 @@
 """Fixtures that all tests share, such as one Ray instance a process, and the environment variables of the tests."""
 
+import contextlib
 import logging
 import os
 import secrets
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from recsys.serving.settings import FAST
+from recsys.serving.host.environment import service_environment, write_launcher
+from recsys.serving.host.folder import service_folder
 from tests.support import buckets
 from tests.support.processes import free_port
 from tests.support.soak import SOAK
@@ -36,7 +38,11 @@ FLAGS = (
 
 # They are set before anything imports ray, polars or numpy: these read their variables once. Processes that tests
 # start inherit them. The token keeps authentication on without a file in the home folder.
-os.environ |= FAST | {
+SERVICE = contextlib.ExitStack()
+"""The folder of the services of this process, with ports of its own."""
+_folder = SERVICE.enter_context(service_folder())
+write_launcher(_folder.path)
+os.environ |= service_environment(_folder) | {
     "PYTHONPATH": os.pathsep.join(  # Ray's workers import test modules for their functions
         filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
     ),
@@ -45,8 +51,6 @@ os.environ |= FAST | {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
-    "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port()),
-    "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port()),
     "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",  # Ray Train sees so soon that a worker ended
     "OMP_NUM_THREADS": "2",
@@ -90,6 +94,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_sessionfinish() -> None:
+    SERVICE.close()
     shutil.rmtree(os.environ["RECSYS_CACHE"], ignore_errors=True)
 
 

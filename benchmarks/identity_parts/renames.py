@@ -206,6 +206,8 @@ Where an entry of a list is left out, the next one takes its place. A path in bo
 TWICE: Final = "the same number as in another section"
 ADDED: Final[dict[str, str]] = {
     "manifest.format": "the format has another number",
+    "manifest.data": "a version names its data",
+    "manifest.test_days": "a version tells the window that its metrics are of",
     "manifest.sources": "a version lists its sources",
     "manifest.statistics": "a version lists its statistics",
     "manifest.prerankers.*.knots": "the ranks at which the weights of `ranks` hold",

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Final
 
 import psutil
-from isolation import free_port, own_ray
+from isolation import free_port
 
 from recsys.errors import RecsysError
-from recsys.serving.settings import FAST
+from recsys.serving.host.environment import service_environment, write_launcher
+from recsys.serving.host.folder import ServiceFolder, service_folder
 
 BENCHMARKS: Final = Path(__file__).resolve().parent.parent
 START_TRIALS: Final = 3
@@ -92,14 +93,15 @@ class System:
 def running(name: str, registry: Path, folder: Path) -> Iterator[System]:
     """A system, once it is ready; raises RecsysError. folder: empty, for its files"""
     port, log = free_port(), folder / "log"
-    child = start([name, str(registry.absolute()), str(port)], folder, log)
-    try:
-        yield System(name, port, wait_until_healthy(child, port, log), psutil.Process(child.pid))
-    finally:
-        stop(child)
+    with service_folder() as own:
+        child = start([name, str(registry.absolute()), str(port)], environment(folder, own), log)
+        try:
+            yield System(name, port, wait_until_healthy(child, port, log), psutil.Process(child.pid))
+        finally:
+            stop(child)
 
 
-def start(arguments: list[str], folder: Path, log: Path) -> "subprocess.Popen[str]":
+def start(arguments: list[str], variables: dict[str, str], log: Path) -> "subprocess.Popen[str]":
     """A process with the system, once it says that it is up.
 
     Tried several times, since Ray gives up where the machine is too busy to start it within 30 s.
@@ -108,7 +110,7 @@ def start(arguments: list[str], folder: Path, log: Path) -> "subprocess.Popen[st
     for _ in range(START_TRIALS):
         with log.open("w", encoding="utf-8") as stderr:
             child = subprocess.Popen(
-                command, cwd=BENCHMARKS, env=environment(folder), stdout=subprocess.PIPE, stderr=stderr, text=True
+                command, cwd=BENCHMARKS, env=variables, stdout=subprocess.PIPE, stderr=stderr, text=True
             )
         if any(line.strip() == "up" for line in child.stdout or ()):
             return child
@@ -116,13 +118,13 @@ def start(arguments: list[str], folder: Path, log: Path) -> "subprocess.Popen[st
     raise RecsysError(f"the system cannot start: {tail(log)}")
 
 
-def environment(folder: Path) -> dict[str, str]:
-    """Variables that make Serve fast, and keep this instance apart from others on the machine."""
-    return {
-        **os.environ,
-        **FAST,
+def environment(folder: Path, own: ServiceFolder) -> dict[str, str]:
+    """The variables that `recsys serve` sets, and those of a Ray of its own; folder: of Ray's files"""
+    write_launcher(own.path)
+    return service_environment(own) | {
         "PYTHONPATH": os.pathsep.join((str(BENCHMARKS.parent), str(BENCHMARKS))),
-        **own_ray(folder),
+        "RAY_ADDRESS": "local",
+        "RAY_TMPDIR": str(folder),
     }
 
 

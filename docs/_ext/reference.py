@@ -25,7 +25,8 @@ from recsys.registry.manifest import Manifest
 from recsys.registry.shapes import expected_arrays
 from recsys.retrieval.sources.registry import SOURCES
 from recsys.serving.api.create import create_api
-from recsys.serving.settings import FAST, ServeSettings
+from recsys.serving.host.environment import FAST
+from recsys.serving.settings import ServeSettings
 from recsys.training.sweep.config import Range, SweepConfig
 
 logger = logging.getLogger(__name__)

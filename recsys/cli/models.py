@@ -1,18 +1,21 @@
 """`recsys models`: the versions of a registry, and which one is in production."""
 
-import reprlib
 from typing import TYPE_CHECKING, Final
 
 import click
 
 from recsys import console
 from recsys.cli.options import registry_option
+from recsys.errors import RegistryError
 
 if TYPE_CHECKING:
-    from recsys.registry.store import Store, Version
+    from recsys.registry.store import BrokenPointer, Store
+    from recsys.registry.summary import Summary
 
-LARGEST: Final = 1e9
-"""A metric is smaller than this."""
+WIDTH: Final = 120
+"""Characters in a line of the list, at most."""
+NAME: Final = 23
+"""Characters of a version's name, unless a person chose it."""
 
 
 @click.group(no_args_is_help=False)
@@ -57,30 +60,60 @@ def rollback(registry: str | None) -> None:
 
 
 def _open(registry: str | None) -> "Store":
+    """The registry; raises RegistryError if there is none, since an empty list would hide a mistyped address."""
     from recsys.registry.locate import absolute, default_registry, open_store
 
-    return open_store(absolute(registry or default_registry()))
+    store = open_store(absolute(registry or default_registry()))
+    store.check_exists()
+    return store
+
+
+def _production(store: "Store") -> "tuple[str | None, BrokenPointer | None]":
+    """The version in production, and the error of a broken pointer, which a promotion would repair."""
+    from recsys.registry.store import BrokenPointer
+
+    try:
+        return store.production(), None
+    except BrokenPointer as error:
+        return None, error
 
 
 def _show(store: "Store") -> None:
-    """Print the versions, oldest first."""
-    current = store.production()
-    rows = [
-        ["*" if version.name == current else "", version.name, version.created, _headline(version)]
-        for version in store.versions()
+    """Print the versions, oldest first, with what each metric was measured on; then why some cannot be read.
+
+    After that it raises BrokenPointer if the pointer is broken.
+    """
+    from recsys.registry.summary import summary_of
+
+    current, broken = _production(store)
+    rows, problems = [], []
+    for version in store.versions():
+        try:
+            cells = _cells(summary_of(version))
+        except RegistryError as error:
+            cells = ["broken", None, None, None, None]
+            problems.append(str(error))
+        rows.append(["*" if version.name == current else "", version.name, *cells])
+    folding = {"targets", "data"} | ({"version"} if any(len(str(row[1])) > NAME for row in rows) else set())
+    if console.is_narrower(WIDTH):
+        folding.add("events (UTC)")
+    console.table(["", "version", "metric", "targets", "window", "events (UTC)", "data"], rows, None, WIDTH, folding)
+    for problem in problems:
+        console.line(problem)
+    if broken is not None:
+        raise broken
+
+
+def _cells(summary: "Summary") -> list[str | None]:
+    """The metric over all users, and what has to be equal where two metrics are compared."""
+    from recsys.timeline import day
+
+    name, metric = next(iter(summary.headline.items()), ("", None))
+    events = summary.date_range
+    return [
+        None if metric is None else f"{name.removesuffix(' all')} {metric:.4f}",
+        ", ".join(summary.targets) or None,
+        None if summary.test_days is None else f"{summary.test_days} days",
+        None if events is None else f"{day(events.start)} to {day(events.end)}",
+        summary.data,
     ]
-    console.table(["production", "version", "created", "evaluated model"], rows)
-
-
-def _headline(version: "Version") -> str:
-    """A few metrics of a version, or the reason why it cannot be read."""
-    if "broken" in version.summary:
-        return str(version.summary["broken"])
-    headline = version.summary.get("headline", {})
-    if not isinstance(headline, dict) or not all(map(_is_metric, headline.values())):
-        return f"broken: expected a table of numbers as its headline, found {reprlib.repr(headline)}"
-    return ", ".join(f"{name} {value:.4f}" for name, value in headline.items() if value is not None)
-
-
-def _is_metric(value: object) -> bool:
-    return value is None or (isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < LARGEST)

@@ -115,12 +115,21 @@ def absolute_in_job(path: str, option: str) -> str:
 
 
 def work_folder(options: DataOptions, registry: str) -> str:
-    """--work, or by default the place beside the registry, which all nodes reach as they reach the registry."""
-    return absolute_in_job(options.work or _beside(registry), "--work")
+    """--work, or by default the place beside the registry, which all nodes reach as they reach the registry.
+
+    Raises ConfigError for a place in which there can be no folder.
+    """
+    from recsys.storage.files import file_in_place_of
+
+    work = absolute_in_job(options.work or _beside(registry), "--work")
+    if "://" not in work and (file := file_in_place_of(Path(work))):
+        raise ConfigError(f"--work {work}: {file} is not a folder")
+    return work
 
 
 def _beside(registry: str) -> str:
-    from recsys.storage.s3 import SCHEME, is_s3, split
+    from recsys.storage.address import SCHEME, is_s3
+    from recsys.storage.s3 import split
 
     if not is_s3(registry):
         return f"{Path(registry)}-work"
@@ -129,11 +138,13 @@ def _beside(registry: str) -> str:
 
 
 def find_source(options: DataOptions, work: str) -> "Source":
-    """The files that --data names; raises ConfigError or DataError where there are none."""
-    from recsys.data.sources import resolve
+    """The files that --data names; raises ConfigError or DataError where files or columns are missing."""
+    from recsys.data.sources import check_columns, resolve
 
     made_here = options.data == "completejourney" or options.data.partition(":")[0] == "synthetic"
-    return resolve(options.data if made_here else absolute_in_job(options.data, "--data"), work)
+    source = resolve(options.data if made_here else absolute_in_job(options.data, "--data"), work)
+    check_columns(source)
+    return source
 
 
 def read_settings(options: DataOptions, tune: str | None) -> "tuple[SweepConfig | None, TrainConfig]":
@@ -145,6 +156,13 @@ def read_settings(options: DataOptions, tune: str | None) -> "tuple[SweepConfig 
     from recsys.training.sweep.config import load_sweep
 
     return load_sweep(_sweep_file(tune), options.config, list(options.settings))
+
+
+def check_ranker(config: "TrainConfig") -> None:
+    """Raise ConfigError if the library of the ranker is not installed; a run would find out after minutes."""
+    from recsys.models.rankers.registry import RANKERS
+
+    RANKERS[config.ranker.backend]
 
 
 def _sweep_file(name: str) -> Path:

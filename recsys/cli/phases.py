@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recsys.cli.options import DataOptions, data_options, find_source, read_settings, work_folder
+from recsys.cli.options import DataOptions, check_ranker, data_options, find_source, read_settings, work_folder
 from recsys.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -37,13 +37,19 @@ def phases(options: DataOptions, protocol: "PhaseProtocol", tune: str, json_file
     """Train and compare five models, from simple to tuned."""
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise ConfigError(f"--json {json_file}: there is no such folder")
-    from recsys.cluster import start_ray
+    if json_file is not None and json_file.is_dir():
+        raise ConfigError(f"--json {json_file}: it is a folder; expected a file to write")
     from recsys.registry.locate import default_registry
-    from recsys.studies.phases.study import study_phases
 
     sweep, config = read_settings(options, None if tune == "none" else tune)
     work = work_folder(options, default_registry())
     source = find_source(options, work)
+
+    from recsys.cluster import start_ray  # from here on: see `train`
+    from recsys.studies.phases.study import check_sweep, study_phases
+
+    check_sweep(sweep)
+    check_ranker(config)
     start_ray()
     results = study_phases(source, config, work, int(time.time() * 1000), sweep, protocol)
     if json_file is not None:

@@ -36,9 +36,9 @@ from recsys.schema import OBJECTIVES, Objective
 @click.option(
     "--out",
     type=click.Path(path_type=Path),
-    metavar="FILE.parquet",
+    metavar="FILE",
     required=True,
-    help="Where the recommendations go: a Parquet file.",
+    help="Where the recommendations go: a file FILE.csv or FILE.parquet.",
 )
 def recommend(
     registry: str | None,
@@ -55,7 +55,8 @@ def recommend(
     from recsys.registry.locate import absolute, default_registry
 
     uri = absolute(registry or default_registry())
+    prepared = batch.prepare(uri, version, users, n, out, objective, repeat_share)
     start_ray()
     with console.step(f"recommend to the users of {users}"):
-        n_users = batch.recommend(uri, version, users, n, out, objective, repeat_share)
-    console.line(f"{n_users:,} users, recommendations in {out}")
+        batch.write(prepared)
+    console.line(f"{len(prepared.users):,} users, recommendations in {out}")

@@ -1,5 +1,7 @@
 """`recsys serve`, which serve_app.py runs too."""
 
+import sys
+
 import click
 
 from recsys.cli.options import registry_option
@@ -21,16 +23,23 @@ from recsys.cli.options import registry_option
 )
 def serve(registry: str | None, host: str, port: int, settings: tuple[str, ...]) -> None:
     """Serve recommendations over HTTP."""
+    from recsys.serving.host.ports import check_address
+    from recsys.serving.host.supervisor import begin_child, supervise
+
+    folder = begin_child()
+    if folder is None:
+        check_address(host, port)
+        sys.exit(supervise(port))
+
+    # From here on in the process that serves: Ray Serve reads the environment when it is imported.
     from recsys.config import parse_config, with_settings
     from recsys.registry.locate import absolute, default_registry, open_store
-    from recsys.serving.run import in_fast_environment, serve_until_interrupted, start
+    from recsys.serving.run import serve_until_interrupted
     from recsys.serving.settings import ServeSettings
 
-    in_fast_environment()
     uri = absolute(registry or default_registry())
     config = parse_config(ServeSettings, with_settings({"registry": uri}, settings))
     store = open_store(config.registry)
     if config.version or store.pointer() is None:
         store.path(config.version)  # raises RegistryError that names the missing version or registry
-    start(config, host, port)
-    serve_until_interrupted()
+    serve_until_interrupted(config, host, port, folder)

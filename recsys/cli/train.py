@@ -7,6 +7,7 @@ import click
 from recsys.cli.options import (
     DataOptions,
     absolute_in_job,
+    check_ranker,
     data_options,
     find_source,
     read_settings,
@@ -43,13 +44,12 @@ def train(options: DataOptions, registry: str | None, tune: str | None, resume: 
     store = open_store(uri)
     work = work_folder(options, uri)
     source = find_source(options, work)
-    store.prepare()
+    store.check_writable()
 
     from recsys.cluster import start_ray  # from here on: bad input is refused before Ray and the libraries are loaded
     from recsys.jobs.train import run
-    from recsys.models.rankers.registry import RANKERS
 
-    RANKERS[config.ranker.backend]  # raises ConfigError now, not after minutes, if its library is not installed
+    check_ranker(config)
     start_ray()
     now = int(time.time() * 1000)
     run(source, store, config, work, now, sweep, resume=resume, promote=promote == "always")

@@ -71,8 +71,9 @@ class ShopData:
     partitions: each user is in exactly one of them; each is an object of its own, so that a task can take one
     event_counts: number of events by type
     start, end: times of the oldest and the newest event (ms)
-    fingerprint: sha256 of all the data except `quality`. It does not depend on the order of rows, the number of files,
-        or their format.
+    fingerprint: sha256 of all the data except `quality` and `name`. It does not depend on the order of rows, the number
+        of files, or their format.
+    name: the source as the person wrote it
     """
 
     items: Ids
@@ -86,6 +87,7 @@ class ShopData:
     catalog: Catalog
     quality: Quality
     fingerprint: str
+    name: str
 
 
 def ingest(source: Source, config: DataConfig, now: int, quarantine_path: str | Path) -> ShopData:
@@ -124,6 +126,7 @@ def ingest(source: Source, config: DataConfig, now: int, quarantine_path: str | 
             quarantine=quarantine.path,
         ),
         fingerprint=fingerprint(events.items, catalog, summaries),
+        name=source.name,
     )
 
 

@@ -14,8 +14,9 @@ from typing import Final
 import polars as pl
 
 from recsys.data import synthetic
-from recsys.data.reading import endings
+from recsys.data.reading import endings, split_file
 from recsys.data.synthetic.settings import Shape
+from recsys.data.validate import EVENT_COLUMNS, PROPERTY_COLUMNS, TREE_COLUMNS
 from recsys.errors import ConfigError, DataError
 from recsys.schema import (
     CATEGORY,
@@ -30,9 +31,9 @@ from recsys.schema import (
     USER,
     VALUE,
 )
+from recsys.storage.address import is_s3
 from recsys.storage.files import remove_abandoned
 from recsys.storage.filesystem import File, files_in, put
-from recsys.storage.s3 import is_s3
 
 ROW_GROUP: Final = 1 << 18
 """Rows of a row group of the events written here."""
@@ -87,6 +88,17 @@ def _folder(name: str, folder: str) -> Source:
     return Source(name, tuple(events), tuple(_matching(files, "item_properties*")), tree)
 
 
+def check_columns(source: Source) -> None:
+    """Raise DataError if a file of the source is unreadable, empty or lacks a column. Reads no rows."""
+    for files, columns in (
+        (source.events, EVENT_COLUMNS),
+        (source.properties, PROPERTY_COLUMNS),
+        ([source.tree] if source.tree else [], TREE_COLUMNS),
+    ):
+        for file in files:
+            split_file(file, columns)
+
+
 def _matching(files: Sequence[File], stem: str) -> list[File]:
     """The files with this stem (a pattern) and the ending of a readable format."""
     patterns = [stem + ending for ending in endings()]
@@ -96,13 +108,14 @@ def _matching(files: Sequence[File], stem: str) -> list[File]:
 
 def _scale(spec: str) -> float:
     """The SCALE of `synthetic[:SCALE]`, 1 without one."""
-    text = spec.partition(":")[2] or "1"
+    _, colon, text = spec.partition(":")
+    if not colon:
+        return 1.0
     try:
         scale = float(text)
-    except ValueError:
-        scale = float("nan")
-    try:
         Shape.scaled(scale)
+    except ValueError as error:
+        raise DataError(f"data source {spec!r}: {text!r} is not a number; expected a scale such as 0.2") from error
     except ConfigError as error:
         raise DataError(f"data source {spec!r}: {error}") from error
     return scale

@@ -1,12 +1,15 @@
 """Recommendations for a file of users, through Ray Data: the stages of the service over blocks of users."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import ray
 
@@ -20,11 +23,34 @@ from recsys.registry import bundle
 from recsys.registry.bundle import Bundle
 from recsys.registry.locate import open_store
 from recsys.schema import ITEM, LGB_SCORE, MF_SCORE, RANK, SCORE, USER, Objective
+from recsys.storage.files import file_in_place_of
 
 MAX_N = 1000
 """The largest n. A user never gets more than `inference.candidates.size` items."""
 BLOCK = 500
 """Users that one call of the stages handles."""
+
+
+WRITERS: Final[dict[str, Callable[[Path, pa.Schema], Any]]] = {".csv": pacsv.CSVWriter, ".parquet": pq.ParquetWriter}
+"""The writers of recommendations, by the ending of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Users, and the recommendations that they get.
+
+    registry, version: as in `prepare`, but with the name of the version
+    users: distinct ids, int64 or string; schema: columns of the file
+    """
+
+    registry: str
+    version: str
+    users: pa.Array
+    n: int
+    objective: Objective
+    repeat_cap: float | None
+    out: Path
+    schema: pa.Schema
 
 
 def recommend(
@@ -36,16 +62,28 @@ def recommend(
     objective: Objective = "all",
     repeat_cap: float | None = None,
 ) -> int:
-    """Write the `n` best items of each user in `users` (CSV with a column visitorid) to a Parquet file.
+    """Check the arguments as `prepare` does and write the file as `write` does; the number of users."""
+    batch = prepare(registry, version, users, n, out, objective, repeat_cap)
+    write(batch)
+    return len(batch.users)
+
+
+def prepare(
+    registry: str,
+    version: str | None,
+    users: Path,
+    n: int,
+    out: Path,
+    objective: Objective = "all",
+    repeat_cap: float | None = None,
+) -> Batch:
+    """A batch whose version opens and whose users and file are in order; needs no Ray.
 
     registry: a URI that is valid on every node, since each node opens the version itself
     version: None for the one in production
+    users: a CSV file with a column visitorid; out: a file with one of the endings of WRITERS
     objective: recommend all items, only items new to a user, or only items of the user's history
     repeat_cap: largest fraction of a list for items of the user's history, in [0, 1]; None for the version's setting
-
-    Columns: visitorid, rank (1 = best), itemid, score, lgb_score, mf_score (null if the item has no factor). Users are
-    in the order of the file. Users without events get the cold-start list; repeated users appear once. Returns the
-    number of users.
     Raises DataError for an invalid argument or file, RegistryError for a version that is missing or broken.
     """
     if not 1 <= n <= MAX_N:
@@ -53,32 +91,45 @@ def recommend(
     if repeat_cap is not None and not 0 <= repeat_cap <= 1:
         raise DataError(f"repeat cap (--repeat-share) is {repeat_cap:g}; expected 0 to 1")
     _check_out(out)
+    if out.exists() and users.exists() and out.samefile(users):
+        raise DataError(f"{out} is the file of the users; expected another file to write")
+    texts = _user_column(users)
     folder = probed_path(open_store(registry), version)
-    name, checked = folder.name, bundle.read(folder)
-    schema = _schema(checked.snapshot.users.kind, checked.items.kind)
-    ids = read_users(users, checked.snapshot.users.kind)
+    checked = bundle.read(folder)
+    kind = checked.snapshot.users.kind
+    schema = _schema(kind, checked.items.kind)
+    return Batch(registry, folder.name, _as_ids(texts, users, kind), n, objective, repeat_cap, out, schema)
+
+
+def write(batch: Batch) -> None:
+    """Write the best items of each user to a file, through Ray Data; needs Ray.
+
+    Columns: visitorid, rank (1 = best), itemid, score, lgb_score, mf_score (null if the item has no factor). Users are
+    in the order of their file. Users without events get the cold-start list; repeated users appear once.
+    """
+    ids = batch.users
     dataset = ray.data.from_arrow(pa.table({USER: ids})).repartition(max(1, len(ids) // 5000))
 
-    def recommend_block(batch: pa.Table) -> Iterator[pa.Table]:
-        opened, recommender = _open(registry, name)
-        column = batch[USER].combine_chunks()
+    def recommend_block(block: pa.Table) -> Iterator[pa.Table]:
+        opened, recommender = _open(batch.registry, batch.version)
+        column = block[USER].combine_chunks()
         for start in range(0, len(column), BLOCK):
-            yield recommend_to(column.slice(start, BLOCK), opened, recommender, n, objective, repeat_cap)
+            users = column.slice(start, BLOCK)
+            yield recommend_to(users, opened, recommender, batch.n, batch.objective, batch.repeat_cap)
 
     dataset = dataset.map_batches(recommend_block, batch_size=None, batch_format="pyarrow")
     dataset.set_name("recommendations")
     dataset.context.execution_options.preserve_order = True
-    _write_parquet(dataset, schema, out)
-    return len(ids)
+    _write_blocks(dataset, batch.schema, batch.out)
 
 
-def _write_parquet(dataset: ray.data.Dataset, schema: pa.Schema, out: Path) -> None:
+def _write_blocks(dataset: ray.data.Dataset, schema: pa.Schema, out: Path) -> None:
     """Write the blocks in their order; `out` appears only when it is complete."""
     blocks = dataset.to_arrow_refs()
     out.parent.mkdir(parents=True, exist_ok=True)
     unfinished = out.with_name(f"{out.name}.unfinished")
     try:
-        with pq.ParquetWriter(unfinished, schema) as writer:
+        with WRITERS[out.suffix](unfinished, schema) as writer:
             for block in blocks:
                 rows = ray.get(block)
                 if len(rows):  # an empty block has no columns either
@@ -90,9 +141,11 @@ def _write_parquet(dataset: ray.data.Dataset, schema: pa.Schema, out: Path) -> N
 
 def _check_out(out: Path) -> None:
     if out.is_dir():
-        raise DataError(f"{out} is a folder; expected a Parquet file to write")
-    if blocker := next((path for path in out.parents if path.exists() and not path.is_dir()), None):
-        raise DataError(f"{out} cannot be written: {blocker} is not a folder")
+        raise DataError(f"{out} is a folder; expected a file to write")
+    if out.suffix not in WRITERS:
+        raise DataError(f"{out}: its ending {out.suffix!r} is none of {', '.join(WRITERS)}")
+    if file := file_in_place_of(out.parent):
+        raise DataError(f"{out} cannot be written: {file} is not a folder")
 
 
 def recommend_to(
@@ -133,6 +186,11 @@ def read_users(path: Path, kind: IdKind) -> pa.Array:
 
     Raises DataError that names the file and, for an id of the wrong type, its row.
     """
+    return _as_ids(_user_column(path), path, kind)
+
+
+def _user_column(path: Path) -> pl.Series:
+    """The column visitorid of a CSV file as text, without spaces around the ids."""
     if path.is_dir():
         raise DataError(f"{path} is a folder; expected a CSV file with a column {USER}")
     try:
@@ -143,7 +201,11 @@ def read_users(path: Path, kind: IdKind) -> pa.Array:
         raise DataError(f"{path}: not a CSV file: {str(error).splitlines()[0]}") from error
     if USER not in frame.columns:
         raise DataError(f"{path}: no column {USER}; found {', '.join(frame.columns)}")
-    column = frame[USER].str.strip_chars()
+    return frame[USER].str.strip_chars()
+
+
+def _as_ids(column: pl.Series, path: Path, kind: IdKind) -> pa.Array:
+    """The distinct ids of a column of texts; path: for the error that names the first text that is no id."""
     if kind == "int64":  # spelled as training requires, since 007 may be another user than 7
         numbers, spelled = integers(column.to_arrow())
         ids = pl.Series(USER, numbers).set(pl.Series(~spelled), None)

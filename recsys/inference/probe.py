@@ -1,36 +1,24 @@
-"""Test-opening: a version is opened in a subprocess before it is loaded and served.
-
-A library may crash on a damaged file and end its process. Then only the subprocess ends.
-"""
+"""Probing: a version is tried before it is promoted or loaded, once on a machine."""
 
 import hashlib
 import json
-import math
-import os
-import signal
-import subprocess
-import sys
-import time
-from contextlib import suppress
+import threading
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as release
 from pathlib import Path
 from typing import Final
 
-import recsys
 from recsys.errors import RegistryError
-from recsys.inference.servable import open_servable
+from recsys.inference.trial import open_and_check, run_trial
+from recsys.inference.verdicts import accept, accepted, shared_verdict
 from recsys.registry.artifact import read_manifest
-from recsys.registry.cache import cache_root
 from recsys.registry.store import Store
-from recsys.storage.files import locked
 
-REJECTED_CODE: Final = 3
-"""Exit code of a subprocess that printed why the version cannot be opened."""
-PROBE_SECONDS: Final = 120.0
-"""Time limit; a version that is not open by then is rejected."""
-RETRY_SECONDS: Final = 20.0
-"""Time for which all processes of the machine reuse a rejection. Then the next one opens the version again."""
+PROBE_SECONDS: Final = 30.0
+"""Time limit of a trial, unless a service has its own. A version of a few gigabytes gets more, see `run_trial`."""
+CHECKS: Final = 2
+"""Number of the checks that a trial consists of. It is raised when they become stricter: then all versions are tried
+anew."""
 LIBRARIES: Final = ("lightgbm", "numpy", "pyarrow", "xgboost")
 """The libraries that read the files of a version."""
 
@@ -38,69 +26,71 @@ LIBRARIES: Final = ("lightgbm", "numpy", "pyarrow", "xgboost")
 def check_here(directory: Path) -> str:
     """A check for promotions in this process; the fingerprint of the version and its libraries, see `probe`.
 
-    Raises RegistryError if the version cannot be opened.
+    Raises RegistryError if the version cannot be opened, or if a number in it is not finite.
     """
-    open_servable(directory)
+    open_and_check(directory)
     return _fingerprint(directory)
 
 
 def check_in_subprocess(directory: Path) -> str:
     """As `check_here`, but in a subprocess, since a damaged version may end the process that opens it."""
     fingerprint = _fingerprint(directory)
-    if reason := _open_in_subprocess(directory):
-        raise RegistryError(reason)
+    run_trial(directory, PROBE_SECONDS, threading.Event()).check()
     return fingerprint
 
 
-def probe(directory: Path, checked: str | None = None) -> None:
-    """Test-open the version in a folder, once on a machine; raises RegistryError if it cannot be opened.
+def probe(
+    directory: Path,
+    checked: str | None = None,
+    seconds: float | None = None,
+    stop: threading.Event | None = None,
+) -> None:
+    """Try the version in a folder, once on a machine. Raises RegistryError if it cannot be opened.
 
-    checked: the fingerprint from the version's promotion; if it is the same on this machine, nothing is opened
+    checked: the fingerprint from the version's promotion; if it is the same on this machine, nothing is tried
+    seconds: time limit of a trial, by default PROBE_SECONDS
+    stop: another thread sets it to end the trial, which raises TransientError
     """
     fingerprint = _fingerprint(directory)
-    if checked == fingerprint:
+    if _is_ready(fingerprint, checked):
         return
-    reason = _reason(directory, cache_root() / "probed" / fingerprint)
-    if reason:
-        raise RegistryError(reason)
+    event, limit = stop or threading.Event(), PROBE_SECONDS if seconds is None else seconds
+    shared_verdict(directory, fingerprint, lambda: run_trial(directory, limit, event), event).check()
 
 
-def probed_path(store: Store, version: str | None = None) -> Path:
-    """The folder of a version that was test-opened, by default of the one in production; raises RegistryError."""
+def ready_path(store: Store, version: str) -> Path | None:
+    """The folder of a version that needs no trial, since its promotion or this machine tried it and it opened; or None.
+
+    Raises RegistryError if there is no such version.
+    """
     directory = store.path(version)
-    try:
-        pointer = store.pointer()
-    except RegistryError:  # a named version can be opened without the pointer
-        pointer = None
-    probe(directory, pointer.checked if pointer and pointer.version == directory.name else None)
+    return directory if _is_ready(_fingerprint(directory), _checked(store, directory)) else None
+
+
+def probed_path(
+    store: Store, version: str | None = None, seconds: float | None = None, stop: threading.Event | None = None
+) -> Path:
+    """The folder of a version that was tried, see `probe`; by default of the one in production."""
+    directory = store.path(version)
+    probe(directory, _checked(store, directory), seconds, stop)
     return directory
 
 
-def _reason(directory: Path, outcome: Path) -> str:
-    """The reason why a version cannot be opened, "" if it can; outcome: the file that keeps this text."""
-    reason = _kept_reason(outcome)
-    if reason is not None:
-        return reason
-    with suppress(OSError):  # the text cannot be kept, for example on a read-only disk
-        outcome.parent.mkdir(parents=True, exist_ok=True)
-        with locked(outcome.with_suffix(".lock")):
-            reason = _kept_reason(outcome)
-            if reason is None:
-                reason = _open_in_subprocess(directory)
-                draft = outcome.with_suffix(".new")
-                draft.write_text(reason, encoding="utf-8")
-                draft.replace(outcome)
-    return _open_in_subprocess(directory) if reason is None else reason
+def _is_ready(fingerprint: str, checked: str | None) -> bool:
+    """Whether a version was tried and opened; checked: the fingerprint from its promotion, if it is in production."""
+    if checked == fingerprint:
+        accept(fingerprint)  # so that it needs no trial either when another version is in production
+        return True
+    return accepted(fingerprint)
 
 
-def _kept_reason(outcome: Path) -> str | None:
-    """The kept text; None if there is none, or if it is an old rejection, which a faulty disk may have caused."""
+def _checked(store: Store, directory: Path) -> str | None:
+    """The fingerprint from the promotion of a version, if the version is in production."""
     try:
-        reason = outcome.read_text(encoding="utf-8")
-        fresh = time.time() - outcome.stat().st_mtime < RETRY_SECONDS
-    except OSError:
+        pointer = store.pointer()
+    except RegistryError:  # a named version can be opened without the pointer
         return None
-    return reason if fresh or not reason else None
+    return pointer.checked if pointer and pointer.version == directory.name else None
 
 
 def _fingerprint(directory: Path) -> str:
@@ -109,7 +99,7 @@ def _fingerprint(directory: Path) -> str:
     Raises RegistryError if there is no valid manifest.
     """
     manifest, _ = read_manifest(directory)
-    text = json.dumps([manifest, [(name, _release(name)) for name in LIBRARIES]])
+    text = json.dumps([CHECKS, manifest, [(name, _release(name)) for name in LIBRARIES]])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -119,48 +109,3 @@ def _release(name: str) -> str:
         return release(name)
     except PackageNotFoundError:
         return ""
-
-
-def _open_in_subprocess(directory: Path) -> str:
-    """The reason why a subprocess could not open a version, "" if it could."""
-    root = str(Path(recsys.__file__).parents[1])
-    path = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    try:
-        child = subprocess.run(
-            [sys.executable, "-m", __name__, str(directory), str(math.ceil(PROBE_SECONDS))],
-            env=os.environ | {"PYTHONPATH": path},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=PROBE_SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"{directory} could not be opened within {PROBE_SECONDS:g} s"
-    except OSError as error:
-        return f"{directory}: no process can be started to open it: {error}"
-    if child.returncode == 0:
-        return ""
-    last_line = (child.stderr.strip().splitlines() or ["it printed nothing"])[-1][-1000:]
-    if child.returncode == REJECTED_CODE:
-        return last_line
-    code = child.returncode
-    end = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-    return f"{directory}: the process that opened it ended with {end}: {last_line}"
-
-
-def main() -> None:
-    """Open a version; arguments: its folder, and the time limit in seconds."""
-    directory, seconds = sys.argv[1:]
-    signal.alarm(int(seconds))  # ends this process even if its parent is gone
-    sys.modules["pandas"] = None  # type: ignore[assignment]  # LightGBM starts sooner without it
-    try:
-        open_servable(Path(directory))
-    except RegistryError as error:
-        sys.stderr.write(f"{' '.join(str(error).split())}\n")
-        sys.exit(REJECTED_CODE)
-
-
-if __name__ == "__main__":
-    main()

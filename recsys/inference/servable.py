@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 
-from recsys.errors import RecsysError, RegistryError
+from recsys.errors import RecsysError, RegistryError, failure_of
 from recsys.inference.recommender import Recommender
 from recsys.registry import bundle
 from recsys.registry.bundle import Bundle
@@ -36,7 +36,7 @@ def open_servable(directory: Path, alpha: float | None = None) -> Servable:
     The test shows that the version works, and makes the first request faster.
 
     alpha: weight of the factorization; None for the version's own
-    Raises RegistryError if the version is broken or cannot recommend.
+    Raises RegistryError if the version is broken or cannot recommend, TransientError if it cannot do so now.
     """
     try:
         opened = read_version(directory)
@@ -47,7 +47,7 @@ def open_servable(directory: Path, alpha: float | None = None) -> Servable:
     except RegistryError:
         raise
     except UNUSABLE as error:  # the hashes are right, but files may hold anything
-        raise RegistryError(f"{directory} cannot recommend: {type(error).__name__}: {error}") from error
+        raise failure_of(error)(f"{directory} cannot recommend: {type(error).__name__}: {error}") from error
     return servable
 
 

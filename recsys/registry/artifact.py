@@ -13,27 +13,35 @@ processes of a node that open the same artifact share one copy.
 import hashlib
 import json
 import re
+import stat
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from tokenize import TokenError
 from typing import Annotated, Any, Final, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from recsys.errors import RegistryError
+from recsys.errors import RegistryError, TransientError, failure_of
+from recsys.registry.npy import map_array
 from recsys.schema import Config
-from recsys.storage.files import sync
+from recsys.storage.files import open_regular, read_regular, sync
 
 Json: TypeAlias = Mapping[str, "Json"] | Sequence["Json"] | str | int | float | bool | None
 
 MANIFEST: Final = "manifest.json"
 FORMAT: Final = 2
 """Format of the folder and of the manifest. It is raised whenever new code cannot serve earlier versions."""
+MANIFEST_BYTES: Final = 1 << 20
+"""Largest size of a manifest; the usual size is 20 kB. A larger manifest is refused before it is read into memory."""
+TEXT_BYTES: Final = 1 << 28
+"""Largest size of a file that is neither an array nor a table, since such a file is read into memory as a whole.
+
+A ranker of 100 trees takes 300 kB.
+"""
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]+")
 _TEXT_NAME: Final = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
 _RESERVED: Final = ("format", "files")
@@ -135,18 +143,18 @@ def _dump(content: Mapping[str, Any]) -> bytes:
 
 
 def sha256_of(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal digits."""
-    with path.open("rb") as file:
+    """The sha256 of a regular file, in hexadecimal digits; raises OSError."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _digests(paths: Sequence[Path]) -> list[str]:
-    """The sha256 of each file; raises RegistryError if a file cannot be read."""
+    """The sha256 of each file; raises TransientError if a file cannot be read."""
     with ThreadPoolExecutor(2) as pool:  # hashlib releases the GIL
         try:
             return list(pool.map(sha256_of, paths))
         except OSError as error:
-            raise RegistryError(f"{error.filename} cannot be read: {error.strerror}") from error
+            raise TransientError(f"{error.filename} cannot be read: {error.strerror}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,23 +171,37 @@ class Artifact:
     def open(cls, directory: Path, verify: bool = True) -> "Artifact":
         """The artifact in a folder, after a check of its manifest and of the size of each file.
 
-        verify: check the sha256 of each file as well
-        Raises RegistryError with the file, the expected value and the actual one.
+        verify: check the sha256 of each file as well, see `verify`
+        Raises RegistryError for a bad manifest, TransientError for a file that the manifest does not describe; both
+        with the file, the expected value and the actual one.
         """
         content, files = read_manifest(directory)
-        root, paths = directory.resolve(), [directory / name for name in files]
-        for (name, expected), path in zip(files.items(), paths, strict=True):
-            if not path.is_file():
-                raise RegistryError(f"{path} is missing; the manifest lists it")
+        root = directory.resolve()
+        for name, entry in files.items():
+            path = directory / name
+            if not name.startswith(("arrays/", "tables/")) and entry.bytes > TEXT_BYTES:
+                raise RegistryError(f"{path} has {entry.bytes:,} bytes, expected at most {TEXT_BYTES:,}")
+            try:
+                status = path.stat()
+            except OSError as error:
+                raise TransientError(f"{path} is missing; the manifest lists it: {error.strerror}") from error
+            if not stat.S_ISREG(status.st_mode):
+                raise TransientError(f"{path} is not a regular file")
             if path.resolve() != root / name:
-                raise RegistryError(f"{path} leads to {path.resolve()}; links are not followed inside an artifact")
-            if (size := path.stat().st_size) != expected.bytes:
-                raise RegistryError(f"{path} has {size} bytes, expected {expected.bytes}")
+                raise TransientError(f"{path} leads to {path.resolve()}; links are not followed inside an artifact")
+            if status.st_size != entry.bytes:
+                raise TransientError(f"{path} has {status.st_size} bytes, expected {entry.bytes}")
+        opened = cls(directory, content)
         if verify:
-            for path, expected, digest in zip(paths, files.values(), _digests(paths), strict=True):
-                if digest != expected.sha256:
-                    raise RegistryError(f"{path} has sha256 {digest}, expected {expected.sha256}")
-        return cls(directory, content)
+            opened.verify()
+        return opened
+
+    def verify(self) -> None:
+        """Check the sha256 of each file. Raises TransientError with the file, the expected hash and the actual one."""
+        expected = {self.directory / name: entry["sha256"] for name, entry in self.manifest["files"].items()}
+        for path, digest in zip(expected, _digests(list(expected)), strict=True):
+            if digest != expected[path]:
+                raise TransientError(f"{path} has sha256 {digest}, expected {expected[path]}")
 
     @property
     def nbytes(self) -> int:
@@ -187,14 +209,8 @@ class Artifact:
         return sum(file["bytes"] for file in self.manifest["files"].values())
 
     def array(self, name: str) -> np.ndarray:
-        """A read-only array mapped into memory."""
-        path = self._path(f"arrays/{name}.npy")
-        try:
-            mapped = np.lib.format.open_memmap(path, mode="r")
-        except (ValueError, OSError, SyntaxError, TokenError) as error:  # the header of the file is Python code
-            raise RegistryError(f"{path} is not a NumPy array: {error}") from error
-        # A plain view: np.memmap runs Python code at every slice, which adds up in a request.
-        return np.asarray(mapped)
+        """A read-only array mapped into memory, see `map_array`."""
+        return map_array(self._path(f"arrays/{name}.npy"))
 
     def table(self, name: str) -> pa.Table:
         """A table mapped into memory, without a copy; at most one chunk a column."""
@@ -202,15 +218,15 @@ class Artifact:
         try:
             return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
         except (pa.ArrowException, OSError) as error:
-            raise RegistryError(f"{path} is not an Arrow file: {error}") from error
+            raise failure_of(error)(f"{path} is not an Arrow file: {error}") from error
 
     def text(self, name: str) -> str:
         """The text of a file, by its name with extension."""
         path = self._path(name)
         try:
-            return path.read_bytes().decode()
+            return read_regular(path, TEXT_BYTES).decode()
         except (UnicodeDecodeError, OSError) as error:
-            raise RegistryError(f"{path} is not a UTF-8 text: {error}") from error
+            raise failure_of(error)(f"{path} is not a UTF-8 text: {error}") from error
 
     def _path(self, name: str) -> Path:
         if name not in self.manifest["files"]:
@@ -222,15 +238,16 @@ class Artifact:
 def read_manifest(directory: Path) -> tuple[dict[str, Any], dict[str, FileEntry]]:
     """The whole manifest and its file entries; the files themselves are not opened.
 
-    Raises RegistryError if the manifest is missing, is invalid, or has another format.
+    Raises RegistryError if the manifest is invalid or has another format, TransientError if it is missing or cannot be
+    read.
     """
     path = directory / MANIFEST
     try:
-        text = path.read_bytes()
+        text = read_regular(path, MANIFEST_BYTES)
     except FileNotFoundError:
-        raise RegistryError(f"{directory} is no artifact: it has no {MANIFEST}") from None
+        raise TransientError(f"{directory} is no artifact: it has no {MANIFEST}") from None
     except OSError as error:
-        raise RegistryError(f"{path} cannot be read: {error.strerror}") from error
+        raise TransientError(f"{path} cannot be read: {error.strerror}") from error
     return parse_manifest(text, str(path))
 
 

@@ -19,7 +19,15 @@ from typing import Any, Final
 from recsys.errors import RegistryError
 from recsys.registry.artifact import MANIFEST, Artifact, parse_manifest
 from recsys.registry.cache import Cache
-from recsys.registry.store import VERSION_NAME, PointedStore, Pointer, Step, checked_name, new_version
+from recsys.registry.store import (
+    VERSION_NAME,
+    BrokenPointer,
+    PointedStore,
+    Pointer,
+    Step,
+    checked_name,
+    new_version,
+)
 from recsys.storage.files import ABANDONED_SECONDS
 from recsys.storage.s3 import S3Folder, S3Object, endpoint
 
@@ -53,7 +61,7 @@ class S3Store(PointedStore):
         version = new_version() if version is None else checked_name(version)
         if self._bucket.read(_key(version, MANIFEST)):
             raise RegistryError(f"version {version} exists already in {self}; versions never change")
-        self.prepare()
+        self.check_writable()
         self._remove_abandoned()
         with tempfile.TemporaryDirectory(prefix="recsys-") as work:
             folder = Path(work) / version
@@ -76,7 +84,7 @@ class S3Store(PointedStore):
         if not self._bucket.replace(_key(version, MANIFEST), content, None):
             raise RegistryError(f"version {version} cannot be published in {self}: it exists already")
 
-    def prepare(self) -> None:
+    def check_writable(self) -> None:
         """See Store. The bucket must exist, and its server must support conditional writes."""
         next(self._bucket.find("versions/"), None)  # raises if the bucket cannot be listed
         self._bucket.write(PROBE, b"")
@@ -84,6 +92,11 @@ class S3Store(PointedStore):
             raise RegistryError(f"{self}: the server ignores If-None-Match, so two publishers could both succeed")
         if self._bucket.replace(PROBE, b"", NO_TAG):
             raise RegistryError(f"{self}: the server ignores If-Match, so two publishers could both succeed")
+
+    def check_exists(self) -> None:
+        """See Store."""
+        if next(self._bucket.find("versions/"), None) is None and self._bucket.read(PRODUCTION) is None:
+            raise RegistryError(f"no registry at {self}: there is no object {self._bucket.address('versions/')}…")
 
     def path(self, version: str | None = None) -> Path:
         """See Store. Missing files are downloaded into the cache. If S3 fails, the cached version is used."""
@@ -135,18 +148,20 @@ class S3Store(PointedStore):
 
     def pointer(self) -> Pointer | None:
         """See Store."""
-        return self._pointer()[0]
+        content = self._bucket.read(PRODUCTION)
+        return None if content is None else self._parsed(content[0])
 
-    def _pointer(self) -> tuple[Pointer | None, str | None]:
-        """The pointer and its ETag."""
-        pointer = self._bucket.read(PRODUCTION)
-        if pointer is None:
-            return None, None
-        return Pointer.parse(pointer[0], self._bucket.address(PRODUCTION)), pointer[1]
+    def _parsed(self, content: bytes) -> Pointer:
+        """The pointer in an object; raises BrokenPointer."""
+        return Pointer.parse(content, self._bucket.address(PRODUCTION))
 
     def _change(self, step: Step) -> Pointer:
         for _ in range(CHANGES):
-            before, etag = self._pointer()
+            content, etag = self._bucket.read(PRODUCTION) or (None, None)
+            try:
+                before = None if content is None else self._parsed(content)
+            except BrokenPointer:
+                before = None
             pointer = step(before)
             if pointer == before or self._bucket.replace(PRODUCTION, pointer.dump(), etag):
                 return pointer

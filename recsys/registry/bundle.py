@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import ValidationError
 
-from recsys.errors import ConfigError, RegistryError
+from recsys.errors import ConfigError, RegistryError, TransientError
 from recsys.features.statistics import Statistics, levels_of
 from recsys.ids import Ids
 from recsys.models.factors import ItemFactors
@@ -20,9 +20,10 @@ from recsys.models.tables import Tables
 from recsys.registry import artifact
 from recsys.registry.artifact import Artifact
 from recsys.registry.manifest import Manifest
-from recsys.registry.shapes import check_arrays, expected_arrays, source_array
+from recsys.registry.shapes import check_finite, check_shapes, check_values, expected_arrays, source_array
 from recsys.retrieval.generator import RetrievalTables
 from recsys.retrieval.sources.registry import SOURCES
+from recsys.specs import ArraySpec
 
 RANKER: Final = "ranker.txt"
 DISCOVERY: Final = "ranker_discovery.txt"
@@ -76,23 +77,25 @@ def read(directory: Path, verify: bool = True) -> Bundle:
     """The version in a folder, after a check that its parts fit each other.
 
     verify: check the sha256 of every file as well
-    Raises RegistryError if a check fails.
+    Raises RegistryError if a check fails, TransientError if a file is missing or damaged.
     """
-    opened = Artifact.open(directory, verify=verify)
-    try:
-        manifest = Manifest.model_validate({name: opened.manifest.get(name) for name in Manifest.model_fields})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise RegistryError(f"{directory}: manifest entry {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    opened = Artifact.open(directory, verify=False)
+    manifest = _manifest(opened)
     version = opened.manifest.get("version")
     if not isinstance(version, str):
         raise RegistryError(f"{directory}: manifest entry version is {version!r}, expected a name")
-    items, users, categories = (_ids(opened, name) for name in ("items", "users", "categories"))
-    arrays = {name: opened.array(name) for name in _array_names(opened)}
-    statistics = manifest.statistics
+    tables = {name: opened.table(name) for name in ("items", "users", "categories")}
+    arrays = _mapped(opened)
     try:
-        specs = expected_arrays(len(statistics.items), len(statistics.categories), manifest.sources)
-        check_arrays(arrays, specs, {"items": len(items), "users": len(users), "categories": len(categories)})
+        # The shapes come first: the hashes of a file that is far too large would take minutes.
+        specs = _specs(manifest)
+        sizes = check_shapes(arrays, specs, {name: table.num_rows for name, table in tables.items()})
+        if verify:
+            opened.verify()
+        items, users, categories = (_ids(name, table) for name, table in tables.items())
+        check_values(arrays, specs, sizes)
+    except TransientError:
+        raise
     except (RegistryError, ConfigError) as error:  # ConfigError: this code lacks one of the sources
         raise RegistryError(f"{directory}: {error}") from error
     newest = int(arrays["history_times"].max(initial=0))
@@ -114,6 +117,38 @@ def read(directory: Path, verify: bool = True) -> Bundle:
     )
 
 
+def check_numbers(directory: Path) -> None:
+    """Check every float array of a version that `read` accepts: finite numbers, or NaN where the format allows it.
+
+    The check reads all of them, so it belongs to a promotion and not to the start of each replica. Raises
+    RegistryError.
+    """
+    opened = Artifact.open(directory, verify=False)
+    try:
+        check_finite(_mapped(opened), _specs(_manifest(opened)))
+    except RegistryError as error:
+        raise RegistryError(f"{directory}: {error}") from error
+
+
+def _manifest(opened: Artifact) -> Manifest:
+    try:
+        return Manifest.model_validate({name: opened.manifest.get(name) for name in Manifest.model_fields})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RegistryError(f"{opened.directory}: manifest entry {where}: {first['msg']}") from None
+
+
+def _specs(manifest: Manifest) -> dict[str, ArraySpec]:
+    return expected_arrays(len(manifest.statistics.items), len(manifest.statistics.categories), manifest.sources)
+
+
+def _mapped(opened: Artifact) -> dict[str, np.ndarray]:
+    """All arrays of a version by name."""
+    names = [Path(name).stem for name in opened.manifest["files"] if name.startswith("arrays/")]
+    return {name: opened.array(name) for name in names}
+
+
 def _ranker(opened: Artifact, name: str, manifest: Manifest) -> Ranker:
     try:
         ranker = ranker_from_text(opened.text(name), manifest.backend)
@@ -124,23 +159,20 @@ def _ranker(opened: Artifact, name: str, manifest: Manifest) -> Ranker:
     return ranker
 
 
-def _array_names(opened: Artifact) -> list[str]:
-    return [Path(name).stem for name in opened.manifest["files"] if name.startswith("arrays/")]
-
-
-def _ids(opened: Artifact, name: str) -> Ids:
+def _ids(name: str, table: pa.Table) -> Ids:
     """The ids in a table. Raises RegistryError if they do not ascend, since codes are looked up by binary search."""
-    table = opened.table(name)
     if table.schema.names != ["id"] or table.schema.types[0] not in (pa.int64(), pa.string()):
-        raise RegistryError(f"{opened.directory}: table {name} has {table.schema}, expected ids, int64 or string")
+        raise RegistryError(f"table {name} has {table.schema}, expected ids, int64 or string")
     column = table["id"]
+    if column.num_chunks > 1:
+        raise RegistryError(f"table {name} has {column.num_chunks} batches, expected one")
     values = column.chunk(0) if column.num_chunks else pa.array([], column.type)
     try:
         values.validate(full=True)
     except pa.ArrowException as error:
-        raise RegistryError(f"{opened.directory}: table {name}: {error}") from error
+        raise RegistryError(f"table {name}: {error}") from error
     if values.null_count or pc.all(pc.less(values[:-1], values[1:])).as_py() is False:
-        raise RegistryError(f"{opened.directory}: table {name} does not ascend by id, or lacks an id")
+        raise RegistryError(f"table {name} does not ascend by id, or lacks an id")
     return Ids(values)
 
 

@@ -3,6 +3,7 @@
 ROOT/files/SHA256                        every file once, also if several versions contain it
 ROOT/versions/REGISTRY/VERSION/          hard links to these files, and the manifest
 ROOT/versions/REGISTRY/.draft-…/         a version while its files arrive
+ROOT/versions/REGISTRY/.lock-VERSION     held by the process that fetches the version
 """
 
 import logging
@@ -85,7 +86,8 @@ class Cache:
             if not _is_intact(folder, manifest):
                 self._files.mkdir(parents=True, exist_ok=True)
                 folder.parent.mkdir(parents=True, exist_ok=True)
-                with locked(folder.parent):
+                # A lock of the version's own: a long download must not delay another version.
+                with locked(folder.with_name(f".lock-{version}")):
                     if not _is_intact(folder, manifest):
                         self._fill(folder, manifest, files, fetch)
             os.utime(folder)
@@ -98,7 +100,7 @@ class Cache:
         return self.root / "versions" / registry / version
 
     def _fill(self, folder: Path, manifest: bytes, files: dict[str, FileEntry], fetch: Fetch) -> None:
-        """Make the folder of a version; call it with the registry's lock held."""
+        """Make the folder of a version; call it with the version's lock held."""
         shutil.rmtree(folder, ignore_errors=True)
         remove_abandoned(folder.parent.glob(".draft-*"))
         draft = folder.with_name(f".draft-{uuid.uuid4().hex}")

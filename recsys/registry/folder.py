@@ -8,14 +8,23 @@ ROOT/lock                 held while the pointer changes
 
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from recsys.errors import RegistryError
 from recsys.registry.artifact import Artifact, read_manifest
-from recsys.registry.store import PointedStore, Pointer, Step, checked_name, new_version
-from recsys.storage.files import locked, remove_abandoned, sync
+from recsys.registry.store import (
+    POINTER_BYTES,
+    BrokenPointer,
+    PointedStore,
+    Pointer,
+    Step,
+    checked_name,
+    new_version,
+)
+from recsys.storage.files import UnexpectedFile, locked, new_folders, read_regular, remove_abandoned, sync
 
 
 class FolderStore(PointedStore):
@@ -40,11 +49,8 @@ class FolderStore(PointedStore):
         target = self._versions / version
         if target.exists():
             raise RegistryError(f"version {version} exists already in {self.root}; versions never change")
-        self.prepare()
-        remove_abandoned(self._staging.iterdir())
-        work = Path(tempfile.mkdtemp(dir=self._staging))
-        try:
-            folder = work / version
+        with self._draft() as draft:
+            folder = draft / version
             folder.mkdir()
             fill(folder)
             Artifact.open(folder, verify=False)
@@ -54,18 +60,38 @@ class FolderStore(PointedStore):
             except OSError as error:  # rename never replaces a folder with content
                 raise RegistryError(f"version {version} cannot be published as {target}: {error}") from error
             sync(self._versions)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
         return version
 
-    def prepare(self) -> None:
+    @contextmanager
+    def _draft(self) -> Iterator[Path]:
+        """A folder of a publisher's own, removed at the end; after a failure an empty registry is removed as well."""
+        self.check_writable()
+        with new_folders(self._versions, self._staging):
+            remove_abandoned(self._staging.iterdir())
+            draft = Path(tempfile.mkdtemp(dir=self._staging))
+            try:
+                yield draft
+            finally:
+                shutil.rmtree(draft, ignore_errors=True)
+
+    def check_writable(self) -> None:
         """See Store."""
         try:
             for folder in (self._versions, self._staging):
-                folder.mkdir(parents=True, exist_ok=True)
-                tempfile.TemporaryFile(dir=folder).close()
+                nearest = next(path for path in (folder, *folder.parents) if path.exists())
+                tempfile.TemporaryFile(dir=nearest).close()
         except OSError as error:
             raise RegistryError(f"cannot make a registry at {self.root}: {error}") from error
+
+    def check_exists(self) -> None:
+        """See Store."""
+        try:
+            if self._versions.is_dir():
+                return
+            lacking = self._versions if self.root.is_dir() else self.root
+        except OSError as error:
+            raise RegistryError(f"{self.root} cannot be read: {error.strerror}") from error
+        raise RegistryError(f"no registry at {self.root}: there is no folder {lacking}")
 
     def path(self, version: str | None = None) -> Path:
         """See Store. A caller that supports MODEL_VERSION passes its value as `version`."""
@@ -89,9 +115,11 @@ class FolderStore(PointedStore):
     def pointer(self) -> Pointer | None:
         """See Store."""
         try:
-            return Pointer.parse(self._pointer.read_bytes(), str(self._pointer))
+            return Pointer.parse(read_regular(self._pointer, POINTER_BYTES), str(self._pointer))
         except FileNotFoundError:
             return None
+        except UnexpectedFile as error:
+            raise BrokenPointer.at(str(self._pointer), str(error.strerror)) from error
         except OSError as error:
             raise RegistryError(f"{self._pointer} cannot be read: {error.strerror}") from error
 
@@ -99,7 +127,10 @@ class FolderStore(PointedStore):
         if not self.root.is_dir():
             raise RegistryError(f"no registry at {self.root}")
         with locked(self.root / "lock"):
-            before = self.pointer()
+            try:
+                before = self.pointer()
+            except BrokenPointer:
+                before = None
             pointer = step(before)
             if pointer != before:
                 self._write(pointer)
@@ -108,7 +139,10 @@ class FolderStore(PointedStore):
     def _write(self, pointer: Pointer) -> None:
         """Replace the pointer as a whole; call it with the lock held."""
         fresh = self._pointer.with_suffix(".new")
-        fresh.write_bytes(pointer.dump())
-        sync(fresh)
-        fresh.replace(self._pointer)
-        sync(self.root)
+        try:
+            fresh.write_bytes(pointer.dump())
+            sync(fresh)
+            fresh.replace(self._pointer)
+            sync(self.root)
+        except OSError as error:
+            raise RegistryError(f"{self._pointer} cannot be written: {error.strerror}") from error

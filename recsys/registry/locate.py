@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Final
 
 from recsys.errors import RegistryError
-from recsys.registry.bucket import S3Store
 from recsys.registry.folder import FolderStore
 from recsys.registry.store import Store
-from recsys.storage.s3 import SCHEME, is_s3
+from recsys.storage.address import SCHEME, is_s3
 
 FOLDER: Final = "registry"
 """Folder of the default registry."""
@@ -31,6 +30,8 @@ def open_store(uri: str) -> Store:
     Raises RegistryError if the URI is neither of the two.
     """
     if is_s3(uri):
+        from recsys.registry.bucket import S3Store  # noqa: PLC0415 - S3's library takes 0.2 s of each replica's start
+
         return S3Store(uri)
     scheme, separator, _ = uri.partition("://")
     if separator:

@@ -48,6 +48,8 @@ class Manifest(Config):
     """UTC, ISO 8601; set when the version is written."""
     fingerprint: str
     """sha256 of the data."""
+    data: str | None = None
+    """The source of the data as `--data` named it; None for versions from before this entry."""
     date_range: DateRange
     counts: Counts
     targets: tuple[str, ...]
@@ -69,8 +71,10 @@ class Manifest(Config):
     """Time up to which the snapshot has events, ms since 1970 UTC."""
     inference: dict[str, Any]
     """Settings of the stages, as `InferenceConfig` writes them."""
+    test_days: int | None = Field(None, ge=1)
+    """Days before the newest event that were the test window; None for versions from before this entry."""
     headline: dict[str, float | None]
-    """A few metrics of the evaluated model; all of them are in metrics.json."""
+    """A few metrics of the evaluated model on the test window; all of them are in metrics.json."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "Manifest":

@@ -20,6 +20,10 @@ VERSION_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _LISTED: Final = 5
 _READERS: Final = 8
 """Manifests read at the same time."""
+POINTER_BYTES: Final = 1 << 20
+"""Largest size of a pointer. A larger one is refused before it is read into memory."""
+HISTORY: Final = 1000
+"""Promotions that the pointer lists; older ones are forgotten. So its size is bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,20 @@ The pointer keeps the returned text, so that later readers of the version can sk
 """
 
 
+class BrokenPointer(RegistryError):
+    """The pointer has no valid content. A promotion replaces it; the versions promoted before are forgotten then."""
+
+    @classmethod
+    def at(cls, place: str, reason: str) -> "BrokenPointer":
+        """The error of the pointer at a path or an address."""
+        repair = "a promotion repairs it (models promote VERSION)"
+        return cls(f"{place} is broken, expected JSON with a version: {reason}; {repair}")
+
+
 class Pointer(Config):
     """The version in production.
 
-    history: the versions promoted before it, oldest first
+    history: the versions promoted before it, oldest first, at most HISTORY
     checked: the text that the check of its promotion returned, see Check
     """
 
@@ -62,13 +76,19 @@ class Pointer(Config):
 
     @classmethod
     def parse(cls, content: bytes, place: str) -> "Pointer":
-        """The pointer in a file; raises RegistryError if it is invalid. place: path or address, for the message."""
+        """The pointer in a file; raises BrokenPointer if it is invalid. place: path or address, for the message."""
         try:
             return cls.model_validate_json(content)
         except ValidationError as error:
-            raise RegistryError(
-                f"{place} is broken, expected JSON with a version: {error.errors()[0]['msg']}"
-            ) from error
+            raise BrokenPointer.at(place, error.errors()[0]["msg"]) from error
+
+    @classmethod
+    def after(cls, before: "Pointer | None", version: str, checked: str | None) -> "Pointer":
+        """The pointer after the promotion of a version; before: None if nothing was promoted yet."""
+        history = () if before is None else before.history
+        if before is not None and before.version != version:
+            history = (*history, before.version)
+        return cls(version=version, history=history[-HISTORY:], checked=checked)
 
     def dump(self) -> bytes:
         """The pointer as the text of a file."""
@@ -89,20 +109,32 @@ class Store(Protocol):
         fill: called with the folder, which has the version's name; version: None for a new name
         """
 
-    def prepare(self) -> None:
-        """Create the registry if it does not exist yet, and test that it can be written to."""
+    def check_writable(self) -> None:
+        """Test that versions can be published, also if there is no registry yet. No registry is made."""
+
+    def check_exists(self) -> None:
+        """Raises RegistryError if there is no registry, as at a mistyped address."""
 
     def promote(self, version: str, check: Check = check_hashes) -> None:
-        """Put a version into production if `check` accepts its folder; the default checks the hashes."""
+        """Put a version into production if `check` accepts its folder; the default checks the hashes.
+
+        A broken pointer is replaced.
+        """
 
     def rollback(self, check: Check = check_hashes) -> str:
-        """Put the previous version back into production after the check; the name of this version."""
+        """Put the previous version back into production after the check; the name of this version.
+
+        Raises RegistryError also if the version in production changed during the check.
+        """
 
     def production(self) -> str | None:
         """The version in production, if any."""
 
     def pointer(self) -> Pointer | None:
-        """The version in production and the versions before it; None if nothing was promoted yet."""
+        """The version in production and the versions before it; None if nothing was promoted yet.
+
+        Raises BrokenPointer if the pointer is invalid.
+        """
 
     def versions(self) -> list[Version]:
         """All published versions, oldest first."""
@@ -133,7 +165,7 @@ def checked_name(version: str) -> str:
 
 
 Step = Callable[[Pointer | None], Pointer]
-"""A function from the current pointer, None if nothing was promoted yet, to the new one."""
+"""A function from the current pointer to the new one; the current one is None if it is absent or broken."""
 
 
 class PointedStore(ABC):
@@ -149,7 +181,10 @@ class PointedStore(ABC):
 
     @abstractmethod
     def _change(self, step: Step) -> Pointer:
-        """Replace the pointer without losing a change of another process; the new pointer."""
+        """Replace the pointer without losing a change of another process; the new pointer.
+
+        Others wait meanwhile or repeat the step, so a step takes no time.
+        """
 
     @abstractmethod
     def _names(self) -> Sequence[str]:
@@ -163,6 +198,10 @@ class PointedStore(ABC):
     def path(self, version: str | None = None) -> Path:
         """See Store."""
 
+    @abstractmethod
+    def check_exists(self) -> None:
+        """See Store."""
+
     def address(self, version: str) -> str:
         """See Store."""
         return f"{self}/versions/{version}"
@@ -170,26 +209,26 @@ class PointedStore(ABC):
     def promote(self, version: str, check: Check = check_hashes) -> None:
         """See Store."""
         checked = check(self.path(version))
-
-        def step(pointer: Pointer | None) -> Pointer:
-            history = () if pointer is None else pointer.history
-            if pointer is not None and pointer.version != version:
-                history = (*history, pointer.version)
-            return Pointer(version=version, history=history, checked=checked)
-
-        self._change(step)
+        self._change(lambda before: Pointer.after(before, version, checked))
 
     def rollback(self, check: Check = check_hashes) -> str:
         """See Store."""
+        before = self.pointer()
+        if before is None or not before.history:
+            raise RegistryError(
+                f"nothing to roll back to in {self}: no version was promoted before "
+                f"{before.version if before else 'now'}; {self._listing()}"
+            )
+        *history, version = before.history
+        pointer = Pointer(version=version, history=tuple(history), checked=check(self.path(version)))
 
-        def step(pointer: Pointer | None) -> Pointer:
-            if pointer is None or not pointer.history:
+        def step(current: Pointer | None) -> Pointer:
+            if current != before:
+                now = f"{current.version} instead of {before.version}" if current else "none"
                 raise RegistryError(
-                    f"nothing to roll back to in {self}: no version was promoted before "
-                    f"{pointer.version if pointer else 'now'}; {self._listing()}"
+                    f"not rolled back: during the check the version in production of {self} became {now}"
                 )
-            *history, version = pointer.history
-            return Pointer(version=version, history=tuple(history), checked=check(self.path(version)))
+            return pointer
 
         return self._change(step).version
 
@@ -215,10 +254,12 @@ class PointedStore(ABC):
     def _wanted(self, version: str | None) -> str:
         """The name of a version, by default of the one in production."""
         if version is None and (version := self.production()) is None:
+            self.check_exists()
             raise RegistryError(f"no version is in production in {self}; {self._listing()}")
         return checked_name(version)
 
     def _unknown(self, version: str) -> RegistryError:
+        self.check_exists()
         return RegistryError(f"no version {version} in {self}; {self._listing()}")
 
     def _listing(self) -> str:

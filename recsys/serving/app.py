@@ -16,6 +16,8 @@ UNBOUNDED: Final = 100_000
 """Calls that Serve lets wait. The service bounds its own queue, and answers 503 beyond it."""
 TARGET_REQUESTS: Final = 16
 """Requests under way in a replica of the ingress, above which another replica is started."""
+HEALTH_SECONDS: Final = 1.0
+"""Serve looks so often whether a replica lives. It starts another one for a dead one."""
 STAGES: Final = (CandidateReplica, FactorReplica, RankReplica)
 
 
@@ -41,6 +43,7 @@ def _deploy(replica: type[Any], name: str, scaling: dict[str, Any], settings: Se
         name=name,
         ray_actor_options={"num_cpus": settings.cpus},
         max_ongoing_requests=UNBOUNDED,
+        health_check_period_s=HEALTH_SECONDS,
         logging_config=QUIET,
         graceful_shutdown_timeout_s=settings.deadline_ms / 1000 + 1,
         **scaling,

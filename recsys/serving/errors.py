@@ -21,6 +21,12 @@ class BadUserId(HttpError):
     status = 400
 
 
+class BadParameter(HttpError):
+    """A parameter is unknown or given twice."""
+
+    status = 400
+
+
 class UserNotFound(HttpError):
     """There is no event of the user."""
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -24,6 +25,10 @@ LEAVE_SECONDS: Final = 0.001
 """A call needs several turns of the event loop to leave this process; a single one, `sleep(0)`, is too few."""
 BROADCAST_SECONDS: Final = 60.0
 """Time in which a replica has to load a version; after it the replica counts as unable to load it."""
+FACTORS_SECONDS: Final = 0.25
+"""Time that the factors' replicas have; after it the users are folded in here."""
+ALONE_SECONDS: Final = 1.0
+"""For so long users are folded in here after no replica could do it."""
 
 
 class GraphStages:
@@ -38,6 +43,7 @@ class GraphStages:
             name: handle.options(request_serialization="pickle", response_serialization="pickle")
             for name, handle in stages.items()
         }
+        self._alone_until = 0.0
 
     async def __call__(
         self, servable: Servable, histories: Histories, now: int, options: BatchOptions
@@ -65,10 +71,17 @@ class GraphStages:
         """User factors and who is warm, None where the stage has not loaded the version.
 
         For a single user, and if nobody is warm, they are computed in this process: a call of the factors' replicas
-        would take longer than the computation. The result is there before the candidates arrive.
+        would take longer than the computation. The result is there before the candidates arrive. The same happens
+        while no replica answers.
         """
-        if len(histories) > 1 and servable.recommender.factors.warm(histories).any():
-            return await self.call("factors", servable.bundle.version, histories)
+        many = len(histories) > 1 and time.monotonic() >= self._alone_until
+        if many and servable.recommender.factors.warm(histories).any():
+            try:
+                async with asyncio.timeout(FACTORS_SECONDS):
+                    return await self._stages["factors"].remote(servable.bundle.version, histories)
+            except (*DEAD, TimeoutError) as error:
+                logger.warning("no replica folds users in, the ingress does", extra={"reason": type(error).__name__})
+                self._alone_until = time.monotonic() + ALONE_SECONDS
         return await _meanwhile(servable.recommender.fold_in, histories)
 
     async def call(self, stage: str, *arguments: Any) -> Any:

@@ -8,7 +8,7 @@ from recsys.errors import RegistryError
 from recsys.inference.servable import Servable
 from recsys.serving.deadline import deadline
 from recsys.serving.errors import Unavailable
-from recsys.serving.following import Following, Rejection
+from recsys.serving.following import Following, Problem, Rejection
 from recsys.serving.loaded_versions import LoadedVersions
 from recsys.serving.settings import ServeSettings
 from recsys.serving.stages import StageRunner, VersionsByStage
@@ -30,7 +30,7 @@ class HealthReport:
     loaded: VersionsByStage
     lacking: list[str]
     rejection: Rejection | None
-    problem: str | None
+    problem: Problem | None
 
 
 class HealthCheck:

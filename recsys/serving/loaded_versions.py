@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 from recsys.errors import RegistryError
-from recsys.inference.probe import probed_path
+from recsys.inference.probe import probed_path, ready_path
 from recsys.inference.servable import Servable, open_servable
 from recsys.registry.store import Store
 from recsys.serving.settings import ServeSettings
@@ -21,13 +22,13 @@ MAX_FALLBACKS: Final = 5
 class LoadedVersions:
     """At most `versions_kept` versions. To load another one, the version that was used longest ago is dropped.
 
-    A version is test-opened in a subprocess (`probe`), then opened and kept (`load`). Opening happens in a thread, so
-    that requests go on meanwhile.
+    A version is tried in a subprocess (`probe`), then opened and kept (`load`). Both happen in threads, so that
+    requests go on meanwhile.
     """
 
     def __init__(self, store: Store, settings: ServeSettings) -> None:
         self.store = store
-        self._alpha, self._probes, self._kept = settings.alpha, settings.probe, settings.versions_kept
+        self._settings = settings
         self._loaded: dict[str, Servable] = {}
         self._loading = asyncio.Lock()
 
@@ -47,15 +48,20 @@ class LoadedVersions:
         return list(reversed(self._loaded.values()))
 
     def load_at_start(self, version: str | None) -> None:
-        """Load the version given, else the first of `candidates` that can be opened. Failures are logged."""
+        """Load the version given, else one of `candidates`. Failures are logged.
+
+        The first that needs no trial is preferred, so that a replica starts at once while another version is tried.
+        """
         try:
             names = self.candidates(version)
         except RegistryError as error:
             logger.error("no version at the start", extra={"reason": str(error)})
             return
-        for name in names:
+        ready = self.first_ready(names)
+        for name in dict.fromkeys(names if ready is None else [ready.name, *names]):
             try:
-                self._loaded[name] = self._open(name)
+                folder = ready if ready and ready.name == name else self._path(name, threading.Event())
+                self._loaded[name] = open_servable(folder, self._settings.alpha)
                 return
             except RegistryError as error:
                 logger.error("version rejected at the start", extra={"version": name, "reason": str(error)})
@@ -63,16 +69,37 @@ class LoadedVersions:
     def candidates(self, version: str | None) -> Sequence[str]:
         """Versions that may be served, the best first; reads the registry, and raises RegistryError.
 
-        That is the version given, else the one in production and then those that were in production before it.
+        That is the version given, else the one in production and then those that were in production before it. An
+        error as well: that no version is in production.
         """
         if version is not None:
             return [version]
         pointer = self.store.pointer()
-        return list(dict.fromkeys(pointer.promoted))[:MAX_FALLBACKS] if pointer else []
+        if pointer is None:
+            self.store.check_exists()
+            raise RegistryError(f"no version is in production in {self.store}")
+        return list(dict.fromkeys(pointer.promoted))[:MAX_FALLBACKS]
 
-    async def probe(self, version: str) -> None:
-        """Test-open a version without loading it; raises RegistryError where it cannot be opened."""
-        await asyncio.to_thread(self._path, version)
+    def first_ready(self, versions: Sequence[str]) -> Path | None:
+        """The folder of the first of some versions that needs no trial; None if each of them does."""
+        return next((folder for version in versions if (folder := self._ready(version)) is not None), None)
+
+    def _ready(self, version: str) -> Path | None:
+        try:
+            return ready_path(self.store, version) if self._settings.probe else self.store.path(version)
+        except RegistryError:
+            return None
+
+    async def probe(self, version: str) -> Path:
+        """Try a version without loading it; its folder. Raises RegistryError where it cannot be opened.
+
+        A cancelled call ends the trial.
+        """
+        stop = threading.Event()
+        try:
+            return await asyncio.to_thread(self._path, version, stop)
+        finally:
+            stop.set()
 
     async def load(self, version: str) -> Servable:
         """The version, opened if it is not loaded; the one asked for longest ago is dropped for it.
@@ -80,19 +107,21 @@ class LoadedVersions:
         Raises RegistryError where it cannot be opened, and keeps what was loaded. Requests under way keep the version
         that they began with.
         """
+        # The trial comes before the lock, so that a long one does not delay the load of another version.
+        folder = None if version in self._loaded else await self.probe(version)
         async with self._loading:
             servable = self._loaded.pop(version, None)
             if servable is None:
-                servable = await asyncio.to_thread(self._open, version)
+                folder = folder or await self.probe(version)  # another call dropped the version meanwhile
+                servable = await asyncio.to_thread(open_servable, folder, self._settings.alpha)
                 logger.info("version loaded", extra={"version": version})
             self._loaded[version] = servable
-            for old in self.names()[: -self._kept]:
+            for old in self.names()[: -self._settings.versions_kept]:
                 del self._loaded[old]
         return servable
 
-    def _open(self, version: str) -> Servable:
-        return open_servable(self._path(version), self._alpha)
-
-    def _path(self, version: str) -> Path:
-        """The folder of a version that was test-opened; raises RegistryError."""
-        return probed_path(self.store, version) if self._probes else self.store.path(version)
+    def _path(self, version: str, stop: threading.Event) -> Path:
+        """The folder of a version that was tried, see `probe`."""
+        if not self._settings.probe:
+            return self.store.path(version)
+        return probed_path(self.store, version, self._settings.probe_seconds, stop)

@@ -11,6 +11,7 @@ from typing import Any, Final
 from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+LARGEST: Final = 65_536
 PROTOCOL: Final = f"{__name__}:OneWriteProtocol"
 
 
@@ -20,20 +21,28 @@ def use_one_write() -> None:
 
 
 class OneWriteTransport:
-    """A transport that collects what is written within one turn of the event loop."""
+    """A transport that collects what is written within one turn of the event loop, LARGEST bytes at most."""
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport, self._loop = transport, loop
         self._parts: list[bytes] = []
+        self._size = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Send data at the end of this turn."""
+        """Send data at the end of this turn; at once where much is collected, so that a slow reader is noticed."""
         if not self._parts:
             self._loop.call_soon(self._flush)
         self._parts.append(data)
+        self._size += len(data)
+        if self._size > LARGEST:
+            self._flush()
+
+    def get_write_buffer_size(self) -> int:
+        """Bytes that have not left yet."""
+        return self._size + self._transport.get_write_buffer_size()
 
     def close(self) -> None:
         """Send what was written, then close."""
@@ -44,6 +53,7 @@ class OneWriteTransport:
         if self._parts:
             data = b"".join(self._parts)
             self._parts.clear()
+            self._size = 0
             self._transport.write(data)
 
 

@@ -87,7 +87,7 @@ class BatchedRecommender:
             for servable in self._following.loaded:
                 if (responses := await self.recommend_from(servable, requests)) is not None:
                     return responses
-            await self._following.try_update()
+            await self._following.update()
             if (responses := await self.recommend_from(self._following.ready(), requests)) is not None:
                 return responses
         raise Unavailable("the stages do not hold a common version yet")

@@ -2,60 +2,89 @@
 
 import logging
 import os
+import re
 import signal
-import sys
 import threading
-from contextlib import redirect_stdout
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
+from typing import Final
 
 import ray
 from ray import serve
 
 from recsys import console
-from recsys.cluster import start_ray
+from recsys.cluster import has_own_ray, node_cpus, start_ray
 from recsys.errors import ConfigError
 from recsys.serving.app import QUIET, build_app
-from recsys.serving.settings import FAST, ServeSettings
+from recsys.serving.host.environment import write_limits
+from recsys.serving.host.haproxy import Limits, drain
+from recsys.serving.settings import ServeSettings
+
+STOPS: Final = (signal.SIGINT, signal.SIGTERM)
+"""Signals that stop the service."""
+DRAIN_SECONDS: Final = 4.0
+"""Time in which requests under way may end after a signal."""
 
 
-def in_fast_environment() -> None:
-    """Start this program anew where a variable of FAST is missing, since Serve reads them when it is imported."""
-    missing = {name: value for name, value in FAST.items() if name not in os.environ}
-    if missing:
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | missing)
+def serve_until_interrupted(settings: ServeSettings, host: str, port: int, folder: Path) -> None:
+    """Start the service and wait for Ctrl-C or SIGTERM; then finish the requests under way and stop.
 
-
-def start(settings: ServeSettings, host: str, port: int) -> None:
-    """Start the service, on the cluster at RAY_ADDRESS or on Ray of its own; raises ConfigError for a taken port."""
-    with console.step("start the service"):
-        start_ray()
-        logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        try:
-            serve.start(http_options={"host": host, "port": port}, logging_config=QUIET)
-        except RuntimeError as error:
-            if "Address already in use" not in str(error):
-                raise
-            raise ConfigError(
-                f"port {port} or one of HAProxy's own, 9101 and 8404, is taken: by another service, or by a process "
-                "haproxy that a killed one has left behind"
-            ) from error
-        serve.run(build_app(settings), name="recsys")
-    console.line(f"recommendations at http://{host}:{port}/ (interface: /docs); Ctrl-C stops the service")
-
-
-def serve_until_interrupted() -> None:
-    """Wait for Ctrl-C or SIGTERM, then stop the service."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # set anew: a shell's background job starts with SIGINT ignored
-        signal.signal(number, signal.default_int_handler)
+    It runs on the cluster at RAY_ADDRESS or on Ray of its own. Raises ConfigError where it does not fit or a port is
+    taken, KeyboardInterrupt where it is interrupted before it serves. folder: of this service alone
+    """
+    write_limits(folder, _limits(settings))
     try:
-        threading.Event().wait()
-    except KeyboardInterrupt:
+        with console.step("start the service"):
+            start_ray()
+            for number in STOPS:  # set anew: Ray has set its own, and a shell's background job ignores SIGINT
+                signal.signal(number, signal.default_int_handler)
+            _check_cpus(settings)
+            _start(settings, host, port)
+        console.line(f"recommendations at http://{host}:{port}/ (interface: /docs); Ctrl-C stops the service")
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
         console.progress("stopping")
     finally:
+        for number in STOPS:  # the supervisor ends the service where this takes too long
+            signal.signal(number, signal.SIG_IGN)
+        drain(folder, DRAIN_SECONDS)
         _stop()
+
+
+def _start(settings: ServeSettings, host: str, port: int) -> None:
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    try:
+        serve.start(http_options={"host": host, "port": port}, logging_config=QUIET)
+    except RuntimeError as error:
+        taken = re.search(r"cannot bind socket \(Address already in use\) for \[(\S+)\]", str(error))
+        if taken is None:
+            raise
+        raise ConfigError(f"{taken[1]} was taken by another process while the service started") from error
+    serve.run(build_app(settings), name="recsys")
+
+
+def _limits(settings: ServeSettings) -> Limits:
+    """What HAProxy may let through, so that requests wait there for half of the deadline at most."""
+    return Limits(queue_ms=settings.deadline_ms // 2, response_ms=settings.deadline_ms + 1000)
+
+
+def _check_cpus(settings: ServeSettings) -> None:
+    """Raise ConfigError where the fewest replicas need more CPUs than a Ray of this service's own has."""
+    stages = (settings.candidates, settings.factors, settings.rank) if settings.topology == "graph" else ()
+    replicas = sum(low for low, _ in (settings.ingress, *stages))
+    needed, cpus = replicas * settings.cpus, sum(node_cpus())
+    if has_own_ray() and needed > cpus:
+        raise ConfigError(
+            f"{replicas} replicas of {settings.cpus:g} CPUs each need {needed:g} CPUs, and this machine has {cpus:g}: "
+            "choose fewer replicas, or a smaller `cpus`"
+        )
 
 
 def _stop() -> None:
     """Stop the service and leave Ray, without the lines that Ray prints when Serve's controller ends as intended."""
+    if not ray.is_initialized():
+        return
     with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
-        serve.shutdown()  # type: ignore[no-untyped-call]
+        if not has_own_ray():  # a Ray of this service's own ends with everything in it
+            serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()

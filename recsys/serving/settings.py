@@ -1,23 +1,12 @@
 """Settings of the service: arguments of `serve run serve_app:app …`, of a Serve config file, and of `--set`."""
 
 import os
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator
 
 from recsys.registry.locate import default_registry
 from recsys.schema import Config
-
-FAST: Final = {
-    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-    "RAY_SERVE_ENABLE_HA_PROXY": "1",
-    # Every route is a GET that changes nothing, so a request whose replica died may be sent to another one.
-    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
-    "RAY_SERVE_HAPROXY_RETRIES": "3",
-    # Seconds in which a stopped replica finishes its requests. Serve's 30 s are longer than any deadline.
-    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
-}
-"""Variables that make Serve fast; every node needs them in its environment before Ray starts there."""
 
 
 def _replicas(value: Any) -> Any:
@@ -72,8 +61,10 @@ class ServeSettings(Config):
     poll_seconds: float = Field(1.0, gt=0, allow_inf_nan=False)
     """Seconds between two readings of the registry for another version in production."""
     probe: bool = True
-    """Test-open a version in a subprocess before it is loaded: a library that is given a bad file may end its
-    process."""
+    """Try a version in a subprocess before it is loaded: a library that is given a bad file may end its process."""
+    probe_seconds: float = Field(30.0, ge=1, allow_inf_nan=False)
+    """Seconds after which the trial of a version ends, and 20 more for each full gigabyte of the version. The old
+    version is served meanwhile. A slow machine may need more."""
     log_every: int = Field(100, ge=1)
     """Number n: one of n requests goes to the access log; responses of 500 and above always do."""
 

@@ -10,7 +10,8 @@ import pyarrow.fs as pafs
 
 from recsys.errors import DataError
 from recsys.storage import s3
-from recsys.storage.s3 import S3Folder, is_s3
+from recsys.storage.address import is_s3
+from recsys.storage.s3 import S3Folder
 
 COMPRESSED: Final = (".gz",)
 """Endings of the names of compressed files; pyarrow decompresses these by name."""

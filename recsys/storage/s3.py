@@ -38,8 +38,8 @@ from botocore.exceptions import (
 from s3transfer.exceptions import RetriesExceededError, S3DownloadFailedError
 
 from recsys.errors import RecsysError
+from recsys.storage.address import SCHEME, is_s3
 
-SCHEME: Final = "s3://"
 CONNECT_SECONDS: Final = 5.0
 READ_SECONDS: Final = 15.0
 """Seconds without a byte from the server until a request fails."""
@@ -51,6 +51,8 @@ PAUSE_SECONDS: Final = 0.05
 CONNECTIONS: Final = 32
 PART_BYTES: Final = 8 << 20
 """A larger file is moved in parts of this size, several at a time."""
+SMALL_BYTES: Final = 1 << 20
+"""Largest size of an object that is read into memory."""
 
 _BUCKET: Final = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _MISSING: Final = ("NoSuchKey", "404", "NotFound")
@@ -69,11 +71,6 @@ _MESSAGES: Final = {
 """Messages for error codes of S3."""
 
 T = TypeVar("T")
-
-
-def is_s3(uri: str) -> bool:
-    """True if the address begins with s3://."""
-    return uri.startswith(SCHEME)
 
 
 def endpoint() -> str | None:
@@ -141,10 +138,13 @@ class S3Folder:
                     yield S3Object(entry["Key"].removeprefix(self._prefix), entry["Size"], entry["LastModified"])
 
     def read(self, name: str) -> tuple[bytes, str] | None:
-        """The content and the ETag of a small object; None if there is no such object."""
+        """The content and the ETag of an object of at most SMALL_BYTES; None if there is no such object."""
 
         def read() -> tuple[bytes, str]:
             response = self._client.get_object(**self._location(name))
+            if (size := response["ContentLength"]) > SMALL_BYTES:
+                response["Body"].close()
+                raise self.error(f"{self.address(name)} has {size:,} bytes, expected at most {SMALL_BYTES:,}")
             return response["Body"].read(), response["ETag"]
 
         with self._explained(name):

@@ -110,6 +110,7 @@ def make_manifest(context: Context, model: Model, result: TrainingResult, snapsh
     hybrid = [row for row in result.evaluation.table if row.system == HYBRID]
     return Manifest(
         fingerprint=shop.fingerprint,
+        data=shop.name,
         date_range=DateRange(start=shop.start, end=shop.end),
         counts=Counts(
             events=shop.event_counts,
@@ -129,5 +130,6 @@ def make_manifest(context: Context, model: Model, result: TrainingResult, snapsh
         exclude_purchased=model.tables.retrieval.exclude_purchased,
         live_watermark=shop.end,
         inference=config.inference.model_dump(mode="json"),
+        test_days=config.evaluation.test_days,
         headline={f"{metric} {row.group}": row.metrics[metric] for row in hybrid},
     )

@@ -9,6 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, Route, expect
 
+from recsys.serving.api.page import PAGE
 from tests.support import stub_service
 
 STATUS_LOGGED = "Failed to load resource: the server responded with a status of"
@@ -105,7 +106,15 @@ def test_recommendations_of_a_user(tab: Tab) -> None:
         re.compile(r"20 of [\d,]+ scored candidates in [\d.]+ ms, model .+")
     )
     expect(page.locator("#who dt")).to_have_text(
-        ["Events", "Purchases", "Purchases per event", "Items viewed", "Categories viewed", "First seen", "Last seen"]
+        [
+            "Events",
+            "Purchases",
+            "Purchases per event",
+            "Items viewed",
+            "Categories viewed",
+            "First seen (UTC)",
+            "Last seen (UTC)",
+        ]
     )
     expect(page.locator("#past [data-event]").first).to_be_visible()
 
@@ -405,7 +414,7 @@ def test_the_page_is_one_small_file(tab: Tab) -> None:
     own = [url for url in tab.requests if not re.search(r"/(health|recommend/|users?/)", url)]
     assert {urlsplit(url).path for url in own} == {"/"}
     assert len(page.content()) < 100_000
-    assert stub_service.PAGE.stat().st_size < 32_000
+    assert PAGE.stat().st_size < 32_000
 
 
 def answer(status: int, body: str) -> Callable[[Route], None]:

@@ -64,8 +64,9 @@ print(code, sorted(slow & sys.modules.keys()))
 """
 
 
-@pytest.mark.parametrize("arguments", ["--help", "train --help", "--version", "models list --registry none"])
+@pytest.mark.parametrize("arguments", ["--help", "train --help", "--version", "models list --registry empty"])
 def test_light_commands_load_no_framework(arguments: str, tmp_path: Path) -> None:
+    (tmp_path / "empty" / "versions").mkdir(parents=True)
     command = [sys.executable, "-c", LOADED, *arguments.split()]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment, check=True)

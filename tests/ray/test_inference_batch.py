@@ -1,3 +1,4 @@
+import csv
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Event
@@ -16,11 +17,13 @@ from recsys.inference.recommender import Recommender
 from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
 from recsys.schema import Objective
-from tests.support.bundles import halve_ranker, publish, small_bundle
-from tests.support.shop_data import user_id
+from tests.support.bundles import halve_ranker, odd_bundle, publish, small_bundle
+from tests.support.shop_data import DOT_IDS, ODD_IDS, user_id
 from tests.support.trained import Trained, trained_shop
 
 UNKNOWN_USERS = [-3, 10**15]
+ADDRESSABLE = [user for user in (*ODD_IDS, *DOT_IDS) if user == user.strip()]
+"""Ids that a file of users can hold: spaces around an id are dropped."""
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +55,29 @@ def test_the_file_has_the_documented_columns(trained: Trained, tmp_path: Path) -
     assert table["visitorid"].to_pylist() == [user for user in wanted[:3] for _ in range(4)]
     assert table["rank"].to_pylist() == [1, 2, 3, 4] * 3
     assert [path.name for path in out.parent.iterdir()] == ["out.parquet"]
+
+
+def test_csv_or_parquet_by_the_ending(trained: Trained, tmp_path: Path) -> None:
+    users = users_file(tmp_path, [user_id(9), UNKNOWN_USERS[0]])
+    for name in ("out.csv", "out.parquet"):
+        assert recommend(str(trained.registry), None, users, 4, tmp_path / name) == 2
+    assert (tmp_path / "out.csv").read_bytes().count(b"\n") == 9
+    table = pl.read_csv(tmp_path / "out.csv", schema_overrides={"rank": pl.Int32})
+    assert table.equals(pl.read_parquet(tmp_path / "out.parquet"), null_equal=True)
+    assert table["mf_score"].null_count() >= 4  # of the user without events
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_texts_of_a_csv_file_are_quoted(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "registry")
+    publish(store, odd_bundle(), "v1")
+    users, out = tmp_path / "users.csv", tmp_path / "out.csv"
+    pl.DataFrame({"visitorid": [*ADDRESSABLE, 'nobody, "here"']}).write_csv(users)
+    recommend(str(store), None, users, 2, out)
+    with out.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["visitorid"] for row in rows[::2]] == [*ADDRESSABLE, 'nobody, "here"']
+    assert all(row["itemid"].endswith(" <b>'\"/é") for row in rows)
 
 
 def test_a_batch_says_what_the_recommender_says(trained: Trained, tmp_path: Path) -> None:

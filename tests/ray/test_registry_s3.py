@@ -342,10 +342,38 @@ def test_a_version_that_is_damaged_for_good_is_not_promoted(store: S3Store, old:
     assert store.production() == old
 
 
+def test_objects_that_are_too_large_are_not_read(store: S3Store, old: str, node: Nodes) -> None:
+    objects = S3Folder(str(store), RegistryError)
+    objects.write(f"versions/{old}/manifest.json", b"x" * 50_000_000)
+    objects.write("production", b"x" * 2_000_000)
+    for call, problem in (
+        (lambda: node().path(old), "old/manifest.json has 50,000,000 bytes, expected at most 1,048,576"),
+        (node().pointer, "production has 2,000,000 bytes, expected at most 1,048,576"),
+    ):
+        with pytest.raises(RegistryError, match=problem):
+            call()
+    assert "has 50,000,000 bytes" in store.versions()[0].summary["broken"]
+
+
+def test_a_long_download_does_not_delay_another_version(
+    store: S3Store, old: str, faults: Proxy, registry: str, tmp_path: Path
+) -> None:
+    store.publish(filling(text="new"), "new")
+    reader = S3Store(registry, Cache(tmp_path / "shared"))
+    faults.spoil("held", r"GET .*/new/ranker\.txt", times=1)
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(reader.path, "new")
+        assert faults.held.wait(60)
+        assert Artifact.open(reader.path(old)).text("ranker.txt") == "tree"
+        assert not slow.done()
+        faults.release()
+        assert Artifact.open(slow.result()).text("ranker.txt") == "new"
+
+
 def test_what_is_wrong_with_the_place_is_said(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     unused_port = free_port()
     missing = "s3://no-such-bucket-here/models"
-    for call in (S3Store.prepare, S3Store.versions, S3Store.production):
+    for call in (S3Store.check_writable, S3Store.versions, S3Store.production):
         with pytest.raises(RegistryError, match=rf"{missing}/\S*: no such bucket$"):
             call(S3Store(missing))
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
@@ -370,7 +398,7 @@ def test_a_server_without_conditions_is_refused(
 ) -> None:
     faults.spoil(kind, "PUT ")
     with pytest.raises(RegistryError, match=f"{registry}: the server ignores {condition},"):
-        S3Store(registry).prepare()
+        S3Store(registry).check_writable()
     assert store.production() == old
 
 

@@ -106,7 +106,7 @@ async def test_the_old_version_serves_on_while_s3_fails(
     assert f"{bucket}/models/versions/v2/ranker.txt: " in told["refused"]["reason"]
     faults.spoil(kind, "GET .*/production")
     with caplog.at_level(logging.WARNING):
-        await service.following.try_update()
+        await service.following.update()
     assert "cannot be followed now" in caplog.text
     assert (await health(service))["model_version"] == "v1"
 

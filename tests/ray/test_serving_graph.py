@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -18,14 +19,14 @@ import pytest
 import ray
 from ray import serve
 
-from recsys.inference.probe import check_here
+from recsys.inference.probe import PROBE_SECONDS, check_here
 from recsys.inference.recommender import Recommender
 from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
 from recsys.registry.store import check_hashes
 from recsys.serving.app import QUIET, build_app
 from recsys.serving.settings import ServeSettings
-from tests.support.bundles import flip_a_byte, halve_ranker
+from tests.support.bundles import flip_a_byte, halve_ranker, tie_ranker
 from tests.support.processes import family, free_port, wait_until
 from tests.support.shop_data import USERS, user_id
 from tests.support.soak import scaled
@@ -262,6 +263,27 @@ def test_killed_replicas_come_back_and_a_version_that_would_end_them_all_is_refu
     assert any("the process that opened it ended" in reason for reason in reasons)
 
 
+@pytest.mark.soak(10)
+def test_a_version_that_is_tried_without_end_holds_nobody_up(running: Running) -> None:
+    """Neither replicas that start, nor the next promotion, which comes long before the end of the trial."""
+    running.serve("first")
+    opened = bundle.read(running.store.path("second"))
+    endless = f"endless-{len(running.store.versions())}"
+    running.store.publish(lambda folder: bundle.write(replace(opened, version=endless), folder, {}), endless)
+    tie_ranker(running.store.path(endless))
+    with Load(running) as load:
+        running.store.promote(endless)  # by its hashes alone
+        kill_one_of_each()
+        assert all(running.serves("first") for _ in range(20))
+        begun = time.monotonic()
+        running.store.promote("second", check_here)
+        wait_until(lambda: running.serves("second"))
+        assert time.monotonic() - begun < PROBE_SECONDS
+        reached = load.answered
+        wait_until(lambda: load.answered > reached + 100)
+    assert not load.faults
+
+
 def own_log() -> list[str]:
     """What this package's code in Ray's processes wrote to stderr."""
     folder = Path(ray.get_runtime_context().worker.node.get_logs_dir_path())
@@ -325,6 +347,38 @@ def test_other_methods_are_405(running: Running) -> None:
             client.connection.request(method, f"/recommend/{user_id(1)}", body=b"{}")
             response = client.connection.getresponse()
             assert (response.status, [*json.loads(response.read())]) == (405, ["detail"])
+
+
+@pytest.mark.parametrize("prefix", ["", "/fused"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        *("/", "/health", "/docs", "/docs/swagger-ui-bundle.js", "/openapi.json", f"/recommend/{user_id(1)}?n=3"),
+        *(f"/recommend?user_id={user_id(1)}", f"/user/{user_id(1)}/stats", "/recommend/..", "/recommend?n=1"),
+        "/nowhere",
+    ],
+)
+def test_head_is_get_without_a_body(running: Running, prefix: str, path: str) -> None:
+    with running.client(prefix) as client:
+        answers = []
+        for method in ("GET", "HEAD", "GET"):  # over one connection, on which a body of HEAD would be read next
+            client.connection.request(method, prefix + path)
+            response = client.connection.getresponse()
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            ours = {name: headers.get(name) for name in ("content-length", "content-type", "x-content-type-options")}
+            answers.append((response.status, ours, response.read()))
+    (status, headers, body), head, again = answers
+    assert again == (status, headers, body)
+    assert head == (status, headers, b"")
+    assert int(headers["content-length"] or 0) == len(body) > 0
+    assert headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("prefix", ["", "/fused"])
+def test_the_documentation_names_the_address_of_its_routes(running: Running, prefix: str) -> None:
+    status, document = running.get("/openapi.json", prefix)
+    assert status == 200
+    assert document.get("servers", [{"url": ""}]) == [{"url": prefix}]
 
 
 @pytest.mark.soak(10)

@@ -127,7 +127,10 @@ def test_a_trial_that_fails_is_recorded_and_the_sweep_goes_on(
     assert (failed["status"], failed["metric"]) == ("failed", None)
     assert "num_leaves" in failed["error"]
     assert finished["status"] == "finished"
-    assert "trial 1 of 2: failed: ranker: LightGBM refuses these settings" in capsys.readouterr().err
+    first, second = (line for line in capsys.readouterr().err.splitlines() if " of 2: " in line)
+    assert "trial 1 of 2: failed: ranker: LightGBM refuses these settings" in first
+    assert "; no trial has a metric yet, about " in first
+    assert f"; best {finished['metric']:.4f}, about " in second
 
 
 def test_nothing_is_published_where_every_trial_fails(

@@ -52,7 +52,7 @@ async def served(store: FolderStore, user: int) -> dict[str, Any]:
 
 def main(data: Path, registry: Path, out: Path) -> None:
     store = FolderStore(registry)
-    store.prepare()
+    store.check_writable()
     older = publish_older(store, registry)
     command("train", *train_arguments(data, registry, "ranker.backend=means"))
     command("report", "--registry", str(registry), "--out", str(out.parent / "report"))

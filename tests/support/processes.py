@@ -8,8 +8,8 @@ from contextlib import suppress
 from pathlib import Path
 from time import monotonic
 
-PORTS = range(21_000, 30_000)
-"""Below the ports that the kernel gives to clients, and between those of Ray's workers and of Serve's replicas.
+PORTS = range(25_000, 30_000)
+"""Below the ports that the kernel gives to clients, and between those of services and of Serve's replicas.
 
 A port that the kernel has just given and taken back may go to a client before the server of a test listens.
 """

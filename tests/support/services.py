@@ -119,6 +119,7 @@ class FakeStages:
 
     lacks: versions that they have not loaded
     rejects: why they cannot load any version
+    slow: versions whose load never ends; ended: those of them whose load was cancelled
     fault: raised by each call
     open: cleared, each call hangs
     told: the versions that they were told to load
@@ -127,6 +128,8 @@ class FakeStages:
     def __init__(self) -> None:
         self.lacks: set[str] = set()
         self.rejects: str | None = None
+        self.slow: set[str] = set()
+        self.ended: list[str] = []
         self.fault: BaseException | None = None
         self.open = asyncio.Event()
         self.open.set()
@@ -153,6 +156,11 @@ class FakeStages:
 
     async def load(self, version: str) -> None:
         self.told.append(version)
+        if version in self.slow:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.ended.append(version)
         if self.rejects is not None:
             raise RegistryError(self.rejects)
 

@@ -62,6 +62,8 @@ ODD_IDS = (
     "😀" * 100,
 )
 """Ids that look like something else."""
+DOT_IDS = (".", "..")
+"""Ids that no path can hold, since clients resolve them as folders."""
 
 
 class Event(NamedTuple):

@@ -11,7 +11,7 @@ import pytest
 from recsys.errors import RegistryError
 from recsys.registry.artifact import Artifact, write
 from recsys.registry.bucket import S3Store
-from recsys.registry.store import Store
+from recsys.registry.store import HISTORY, BrokenPointer, Store
 from recsys.storage.filesystem import put
 from recsys.storage.s3 import S3Folder
 
@@ -144,12 +144,12 @@ class StoreContract:
         assert store.rollback() == "a"
 
     def test_errors_list_versions(self, store: Store) -> None:
-        with pytest.raises(RegistryError, match=r"no registry at|nothing to roll back to"):
+        with pytest.raises(RegistryError, match=r"nothing to roll back to in .*; it holds no versions"):
             store.rollback()
-        with pytest.raises(RegistryError, match=r"no version is in production in .*; it holds no versions"):
-            store.path()
         for n in range(7):
             store.publish(fill, f"v{n}")
+        with pytest.raises(RegistryError, match=r"no version is in production in .*; versions: v2, v3"):
+            store.path()
         with pytest.raises(RegistryError, match=r"no version v9 in .*; versions: v2, v3, v4, v5, v6 and 2 older"):
             store.path("v9")
         with pytest.raises(RegistryError, match="no version v9"):
@@ -157,9 +157,51 @@ class StoreContract:
         with pytest.raises(RegistryError, match="nothing to roll back to"):
             store.rollback()
 
-    @pytest.mark.parametrize("content", ["", "{}", '{"version": 3}', "v1"])
-    def test_a_broken_pointer_is_named(self, store: Store, content: str) -> None:
-        store.publish(fill, "v1")
+    @pytest.mark.parametrize("content", ["", "{}", '{"version": 3}', "v1", "\0" * 40])
+    def test_a_broken_pointer_is_named_and_repaired_by_a_promotion(self, store: Store, content: str) -> None:
+        for name in ("v1", "v2"):
+            store.publish(fill, name)
         write_pointer(store, content)
-        with pytest.raises(RegistryError, match="production is broken, expected JSON with a version"):
-            store.production()
+        for read in (store.production, store.path, store.rollback):
+            with pytest.raises(BrokenPointer, match="production is broken, expected JSON with a version"):
+                read()
+        store.promote("v1")
+        store.promote("v2")
+        assert (store.production(), store.rollback()) == ("v2", "v1")
+
+    def test_a_pointer_keeps_so_many_promotions(self, store: Store) -> None:
+        store.publish(fill, "v1")
+        history = [f"old{n}" for n in range(HISTORY + 5)]
+        write_pointer(store, json.dumps({"version": "v0", "history": history}))
+        store.promote("v1")
+        assert read_pointer(store)["history"] == [*history, "v0"][-HISTORY:]
+
+    def test_a_check_holds_nobody_up(self, store: Store) -> None:
+        """Another process promotes while a version is checked; nothing waits, and nothing is lost."""
+        for name in ("a", "b", "c"):
+            store.publish(fill, name)
+        for name in ("a", "b"):
+            store.promote(name)
+
+        def slow(folder: Path) -> str:
+            store.promote("c")
+            return "checked"
+
+        with pytest.raises(
+            RegistryError, match=r"not rolled back: .* version in production of .* became c instead of b"
+        ):
+            store.rollback(slow)
+        assert (store.production(), read_pointer(store)["history"]) == ("c", ["a", "b"])
+        store.promote("a", slow)
+        assert read_pointer(store) == {"version": "a", "history": ["a", "b", "c"], "checked": "checked"}
+
+    def test_a_registry_exists_once_it_has_a_version(self, store: Store) -> None:
+        for check in (store.check_exists, store.path, lambda: store.promote("v1")):
+            with pytest.raises(RegistryError, match="no registry at ") as caught:
+                check()
+            assert str(store) in str(caught.value)
+        store.check_writable()
+        with pytest.raises(RegistryError, match="no registry at "):
+            store.check_exists()
+        store.publish(fill, "v1")
+        store.check_exists()

@@ -10,9 +10,8 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, HTTPException
-from fastapi.responses import FileResponse
 
-from recsys.serving.api.page import PAGE
+from recsys.serving.api import page
 from tests.support.features import SOURCES
 
 ALPHA = 0.3
@@ -25,9 +24,7 @@ END = datetime(2015, 9, 18, 2, 59, 47, 788000)
 def create_stub() -> FastAPI:
     api = FastAPI(docs_url=None, redoc_url=None)
 
-    @api.get("/")
-    def page() -> FileResponse:
-        return FileResponse(PAGE)
+    page.add_routes(api, None)  # type: ignore[arg-type]
 
     @api.get("/health")
     def health() -> dict[str, Any]:
@@ -77,10 +74,13 @@ def create_stub() -> FastAPI:
 
 
 @contextmanager
-def running() -> Iterator[str]:
-    """The stub's address. It listens before its thread starts, so no test has to wait for it."""
+def running(api: FastAPI | None = None) -> Iterator[str]:
+    """The address of an application, by default of the stub, which runs in a thread.
+
+    It listens before its thread starts, so no test has to wait for it.
+    """
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_stub(), log_level="warning", ws="none", lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(api or create_stub(), log_level="warning", ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
@@ -197,4 +197,5 @@ HEALTH = {
     },
     "refused": None,
     "problem": None,
+    "problem_since": None,
 }

@@ -52,6 +52,7 @@ def world_shop(n_partitions: int) -> ShopData:
         world.catalog,
         quality,
         "",
+        "small",
     )
 
 

@@ -60,11 +60,12 @@ def test_folder_that_is_no_source(tmp_path: Path, files: tuple[str, ...], messag
     [
         ("nowhere", "'nowhere' is not a folder"),
         ("s3://Bucket/shop", "s3://Bucket/shop: expected s3://bucket/prefix"),
-        ("synthetic:much", "'synthetic:much': synthetic scale nan: expected 0.005 to 100"),
-        ("synthetic:-1", "scale -1.0: expected 0.005 to 100"),
+        ("synthetic:abc", "'synthetic:abc': 'abc' is not a number; expected a scale such as 0.2"),
+        ("synthetic:", "'synthetic:': '' is not a number"),
+        ("synthetic:-1", "'synthetic:-1': synthetic scale -1: expected 0.005 to 100"),
         ("synthetic:nan", "scale nan: expected 0.005 to 100"),
         ("synthetic:0.004", "scale 0.004: expected 0.005 to 100"),
-        ("synthetic:101", "scale 101.0: expected 0.005 to 100"),
+        ("synthetic:101", "scale 101: expected 0.005 to 100"),
     ],
 )
 def test_unknown_source(tmp_path: Path, spec: str, message: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from recsys.errors import DataError, RegistryError
-from recsys.inference.batch import read_users, recommend
+from recsys.inference.batch import prepare, read_users
 
 
 def users_file(folder: Path, ids: Sequence[object], header: str = "visitorid") -> Path:
@@ -19,21 +19,34 @@ def users_file(folder: Path, ids: Sequence[object], header: str = "visitorid") -
 def test_a_broken_version_is_refused(tmp_path: Path) -> None:
     (tmp_path / "versions" / "v1").mkdir(parents=True)
     with pytest.raises(RegistryError, match="no artifact"):
-        recommend(str(tmp_path), "v1", users_file(tmp_path, [1]), 5, tmp_path / "out.parquet")
+        prepare(str(tmp_path), "v1", users_file(tmp_path, [1]), 5, tmp_path / "out.parquet")
 
 
 @pytest.mark.parametrize("n", [0, 1001])
 def test_n_is_bounded(tmp_path: Path, n: int) -> None:
     with pytest.raises(DataError, match=f"n is {n}; expected 1 to 1000"):
-        recommend(str(tmp_path), None, users_file(tmp_path, [1]), n, tmp_path / "out.parquet")
+        prepare(str(tmp_path), None, users_file(tmp_path, [1]), n, tmp_path / "out.parquet")
 
 
 def test_the_output_must_be_a_file(tmp_path: Path) -> None:
     users = users_file(tmp_path, [1])
     with pytest.raises(DataError, match="is a folder"):
-        recommend(str(tmp_path), None, users, 5, tmp_path)
+        prepare(str(tmp_path), None, users, 5, tmp_path)
     with pytest.raises(DataError, match=f"{users} is not a folder"):
-        recommend(str(tmp_path), None, users, 5, users / "new" / "out.parquet")
+        prepare(str(tmp_path), None, users, 5, users / "new" / "out.parquet")
+
+
+@pytest.mark.parametrize("name", ["out.txt", "out", "out.csv.gz", "out.CSV", ".csv", ".parquet"])
+def test_the_ending_of_the_output_names_a_format(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match=rf"{name}: its ending '.*' is none of \.csv, \.parquet"):
+        prepare(str(tmp_path), None, users_file(tmp_path, [1]), 5, tmp_path / name)
+
+
+def test_the_users_are_not_overwritten(tmp_path: Path) -> None:
+    users = users_file(tmp_path, [1])
+    with pytest.raises(DataError, match="is the file of the users"):
+        prepare(str(tmp_path), None, users, 5, users.parent / "." / users.name)
+    assert users.read_text() == "visitorid\n1\n"
 
 
 @pytest.mark.parametrize("spelled", ["0001000", "+1007", "1e3"])

@@ -1,13 +1,14 @@
 """The artifact format: what goes in comes out, and what is broken is named."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsys.errors import RegistryError
+from recsys.errors import RegistryError, TransientError
 from recsys.registry.artifact import MANIFEST, Artifact, write
 
 ARRAYS = {
@@ -195,6 +196,69 @@ def test_bad_file_entries(folder: Path, files: object) -> None:
 def test_unreadable_manifest(folder: Path, content: bytes) -> None:
     (folder / MANIFEST).write_bytes(content)
     with pytest.raises(RegistryError, match=r"manifest\.json"):
+        Artifact.open(folder)
+
+
+def write_header(path: Path, header: str) -> None:
+    """An array file of 128 bytes that begins with this header."""
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.ljust(118).encode())
+
+
+@pytest.mark.parametrize(
+    ("header", "problem"),
+    [
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (10, 50)}", r"\(10, 50\) of float32, .* the file has 128"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (10**12,)}", "not a NumPy array"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000000000, 1000000000000)}", "the file has 128"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (-10,)}", "a negative size"),
+        ("{'descr': '<V0', 'fortran_order': False, 'shape': (1000000000000000000000000,)}", "not a NumPy array"),
+        ("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 1000000000000000000000)}", "not a NumPy array"),
+        ("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", "objects cannot be mapped"),
+        ("{'descr': " + "-" * 90, "not a NumPy array"),
+    ],
+)
+def test_a_header_that_does_not_fit_its_file_is_named(folder: Path, header: str, problem: str) -> None:
+    path = folder / "arrays" / "factors.npy"
+    write_header(path, header)
+    edit_manifest(folder, files={"arrays/factors.npy": {"sha256": "0" * 64, "bytes": path.stat().st_size}})
+    with pytest.raises(RegistryError, match=rf"factors\.npy is not a NumPy array: .*{problem}|{problem}") as caught:
+        Artifact.open(folder, verify=False).array("factors")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_header_without_end_is_not_read(folder: Path) -> None:
+    """Format 2 permits headers of 4 GB."""
+    path = folder / "arrays" / "factors.npy"
+    with path.open("wb") as file:
+        file.write(b"\x93NUMPY\x02\x00" + (2**32 - 1).to_bytes(4, "little"))
+        file.truncate(1 << 33)
+    edit_manifest(folder, files={"arrays/factors.npy": {"sha256": "0" * 64, "bytes": 1 << 33}})
+    with pytest.raises(RegistryError, match=r"factors\.npy is not a NumPy array: .*expected 4294967295 bytes"):
+        Artifact.open(folder, verify=False).array("factors")
+
+
+def test_a_manifest_of_50_megabytes_is_not_read(folder: Path) -> None:
+    with (folder / MANIFEST).open("ab") as file:
+        file.truncate(50_000_000)
+    with pytest.raises(
+        RegistryError, match=r"manifest\.json cannot be read: it has 50,000,000 bytes, expected at most"
+    ):
+        Artifact.open(folder)
+
+
+def test_a_text_of_a_terabyte_is_not_read(folder: Path) -> None:
+    with (folder / "ranker.txt").open("ab") as file:
+        file.truncate(1 << 40)
+    edit_manifest(folder, files={"ranker.txt": {"sha256": "0" * 64, "bytes": 1 << 40}})
+    with pytest.raises(RegistryError, match=r"ranker\.txt has 1,099,511,627,776 bytes, expected at most"):
+        Artifact.open(folder)
+
+
+@pytest.mark.parametrize("name", ["arrays/factors.npy", "tables/ids.arrow", "ranker.txt", MANIFEST])
+def test_a_pipe_hangs_nothing(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    os.mkfifo(folder / name)
+    with pytest.raises(TransientError, match=rf"{Path(name).name}.* not a regular file"):
         Artifact.open(folder)
 
 

@@ -1,5 +1,7 @@
 """The registry in a folder."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -7,7 +9,7 @@ import pytest
 from recsys.errors import RegistryError
 from recsys.registry.folder import FolderStore
 from recsys.registry.locate import open_store
-from recsys.registry.store import new_version
+from recsys.registry.store import BrokenPointer, new_version
 from tests.support.store_contract import StoreContract, fill, names
 
 
@@ -55,7 +57,58 @@ def test_reading_makes_nothing(tmp_path: Path) -> None:
     store = open_store(str(tmp_path / "absent"))
     assert store.versions() == []
     assert store.production() is None
+    store.check_writable()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_first_publication_leaves_no_registry(tmp_path: Path) -> None:
+    store = FolderStore(tmp_path / "deep" / "registry")
+
+    def fail(folder: Path) -> None:
+        fill(folder)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        store.publish(fail)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_folder_is_no_registry(tmp_path: Path) -> None:
+    for path, lacking in ((tmp_path, "versions"), (tmp_path / "absent", "absent")):
+        with pytest.raises(RegistryError, match=rf"no registry at .*: there is no folder .*/{lacking}$"):
+            FolderStore(path).check_exists()
+
+
+def fill_up(path: Path) -> None:
+    with path.open("ab") as file:
+        file.truncate(50_000_000)
+
+
+def pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"), [(pipe, "it is not a regular file"), (fill_up, "it has 50,000,000 bytes")]
+)
+def test_a_pointer_that_is_no_small_file_is_repaired_by_a_promotion(
+    folder: FolderStore, damage: Callable[[Path], None], reason: str
+) -> None:
+    folder.publish(fill, "v1")
+    folder.promote("v1")
+    damage(folder.root / "production")
+    with pytest.raises(BrokenPointer, match=f"production is broken, expected JSON with a version: {reason}"):
+        folder.production()
+    folder.promote("v1")
+    assert folder.production() == "v1"
+
+
+def test_a_pointer_that_cannot_be_replaced_is_one_line(folder: FolderStore) -> None:
+    folder.publish(fill, "v1")
+    (folder.root / "production").mkdir()
+    with pytest.raises(RegistryError, match=r"production cannot be written: Is a directory"):
+        folder.promote("v1")
 
 
 def test_open_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,7 @@
 """Versions whose hashes are right and whose files do not fit each other are refused, and what does not fit is named."""
 
+import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 
 from recsys.errors import RegistryError
 from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS
-from recsys.registry.bundle import read, write
+from recsys.registry.bundle import check_numbers, read, write
 from recsys.registry.shapes import expected_arrays
 from recsys.schema import LATEST
 from tests.support.bundles import reseal, small_bundle
@@ -123,6 +125,65 @@ def test_a_user_without_events_is_named(folder: Path) -> None:
     change(folder, "history_offsets", lambda offsets: np.concatenate([offsets[:1], offsets[:1], offsets[2:]]))
     with pytest.raises(RegistryError, match=r"history_offsets does not ascend .* by 1 or more"):
         read(folder)
+
+
+def stretch(folder: Path, name: str, axis: int, size: int) -> None:
+    """Make an array as long as `size` on one axis, without a byte on the disk, and list its size in the manifest."""
+    path = folder / "arrays" / f"{name}.npy"
+    array = np.load(path)
+    shape = [*array.shape[:axis], size, *array.shape[axis + 1 :]]
+    with path.open("wb") as file:
+        header = {"descr": array.dtype.str, "fortran_order": False, "shape": tuple(shape)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + math.prod(shape) * array.dtype.itemsize)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"][f"arrays/{name}.npy"] = {"sha256": "0" * 64, "bytes": path.stat().st_size}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("name", "axis", "problem"),
+    [
+        *((name, 0, r"array \w+ (has|does not ascend)") for name in EXPECTED),
+        ("factorization_factors", 0, "array factorization_factors has .* factors, expected at most"),
+        ("factorization_factors", 1, "array factorization_factors has .* dimensions, expected at most 1,000"),
+        ("ancestors", 1, "array ancestors has .* levels, expected at most 8"),
+        ("totals_rows", 0, "array totals_rows has .* cut users, expected at most"),
+        ("source_popular_items", 0, "array source_popular_items has .* popular items, expected at most"),
+        ("history_items", 0, "array history_.* has shape|array history_offsets does not ascend from 0 to the number"),
+    ],
+)
+def test_a_size_that_no_file_has_is_refused_before_a_byte_is_read(
+    folder: Path, name: str, axis: int, problem: str
+) -> None:
+    """To read these files for their hashes would take minutes."""
+    stretch(folder, name, axis, 10**9)
+    with pytest.raises(RegistryError, match=problem) as caught:
+        read(folder)
+    assert "sha256" not in str(caught.value)
+    assert name.split("_", maxsplit=1)[0] in str(caught.value)
+
+
+FLOATS = [name for name, spec in EXPECTED.items() if spec.kinds.startswith("f")]
+
+
+@pytest.mark.parametrize("name", FLOATS)
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_numbers_that_are_not_finite_are_named(folder: Path, name: str, value: float) -> None:
+    change(folder, name, lambda array: np.concatenate([array[:-1], np.full_like(array[-1:], value)]))
+    read(folder)  # which takes no time to look at every number
+    if np.isnan(value) and EXPECTED[name].nan:
+        check_numbers(folder)
+        return
+    problem = "NaN" if np.isnan(value) else "infinite values"
+    with pytest.raises(RegistryError, match=f"array {name} has {problem}"):
+        check_numbers(folder)
+
+
+def test_only_statistics_of_items_may_have_nan(whole: Path) -> None:
+    assert [name for name in FLOATS if EXPECTED[name].nan] == ["item_statistics"]
+    assert np.isnan(np.load(whole / "arrays" / "item_statistics.npy")).any()
+    check_numbers(whole)
 
 
 @pytest.mark.parametrize("name", ["items", "users", "categories"])

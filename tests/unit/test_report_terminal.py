@@ -194,7 +194,7 @@ def test_the_end_names_version_report_and_next_command(
 def shop_of(quality: Quality) -> ShopData:
     world = small_world()
     return ShopData(
-        world.items, "int64", (), USERS, {"view": 1234}, START, END, world.daily, world.catalog, quality, ""
+        world.items, "int64", (), USERS, {"view": 1234}, START, END, world.daily, world.catalog, quality, "", "small"
     )
 
 

@@ -16,7 +16,7 @@ from recsys.inference.batch import recommend_to
 from recsys.inference.recommender import Recommender
 from recsys.inference.stages import CandidateStage
 from recsys.registry.bundle import Bundle, read, write
-from recsys.registry.shapes import check_arrays
+from recsys.registry.shapes import check_finite, check_shapes, check_values
 from recsys.retrieval.preranker import NO_PRERANKERS, PreRankerModels
 from recsys.retrieval.sources.base import Batch, Known, Scored, Source
 from recsys.retrieval.sources.registry import SOURCES
@@ -87,7 +87,8 @@ class TestEverySource:
         assert table.keys() == source.specs.keys()
         world = small_world()
         sizes = {"items": len(world.items), "users": len(world.partition.users), "categories": 8}
-        check_arrays(table, source.specs, sizes)
+        check_values(table, source.specs, check_shapes(table, source.specs, sizes))
+        check_finite(table, source.specs)
         for name, array in table.items():
             np.save(tmp_path / name, array, allow_pickle=False)
 

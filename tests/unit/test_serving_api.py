@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -23,14 +24,30 @@ from recsys.serving.api.create import create_api
 from recsys.serving.service import Service
 from tests.support.bundles import odd_bundle, publish, retrained
 from tests.support.services import FakeStages, cold_row, http, service_bundle, service_of, until
-from tests.support.shop_data import ODD_IDS
+from tests.support.shop_data import DOT_IDS, ODD_IDS
 from tests.support.soak import SOAK, scaled
 
 pytestmark = pytest.mark.anyio
 
 HUGE = "9" * 400
 LONG = "x" * 50_000
-ROUTES = ["/health", "/recommend/{user_id}", "/user/{user_id}/stats", "/user/{user_id}/events", "/users/random"]
+ROUTES = [
+    "/health",
+    "/recommend/{user_id}",
+    "/recommend",
+    "/user/{user_id}/stats",
+    "/user/stats",
+    "/user/{user_id}/events",
+    "/user/events",
+    "/users/random",
+]
+BY_PARAMETER = ["/recommend", "/user/stats", "/user/events"]
+"""Routes that take the id as a parameter."""
+EVERY_PATH = [
+    *("/", "/health", "/recommend/3", "/recommend?user_id=3", "/user/3/stats", "/user/stats?user_id=3"),
+    *("/user/3/events", "/user/events?user_id=3", "/users/random", "/openapi.json", "/docs"),
+    *("/docs/swagger-ui-bundle.js", "/docs/swagger-ui.css"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -170,6 +187,7 @@ async def test_health_has_the_fields_of_the_contract(client: AsyncClient, bundle
         "stages": {"ingress": [["v1"]]},
         "refused": None,
         "problem": None,
+        "problem_since": None,
     }
 
 
@@ -181,13 +199,19 @@ async def test_the_page_comes_from_the_service_itself(client: AsyncClient) -> No
 # Input
 
 
-@pytest.mark.parametrize(("n", "found"), [("", 5), ("?n=1", 1), ("?n=50", 20), ("?n=%205", 5), ("?n=1&n=2", 2)])
+@pytest.mark.parametrize(("n", "found"), [("", 5), ("?n=1", 1), ("?n=50", 20), ("?n=05", 5), ("?n=2&explain=true", 2)])
 async def test_n_is_how_many_come_at_most(client: AsyncClient, bundle: Bundle, n: str, found: int) -> None:
     answer = (await client.get(f"/recommend/{bundle.snapshot.users[0]}{n}")).json()
     assert len(answer["recommendations"]) == min(found, answer["total_candidates_scored"])
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "51", "abc", "1e9", "1000000000", HUGE, "1.5", "", "NaN", "%00", "٣٠٠"])
+NO_COUNTS = [
+    *("0", "-1", "51", "abc", "1e9", "1000000000", HUGE, "1.5", "", "NaN", "%00", "٣٠٠"),
+    *("5_0", "%2B5", "5.0", "%205", "5%20", "-0", "5%0A", "²"),
+]
+
+
+@pytest.mark.parametrize("value", NO_COUNTS)
 async def test_another_n_is_refused_by_name(client: AsyncClient, bundle: Bundle, value: str) -> None:
     user = bundle.snapshot.users[0]
     assert assert_problem(await client.get(f"/recommend/{user}?n={value}"), 400).startswith("n: ")
@@ -202,12 +226,73 @@ async def test_another_n_is_refused_by_name(client: AsyncClient, bundle: Bundle,
         "explain=",
         "objective=new",
         "objective=",
-        *(f"repeat_share={share}" for share in ("", "half", "nan", "-0.1", "1.1")),
+        *(f"repeat_share={share}" for share in ("", "half", "nan", "-0.1", "1.1", "inf", "1_0", "0_1")),
+        *(f"repeat_share={share}" for share in ("%2B.5", "%20.5", ".", "0x0", ".5%0A", "%D9%A0.%D9%A5")),
+        *(f"cold_start={word}" for word in ("", "yes", "on", "t", "TRUE", "tRue", "2", "%20true", "01")),
+        *(f"explain={word}" for word in ("no", "off", "n", "f")),
     ],
 )
 async def test_another_flag_is_refused_by_name(client: AsyncClient, bundle: Bundle, query: str) -> None:
     detail = assert_problem(await client.get(f"/recommend/{bundle.snapshot.users[0]}?{query}"), 400)
     assert detail.startswith(query.partition("=")[0])
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("value", ["1" * 60_000 + "x", "1" * 60_000, "1" * 30_000 + "." + "1" * 30_000 + "e"])
+async def test_a_long_number_is_refused_in_no_time(client: AsyncClient, bundle: Bundle, value: str) -> None:
+    for name in ("repeat_share", "n"):
+        answer = await client.get(f"/recommend/{bundle.snapshot.users[0]}?{name}={value}")
+        assert assert_problem(answer, 400).startswith(f"{name}: ")
+        assert len(answer.content) < 300
+
+
+@pytest.mark.parametrize("share", ["0", "1", ".5", "0.5", "1.", "5e-1", "5E-1", "-0.0", "00.50"])
+async def test_plain_numbers_are_taken(client: AsyncClient, bundle: Bundle, share: str) -> None:
+    assert (await client.get(f"/recommend/{bundle.snapshot.users[0]}?repeat_share={share}")).status_code == 200
+
+
+@pytest.mark.parametrize(("word", "explained"), [("true", True), ("True", True), ("1", True), ("false", False)])
+async def test_documented_words_are_taken(client: AsyncClient, bundle: Bundle, word: str, explained: bool) -> None:
+    answer = (await client.get(f"/recommend/{bundle.snapshot.users[0]}?explain={word}")).json()
+    assert ("sources" in answer["recommendations"][0]) is explained
+    for parameter in (await client.get("/openapi.json")).json()["paths"]["/recommend"]["get"]["parameters"]:
+        if parameter["schema"].get("type") == "boolean":
+            assert f"`{word}`" in parameter["description"]
+
+
+@pytest.mark.parametrize(
+    ("query", "hint"),
+    [
+        ("cold_strt=true", "unknown parameter cold_strt; did you mean cold_start?"),
+        ("Cold-Start=true", "unknown parameter Cold-Start; did you mean cold_start?"),
+        ("N=5", "unknown parameter N; did you mean n?"),
+        ("n=5&repeat=1", "unknown parameter repeat; did you mean repeat_share?"),
+        ("repeat_cap=1", "unknown parameter repeat_cap; did you mean repeat_share?"),
+        ("xyz=5", "unknown parameter xyz; expected one of: n, cold_start, explain, objective, repeat_share"),
+        ("=5", "unknown parameter ''; expected one of: "),
+        ("%0A", r"unknown parameter '\n'; expected one of: "),
+        ("n", "n: "),
+    ],
+)
+async def test_an_unknown_parameter_is_refused_with_the_nearest_one(
+    client: AsyncClient, bundle: Bundle, query: str, hint: str
+) -> None:
+    detail = assert_problem(await client.get(f"/recommend/{bundle.snapshot.users[0]}?{query}"), 400)
+    assert detail.startswith(hint)
+
+
+@pytest.mark.parametrize("path", EVERY_PATH)
+async def test_no_route_takes_an_unknown_parameter(client: AsyncClient, path: str) -> None:
+    separator = "&" if "?" in path else "?"
+    detail = assert_problem(await client.get(f"{path}{separator}{'m' * 5000}=1"), 400)
+    assert detail.startswith(f"unknown parameter {'m' * 80}; ")
+    assert len(detail) < 250
+
+
+@pytest.mark.parametrize("query", ["n=1&n=2", "n=1&n=1", "n=1&explain=true&n=1"])
+async def test_a_parameter_that_is_given_twice_is_refused(client: AsyncClient, bundle: Bundle, query: str) -> None:
+    detail = assert_problem(await client.get(f"/recommend/{bundle.snapshot.users[0]}?{query}"), 400)
+    assert detail == "parameter n is given 2 times; expected one value"
 
 
 async def test_objectives_say_whether_items_are_new(client: AsyncClient, bundle: Bundle) -> None:
@@ -290,6 +375,32 @@ async def test_a_text_is_an_id_whatever_it_looks_like(odd_client: AsyncClient, u
     assert answer.json()["events"][0]["itemid"].endswith(" <b>'\"/é")
 
 
+@pytest.mark.parametrize("user", [*ODD_IDS, *DOT_IDS])
+async def test_an_id_may_be_a_parameter(odd_client: AsyncClient, user: str) -> None:
+    for path in BY_PARAMETER:
+        answer = await odd_client.get(f"{path}?user_id={quote(user, safe='')}")
+        assert answer.status_code == 200
+        assert answer.json()["user_id"] == user
+
+
+async def test_both_ways_to_name_a_user_give_the_same_answer(client: AsyncClient, bundle: Bundle) -> None:
+    user = bundle.snapshot.users[0]
+    for in_path, as_parameter in (
+        (f"/recommend/{user}?n=3&objective=discover", f"/recommend?n=3&objective=discover&user_id={user}"),
+        (f"/user/{user}/stats", f"/user/stats?user_id={user}"),
+        (f"/user/{user}/events?limit=3", f"/user/events?user_id={user}&limit=3"),
+    ):
+        assert (await client.get(in_path)).json() == (await client.get(as_parameter)).json()
+
+
+@pytest.mark.parametrize("path", BY_PARAMETER)
+async def test_a_route_by_parameter_needs_it(client: AsyncClient, path: str) -> None:
+    assert assert_problem(await client.get(path), 400).startswith("user_id: ")
+    assert "of type int64" in assert_problem(await client.get(f"{path}?user_id="), 400)
+    assert "did you mean user_id?" in assert_problem(await client.get(f"{path}?userid=3"), 400)
+    assert "user -7 not found" in assert_problem(await client.get(f"{path}?user_id=-7"), 404)
+
+
 @pytest.mark.parametrize("user", ["nobody", "%ff", "%F0%9F", LONG, "%3Cb%3E", "a//b", "1%00"])
 async def test_a_text_that_is_no_id_is_not_found(odd_client: AsyncClient, user: str) -> None:
     answer = await odd_client.get(f"/recommend/{user}")
@@ -303,7 +414,7 @@ async def test_an_empty_text_is_no_id(odd_client: AsyncClient) -> None:
         assert "of type string" in assert_problem(await odd_client.get(path), 400)
 
 
-@pytest.mark.parametrize("path", ["/nowhere", "/recommend", "/health/", "/user/3", "/users", "/" + LONG, "//"])
+@pytest.mark.parametrize("path", ["/nowhere", "/recommended", "/health/", "/user/3", "/users", "/" + LONG, "//"])
 async def test_an_unknown_route_is_not_found(client: AsyncClient, path: str) -> None:
     assert_problem(await client.get("http://shop" + path), 404)
 
@@ -313,7 +424,39 @@ async def test_an_unknown_route_is_not_found(client: AsyncClient, path: str) -> 
 async def test_another_method_is_refused(client: AsyncClient, method: str, path: str) -> None:
     answer = await client.request(method, path)
     assert_problem(answer, 405)
-    assert answer.headers["allow"] == "GET"
+    assert answer.headers["allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("path", [*EVERY_PATH, "/recommend/abc", "/recommend/3?n=0", "/user/-7/stats", "/nowhere"])
+async def test_head_is_get_without_a_body(client: AsyncClient, path: str) -> None:
+    get, head = await client.get(path), await client.head(path)
+    assert head.status_code == get.status_code
+    assert head.headers == get.headers
+    assert int(head.headers["content-length"]) == len(get.content) > 0
+    assert head.content == b""
+
+
+# Headers
+
+
+@pytest.mark.parametrize(
+    "path", [*EVERY_PATH, "/recommend/abc", "/user/-7/stats", "/nowhere", "/recommend/3?n=0", "/health?x=1"]
+)
+async def test_a_browser_does_not_guess_the_type_of_an_answer(client: AsyncClient, path: str) -> None:
+    assert (await client.get(path)).headers["x-content-type-options"] == "nosniff"
+    assert (await client.post(path)).headers["x-content-type-options"] == "nosniff"
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+async def test_a_page_loads_nothing_from_elsewhere_and_is_framed_by_nobody(client: AsyncClient, path: str) -> None:
+    answer = await client.get(path)
+    assert answer.headers["content-type"] == "text/html; charset=utf-8"
+    policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+    assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+    assert policy["connect-src"] == "'self'"
+    assert "'unsafe-inline'" not in policy["script-src"]
+    assert "'sha256-" in policy["script-src"]
+    assert not re.search(r"(?:src|href)=\"?(?:https?:)?//", answer.text)
 
 
 # Faults and load
@@ -345,7 +488,9 @@ async def test_a_fault_is_a_500_that_tells_nothing_but_to_the_log(
     path = f"/recommend/{bundle.snapshot.users[0]}"
     async with http(service_of(store, stages)) as client:
         with caplog.at_level(logging.INFO, "recsys.serving.api"):
-            assert assert_problem(await client.get(path), 500) == "internal server error"
+            answer = await client.get(path)
+            assert assert_problem(answer, 500) == "internal server error"
+            assert answer.headers["x-content-type-options"] == "nosniff"
         assert (await client.get(f"/user/{bundle.snapshot.users[0]}/stats")).status_code == 200
         stages.fault = None
         assert (await client.get(path)).status_code == 200
@@ -436,7 +581,20 @@ async def test_the_documentation_lists_every_status_and_no_other(client: AsyncCl
     for path, found in schema["paths"].items():
         others = {"500", "503"} if path == "/health" else {"400", "404", "500", "503"}
         assert set(found["get"]["responses"]) == {"200"} | others, path
-    assert "/openapi.json" in (await client.get("/docs")).text
+    assert '"openapi.json"' in (await client.get("/docs")).text
+
+
+async def test_every_time_is_described_as_utc(client: AsyncClient) -> None:
+    schemas = (await client.get("/openapi.json")).json()["components"]["schemas"]
+    times = [
+        (name, field)
+        for name, model in schemas.items()
+        for field, described in model["properties"].items()
+        if any(re.match(r"20\d\d-", str(example)) for example in described.get("examples", ()))
+    ]
+    assert len(times) == 6
+    for name, field in times:
+        assert "UTC" in schemas[name]["properties"][field]["description"], (name, field)
 
 
 async def test_every_parameter_and_field_has_an_example(client: AsyncClient) -> None:
@@ -483,16 +641,18 @@ def test_what_the_documentation_permits_is_answered_as_it_says(
         strategies.sampled_from((None, *known)),
     )
     def conforms(case: schemathesis.Case, user: str | None) -> None:
-        if user is not None and "{user_id}" in path:
+        if user is not None and path in BY_PARAMETER:
+            case.query = {**case.query, "user_id": user}
+        elif user is not None and "{user_id}" in path:
             case.path_parameters = {"user_id": user}
-        # Other ids may not fit the shop's, and the fuzzer's address leaves nothing of a slash.
-        fits = user is not None and user != "/"
+        # Other ids may not fit the shop, and the fuzzer's address leaves nothing of a slash or after a question mark.
+        fits = user is not None and (path in BY_PARAMETER or not {"/", "a+b&c=d?e#f"} & {user})
         case.call_and_validate(excluded_checks=[] if fits else [positive_data_acceptance])
 
     conforms()
 
 
-@pytest.mark.parametrize("path", ["/recommend/{user_id}", "/user/{user_id}/events", "/users/random"])
+@pytest.mark.parametrize("path", ["/recommend/{user_id}", "/user/{user_id}/events", "/user/events", "/users/random"])
 def test_what_the_documentation_forbids_is_refused(schemas: dict[str, Any], path: str) -> None:
     @EXPLORE
     @hypothesis.given(schemas["texts"][path]["GET"].as_strategy(generation_mode=GenerationMode.NEGATIVE))

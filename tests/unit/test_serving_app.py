@@ -1,8 +1,5 @@
 """How the service is deployed: its Serve application, the config file, and the script that starts it."""
 
-import os
-import signal
-import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -13,11 +10,9 @@ from pydantic import ValidationError
 from ray.serve.config import AutoscalingContext
 from ray.serve.schema import ServeDeploySchema
 
-from recsys.serving import run
 from recsys.serving.app import build_app
 from recsys.serving.deployments import TARGET_BUSY, by_busy_fraction
 from recsys.serving.settings import ServeSettings
-from tests.support.processes import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -77,27 +72,3 @@ def test_the_config_file_fits_the_application() -> None:
 def test_a_wrong_setting_is_named(setting: dict[str, str], named: str) -> None:
     with pytest.raises(ValidationError, match=named):
         ServeSettings.model_validate(setting)
-
-
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_service(stop: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also in a shell's background job, which starts with SIGINT ignored."""
-    stopped: list[bool] = []
-    monkeypatch.setattr(run.serve, "shutdown", lambda: stopped.append(True))
-    monkeypatch.setattr(run.ray, "shutdown", lambda: None)  # of other tests of this process
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def send() -> None:  # once it listens: before that a signal would be lost, or end the tests
-        wait_until(lambda: {signal.getsignal(number) for number in before} == {signal.default_int_handler})
-        threading.Event().wait(0.2)
-        os.kill(os.getpid(), stop)
-
-    sender = threading.Thread(target=send)
-    try:
-        sender.start()
-        run.serve_until_interrupted()
-    finally:
-        sender.join()
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    assert stopped == [True]

@@ -18,8 +18,33 @@ BODY = b"x" * 700
 REQUEST = b"GET /%s HTTP/1.1\r\nHost: shop\r\n%s\r\n"
 
 
+CHUNKS = 300
+"""Of a long response, a megabyte each."""
+looks: list[asyncio.Task[None]] = []
+written: list[int] = []
+"""How many of them were sent, looked at again and again."""
+
+
 def api() -> FastAPI:
     app = FastAPI()
+
+    @app.get("/endless")
+    async def endless() -> Response:
+        sent = 0
+
+        async def pieces():  # type: ignore[no-untyped-def]
+            nonlocal sent
+            while sent < CHUNKS:
+                sent += 1
+                yield b"x" * 1_000_000
+
+        async def look() -> None:
+            while True:
+                written.append(sent)
+                await asyncio.sleep(0.2)
+
+        looks.append(asyncio.create_task(look()))
+        return StreamingResponse(pieces())
 
     @app.get("/whole")
     async def whole() -> Response:
@@ -72,6 +97,14 @@ def test_nothing_is_lost_where_the_connection_closes(port: int, path: bytes, bod
         client.sendall(REQUEST % (path, b"Connection: close\r\n"))
         received = b"".join(iter(lambda: client.recv(65536), b""))
     assert received.count(BODY) == bodies
+
+
+def test_a_reader_that_is_slow_holds_the_writer_back(port: int) -> None:
+    """Else a long response would collect in memory."""
+    with closing(socket.create_connection(("127.0.0.1", port))) as client:
+        client.sendall(REQUEST % (b"endless", b""))
+        wait_until(lambda: len(written) > 2 and written[-1] == written[-3], seconds=20)
+    assert written[-1] < CHUNKS
 
 
 def test_pipelined_requests_are_answered_in_order(port: int) -> None:

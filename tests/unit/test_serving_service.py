@@ -1,7 +1,10 @@
 """The service without HTTP: which version answers, what happens when stages fail, and that the answers are right."""
 
 import asyncio
+import os
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import pytest
 from recsys.inference.recommender import Recommender
 from recsys.registry.bundle import Bundle, read
 from recsys.registry.folder import FolderStore
+from recsys.registry.store import Pointer
 from recsys.schema import EVENT_TYPES, PURCHASE, UNKNOWN
 from recsys.serving.api.recommendations import Recommendations
 from recsys.serving.api.users import UserEvents, UserStats, events_message, stats_message
@@ -288,9 +292,11 @@ async def test_promotion_and_rollback_are_followed(own: FolderStore, bundle: Bun
 async def test_an_empty_registry_gets_its_first_version(tmp_path: Path) -> None:
     store = FolderStore(tmp_path)
     service = service_of(store, poll_seconds=0.005)
+    await service.following.start()
     following = asyncio.create_task(service.following.run())
     status, detail = await status_of(recommend(service, 1))
-    assert (status, detail) == (503, "the service is not ready, no version is loaded")
+    assert status == 503
+    assert detail.startswith("the service is not ready, no version is loaded: RegistryError: no registry at ")
     assert (await status_of(health(service)))[0] == 503
     publish(store, service_bundle(), "v1")
     await until_served(service, "v1")
@@ -341,9 +347,25 @@ async def test_a_stage_that_is_late_does_not_delay_the_one_before(
     service = service_of(own, stages)
     with monkeypatch.context() as patch:
         patch.setattr(stages, "load", late)
-        await service.following.try_update()
+        await service.following.update()
     assert (await status_of(health(service)))[0] == 503
-    await service.following.try_update()
+    await service.following.update()
+    assert (await health(service))["model_version"] == "v1"
+
+
+async def test_the_start_waits_for_stages_whose_replicas_start_too(own: FolderStore, stages: FakeStages) -> None:
+    calls: list[str] = []
+
+    class Late(FakeStages):
+        async def load(self, version: str) -> None:
+            calls.append(version)
+            if len(calls) < 3:
+                raise Unavailable("rank is not there yet")
+
+    own.promote("v1")
+    service = service_of(own, Late())
+    await service.following.start()
+    assert calls == ["v1"] * 3
     assert (await health(service))["model_version"] == "v1"
 
 
@@ -354,16 +376,144 @@ async def test_a_version_asked_for_by_name_is_not_replaced_by_another(own: Folde
     assert (await status_of(health(service)))[0] == 503
 
 
-async def test_health_says_that_the_version_in_production_is_not_known(own: FolderStore, bundle: Bundle) -> None:
+def broken(own: FolderStore) -> None:
+    (own.root / "production").write_bytes(b"{")
+
+
+def absent(own: FolderStore) -> None:
+    (own.root / "production").unlink()
+
+
+def pipe(own: FolderStore) -> None:
+    absent(own)
+    os.mkfifo(own.root / "production")
+
+
+def gone(own: FolderStore) -> None:
+    own.root.rename(own.root.with_name("elsewhere"))
+
+
+@pytest.mark.parametrize(
+    ("fault", "problem"),
+    [
+        (broken, "production is broken, expected JSON with a version: Invalid JSON"),
+        (pipe, "production is broken, expected JSON with a version: it is not a regular file"),
+        (absent, "no version is in production in "),
+        (gone, "no registry at "),
+    ],
+)
+async def test_health_says_why_and_since_when_the_version_in_production_is_not_known(
+    own: FolderStore, fault: Callable[[FolderStore], None], problem: str
+) -> None:
     service = await ready(service_of(own))
-    pointer = own.root / "production"
-    whole = pointer.read_bytes()
-    for content, problem in ((b"{", "production is broken"), (whole, None)):
-        pointer.write_bytes(content)
-        await service.following.try_update()
+    assert (await health(service))["problem_since"] is None
+    before = int(time.time() * 1000)
+    fault(own)
+    seen = set()
+    for _ in range(2):
+        await service.following.update()
         found = await health(service)
         assert (found["status"], found["model_version"]) == ("healthy", "v1")
-        assert found["problem"] is None if problem is None else problem in found["problem"]
+        assert problem in str(found["problem"])
+        seen.add(found["problem_since"])
+    [since] = seen
+    assert before <= milliseconds(str(since)) <= time.time() * 1000
+    if not own.root.exists():
+        own.root.with_name("elsewhere").rename(own.root)
+    own.promote("v1")  # repairs the pointer
+    await service.following.update()
+    found = await health(service)
+    assert (found["problem"], found["problem_since"]) == (None, None)
+
+
+async def test_health_says_that_the_registry_does_not_respond(
+    own: FolderStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stuck(FolderStore):
+        """A registry on a disk that hangs."""
+
+        open = threading.Event()
+
+        def pointer(self) -> Pointer | None:
+            self.open.wait(60)
+            return super().pointer()
+
+    store = Stuck(own.root)
+    store.open.set()
+    service = await ready(service_of(store))
+    monkeypatch.setattr("recsys.serving.following.READ_SECONDS", 0.01)
+    store.open.clear()
+    own.promote("v2")
+    for _ in range(2):
+        await service.following.update()
+    found = await health(service)
+    assert (found["status"], found["model_version"]) == ("healthy", "v1")
+    assert "does not respond within 0.01 s" in str(found["problem"])
+    store.open.set()
+    monkeypatch.setattr("recsys.serving.following.READ_SECONDS", 60.0)
+    await service.following.update()
+    assert (await health(service))["model_version"] == "v2"
+
+
+async def test_a_promotion_during_a_slow_trial_is_served_at_once(own: FolderStore, stages: FakeStages) -> None:
+    publish(own, retrained(service_bundle()), "v3", promote=False)
+    service = await ready(service_of(own, stages))
+    stages.slow = {"v2"}
+    own.promote("v2")
+    await service.following.read()
+    await until(lambda: "v2" in stages.told)
+    assert (await health(service))["model_version"] == "v1"
+    own.promote("v3")
+    await service.following.update()
+    found = await health(service)
+    assert (found["model_version"], found["refused"], found["problem"]) == ("v3", None, None)
+    assert stages.ended == ["v2"]
+
+
+async def test_a_rollback_ends_a_slow_trial(own: FolderStore, stages: FakeStages) -> None:
+    service = await ready(service_of(own, stages))
+    stages.slow = {"v2"}
+    own.promote("v2")
+    await service.following.read()
+    await until(lambda: "v2" in stages.told)
+    own.rollback()
+    await service.following.read()
+    await until(lambda: stages.ended == ["v2"])
+    assert (await health(service))["model_version"] == "v1"
+    stages.slow = set()
+    own.promote("v2")
+    await service.following.update()
+    assert (await health(service))["model_version"] == "v2"
+
+
+async def test_a_request_that_needs_another_version_does_not_end_the_trial(
+    own: FolderStore, stages: FakeStages, bundle: Bundle
+) -> None:
+    service = await ready(service_of(own, stages, deadline_ms=50))
+    stages.slow = stages.lacks = {"v1", "v2"}
+    own.promote("v2")
+    assert (await status_of(recommend(service, bundle.snapshot.users[0])))[0] == 503
+    assert (stages.told[-1], stages.ended) == ("v2", [])
+
+
+async def test_the_pause_after_a_rejection_grows(
+    own: FolderStore, stages: FakeStages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await ready(service_of(own, stages))
+    own.promote("v2")
+    stages.rejects, stages.told = "rank: the disk is full", []
+    monkeypatch.setattr("recsys.serving.following.RETRY_REJECTED_SECONDS", 0.0)
+    for _ in range(8):
+        await service.following.update()
+    assert stages.told == ["v2"] * 8
+    monkeypatch.setattr("recsys.serving.following.RETRY_REJECTED_SECONDS", 1.0)  # now a pause of 128 s
+    await service.following.update()
+    assert stages.told == ["v2"] * 8
+    own.rollback()
+    await service.following.update()
+    own.promote("v2")
+    await service.following.update()
+    assert stages.told == ["v2"] * 9
 
 
 async def test_a_service_whose_only_version_is_broken_says_why(own: FolderStore) -> None:
@@ -405,7 +555,7 @@ async def test_following_outlives_a_registry_that_cannot_be_read(own: FolderStor
     content = pointer.read_bytes()
     pointer.unlink()
     pointer.mkdir()
-    await service.following.try_update()
+    await service.following.update()
     assert (await health(service))["model_version"] == "v1"
     pointer.rmdir()
     pointer.write_bytes(content)

@@ -121,7 +121,7 @@ def test_a_stage_that_lacks_the_version_ends_the_question(everybody: Histories, 
     assert handles["rank"].asked == (stage == "rank")
 
 
-@pytest.mark.parametrize("stage", ["candidates", "factors", "rank"])
+@pytest.mark.parametrize("stage", ["candidates", "rank"])
 def test_a_replica_that_died_is_asked_once_more(everybody: Histories, stage: str) -> None:
     deaths = iter([True])
 
@@ -141,3 +141,32 @@ def test_a_stage_that_keeps_dying_is_unavailable(everybody: Histories) -> None:
 
     with pytest.raises(Unavailable, match="rank: "):
         ask(stages(rank=dies), everybody, mixed(everybody))
+
+
+class Silent(Handle):
+    """No replica is there: Serve keeps the call."""
+
+    def remote(self, version: str, *asked: Any) -> Awaitable[Any]:
+        self.asked += 1
+        return asyncio.Event().wait()
+
+
+def test_without_a_replica_for_it_users_are_folded_in_by_the_ingress(everybody: Histories) -> None:
+    def dies(*_: Any) -> Any:
+        raise RayActorError
+
+    expected = ask(stages(), everybody, mixed(everybody))
+    for factors in (Handle(dies), Silent(dies)):
+        handles = stages() | {"factors": factors}
+        run = GraphStages(handles["candidates"], factors, handles["rank"])
+        options = BatchOptions(10, mixed(everybody), np.full(len(everybody), np.nan))
+
+        async def twice(run: GraphStages = run, options: BatchOptions = options) -> list[Recommendations | None]:
+            return [await run(servable(), everybody, END, options) for _ in range(2)]
+
+        for found in asyncio.run(twice()):
+            assert found is not None
+            assert expected is not None
+            np.testing.assert_array_equal(found.items, expected.items)
+            np.testing.assert_array_equal(found.mf_scores, expected.mf_scores)
+        assert factors.asked == 1  # the next batch does not wait for it

@@ -39,7 +39,7 @@ class Shape:
     def scaled(cls, scale: float) -> "Shape":
         """Every number times `scale`. Raises ConfigError if the scale is not from 0.005 to 100."""
         if not 0.005 <= scale <= 100:
-            raise ConfigError(f"synthetic scale {scale}: expected 0.005 to 100 (1 is Retailrocket's size)")
+            raise ConfigError(f"synthetic scale {scale:g}: expected 0.005 to 100 (1 is Retailrocket's size)")
         base = cls()
         return cls(**{name: round(getattr(base, name) * scale) for name in cls.__dataclass_fields__})
 

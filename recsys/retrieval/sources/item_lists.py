@@ -8,15 +8,16 @@ import numpy as np
 from recsys.features.statistics import Statistics
 from recsys.retrieval.sources.base import Scored
 from recsys.schema import EventType
-from recsys.specs import Arrays, ArraySpec, codes
+from recsys.specs import Arrays, ArraySpec
 
 COLUMNS: Final[Mapping[EventType, str]] = {"view": "views", "addtocart": "carts", "transaction": "purchases"}
 """The word for each event type in the names of item statistics."""
 
 
 def list_specs(source: str) -> dict[str, ArraySpec]:
-    """Specs of the arrays of a source whose table is one list of items."""
-    return {"items": codes("items", f"{source} items", low=0)}
+    """Specs of the arrays of a source whose table is one list of distinct items."""
+    length = f"{source} items"
+    return {"items": ArraySpec("i4", (length,), 0, "items", largest={length: "items"})}
 
 
 def interest(statistics: Statistics) -> np.ndarray:

@@ -10,9 +10,10 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from recsys import __version__
-from recsys.serving.api import health, page, recommendations, users
+from recsys.serving.api import documentation, health, page, recommendations, users
 from recsys.serving.api.access_log import AccessLog
 from recsys.serving.api.errors import add_error_handlers
+from recsys.serving.api.parameters import StrictRoute
 from recsys.serving.service import Service
 
 Router = Callable[[FastAPI, Service], None]
@@ -22,20 +23,21 @@ ROUTERS: Final[tuple[Router, ...]] = (
     health.add_routes,
     recommendations.add_routes,
     users.add_routes,
+    documentation.add_routes,
 )
 
 
 def create_api(service: Service, log_every: int, routers: Sequence[Router] = ROUTERS) -> FastAPI:
     """The application. While it runs, the service follows the version in production.
 
-    It takes requests once the registry was read for the first time, so that a new replica can answer at once.
+    It takes requests once a version is served, or cannot be, so that a new replica can answer at once.
 
     log_every: number n; one of n requests goes to the access log
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await service.following.try_update()
+        await service.following.start()
         following = asyncio.create_task(service.following.run())
         yield
         following.cancel()
@@ -47,16 +49,19 @@ def create_api(service: Service, log_every: int, routers: Sequence[Router] = ROU
         version=__version__,
         lifespan=lifespan,
         redirect_slashes=False,
-        redoc_url=None,
+        openapi_url=None,  # `documentation` adds its own routes instead
     )
+    api.router.route_class = StrictRoute
     api.add_middleware(AccessLog, every=log_every)
     add_error_handlers(api)
     for add_routes in routers:
         add_routes(api, service)
+    _remove_validation_errors(api)
     for route in api.routes:
         if isinstance(route, APIRoute):  # an id may hold line breaks, and "3\n" is not "3"
             route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z", re.DOTALL)
-    _remove_validation_errors(api)
+            if route.methods and "GET" in route.methods:  # only now, since the document would list each route twice
+                route.methods.add("HEAD")
     return api
 
 

@@ -68,7 +68,10 @@ async def _invalid_parameters(_: Request, error: Any) -> Response:
 
 async def _no_such_route(_: Request, error: Any) -> Response:
     """404 for an unknown path, 405 for another method."""
-    return _problem(error.detail, error.status_code, dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    if "Allow" in headers:
+        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))  # of a set
+    return _problem(error.detail, error.status_code, headers)
 
 
 async def _fault(_: Request, error: Exception) -> Response:

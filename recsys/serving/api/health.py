@@ -32,7 +32,7 @@ class DataStats(TypedDict):
 @message
 class ModelStats(TypedDict):
     version: VersionName
-    created: Annotated[str, Field(examples=["2026-11-23T08:35:01.120+00:00"])]
+    created: Annotated[str, Field(description="UTC, ISO 8601", examples=["2026-11-23T08:35:01.120+00:00"])]
     features: Count
     mf_users: Count
     mf_items: Count
@@ -64,7 +64,10 @@ class Health(TypedDict):
     refused: Refused | None
     """A version that is in production but cannot be served, and why."""
     problem: Annotated[str | None, Field(examples=[None])]
-    """Why it is not known now which version is in production, or whether the stages have loaded it."""
+    """Why it is not known now which version is in production, or whether the stages have loaded it. The version of
+    `model_version` is served meanwhile."""
+    problem_since: Annotated[Time | None, Field(examples=[None])]
+    """When the problem began, UTC."""
 
 
 def health_message(report: HealthReport) -> Health:
@@ -80,7 +83,8 @@ def health_message(report: HealthReport) -> Health:
         model=_model_stats(bundle.version, bundle.manifest),
         stages={stage: [list(names) for names in replicas] for stage, replicas in report.loaded.items()},
         refused=Refused(version=rejection.version, reason=rejection.reason) if rejection else None,
-        problem=report.problem,
+        problem=report.problem.text if report.problem else None,
+        problem_since=utc_text(report.problem.since) if report.problem else None,
     )
     if not report.lacking:
         return health

@@ -16,9 +16,7 @@ from recsys.serving.api.messages import (
     Count,
     Fraction,
     ItemId,
-    Limit,
     UserId,
-    UserPath,
     UserType,
     VersionName,
     category_of,
@@ -26,10 +24,13 @@ from recsys.serving.api.messages import (
     message,
     user_type,
 )
+from recsys.serving.api.parameters import FLAG_WORDS, Flag, Limit, PlainFraction, User, add_user_route
 from recsys.serving.recommendations import Request, Response
 from recsys.serving.service import Service
 
-ColdStart = Annotated[bool, Query(description="Popular items for a user without events", examples=[True])]
+ColdStart = Annotated[
+    Flag, Query(description=f"Popular items for a user without events: {FLAG_WORDS}", examples=[True])
+]
 Objective = Annotated[
     schema.Objective,
     Query(
@@ -37,18 +38,15 @@ Objective = Annotated[
     ),
 ]
 RepeatCap = Annotated[
-    float | None,
+    PlainFraction | None,
     Query(
         alias="repeat_share",
-        ge=0,
-        le=1,
-        allow_inf_nan=False,
         description="With objective=all: the fraction of the list that may be items the user had before, by default "
         "the version's own",
         examples=[0.5],
     ),
 ]
-Explain = Annotated[bool, Query(description="Name candidate sources and categories", examples=[True])]
+Explain = Annotated[Flag, Query(description=f"Name candidate sources and categories: {FLAG_WORDS}", examples=[True])]
 
 
 @message
@@ -99,11 +97,10 @@ def recommendations_message(response: Response, explain: bool) -> Recommendation
 
 
 def add_routes(api: FastAPI, service: Service) -> None:
-    """Add GET /recommend/{user_id}."""
+    """Add GET /recommend/{user_id}, and /recommend for ids that a path cannot have."""
 
-    @api.get("/recommend/{user_id:path}", responses=responses(Recommendations, 400, 404, 503), response_model=None)
     async def recommend(
-        user_id: UserPath,
+        user_id: User,
         n: Limit = 5,
         cold_start: ColdStart = False,
         explain: Explain = False,
@@ -113,3 +110,5 @@ def add_routes(api: FastAPI, service: Service) -> None:
         """The items a user is most likely to want, with both models' scores."""
         response = await service.recommender.recommend(Request(user_id, n, cold_start, objective, repeat_cap))
         return json_response(recommendations_message(response, explain))
+
+    add_user_route(api, "/recommend/{user_id:path}", recommend, responses(Recommendations, 400, 404, 503))

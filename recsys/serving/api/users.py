@@ -13,10 +13,8 @@ from recsys.serving.api.messages import (
     Count,
     Fraction,
     ItemId,
-    Limit,
     Time,
     UserId,
-    UserPath,
     UserType,
     category_of,
     json_response,
@@ -24,6 +22,7 @@ from recsys.serving.api.messages import (
     user_type,
     utc_text,
 )
+from recsys.serving.api.parameters import Limit, User, add_user_route
 from recsys.serving.service import Service
 from recsys.serving.users import NewestEvents, UserSummary
 
@@ -98,17 +97,18 @@ def events_message(newest: NewestEvents) -> UserEvents:
 
 
 def add_routes(api: FastAPI, service: Service) -> None:
-    """Add GET /user/{user_id}/stats, /user/{user_id}/events and /users/random."""
+    """Add GET /user/{user_id}/stats and /user/{user_id}/events, both also without the id, and /users/random."""
 
-    @api.get("/user/{user_id:path}/stats", responses=responses(UserStats, 400, 404, 503), response_model=None)
-    async def stats(user_id: UserPath) -> Response:
+    async def stats(user_id: User) -> Response:
         """Totals of a user's events."""
         return json_response(stats_message(await service.users.summary(user_id)))
 
-    @api.get("/user/{user_id:path}/events", responses=responses(UserEvents, 400, 404, 503), response_model=None)
-    async def events(user_id: UserPath, limit: Limit = 50) -> Response:
+    async def events(user_id: User, limit: Limit = 50) -> Response:
         """A user's newest events."""
         return json_response(events_message(await service.users.newest_events(user_id, limit)))
+
+    add_user_route(api, "/user/{user_id:path}/stats", stats, responses(UserStats, 400, 404, 503))
+    add_user_route(api, "/user/{user_id:path}/events", events, responses(UserEvents, 400, 404, 503))
 
     @api.get("/users/random", responses=responses(UserChoice, 400, 404, 503), response_model=None)
     async def random_user(user_type: WantedType = "warm") -> Response:

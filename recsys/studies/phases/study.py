@@ -19,6 +19,15 @@ from recsys.training.sweep.config import SweepConfig
 PhaseProtocol = Literal["ranking", "event"]
 
 
+def check_sweep(sweep: SweepConfig | None) -> None:
+    """Raise ConfigError for a sweep whose trials would differ in more than the model."""
+    if sweep is not None and sweep.searches_data:
+        raise ConfigError(
+            "phases compare models over the same rows: a sweep may search ranker.* and hybrid.alpha, "
+            f"found {', '.join(sweep.search)}"
+        )
+
+
 def study_phases(
     source: Source,
     config: TrainConfig,
@@ -31,13 +40,9 @@ def study_phases(
 
     work: folder or s3://bucket/prefix of the quarantine file and of sweeps; now: the run's clock, ms
     sweep: the search of the last phase, None to choose alpha alone
-    Raises RecsysError; ConfigError for a sweep whose trials would differ in more than the model.
+    Raises RecsysError; ConfigError as `check_sweep` does.
     """
-    if sweep is not None and sweep.searches_data:
-        raise ConfigError(
-            "phases compare models over the same rows: a sweep may search ranker.* and hybrid.alpha, "
-            f"found {', '.join(sweep.search)}"
-        )
+    check_sweep(sweep)
     check_cpus(config.ranker)
     with console.step("read and check the data"):
         shop = ingest(source, config.data, now, f"{work}/quarantine.parquet")

@@ -1,5 +1,6 @@
 """The result of a sweep: its trials, the best of them, and whether its settings are adopted."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,7 +94,7 @@ def trial_number(folder: str) -> int:
 
 def _trial_result(number: int, result: Any, metric: str) -> TrialResult:
     last, reports = result.metrics or {}, result.metrics_dataframe
-    error = last.get("error") or (last_line(result.error) if result.error else None)
+    error = problem_of(last, metric) or (last_line(result.error) if result.error else None)
     settings, seconds = dict(result.config or {}), float(last.get("time_total_s", 0))
     if error or metric not in last:
         return TrialResult(number, settings, "failed" if error else "stopped", seconds=seconds, error=error)
@@ -110,6 +111,14 @@ def _trial_result(number: int, result: Any, metric: str) -> TrialResult:
         curve={key: float(value) for key, value in last["curve"].items()},
         history=sorted(reached.items()),
     )
+
+
+def problem_of(last: Mapping[str, Any], metric: str) -> str | None:
+    """Why the last report of a trial has no usable metric, one line; None if it has one, or no metric at all."""
+    if error := last.get("error"):
+        return " ".join(str(error).split())  # LightGBM's errors end with a line break
+    value = last.get(metric, 0.0)
+    return None if math.isfinite(value) else f"its {metric} is {value}"
 
 
 def best_trial(trials: Sequence[TrialResult]) -> TrialResult:
