@@ -56,10 +56,10 @@ def _start(settings: ServeSettings, host: str, port: int) -> None:
     try:
         serve.start(http_options={"host": host, "port": port}, logging_config=QUIET)
     except RuntimeError as error:
-        taken = re.search(r"cannot bind socket \(Address already in use\) for \[(\S+)\]", str(error))
-        if taken is None:
+        match = re.search(r"cannot bind socket \(Address already in use\) for \[(\S+)\]", str(error))
+        if match is None:
             raise
-        raise ConfigError(f"{taken[1]} was taken by another process while the service started") from error
+        raise ConfigError(f"{match[1]} was taken by another process while the service started") from error
     serve.run(build_app(settings), name="recsys")
 
 

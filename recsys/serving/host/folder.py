@@ -117,12 +117,12 @@ def _check_path(path: Path) -> None:
 def _claim_ports() -> tuple[socket.socket, int]:
     """The claim on a block of ports and its first port; nothing listens there, and no other service claims it."""
     for first in range(FIRST_PORT, LAST_PORT - BLOCK + 1, BLOCK):
-        taken = claim(f"ports-{first}")
-        if taken is None:
+        claimed = claim(f"ports-{first}")
+        if claimed is None:
             continue
         if all(is_free(port) for port in range(first, first + BLOCK)):
-            return taken, first
-        taken.close()
+            return claimed, first
+        claimed.close()
     raise ConfigError(
         f"no {BLOCK} free ports in a row between {FIRST_PORT} and {LAST_PORT}, where a service needs them on this host"
     )
@@ -133,10 +133,10 @@ def claim(name: str) -> socket.socket | None:
 
     None if another process has it.
     """
-    taken = socket.socket(socket.AF_UNIX)
+    held = socket.socket(socket.AF_UNIX)
     try:
-        taken.bind(f"\0recsys-{name}")  # an abstract name: it leaves no file, and ends with its process
+        held.bind(f"\0recsys-{name}")  # an abstract name: it leaves no file, and ends with its process
     except OSError:
-        taken.close()
+        held.close()
         return None
-    return taken
+    return held

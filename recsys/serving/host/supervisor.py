@@ -47,10 +47,10 @@ def supervise(port: int) -> int:
     if limit != resource.RLIM_INFINITY and limit < OPEN_FILES:
         raise ConfigError(f"this process may open {limit} files (ulimit -Hn), HAProxy needs {OPEN_FILES}")
     check_ports()
-    taken = claim(f"port-{port}")
-    if taken is None:
+    claimed = claim(f"port-{port}")
+    if claimed is None:
         raise ConfigError(f"port {port} is taken by another service that starts; choose another one by --port")
-    with closing(taken), service_folder() as folder:
+    with closing(claimed), service_folder() as folder:
         return _Supervisor(folder).run()
 
 
