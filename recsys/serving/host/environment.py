@@ -22,7 +22,7 @@ FAST: Final = {
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
     # Every route is a GET that changes nothing, so a request whose replica died may be sent to another one.
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
-    # Three failures mark a replica as down. Until then HAProxy prefers the dead one, since it has the fewest connections.
+    # Three failures mark a replica as down. Until then HAProxy prefers the dead one, which has the fewest connections.
     "RAY_SERVE_HAPROXY_RETRIES": "6",
     # Seconds in which a stopped replica finishes its requests. Serve's 30 s are longer than any deadline.
     "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "2",
