@@ -93,9 +93,9 @@ class CheckedLoad:
             running.result(timeout=60)
         self._pool.shutdown()
 
-    def kinds(self) -> dict[str, int]:
-        """The number of failures of each kind."""
-        return dict(Counter(failure.kind for failure in self.failures))
+    def kinds(self, since: int = 0) -> dict[str, int]:
+        """The number of failures of each kind; since: failures at the beginning that do not count"""
+        return dict(Counter(failure.kind for failure in self.failures[since:]))
 
     def last_failure(self) -> float | None:
         """When the last failed request ended, on the monotonic clock."""
@@ -122,7 +122,7 @@ class CheckedLoad:
         client.close()
 
     def _failure(self, client: Client, path: str) -> str | None:
-        """What went wrong with one request, None if nothing did."""
+        """The kind of a request's failure, None for a right answer."""
         try:
             status, body = client.get(path)
         except ConnectionRefusedError:

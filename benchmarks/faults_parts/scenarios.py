@@ -22,24 +22,26 @@ from faults_parts.services import PARTS, Service, running, start, stop, wait_unt
 CALM_SECONDS: Final = 3.0
 """For so long no request fails, and the service counts as recovered."""
 LONGEST_SECONDS: Final = 60.0
-USERS: Final = 200
 IDLE_CONNECTIONS: Final = 4096
 SLOW_CONNECTIONS: Final = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is broken: a checkout's service over a registry; folder: for logs; quick: shorter loads"""
+    """A checkout, its registry and users of it; folder: for logs"""
 
     checkout: Path
     registry: Path
     users: list[str]
     folder: Path
-    quick: bool = False
     settings: tuple[str, ...] = ()
 
     def log(self, name: str) -> Path:
         return self.folder / f"{name.replace(' ', '-')}.log"
+
+    def running(self, name: str, settings: tuple[str, ...] = ()) -> contextlib.AbstractContextManager[Service]:
+        """A service that is ready; name: of its log"""
+        return running(self.checkout, self.registry, free_port(), self.log(name), self.settings + settings)
 
 
 @dataclass(slots=True)
@@ -63,16 +65,14 @@ WRONG: Final = ("wrong answer", "status 404", "status 500")
 
 def killed(plan: Plan, part: str, settings: tuple[str, ...] = ()) -> Outcome:
     """One process of a part is killed."""
-    with running(
-        plan.checkout, plan.registry, free_port(), plan.log(f"kill {part}"), plan.settings + settings
-    ) as service:
+    with plan.running(f"kill {part}", settings) as service:
         expected = expected_answers(service.port, plan.users)
         with CheckedLoad(service.port, expected) as load:
             wait_until(lambda: load.answered > 200, 30)
             before = len(load.failures)
-            at = time.monotonic()
+            killed_at = time.monotonic()
             service.kill(part)
-            outcome = _recovered(load, at, before)
+            outcome = _recovered(load, killed_at, before)
         ended = _ends_clean(service)
     outcome.problems += [
         f"{count} x {kind}" for kind, count in outcome.failed.items() if kind.startswith(WRONG)
@@ -80,19 +80,18 @@ def killed(plan: Plan, part: str, settings: tuple[str, ...] = ()) -> Outcome:
     return outcome
 
 
-def _recovered(load: CheckedLoad, at: float, before: int) -> Outcome:
-    """Wait until no request fails any more."""
+def _recovered(load: CheckedLoad, began: float, before: int) -> Outcome:
+    """Wait until no request fails any more.
+
+    began: when the fault was made, on the monotonic clock; before: failures until then
+    """
 
     def calm() -> bool:
-        return time.monotonic() - (load.last_failure() or at) > CALM_SECONDS and time.monotonic() - at > CALM_SECONDS
+        return time.monotonic() - max(load.last_failure() or began, began) > CALM_SECONDS
 
     settled = wait_until(calm, LONGEST_SECONDS)
-    failures = load.failures[before:]
-    kinds: dict[str, int] = {}
-    for failure in failures:
-        kinds[failure.kind] = kinds.get(failure.kind, 0) + 1
-    seconds = max((failure.ended - at for failure in failures), default=0.0)
-    return Outcome(kinds, round(seconds, 1) if settled is not None else None)
+    seconds = max((failure.ended - began for failure in load.failures[before:]), default=0.0)
+    return Outcome(load.kinds(before), round(seconds, 1) if settled is not None else None)
 
 
 def _ends_clean(service: Service) -> list[str]:
@@ -105,19 +104,20 @@ def _ends_clean(service: Service) -> list[str]:
         problems.append("does not end within 40 s after SIGTERM")
     elif (took := time.monotonic() - started) > 10:
         problems.append(f"takes {took:.0f} s to end")
-    if wait_until(lambda: not service.family(), 10) is None:
-        problems.append(f"leaves behind: {', '.join(sorted(_names(service)))}")
-    return problems
+    return problems + _left_behind(service)
 
 
-def _names(service: Service) -> set[str]:
-    return {process.name() for process in service.family()}
+def _left_behind(service: Service, seconds: float = 10) -> list[str]:
+    """The problem that processes of an ended service still live after some seconds, if they do."""
+    if wait_until(lambda: not service.family(), seconds) is not None:
+        return []
+    return [f"leaves behind: {', '.join(sorted({process.name() for process in service.family()}))}"]
 
 
 def stopped(plan: Plan, group: bool) -> Outcome:
     """SIGTERM under load, to the process alone or to its process group; clients open a connection for each request."""
     name = "SIGTERM to the group" if group else "SIGTERM"
-    with running(plan.checkout, plan.registry, free_port(), plan.log(name), plan.settings) as service:
+    with plan.running(name) as service:
         expected = expected_answers(service.port, plan.users)
         with CheckedLoad(service.port, expected, fresh=True) as load:
             wait_until(lambda: load.answered > 500, 30)
@@ -132,8 +132,7 @@ def stopped(plan: Plan, group: bool) -> Outcome:
     outcome = Outcome(load.kinds(), round(took, 1))
     if ended is None:
         outcome.problems.append("does not end")
-    if wait_until(lambda: not service.family(), 10) is None:
-        outcome.problems.append(f"leaves behind: {', '.join(sorted(_names(service)))}")
+    outcome.problems += _left_behind(service)
     return outcome
 
 
@@ -150,12 +149,10 @@ def leftovers(plan: Plan, victim: str) -> Outcome:
             service.process.kill()
         else:  # what is left serves on, and ends when it is told to
             service.kill(victim)
-            time.sleep(CALM_SECONDS)
-            if service.status() != 200:
+            if wait_until(lambda: service.status() != 200, CALM_SECONDS) is not None:
                 outcome.problems.append(f"without {victim} /health is {service.status()}")
             outcome.problems += _ends_clean(service)
-        gone = wait_until(lambda: not service.family(), 20)
-        outcome.values["left behind"] = "nothing" if gone is not None else ", ".join(sorted(_names(service)))
+        outcome.values["processes"] = ", ".join(_left_behind(service, 20)) or "none left"
         at = time.monotonic()
         again = start(plan.checkout, plan.registry, port, plan.log(f"after {victim}"), plan.settings)
         try:
@@ -178,7 +175,7 @@ def neighbours(plan: Plan, other: Path, version: str) -> Outcome:
     version: the second one's; whatever its port answers names it
     """
     outcome = Outcome()
-    with running(plan.checkout, plan.registry, free_port(), plan.log("first of two"), plan.settings) as first:
+    with plan.running("first of two") as first:
         second = start(plan.checkout, other, free_port(), plan.log("second of two"), plan.settings)
         over = threading.Event()
         seen: dict[str, int] = {}
@@ -204,7 +201,8 @@ def neighbours(plan: Plan, other: Path, version: str) -> Outcome:
             wait_until(lambda: not first.family(), 15)
             if second.status() != 200:
                 outcome.problems.append("the second does not outlive the first")
-            time.sleep(1)
+            answers = seen.get("its own", 0)
+            wait_until(lambda: seen.get("its own", 0) > answers + 20, 10)
         finally:
             over.set()
             watching.join()
@@ -217,7 +215,7 @@ def neighbours(plan: Plan, other: Path, version: str) -> Outcome:
 
 def idle(plan: Plan) -> Outcome:
     """IDLE_CONNECTIONS connections without a request are opened beside a load with a connection for each request."""
-    with running(plan.checkout, plan.registry, free_port(), plan.log("idle"), plan.settings) as service, _many_files():
+    with plan.running("idle") as service, _many_files():
         expected = expected_answers(service.port, plan.users)
         with CheckedLoad(service.port, expected, clients=4, fresh=True) as load:
             wait_until(lambda: load.answered > 200, 30)
@@ -232,7 +230,7 @@ def idle(plan: Plan) -> Outcome:
 
 def slow(plan: Plan) -> Outcome:
     """SLOW_CONNECTIONS connections send a request byte by byte beside a usual load; p50 with them and without."""
-    with running(plan.checkout, plan.registry, free_port(), plan.log("slow"), plan.settings) as service:
+    with plan.running("slow") as service:
         expected = expected_answers(service.port, plan.users)
         with CheckedLoad(service.port, expected) as load:
             wait_until(lambda: load.answered > 1000, 60)

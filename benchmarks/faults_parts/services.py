@@ -1,7 +1,6 @@
 """`serve_app.py` of a checkout, its processes, and what it leaves behind."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -142,8 +141,3 @@ def running(checkout: Path, registry: Path, port: int, log: Path, settings: tupl
         yield service
     finally:
         stop(service)
-
-
-def signal_group(service: Service, number: int = signal.SIGTERM) -> None:
-    """Send a signal to the process group that the service was started in."""
-    os.killpg(service.process.pid, number)

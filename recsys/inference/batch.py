@@ -53,21 +53,6 @@ class Batch:
     schema: pa.Schema
 
 
-def recommend(
-    registry: str,
-    version: str | None,
-    users: Path,
-    n: int,
-    out: Path,
-    objective: Objective = "all",
-    repeat_cap: float | None = None,
-) -> int:
-    """Check the arguments as `prepare` does and write the file as `write` does; the number of users."""
-    batch = prepare(registry, version, users, n, out, objective, repeat_cap)
-    write(batch)
-    return len(batch.users)
-
-
 def prepare(
     registry: str,
     version: str | None,

@@ -64,7 +64,7 @@ def _start(settings: ServeSettings, host: str, port: int) -> None:
 
 
 def _limits(settings: ServeSettings) -> Limits:
-    """What HAProxy may let through, so that requests wait there for half of the deadline at most."""
+    """Limits of HAProxy with which requests wait there for half of the deadline at most."""
     return Limits(queue_ms=settings.deadline_ms // 2, response_ms=settings.deadline_ms + 1000)
 
 

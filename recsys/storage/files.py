@@ -85,12 +85,16 @@ def remove_abandoned(drafts: Iterable[Path]) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a folder, or of a file, which is created if absent. The lock ends with the process."""
+def locked(path: Path, wait: bool = True) -> Iterator[int]:
+    """Hold the lock of a folder, or of a file, which is created if absent; its descriptor.
+
+    The lock ends with the last process that has the descriptor. wait: for another process that has the lock; without
+    it BlockingIOError is raised
+    """
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield descriptor
     finally:
         os.close(descriptor)
 

@@ -12,7 +12,7 @@ import pytest
 
 from recsys.errors import RegistryError
 from recsys.inference import batch
-from recsys.inference.batch import recommend, recommend_to
+from recsys.inference.batch import prepare, recommend_to, write
 from recsys.inference.recommender import Recommender
 from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
@@ -20,6 +20,14 @@ from recsys.schema import Objective
 from tests.support.bundles import halve_ranker, odd_bundle, publish, small_bundle
 from tests.support.shop_data import DOT_IDS, ODD_IDS, user_id
 from tests.support.trained import Trained, trained_shop
+
+
+def recommend(*arguments: Any, **options: Any) -> int:
+    """As the command does it; the number of users."""
+    prepared = prepare(*arguments, **options)
+    write(prepared)
+    return len(prepared.users)
+
 
 UNKNOWN_USERS = [-3, 10**15]
 ADDRESSABLE = [user for user in (*ODD_IDS, *DOT_IDS) if user == user.strip()]

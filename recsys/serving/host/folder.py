@@ -1,6 +1,5 @@
 """The private folder of a service on a host: HAProxy's files and sockets, and the ports that the service claims."""
 
-import fcntl
 import os
 import shutil
 import signal
@@ -54,44 +53,24 @@ def service_folder() -> Iterator[ServiceFolder]:
     """
     root = _private_root()
     with ExitStack() as stack:
-        claim, first_port = _claim_ports()
-        stack.enter_context(closing(claim))
+        claimed, first_port = _claim_ports()
+        stack.enter_context(closing(claimed))
         with locked(root):  # a new folder must not look like a leftover before it has its lock
             remove_leftovers(root)
             path = Path(tempfile.mkdtemp(prefix=PREFIX, dir=root))
             stack.callback(shutil.rmtree, path, ignore_errors=True)
-            lock = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-            stack.callback(os.close, lock)
-            fcntl.flock(lock, fcntl.LOCK_EX)
+            lock = stack.enter_context(locked(path / LOCK))
         _check_path(path)
-        stack.callback(end_haproxy, path)
+        stack.callback(haproxy.send, path, signal.SIGKILL)
         yield ServiceFolder(path, first_port, lock)
 
 
 def remove_leftovers(root: Path) -> None:
     """Remove the folders of services that were killed, after ending the HAProxy processes that they left behind."""
     for path in root.glob(f"{PREFIX}*"):
-        with suppress(OSError), closing(_Descriptor(path / LOCK)) as lock:
-            fcntl.flock(lock.number, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises BlockingIOError where the service lives
-            end_haproxy(path)
+        with suppress(OSError), locked(path / LOCK, wait=False):  # raises BlockingIOError where the service lives
+            haproxy.send(path, signal.SIGKILL)
             shutil.rmtree(path, ignore_errors=True)
-
-
-class _Descriptor:
-    """An open file."""
-
-    def __init__(self, path: Path) -> None:
-        self.number = os.open(path, os.O_RDWR)
-
-    def close(self) -> None:
-        os.close(self.number)
-
-
-def end_haproxy(folder: Path) -> None:
-    """Kill the HAProxy processes whose configuration lies in the folder."""
-    for pid in haproxy.processes(folder):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
 
 
 def _private_root() -> Path:

@@ -103,7 +103,7 @@ def _defaults(section: str, limits: Limits) -> str:
             f"hdr X-Content-Type-Options nosniff{header}"
             for status in statuses
         ]
-    return _with_lines(kept, lines)
+    return "\n".join((kept, *_indented(lines)))
 
 
 def _http_frontend(section: str, limits: Limits) -> str:
@@ -112,9 +112,7 @@ def _http_frontend(section: str, limits: Limits) -> str:
         f"tcp-request connection reject if {{ sc0_conn_cur gt {limits.per_address} }}",
         "http-after-response set-status 503 if { status 502 504 }",
     ]
-    bound = _replaced(
-        section, r"^( *bind .*)$", lambda match: "\n".join((match[1], *(f"    {line}" for line in lines)))
-    )
+    bound = _replaced(section, r"^( *bind .*)$", lambda match: "\n".join((match[1], *_indented(lines))))
     return f"backend {ADDRESSES}\n    stick-table type ipv6 size 100k expire 60s store conn_cur\n{bound}"
 
 
@@ -151,8 +149,8 @@ def _replaced(section: str, pattern: str, replacement: "str | Callable[[re.Match
     return changed
 
 
-def _with_lines(section: str, lines: list[str]) -> str:
-    return "\n".join((section, *(f"    {line}" for line in lines)))
+def _indented(lines: list[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
 
 
 def end_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
@@ -175,15 +173,20 @@ def processes(folder: Path) -> list[int]:
     return pids
 
 
+def send(folder: Path, number: int) -> None:
+    """Send a signal to the HAProxy processes of a folder."""
+    for pid in processes(folder):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 def drain(folder: Path, seconds: float) -> None:
     """Have the HAProxy processes of a folder take no further connection and finish their requests.
 
     Those that have not finished after `seconds` are left as they are.
     """
     end = time.monotonic() + seconds
-    for pid in processes(folder):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGUSR1)
+    send(folder, signal.SIGUSR1)
     while processes(folder) and time.monotonic() < end:
         time.sleep(0.02)
 
