@@ -56,6 +56,22 @@ def find(ascending: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.where(ascending[position] == wanted, position, UNKNOWN)
 
 
+def best_match(wanted: np.ndarray, keys: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """For each wanted key the position of the row with this key and the highest score, int64 (n_wanted,).
+
+    UNKNOWN where no row has the key; of equal scores the first row counts.
+    wanted: int64 (n_wanted,); keys: int64 (n,); scores: float (n,)
+    """
+    distinct, owner = np.unique(wanted, return_inverse=True)
+    place = find(distinct, keys)
+    rows = (place != UNKNOWN).nonzero()[0]
+    order = rows[np.lexsort((-scores[rows], place[rows]))]
+    best = np.full(len(distinct), UNKNOWN)
+    first = order[run_starts(place[order])]
+    best[place[first]] = first
+    return best[owner]
+
+
 def sums_within(groups: np.ndarray, values: np.ndarray, n_groups: int) -> np.ndarray:
     """The column sums of each group, float64 (n_groups, n_columns). Rows are added in the given order.
 

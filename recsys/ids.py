@@ -1,5 +1,6 @@
 """Ids: their integer codes, their hashes, and draws of users by hash."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final, Literal
@@ -12,8 +13,10 @@ from recsys.arrays import find
 from recsys.schema import UNKNOWN
 
 IdKind = Literal["int64", "string"]
+ID_TYPES: Final[Mapping[IdKind, pa.DataType]] = {"int64": pa.int64(), "string": pa.string()}
+"""The Arrow type of ids of each kind."""
 
-Purpose = Literal["factorization", "label windows", "examples", "pre-ranker", "event rows", "report"]
+Purpose = Literal["factorization", "label windows", "examples", "pre-ranker", "event rows", "report", "sessions"]
 """The purpose of a draw of users."""
 
 NUMBERS: Final[dict[Purpose, int]] = {
@@ -23,6 +26,7 @@ NUMBERS: Final[dict[Purpose, int]] = {
     "pre-ranker": 4,  # negatives of the pre-ranker's rows
     "event rows": 4,  # users of the study of phases; it never mixes them with the pre-ranker's negatives
     "report": 5,  # users whose lists the report shows
+    "sessions": 6,  # beginnings of sessions that the session ranker learns from
 }
 """A number for each purpose. Draws with different numbers are independent; a changed number draws other users."""
 
@@ -77,10 +81,27 @@ class Ids:
                 high = middle
         return low if low < len(self.values) and self.values[low].as_py() == value else UNKNOWN
 
+    def codes(self, values: Sequence[int | str]) -> np.ndarray:
+        """The code of each of a few ids, int32 (n,), UNKNOWN for absent ids.
+
+        A text that spells an integer stands for it, and the other way round: JSON has both.
+        """
+        if self.kind == "string":
+            codes = {text: self.code(text) for text in set(map(str, values))}
+            return np.array([codes[str(value)] for value in values], np.int32)
+        parsed = [self.parse(str(value)) for value in values]
+        known = np.array([value is not None for value in parsed], bool)
+        numbers = np.array([value or 0 for value in parsed], np.int64)
+        return np.where(known, find(self.values.to_numpy(), numbers), UNKNOWN).astype(np.int32)
+
     def encode(self, values: pa.Array | pa.ChunkedArray) -> np.ndarray:
-        """The code of each id, int32 (n,), UNKNOWN for absent ids."""
+        """The code of each id, int32 (n,), UNKNOWN for absent ids and for nulls."""
         if isinstance(values, pa.ChunkedArray):
             values = values.combine_chunks()
+        if values.null_count:
+            codes = np.full(len(values), UNKNOWN, np.int32)
+            codes[values.is_valid().to_numpy(zero_copy_only=False)] = self.encode(values.drop_null())
+            return codes
         if self.kind == "string":
             codes = pc.index_in(values, value_set=self.values)
             return pc.fill_null(codes, UNKNOWN).to_numpy(zero_copy_only=False).astype(np.int32)
@@ -95,6 +116,12 @@ class Ids:
         if self.kind == "int64":
             return self.values.to_numpy()[codes].tolist()
         return self.decode(codes).to_pylist()
+
+    def to_list_or_none(self, codes: np.ndarray) -> list[int | str | None]:
+        """As `to_list`, with None for UNKNOWN."""
+        inside = codes != UNKNOWN
+        listed = iter(self.to_list(codes[inside]))
+        return [next(listed) if one else None for one in inside.tolist()]
 
     def __getitem__(self, code: int) -> Any:
         """The id of a code, as int or str."""

@@ -3,7 +3,12 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
+
 from recsys.schema import DAY
+
+Present = int | np.ndarray
+"""The time as of which features are computed, ms: one for all users of a batch, or int64 (n_users,)."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

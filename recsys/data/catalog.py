@@ -1,49 +1,14 @@
-"""The catalog: category and availability of items as of a time, and the category tree. NumPy only."""
+"""The catalog: category, availability and attributes of items as of a time, and the category tree. NumPy only."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
 
+from recsys.data.attributes import NO_ATTRIBUTES, Attributes, AttributeState
+from recsys.data.changes import ChangeLog, Records
 from recsys.ids import Ids
 from recsys.schema import UNKNOWN
-
-
-@dataclass(frozen=True, slots=True)
-class ChangeLog:
-    """The changes of one property of all items, ordered by (item, time).
-
-    items: int32 (n,), item codes
-    times: int64 (n,), ms; the value is valid from this time on
-    values: (n,), of any type
-    """
-
-    items: np.ndarray
-    times: np.ndarray
-    values: np.ndarray
-
-    @classmethod
-    def build(cls, items: np.ndarray, times: np.ndarray, values: np.ndarray) -> "ChangeLog":
-        """The log of records that come in any order. Of several values at one time the largest is taken."""
-        order = np.lexsort((values, times, items))
-        items, times, values = items[order], times[order], values[order]
-        same_item = items[1:] == items[:-1]
-        last_at_time = np.append(~(same_item & (times[1:] == times[:-1])), True)[: len(items)]
-        items, times, values = items[last_at_time], times[last_at_time], values[last_at_time]
-        changed = np.insert((items[1:] != items[:-1]) | (values[1:] != values[:-1]), 0, True)[: len(items)]
-        return cls(items[changed].astype(np.int32), times[changed].astype(np.int64), values[changed])
-
-    def as_of(self, time: int, unknown: np.ndarray) -> np.ndarray:
-        """The last value of each item at or before `time` (ms), (n_items,).
-
-        unknown: (n_items,), the values of items without one
-        """
-        past = self.times <= time
-        last = past.copy()
-        last[:-1] &= ~(past[1:] & (self.items[1:] == self.items[:-1]))
-        result = unknown.copy()
-        result[self.items[last]] = self.values[last]
-        return result
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +17,12 @@ class CatalogState:
 
     category: int32 (n_items,), category codes, UNKNOWN for items without a category
     available: bool (n_items,), True for items without a record
+    attributes: None if the shop gives none that a model can use
     """
 
     category: np.ndarray
     available: np.ndarray
+    attributes: AttributeState | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +43,13 @@ class TreeProblems:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """Categories and availability of items over time.
+    """Categories, availability and attributes of items over time.
 
     categories: the ids of all categories; the code of a category is its position
     parent: int32 (n_categories,), the code of the parent, UNKNOWN for roots; without cycles
     category_log: values are int32 category codes
     availability_log: values are bool
+    attributes: all other attributes of the items
     """
 
     n_items: int
@@ -89,12 +57,14 @@ class Catalog:
     parent: np.ndarray
     category_log: ChangeLog
     availability_log: ChangeLog
+    attributes: Attributes = NO_ATTRIBUTES
 
     def as_of(self, time: int) -> CatalogState:
         """The last state at or before `time` (ms)."""
         return CatalogState(
             self.category_log.as_of(time, np.full(self.n_items, UNKNOWN, np.int32)),
             self.availability_log.as_of(time, np.ones(self.n_items, bool)),
+            self.attributes.as_of(time, self.n_items),
         )
 
     def ancestors(self, levels: int = 3) -> np.ndarray:
@@ -115,18 +85,6 @@ class Catalog:
         return table[last]
 
 
-@dataclass(frozen=True, slots=True)
-class Records:
-    """Values of one property in any order.
-
-    items: int32 (n,), item codes; times: int64 (n,), ms; values: (n,)
-    """
-
-    items: np.ndarray
-    times: np.ndarray
-    values: pa.Array
-
-
 def build_catalog(
     n_items: int,
     categories: Records,
@@ -136,28 +94,38 @@ def build_catalog(
 ) -> tuple[Catalog, TreeProblems]:
     """The catalog, and the problems of its tree.
 
-    categories: values are category ids, int64 or string
+    categories: values are category ids, int64 or string; null for no category
     availability: values are bool
     children, parents: the rows of the tree, ids of the same type as the categories; a null parent marks a root
+    A column without an id may have any type, as that of a file that was left out.
     """
+    children, parents, values = _of_one_type(children, parents, categories.values)
     listed = Ids.from_values(children)
-    known = Ids.from_values(pa.chunked_array([children, parents.drop_null(), categories.values]))
+    used = values.drop_null()
+    known = Ids.from_values(pa.concat_arrays([children, parents.drop_null(), used]))
     parent, conflicting = _parents(known, children, parents)
     parent, cycles = _break_cycles(parent)
     problems = TreeProblems(
         cycles=cycles,
         missing_parents=int((listed.encode(parents.unique().drop_null()) == UNKNOWN).sum()),
         conflicting_parents=conflicting,
-        not_in_tree=int((listed.encode(categories.values.unique()) == UNKNOWN).sum()) if len(listed) else 0,
+        not_in_tree=int((listed.encode(used.unique()) == UNKNOWN).sum()) if len(listed) else 0,
     )
     catalog = Catalog(
         n_items,
         known,
         parent,
-        ChangeLog.build(categories.items, categories.times, known.encode(categories.values)),
+        ChangeLog.build(categories.items, categories.times, known.encode(values)),
         ChangeLog.build(availability.items, availability.times, availability.values.to_numpy(zero_copy_only=False)),
     )
     return catalog, problems
+
+
+def _of_one_type(*columns: pa.Array | pa.ChunkedArray) -> list[pa.Array]:
+    """The columns as arrays of one type. A column without an id gets the type of the others."""
+    arrays = [column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column for column in columns]
+    kind = next((array.type for array in arrays if array.null_count < len(array)), pa.int64())
+    return [array if array.null_count < len(array) else pa.nulls(len(array), kind) for array in arrays]
 
 
 def _parents(known: Ids, children: pa.Array, parents: pa.Array) -> tuple[np.ndarray, int]:

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from recsys.arrays import run_starts
+from recsys.data.layout.midnight import ORDER, spread
 from recsys.data.shop import DailyCounts, UserPartition
 from recsys.histories import Histories
 from recsys.ids import Ids, hashes
-from recsys.schema import DAY, EVENT, EVENT_TYPES, ITEM, TIME, USER
+from recsys.schema import DAY, EVENT, EVENT_TYPES, ITEM, TIME, TRANSACTION, UNKNOWN, USER
 
 BUCKETS = 1024
 """The number of buckets of users, whatever the number of partitions. A partition is a range of buckets."""
@@ -24,8 +26,10 @@ class PartitionSummary:
     """Numbers, times and digest of the events of a partition.
 
     event_counts: int64 (n_types,)
-    start, end: times of the oldest and the newest event (ms), None if the partition is empty
+    start, end: times of the oldest and the newest event (ms), None if the partition is empty. Of a log of dates, end is
+        the newest date.
     digest: the sha256 of each bucket that has users, bucket after bucket
+    spread: the largest number of ms that `midnight.spread` added to a date
     """
 
     n_users: int
@@ -34,6 +38,7 @@ class PartitionSummary:
     start: int | None
     end: int | None
     digest: bytes
+    spread: int = 0
 
 
 def buckets_of(ids: pa.Array) -> np.ndarray:
@@ -60,27 +65,55 @@ def split_events(events: pa.Table, items: Ids, n: int) -> list[pa.Table]:
 
 
 def merge_events(*tables: pa.Table) -> tuple[UserPartition, PartitionSummary]:
-    """The partition of the events that every block has for it, and its summary. Repeated rows are dropped."""
+    """The partition of the events that every block has for it, and its summary.
+
+    Repeated rows are dropped. In a log of dates, which has a column ORDER, they stay.
+    """
     table = pa.concat_tables(tables).combine_chunks()
-    events = pl.DataFrame(table).unique().to_arrow()
+    frame, added = pl.DataFrame(table), 0
+    newest = frame[TIME].max()
+    if ORDER in frame.columns:
+        frame, added = spread(frame)
+    else:
+        frame = frame.unique()
+    events = frame.to_arrow()
     users = Ids.from_values(events[USER].cast(table.schema.field(USER).type))
-    histories = Histories.build(
-        users.encode(events[USER].cast(users.values.type)),
-        events[ITEM].to_numpy(),
-        events[EVENT].to_numpy(),
-        events[TIME].to_numpy(),
-        len(users),
-    )
-    partition = UserPartition(users.values, histories)
+    owners = users.encode(events[USER].cast(users.values.type))
+    items, kinds, moments = (events[name].to_numpy() for name in (ITEM, EVENT, TIME))
+    histories = Histories.build(owners, items, kinds, moments, len(users))
+    orders = order_codes(owners, events[TRANSACTION])
+    if orders is not None:  # in the order of the histories; rows that are equal there come by order
+        orders = orders[np.lexsort((orders, kinds, items, moments, owners))]
+    partition = UserPartition(users.values, histories, orders)
     times = histories.times
     return partition, PartitionSummary(
         n_users=len(users),
         duplicates=len(table) - len(times),
         event_counts=np.bincount(histories.events, minlength=len(EVENT_TYPES)),
         start=int(times.min()) if len(times) else None,
-        end=int(times.max()) if len(times) else None,
+        end=None if newest is None else int(newest),  # type: ignore[arg-type]
         digest=_digest(partition),
+        spread=added,
     )
+
+
+def order_codes(owners: np.ndarray, texts: pa.Array | pa.ChunkedArray) -> np.ndarray | None:
+    """The order of each event, int32 (n_events,), UNKNOWN without one; None if no event has an order.
+
+    A text names one order of each user. Codes ascend by user, then by text.
+    owners: int (n_events,), users; texts: ids of orders, "" for none
+    """
+    if not pc.any(pc.not_equal(texts, "")).as_py():
+        return None
+    coded = pc.dictionary_encode(texts)
+    coded = coded.combine_chunks() if isinstance(coded, pa.ChunkedArray) else coded
+    rank = np.empty(len(coded.dictionary), np.int64)
+    rank[pc.sort_indices(coded.dictionary).to_numpy()] = np.arange(len(rank))
+    given = pc.not_equal(texts, "").to_numpy(zero_copy_only=False)
+    keys = owners[given].astype(np.int64) * len(rank) + rank[coded.indices.to_numpy()[given]]
+    codes = np.full(len(texts), UNKNOWN, np.int32)
+    codes[given] = np.unique(keys, return_inverse=True)[1]
+    return codes
 
 
 def count_days(partition: UserPartition, end: int) -> DailyCounts:

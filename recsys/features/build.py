@@ -7,11 +7,20 @@ import numpy as np
 
 from recsys.arrays import rank_within, sums_within
 from recsys.errors import ModelError
-from recsys.features.definitions import SPEEDS, STAGE_FEATURES, names_of, source_feature
+from recsys.features.attributes import ItemAttributes, pair_features
+from recsys.features.definitions import (
+    SPEEDS,
+    STAGE_FEATURES,
+    affinity_feature,
+    cosine_feature,
+    names_of,
+    source_feature,
+)
 from recsys.features.interactions import NEVER
 from recsys.features.profiles import Profiles
 from recsys.features.statistics import Statistics
 from recsys.schema import CART, DAY, EVENT_TYPES, PURCHASE, UNKNOWN
+from recsys.timeline import Present
 
 USER: Final = names_of("user", "time")
 CODES: Final = ("item_category", "item_root")
@@ -49,6 +58,7 @@ class FeatureBuilder:
             *map(source_feature, scored_sources),
             "n_sources",
             *STAGE_FEATURES,
+            *_attribute_names(statistics.attributes),
         )
         if unknown := [name for name in names if name not in available]:
             raise ModelError(f"this code does not build the features {', '.join(unknown[:5])}")
@@ -85,6 +95,7 @@ class FeatureBuilder:
             *_affinities(profiles, self._statistics, pair_rows, users, items),
             *self._sources(source_scores),
             stage_features,
+            *self._attributes(profiles, users, items),
         )
         matrix = np.concatenate(blocks, axis=1, dtype=np.float32, casting="same_kind")
         # A fraction of a total of zero is not defined, so it is NaN.
@@ -96,6 +107,21 @@ class FeatureBuilder:
     def _sources(self, scores: np.ndarray) -> list[np.ndarray]:
         """The source scores that are features, and the number of sources that proposed the item; two blocks."""
         return [scores[:, self._score_columns], (~np.isnan(scores)).sum(axis=1, keepdims=True)]
+
+    def _attributes(self, profiles: Profiles, users: np.ndarray, items: np.ndarray) -> list[np.ndarray]:
+        """The users' affinities to the attributes of the items, one block, or none without attributes."""
+        attributes, affinities = self._statistics.attributes, profiles.affinities
+        if attributes is None or affinities is None:
+            return []
+        known = profiles.totals[:, SPEEDS.index("slow")] > 0
+        return [pair_features(affinities, known, attributes, users, items)]
+
+
+def _attribute_names(attributes: ItemAttributes | None) -> tuple[str, ...]:
+    """The names of the columns of `pair_features`."""
+    if attributes is None:
+        return ()
+    return *map(affinity_feature, attributes.labels), *map(cosine_feature, attributes.vectors)
 
 
 def _users(profiles: Profiles) -> np.ndarray:
@@ -149,7 +175,8 @@ def _pairs(profiles: Profiles) -> np.ndarray:
 
     The last row is NO_PAIR. So the index UNKNOWN (-1) selects NO_PAIR.
     """
-    rows, now = profiles.by_item, profiles.now
+    rows = profiles.by_item
+    now = profiles.now_of(rows.users[:, None])
     last_purchase, days = rows.last[:, PURCHASE], rows.purchase_days
     repeated = days > 1
     first_purchase = np.where(repeated, rows.first_purchase, last_purchase)
@@ -184,9 +211,11 @@ def _affinities(
     levels = np.array([depth - 1, max(depth - 2, 0)])[:, None]
     level_rows = profiles.by_level.find((levels * n_users + users).ravel(), statistics.levels[items, levels].ravel())
     rows, slow = profiles.by_level, SPEEDS.index("slow")
-    fractions = _ratio(rows.decayed, profiles.totals[rows.users % max(n_users, 1)])
+    owners = rows.users % max(n_users, 1)
+    fractions = _ratio(rows.decayed, profiles.totals[owners])
     purchases = rows.counts[:, PURCHASE]
-    table = np.column_stack((fractions, purchases, days_since(profiles.now, rows.newest), rows.decayed[:, slow]))
+    since = days_since(profiles.now_of(owners), rows.newest)
+    table = np.column_stack((fractions, purchases, since, rows.decayed[:, slow]))
     category, parent = np.append(table, NO_AFFINITY, axis=0).take(level_rows.reshape(len(levels), -1), axis=0)
     item_weight = np.append(profiles.by_item.decayed[:, slow], 0)[pair_rows]
     item_fraction = _ratio(item_weight, category[:, -1])
@@ -201,8 +230,11 @@ def _table(n_rows: int, names: Sequence[str], columns: Mapping[str, np.ndarray])
     return table
 
 
-def days_since(now: int, times: np.ndarray) -> np.ndarray:
-    """Days from `times` to `now` (both ms), NaN for NEVER; float64, of the shape of `times`."""
+def days_since(now: Present, times: np.ndarray) -> np.ndarray:
+    """Days from `times` to `now` (both ms), NaN for NEVER; float64, of the shape of `times`.
+
+    now: one time, or an array that broadcasts to the shape of `times`
+    """
     never = times == NEVER
     days = (now - np.where(never, now, times)) / DAY
     days[never] = np.nan

@@ -3,14 +3,15 @@
 `build` computes them, and a version lists the features of its ranker.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from recsys.data.attributes import AttributeSpec
 from recsys.features.statistics import CATEGORY_COLUMNS, ITEM_COLUMNS
 from recsys.schema import EVENT_TYPES
 
-Group = Literal["user", "item", "category", "user-item", "user-category", "time", "candidate"]
+Group = Literal["user", "item", "category", "user-item", "user-category", "time", "candidate", "attribute"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,14 +111,54 @@ BASE_FEATURES: Final[tuple[Feature, ...]] = (
 """Features that do not depend on the candidate sources."""
 
 
-def feature_table(scored_sources: Sequence[str]) -> tuple[Feature, ...]:
-    """All features, in the order of their columns; scored_sources: names of the sources whose scores are features."""
+def feature_table(scored_sources: Sequence[str], attributes: Iterable[AttributeSpec] = ()) -> tuple[Feature, ...]:
+    """All features, in the order of their columns.
+
+    scored_sources: names of the sources whose scores are features; attributes: the attributes that have features
+    """
     candidate = {
         **{source_feature(name): f"score of the {name} source" for name in scored_sources},
         "n_sources": "number of sources that proposed the item",
         **STAGE_FEATURES,
     }
-    return *BASE_FEATURES, *(Feature(name, "candidate", meaning) for name, meaning in candidate.items())
+    return (
+        *BASE_FEATURES,
+        *(Feature(name, "candidate", meaning) for name, meaning in candidate.items()),
+        *attribute_features(attributes),
+    )
+
+
+def attribute_features(attributes: Iterable[AttributeSpec]) -> tuple[Feature, ...]:
+    """The features of item attributes, in the order of their columns; a name that occurs twice counts once."""
+    features: dict[str, Feature] = {}
+    for one in attributes:
+        name, events = f"attr_{one.name}", "fraction of the user's events on items"
+        if one.kind == "number":
+            own = {
+                name: f"{one.name} of the item",
+                f"{name}_vs_category": f"{one.name} minus the mean of the category, in standard deviations",
+                affinity_feature(one.name): f"{events} with such a {one.name}, slow decay",
+            }
+        elif one.kind == "vector":
+            own = {cosine_feature(one.name): f"cosine of the item's {one.name} to the mean of the user's items"}
+        else:
+            own = {
+                f"{name}_popularity": f"weighted events on items with the same {one.name}, decayed",
+                affinity_feature(one.name): f"{events} with the same {one.name}, slow decay",
+            }
+        for feature, meaning in own.items():
+            features.setdefault(feature, Feature(feature, "attribute", meaning))
+    return tuple(features.values())
+
+
+def affinity_feature(attribute: str) -> str:
+    """The name of the feature that holds a user's affinity to the item's value of an attribute."""
+    return f"attr_{attribute}_affinity"
+
+
+def cosine_feature(attribute: str) -> str:
+    """The name of the feature that holds the cosine of an item's vector to the user's mean vector."""
+    return f"attr_{attribute}_cosine"
 
 
 def feature_names_of(features: Sequence[Feature]) -> tuple[str, ...]:

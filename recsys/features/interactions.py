@@ -13,6 +13,7 @@ from pydantic import Field
 from recsys.arrays import find, runs, sums_within
 from recsys.histories import Histories
 from recsys.schema import DAY, EVENT_TYPES, PURCHASE, UNKNOWN, Config, EventWeights
+from recsys.timeline import Present
 
 NEVER = np.iinfo(np.int64).min
 """The time of an event that does not exist."""
@@ -75,12 +76,12 @@ class Interactions:
 
 
 def interactions(
-    histories: Histories, things: Sequence[np.ndarray], width: int, now: int, config: InteractionConfig
+    histories: Histories, things: Sequence[np.ndarray], width: int, now: Present, config: InteractionConfig
 ) -> Interactions:
     """Events aggregated by (user, thing), for several kinds of things; user u of kind k is k * n_users + u.
 
     things: for each kind the thing of each event, int (n_events,) in [0, width); negative to leave the event out
-    now: ms, not before any event. Sums run in time order within a row, so a user does not depend on other users.
+    now: not before any event of the user. Sums run in time order within a row, so a user does not depend on others.
     """
     types = len(EVENT_TYPES)
     stacked = np.concatenate(things)
@@ -95,7 +96,8 @@ def interactions(
     events, times = histories.events[event], histories.times[event]
 
     bought = events == PURCHASE
-    decay = np.exp2(((times - now) / DAY)[:, None] / np.array(config.half_lives_days))
+    present = now[histories.rows[event]] if isinstance(now, np.ndarray) else now
+    decay = np.exp2(((times - present) / DAY)[:, None] / np.array(config.half_lives_days))
     weights = np.array(config.weights.by_code())[events]
     sums = sums_within(row, np.column_stack((weights[:, None] * decay, bought * decay[:, -1])), n)
 
@@ -104,7 +106,7 @@ def interactions(
     last[cells] = times  # of repeated indices the last one stays, and the events of a row are in time order
     purchase_rows, purchase_times = row[bought], times[bought]
     first_purchase[purchase_rows[::-1]] = purchase_times[::-1]
-    day = (now - purchase_times) // DAY
+    day = ((present[bought] if isinstance(present, np.ndarray) else present) - purchase_times) // DAY
     new_day = np.ones(len(purchase_rows), bool)
     new_day[1:] = (purchase_rows[1:] != purchase_rows[:-1]) | (day[1:] != day[:-1])
     return Interactions(

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from recsys.data.catalog import CatalogState
 from recsys.data.shop import DailyCounts
+from recsys.features.attributes import ItemAttributes, item_attributes
 from recsys.schema import CART, EVENT_TYPES, PURCHASE, UNKNOWN, VIEW, Config, EventWeights
 
 ITEM_COLUMNS = (
@@ -73,7 +74,9 @@ class Statistics:
     category: int32 (n_items,), code or UNKNOWN
     levels: int32 (n_items, n_levels), category ancestors from the root down, UNKNOWN without a category
     available: bool (n_items,), whether the item is available
-    item_columns, category_columns: names of the columns; older versions may have other columns
+    item_columns, category_columns: names of the columns; older versions may have other columns, and versions with
+        attributes have columns of these
+    attributes: labels and vectors of the items; None if the shop gives no attributes
     """
 
     items: np.ndarray
@@ -83,6 +86,7 @@ class Statistics:
     available: np.ndarray
     item_columns: tuple[str, ...] = ITEM_COLUMNS
     category_columns: tuple[str, ...] = CATEGORY_COLUMNS
+    attributes: ItemAttributes | None = None
 
     @property
     def n_items(self) -> int:
@@ -149,8 +153,22 @@ def statistics(
     by_item = _item_columns(events, popularity, state.category, by_category["category_popularity"], repeats, config)
     items = np.stack([by_item[name] for name in ITEM_COLUMNS], axis=1).astype(np.float32)
     items[events.total.sum(1) == 0] = np.nan
+    attributes: ItemAttributes | None = None
+    item_columns: tuple[str, ...] = ITEM_COLUMNS
+    if state.attributes is not None and state.attributes.specs:  # items without an event have attributes too
+        attributes, columns = item_attributes(state.attributes, state.category, popularity)
+        items = np.column_stack([items, *columns.values()]).astype(np.float32)
+        item_columns = *ITEM_COLUMNS, *columns
     categories = np.stack([by_category[name] for name in CATEGORY_COLUMNS], axis=1).astype(np.float32)
-    return Statistics(items, categories, state.category, levels_of(state.category, ancestors), state.available)
+    return Statistics(
+        items,
+        categories,
+        state.category,
+        levels_of(state.category, ancestors),
+        state.available,
+        item_columns,
+        attributes=attributes,
+    )
 
 
 def _category_columns(
@@ -212,6 +230,31 @@ def levels_of(category: np.ndarray, ancestors: np.ndarray) -> np.ndarray:
     has_category = category != UNKNOWN
     levels[has_category] = ancestors[category[has_category]]
     return levels
+
+
+def distinct_levels(levels: np.ndarray) -> np.ndarray:
+    """Whether each level of a path is a further category, bool (n, n_levels): a short path repeats its last category.
+
+    levels: int32 (n, n_levels), see `levels_of`
+    """
+    distinct = levels != UNKNOWN
+    distinct[:, 1:] &= levels[:, 1:] != levels[:, :-1]
+    return distinct
+
+
+def descendants(parents: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Whether each category is one of `codes` or below one of them, bool (n_categories + 1,); the last is False.
+
+    So UNKNOWN, which is -1, reads False.
+    parents: int32 (n_categories,), code of each category's parent, UNKNOWN for roots; codes: int (n,)
+    """
+    inside = np.zeros(len(parents) + 1, bool)
+    inside[codes] = True
+    above = np.append(parents, UNKNOWN)
+    while (grown := inside | inside[above]).sum() > inside.sum():
+        inside = grown
+    inside[-1] = False
+    return inside
 
 
 def _rate(hits: np.ndarray, trials: np.ndarray, prior: float) -> np.ndarray:

@@ -1,9 +1,11 @@
 """Files on disk and on S3 behind one interface. pyarrow reads both on any node, a range of bytes at a time."""
 
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -11,10 +13,18 @@ import pyarrow.fs as pafs
 from recsys.errors import DataError
 from recsys.storage import s3
 from recsys.storage.address import is_s3
+from recsys.storage.compression import Decompressed, codec_of
 from recsys.storage.s3 import S3Folder
 
-COMPRESSED: Final = (".gz",)
-"""Endings of the names of compressed files; pyarrow decompresses these by name."""
+
+class FolderValue(NamedTuple):
+    """A column that all rows of a file have in common, by a folder above the file such as `dt=2017-01-01`.
+
+    A blank value also stands for a column that other files of the table have.
+    """
+
+    column: str
+    value: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +33,13 @@ class File:
 
     address: its name for people, an absolute path or s3://bucket/key
     system, path: its name for pyarrow
+    values: columns that its rows have in common; a column of the file with the same name counts instead
     """
 
     address: str
     system: pafs.FileSystem
     path: str
+    values: tuple[FolderValue, ...] = ()
 
     @property
     def name(self) -> str:
@@ -37,7 +49,7 @@ class File:
     @property
     def compressed(self) -> bool:
         """True if `stream` decompresses the file."""
-        return self.name.endswith(COMPRESSED)
+        return codec_of(self.name) is not None
 
     def inside(self, name: str) -> "File":
         """The file with this name in this folder."""
@@ -47,9 +59,12 @@ class File:
         """The file opened for reading at any position. Raises OSError."""
         return self.system.open_input_file(self.path)
 
-    def stream(self) -> pa.NativeFile:
+    def stream(self) -> pa.NativeFile | Decompressed:
         """The file opened for reading from its beginning, decompressed if it is compressed. Raises OSError."""
-        return self.system.open_input_stream(self.path)
+        codec = codec_of(self.name)
+        if codec is None:
+            return self.system.open_input_stream(self.path, compression=None)
+        return Decompressed(self.open(), codec)
 
 
 def file_at(address: str | Path) -> File:
@@ -86,6 +101,46 @@ def files_in(folder: str) -> list[File]:
         return [file_at(prefix.address(entry.name)) for entry in prefix.find(deep=False) if entry.name]
     path = Path(folder)
     return [file_at(entry) for entry in sorted(path.iterdir()) if entry.is_file()] if path.is_dir() else []
+
+
+def is_file(address: str) -> bool:
+    """True if there is a file at a path or at s3://bucket/key. Raises DataError if S3 cannot tell."""
+    if not is_s3(address):
+        return Path(address).is_file()
+    _, key = s3.split(address, DataError)
+    if not key:
+        return False
+    folder, name = _parent(address)
+    return any(entry.name == name for entry in folder.find(name, deep=False))
+
+
+class Entry(NamedTuple):
+    """A file below a folder or prefix; path: its path there, with slashes; size: in bytes, as it is stored."""
+
+    path: str
+    size: int
+
+
+def walk(folder: str) -> Iterator[Entry]:
+    """The files in a folder or below an s3:// prefix, in any depth, ordered by path. Hidden folders are left out.
+
+    Folders that are links are entered, each folder once. Raises DataError if S3 cannot list them, OSError if the disk
+    cannot.
+    """
+    if is_s3(folder):
+        objects = S3Folder(folder, DataError).find()
+        yield from (Entry(entry.name, entry.size) for entry in objects if entry.name and entry.name[-1] != "/")
+    else:
+        yield from _walk(Path(folder), "", {os.path.realpath(folder)})
+
+
+def _walk(folder: Path, prefix: str, entered: set[str]) -> Iterator[Entry]:
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            yield Entry(prefix + path.name, path.stat().st_size)
+        elif path.is_dir() and not path.name.startswith(".") and (real := os.path.realpath(path)) not in entered:
+            entered.add(real)
+            yield from _walk(path, f"{prefix}{path.name}/", entered)
 
 
 def put(content: bytes | Path, address: str) -> None:

@@ -2,7 +2,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsys.data.catalog import Catalog, ChangeLog, Records, TreeProblems, build_catalog
+from recsys.data.catalog import Catalog, TreeProblems, build_catalog
+from recsys.data.changes import ChangeLog, Records
 from recsys.ids import Ids
 from recsys.schema import UNKNOWN
 
@@ -61,6 +62,30 @@ def test_of_two_values_at_one_time_the_largest_holds(order: list[int]) -> None:
     items, times, values = np.array([0, 0, 0]), np.array([1, 1, 0]), np.array([5, 6, 9])
     log = ChangeLog.build(items[order], times[order], values[order])
     assert log.as_of(1, np.array([-1])).tolist() == [6]
+
+
+@pytest.mark.parametrize("used", [["101.0", "shoes"], [101, 7]])
+@pytest.mark.parametrize("kind", [pa.int64(), pa.string(), pa.null()])
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_tree_without_rows_may_have_any_type(used: list[str | int], kind: pa.DataType, chunked: bool) -> None:
+    records = Records(np.arange(2), np.arange(2), pa.array(used))
+    nothing = pa.chunked_array([], kind) if chunked else pa.array([], kind)
+    catalog, problems = build_catalog(2, records, NO_FLAGS, nothing, nothing)
+    assert problems == TreeProblems()
+    assert catalog.categories.values.to_pylist() == sorted(used)
+    assert catalog.parent.tolist() == [UNKNOWN, UNKNOWN]
+    assert catalog.categories.to_list(catalog.as_of(1).category) == used
+
+
+@pytest.mark.parametrize("tree", [["a", "b"], [1, 2]])
+@pytest.mark.parametrize("kind", [pa.int64(), pa.string()])
+def test_a_tree_without_properties_may_have_any_type(tree: list[str | int], kind: pa.DataType) -> None:
+    none = np.zeros(0, np.int64)
+    records = Records(none, none, pa.array([], kind))
+    catalog, problems = build_catalog(1, records, NO_FLAGS, pa.array(tree), pa.nulls(2))
+    assert problems == TreeProblems()
+    assert catalog.categories.values.to_pylist() == tree
+    assert catalog.as_of(1).category.tolist() == [UNKNOWN]
 
 
 def test_empty_log() -> None:

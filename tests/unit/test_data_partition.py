@@ -2,6 +2,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from recsys.data.layout.midnight import ORDER
 from recsys.data.partition import (
     BUCKETS,
     buckets_of,
@@ -54,6 +55,18 @@ def test_split_keeps_users_together_and_every_event(n: int) -> None:
     assert sum(map(len, users)) == len(set.union(*users)) == 13
     assert sorted(time for part in tables for time in part["timestamp"].to_pylist()) == list(range(200))
     assert {code for part in tables for code in part["itemid"].to_pylist()} == {0, 1, 2}
+
+
+def test_merge_of_a_log_of_dates_keeps_repeated_rows_in_the_order_of_the_files() -> None:
+    first = events((DAY, 1, 2, 1, "t"), (DAY, 1, 2, 1, "t"), (DAY, 2, 2, 0, ""))
+    second = events((DAY, 1, 2, 0, ""), (2 * DAY, 1, 2, 1, ""))
+    # The second table comes from an earlier piece.
+    parts = [table.append_column(ORDER, pa.array(order)) for table, order in ((first, [7, 9, 8]), (second, [1, 2]))]
+    partition, summary = merge_events(*parts)
+    assert partition.users.to_pylist() == [1, 2]
+    assert partition.histories.items.tolist() == [0, 1, 1, 1, 0]
+    assert partition.histories.times.tolist() == [DAY, DAY + 1, DAY + 2, 2 * DAY, DAY]
+    assert (summary.duplicates, summary.spread, summary.start, summary.end) == (0, 2, DAY, 2 * DAY)
 
 
 def test_merge_orders_and_drops_repeated_rows() -> None:
@@ -123,3 +136,36 @@ def test_sha256_tells_apart_what_concatenation_would_not() -> None:
     }
     assert len(digests) == 5
     assert sha256(pa.array([1, 2])) == sha256(np.array([1, 2]))
+
+
+def orders_of(partition: UserPartition) -> list[tuple[int, int, int]]:
+    """The user, the item and the order of each event."""
+    orders = partition.orders
+    assert orders is not None
+    return list(
+        zip(partition.histories.rows.tolist(), partition.histories.items.tolist(), orders.tolist(), strict=True)
+    )
+
+
+def test_each_event_keeps_its_order() -> None:
+    table = events((9, 2, 2, 1, "b"), (9, 2, 2, 0, "a"), (4, 2, 0, 2, ""), (5, 1, 2, 1, "b"), (9, 2, 2, 1, "a"))
+    expected = [(0, 1, 0), (1, 2, -1), (1, 0, 1), (1, 1, 1), (1, 1, 2)]
+    for rows in (range(5), range(4, -1, -1)):
+        partition, _ = merge_events(table.take(pa.array(list(rows))))
+        assert orders_of(partition) == expected
+        assert partition.orders is not None
+        assert partition.orders.dtype == np.int32
+
+
+def test_a_log_without_orders_carries_none() -> None:
+    partition, summary = merge_events(events((9, 2, 2, 1, ""), (4, 1, 0, 2, "")))
+    assert partition.orders is None
+    named, with_orders = merge_events(events((9, 2, 2, 1, "t"), (4, 1, 0, 2, "")))
+    assert named.orders is not None
+    assert summary.digest == with_orders.digest  # orders are no part of the fingerprint
+
+
+def test_orders_of_a_log_of_dates_stay_with_their_rows() -> None:
+    table = events((DAY, 1, 2, 1, "b"), (DAY, 1, 2, 0, "a"), (DAY, 1, 2, 1, "b"))
+    partition, _ = merge_events(table.append_column(ORDER, pa.array([3, 1, 2])))
+    assert orders_of(partition) == [(0, 0, 0), (0, 1, 1), (0, 1, 1)]

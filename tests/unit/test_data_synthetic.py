@@ -65,6 +65,28 @@ def test_same_seed_same_bytes(shop: Path, tmp_path: Path) -> None:
     assert events_hash(tmp_path / "again") == events_hash(shop)
 
 
+def test_attributes_leave_the_other_files_as_they_are(shop: Path, tmp_path: Path) -> None:
+    """And they tell of an item's cell, which the item's buyers share: most items of a cell have the same style."""
+    generate(tmp_path, SCALE, 0, attributes=True)
+    for name in FILES:
+        assert (tmp_path / name).read_bytes() == (shop / name).read_bytes(), name
+    assert not (shop / "items.csv").exists()
+    items = pl.read_csv(tmp_path / "items.csv")
+    assert items.columns == [schema.TIME, schema.ITEM, "style", "price"]
+    assert items[schema.ITEM].n_unique() == Shape.scaled(SCALE).catalogue
+    assert (items["price"] > 0).all()
+    known = Oracle.load(tmp_path)
+    cells = pl.DataFrame({schema.ITEM: known.items, "cell": known.shelves.cells_on(DAYS - 1)})
+    last = items.sort(schema.TIME).unique(schema.ITEM, keep="last").join(cells, on=schema.ITEM)
+    by_cell = last.group_by("cell").agg(
+        pl.col("style").value_counts(sort=True).first().struct.field("count").alias("most"),
+        pl.len(),
+        pl.col("price").log().std().alias("spread"),
+    )
+    assert by_cell["most"].sum() > 0.75 * by_cell["len"].sum()
+    assert by_cell["spread"].mean() < 0.4 * last["price"].log().std()
+
+
 def test_another_seed_is_another_shop(shop: Path, tmp_path: Path) -> None:
     generate(tmp_path, SCALE, 1)
     assert events_hash(tmp_path) != events_hash(shop)

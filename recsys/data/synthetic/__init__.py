@@ -15,11 +15,12 @@ from recsys.data.synthetic.visitors import draw_visitors
 __all__ = ["Oracle", "events_hash", "generate"]
 
 
-def generate(directory: Path, scale: float = 1.0, seed: int = 0) -> None:
+def generate(directory: Path, scale: float = 1.0, seed: int = 0, *, attributes: bool = False) -> None:
     """Write events.csv, item_properties_part1.csv, item_properties_part2.csv and category_tree.csv.
 
     The folder is made if it is missing. The files of Oracle.load go to directory/oracle. The same scale and seed give
     the same bytes. Raises ConfigError if the scale is out of range.
+    attributes: write items.csv as well, with a style and a price of each item; the other files stay the same
     """
     shape, behaviour = Shape.scaled(scale), BEHAVIOUR
     seeds = np.random.SeedSequence(seed).spawn(7)
@@ -38,6 +39,8 @@ def generate(directory: Path, scale: float = 1.0, seed: int = 0) -> None:
     oracle.save(directory, behaviour, goods.ids[: shape.items], shelves, visitors, rates)
     del events, visitors
     files.write_properties(directory, shape, goods, tree, properties_rng)
+    if attributes:
+        files.write_attributes(directory, goods, np.random.default_rng(seeds[-1].spawn(1)[0]))
 
 
 def events_hash(directory: Path) -> str:

@@ -1,4 +1,4 @@
-"""Writes the four CSV files with the columns, and in the random order, of the real ones."""
+"""Writes the four CSV files with the columns, and in the random order, of the real ones, and a table of the items."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +9,9 @@ import polars as pl
 from recsys import schema
 from recsys.data.synthetic.catalogue import Goods, Tree
 from recsys.data.synthetic.journeys import Events
-from recsys.data.synthetic.settings import START, WEEKS, Shape
+from recsys.data.synthetic.settings import CATEGORIES, DAYS, START, WEEKS, Shape
 from recsys.data.synthetic.visitors import Visitors
-from recsys.schema import DAY
+from recsys.schema import DAY, UNKNOWN
 
 CHUNK = 1_000_000
 """Property rows made and written at a time."""
@@ -19,6 +19,12 @@ PART_ONE = 0.5425
 """Fraction of the property rows in the first file, as in the real data."""
 NAMES, VALUES = 1_100, 50_000
 """Numbers of distinct hashed properties and of their distinct values."""
+STYLES = 200
+"""Number of names of styles."""
+STYLE_NOISE = 0.15
+"""Fraction of the items whose style has another name than their cell."""
+PRICE_SPREAD, PRICE_NOISE = 0.5, 0.25
+"""Standard deviations of the logarithm of the price: between the cells of a leaf category, and within a cell."""
 
 
 def write_tree(directory: Path, tree: Tree) -> None:
@@ -139,3 +145,33 @@ def write_properties(directory: Path, shape: Shape, goods: Goods, tree: Tree, rn
                 )
                 table.write_csv(file, include_header=done == begin)
                 done += size
+
+
+def write_attributes(directory: Path, goods: Goods, rng: np.random.Generator) -> None:
+    """Write items.csv: a style and a price of each item, from the day it enters the shop.
+
+    A taste is for a cell, that is a style of a leaf category. The name of the style and the level of the price follow
+    the item's cell, both with noise. So they tell who may like an item before anybody has met it. An item that changes
+    category gets another row then.
+    """
+    moved = np.flatnonzero(goods.moved < DAYS)
+    item = np.concatenate([np.arange(len(goods.ids)), moved])
+    leaf = np.concatenate([goods.leaf, goods.next_leaf[moved]]).astype(np.int64)
+    style = np.concatenate([goods.style, goods.next_style[moved]])
+    day = np.concatenate([np.where(goods.born == UNKNOWN, -7, goods.born), goods.moved[moved]]).astype(np.int64)
+    cells, cell = np.unique(leaf << 20 | style, return_inverse=True)
+    name = rng.integers(0, STYLES, len(cells))[cell]
+    name = np.where(rng.random(len(item)) < STYLE_NOISE, rng.integers(0, STYLES, len(item)), name)
+    level = rng.normal(3, 1, CATEGORIES)[leaf] + rng.normal(0, PRICE_SPREAD, len(cells))[cell]
+    price = np.exp(level + rng.normal(0, PRICE_NOISE, len(goods.ids))[item]).round(2)
+    order = rng.permutation(len(item))
+    styles = pl.Series([f"style {number}" for number in range(STYLES)])
+    table = pl.DataFrame(
+        {
+            schema.TIME: START + DAY * day,
+            schema.ITEM: goods.ids[item],
+            "style": styles.gather(name.astype(np.uint32)),
+            "price": price,
+        }
+    )
+    table[order].write_csv(directory / "items.csv")
