@@ -5,15 +5,15 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 import pyarrow as pa
 import ray
-from ray.exceptions import AuthenticationError
+from ray.exceptions import AuthenticationError, RayError, RayTaskError
 
-from recsys.errors import ConfigError
+from recsys.errors import ConfigError, RecsysError, first_line
 
 CONNECT_SECONDS: Final = 5
 """Timeout of the check that something listens at RAY_ADDRESS."""
@@ -110,12 +110,36 @@ def start_ray() -> None:
                 f"{os.environ.get('RAY_AUTH_MODE', '')!r} (token: RAY_AUTH_TOKEN or ~/.ray/auth_token): {error}"
             ) from error
     keep_token_private()
-    ray.data.DataContext.get_current().enable_progress_bars = sys.stderr.isatty()
+    # A command ends with the first error that it reads. Ray would print the tracebacks of all other tasks that failed.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = sys.stderr.isatty()
+    # So an error of this package in a task of Ray Data is that error, which `console.guarded` prints as one line.
+    context.raise_original_map_exception = True
+    for part in ("_internal.execution.streaming_executor_state", "exceptions"):
+        # They log the traceback of an error that is raised as well.
+        logging.getLogger(f"ray.data.{part}").setLevel(logging.CRITICAL)
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     # Ray Data warns of missing progress bars outside a terminal, and of busy CPUs when a dataset starts.
     # Both are intended here.
     logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
     logging.getLogger("ray.data.dataset").addFilter(_not_about_busy_cpus)
+
+
+@contextmanager
+def failures_in_one_line() -> Iterator[None]:
+    """A context in which a RecsysError stands for a failure of Ray itself, such as a worker without memory.
+
+    An error that a task raises stays as it is.
+    """
+    try:
+        yield
+    except RayTaskError as error:
+        if isinstance(error.cause, RayError) and not isinstance(error.cause, RayTaskError):
+            raise RecsysError(f"Ray: {first_line(error.cause)}") from error
+        raise
+    except RayError as error:
+        raise RecsysError(f"Ray: {first_line(error)}") from error
 
 
 def keep_token_private() -> None:

@@ -4,7 +4,7 @@ import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import yaml
 from pydantic import Field, ValidationError, field_validator
@@ -18,10 +18,18 @@ from recsys.models.blend import HybridConfig
 from recsys.models.factorization import FactorizationConfig
 from recsys.models.logistic import LogisticConfig
 from recsys.models.rankers.registry import RankerConfig
+from recsys.models.related import RelatedConfig
 from recsys.schema import EVENT_TYPES, Config, EventType
+from recsys.sessions.settings import SessionConfig
 
 AnyConfig = TypeVar("AnyConfig", bound=Config)
 
+USUAL_DAYS: Final = 14
+"""Days of a window in a log of 49 days to two years, unless target events are rare."""
+USUAL_HISTORY: Final = 7
+"""Days of events before the oldest cut, unless the log is short."""
+USUAL_TARGETS: Final[tuple[EventType, ...]] = ("transaction",)
+"""The target event types, unless purchases are rare."""
 NOT_YAML = (yaml.YAMLError, ValueError, RecursionError)
 """Errors of the YAML parser. ValueError comes from dates that do not exist and from bytes that are no text."""
 
@@ -32,11 +40,11 @@ class ExampleConfig(Config):
     cuts: int = Field(4, ge=1)
     """Largest number of training cuts; a short log has fewer. One more cut serves to train the pre-ranker."""
     horizon_days: int | None = Field(None, ge=1)
-    """Length of a label window in days. None: evaluation.test_days."""
+    """Length of a label window in days. None: as the test window."""
     step_days: int | None = Field(None, ge=1)
     """Days between training cuts. None: the length of a label window."""
-    min_history_days: int = Field(7, ge=1)
-    """Days of events that must lie before a cut."""
+    min_history_days: int | None = Field(None, ge=1)
+    """Days of events that must lie before a cut. None: half a label window, at most a week."""
     max_users: int = Field(4000, ge=1)
     """Largest number of users of a training cut. These users have events before the cut and a target event in the
     label window."""
@@ -57,10 +65,15 @@ class PhasesConfig(Config):
 
 
 class TrainConfig(Config):
-    """Settings of a training run."""
+    """Settings of a training run.
 
-    targets: tuple[EventType, ...] = ("transaction",)
-    """Target event types: their events are the labels of training and the hits of the evaluation."""
+    Windows and targets that are None are chosen from the log, see `recsys.training.from_log`. Until then the
+    properties below return the values for a usual log.
+    """
+
+    targets: tuple[EventType, ...] | None = None
+    """Target event types: their events are the labels of training and the hits of the evaluation. None: the strongest
+    type with enough users, of transaction, addtocart and view."""
     category_levels: int = Field(3, ge=1, le=8)
     """Levels of the category tree that the features use, from the root down."""
     seed: int = Field(0, ge=0)
@@ -71,26 +84,48 @@ class TrainConfig(Config):
     inference: InferenceConfig = Field(default_factory=InferenceConfig)
     examples: ExampleConfig = ExampleConfig()
     ranker: RankerConfig = RankerConfig()
+    sessions: SessionConfig = SessionConfig()
     hybrid: HybridConfig = HybridConfig()
+    related: RelatedConfig = RelatedConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     phases: PhasesConfig = PhasesConfig()
 
     @field_validator("targets")
     @classmethod
-    def _some(cls, targets: tuple[EventType, ...]) -> tuple[EventType, ...]:
-        if not targets or len(set(targets)) < len(targets):
+    def _some(cls, targets: tuple[EventType, ...] | None) -> tuple[EventType, ...] | None:
+        if targets is not None and (not targets or len(set(targets)) < len(targets)):
             raise ValueError(f"expected one or more different types of {', '.join(EVENT_TYPES)}")
         return targets
 
     @property
+    def target_types(self) -> tuple[EventType, ...]:
+        """The target event types."""
+        return self.targets or USUAL_TARGETS
+
+    @property
     def target_codes(self) -> tuple[int, ...]:
         """The codes of the target event types."""
-        return tuple(EVENT_TYPES.index(name) for name in self.targets)
+        return tuple(EVENT_TYPES.index(name) for name in self.target_types)
+
+    @property
+    def test_days(self) -> int:
+        """The length of the test window in days."""
+        return self.evaluation.test_days or USUAL_DAYS
 
     @property
     def horizon(self) -> int:
         """The length of a label window in days."""
-        return self.examples.horizon_days or self.evaluation.test_days
+        return self.examples.horizon_days or self.test_days
+
+    @property
+    def step_days(self) -> int:
+        """Days between training cuts."""
+        return self.examples.step_days or self.horizon
+
+    @property
+    def history_days(self) -> int:
+        """Days of events that must lie before a cut."""
+        return self.examples.min_history_days or min(USUAL_HISTORY, (self.horizon + 1) // 2)
 
 
 def load_config(

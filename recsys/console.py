@@ -5,6 +5,7 @@ Progress is printed in whole lines that are never redrawn. So a terminal, a file
 
 import io
 import os
+import re
 import resource
 import sys
 import textwrap
@@ -31,6 +32,10 @@ LONG_SECONDS = 10.0
 """Seconds after which a step that has not ended shows that it is under way."""
 BAD_INPUT: Final = 2
 """Exit code after bad input."""
+NOT_TEXT: Final = re.compile("[\udc80-\udcff]")
+"""Characters by which Python stands for the bytes of a path that are not UTF-8."""
+RETRIES: Final = "\nFailed to apply UDF transform after"
+"""Beginning of the advice on retries that Ray Data appends to the text of an error in its tasks."""
 INTERRUPTED: Final = 130
 """Exit code after an interruption."""
 
@@ -105,25 +110,36 @@ def _cell(value: object) -> str:
 
 def error(text: str) -> None:
     """Print one line about an error."""
-    _console(stderr=True).print(f"error: {text}", style="bold red", soft_wrap=True)
+    _console(stderr=True).print(f"error: {printable(text)}", style="bold red", soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    r"""The text, with \xff for the byte 255 of a path that is not UTF-8, and so on for other bytes."""
+    escaped = NOT_TEXT.sub(lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", text)
+    return escaped.encode(errors="backslashreplace").decode()
 
 
 def guarded(command: Callable[[], None]) -> int:
     """The exit code of a command: 0, BAD_INPUT or INTERRUPTED.
 
-    A RecsysError or OSError, also from a Ray task, is printed as one line on stderr and gives BAD_INPUT.
+    A RecsysError or OSError, also from a Ray task, is printed as one line on stderr and gives BAD_INPUT. So is a path
+    that is not UTF-8 text, which no library but the system's own can open.
     """
     try:
         command()
     except KeyboardInterrupt:
         error("interrupted")
         return INTERRUPTED
-    except (RecsysError, OSError) as problem:
+    except (RecsysError, OSError, UnicodeEncodeError) as problem:
         cause = getattr(problem, "cause", problem)  # the text of Ray's own error is the stack trace of the task
-        if isinstance(cause, OSError) and cause.filename:
+        if isinstance(cause, UnicodeEncodeError):
+            if (shown := printable(cause.object)) == cause.object:
+                raise  # its text is no path
+            error(_shortened(f"{shown}: the path is not UTF-8 text; expected a name in UTF-8"))
+        elif isinstance(cause, OSError) and cause.filename:
             error(_shortened(f"{cause.filename}: {cause.strerror}"))
         else:
-            error(_shortened(str(cause)))
+            error(_shortened(str(cause).partition(RETRIES)[0]))
         return BAD_INPUT
     return 0
 

@@ -14,6 +14,11 @@ def last_line(problem: object) -> str:
     return _lines(problem)[-1]
 
 
+def reason_of(problem: BaseException) -> str:
+    """The text of an error. The text of Ray's own error is the stack trace of the task, so its cause is taken."""
+    return str(getattr(problem, "cause", problem))
+
+
 def _lines(problem: object) -> list[str]:
     """The lines that are not blank; the type of the error if all lines are blank."""
     return [line.strip() for line in str(problem).splitlines() if line.strip()] or [type(problem).__name__]
@@ -31,8 +36,16 @@ class DataError(RecsysError):
     """Input rows, files or columns are missing or unusable."""
 
 
+class RuleError(RecsysError):
+    """A filter or a rule is wrong, or a version lacks what it needs."""
+
+
 class ModelError(RecsysError):
     """A model cannot be fitted to the data, or cannot be applied to it."""
+
+
+class TooLittleData(ModelError):
+    """The data are too few to learn from. A training then publishes a version that is not learned."""
 
 
 class RegistryError(RecsysError):

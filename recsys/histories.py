@@ -38,6 +38,12 @@ class Histories:
         )
 
     @classmethod
+    def empty(cls, n_users: int) -> "Histories":
+        """Users without events."""
+        nothing = np.zeros(0, np.int64)
+        return cls(np.zeros(n_users + 1, np.int64), nothing.astype(np.int32), nothing.astype(np.int8), nothing)
+
+    @classmethod
     def concat(cls, parts: Sequence["Histories"]) -> "Histories":
         """The users of all parts, part after part."""
         return cls(

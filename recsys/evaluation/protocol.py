@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from recsys.arrays import belongs, offsets_of, ragged_indices
-from recsys.errors import ConfigError, DataError
+from recsys.errors import ConfigError, TooLittleData
 from recsys.evaluation import metrics
 from recsys.evaluation.metrics import Truth
 from recsys.evaluation.settings import MAX_CUTOFF
@@ -79,7 +79,7 @@ def test_cases(
 def sample(cases: Sequence[TestCases], max_users: int) -> TestCases:
     """The test cases of all partitions, ordered by user id. More than `max_users` users are sampled.
 
-    Raises DataError if there is no test user.
+    Raises TooLittleData if there is no test user.
     """
     merged = _concat([part for part in cases if len(part)])
     by_id = pc.sort_indices(merged.users).to_numpy()
@@ -91,7 +91,7 @@ def sample(cases: Sequence[TestCases], max_users: int) -> TestCases:
 
 def _concat(cases: Sequence[TestCases]) -> TestCases:
     if not cases:
-        raise DataError(
+        raise TooLittleData(
             "no user has a target event on a known item in the test window; expected at least one such user: "
             "check the settings targets and evaluation.test_days"
         )

@@ -19,7 +19,9 @@ CutOff = Annotated[int, Field(ge=1, le=MAX_CUTOFF)]
 class EvaluationConfig(Config):
     """Settings of the evaluation on the newest events."""
 
-    test_days: int = Field(14, ge=1, description="Length of the test window at the end of the data, in days.")
+    test_days: int | None = Field(
+        None, ge=1, description="Length of the test window at the end of the data, in days. None: chosen from the log."
+    )
     k: CutOff = Field(10, description="Cut-off of the headline metrics.")
     ks: tuple[CutOff, ...] = Field((1, 5, 10, 20), description="Further cut-offs to report.")
     max_users: int = Field(5000, ge=1, description="Largest number of test users; if there are more, a random sample.")

@@ -1,6 +1,7 @@
 """The blend of two models' scores, and the calibrations that map both scores onto [0, 1]."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from pydantic import Field, field_validator
@@ -30,14 +31,13 @@ class HybridConfig(Config):
     grid: tuple[float, ...] = (0.0, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0)
     """Weights to choose from, each between 0 and 1."""
 
-    tolerance: float = Field(0.005, ge=0, lt=1)
-    """Fraction of the best validation metric that may be lost: of all weights that lose at most this fraction, the
-    smallest is taken. On one window,
-    chance decides between weights that are about as good, and a smaller weight keeps more of the ranker's score."""
+    tolerance: float = Field(0.002, ge=0, lt=1)
+    """Fraction of the best validation metric that may be lost. On one window, chance decides between weights that lose
+    no more. Of these weights, the one with the best metric on items new to the user is taken."""
 
     max_drift: float = Field(0.1, gt=0, le=1)
-    """Largest accepted difference between the calibrated scores of the evaluated and the refitted ranker, in any
-    quantile. A run with a larger difference publishes nothing."""
+    """Largest usual difference between the calibrated scores of the evaluated and the refitted ranker, in any quantile.
+    A run with a larger difference prints a warning: the calibration fits the published ranker less well."""
 
     @field_validator("grid")
     @classmethod
@@ -79,22 +79,55 @@ def mix(lgb_scores: np.ndarray, mf_scores: np.ndarray, alpha: float) -> np.ndarr
     return np.where(np.isnan(mf_scores), lgb_scores, (1 - alpha) * lgb_scores + alpha * mf_scores)
 
 
+@dataclass(frozen=True, slots=True)
+class AlphaCurves:
+    """Metrics of the blend by alpha.
+
+    all_items: over all candidates, not empty
+    discovery: over the candidates that are new to the user; empty if this metric was not measured
+    """
+
+    all_items: Mapping[float, float]
+    discovery: Mapping[float, float] = field(default_factory=dict)
+
+    def best(self, tolerance: float) -> float:
+        """The alpha that is best for discovery, of those within `tolerance` of the best metric over all candidates.
+
+        Ties go to the smaller alpha. Without the metric of discovery, every such alpha ties.
+        tolerance: fraction of the best metric that may be lost
+        """
+        threshold = (1 - tolerance) * max(self.all_items.values())
+        level = sorted(alpha for alpha, value in self.all_items.items() if value >= threshold)
+        return max(level, key=lambda alpha: self.discovery.get(alpha, 0.0))  # the first one of those that tie
+
+
+Metric = Callable[[np.ndarray], float]
+"""A metric of blended scores, float64 (n,); higher is better."""
+
+
 def choose_alpha(
     lgb_scores: np.ndarray,
     mf_scores: np.ndarray,
-    metric: Callable[[np.ndarray], float],
+    metric: Metric,
     config: HybridConfig,
-) -> tuple[float, dict[float, float]]:
-    """The alpha of the blend, and the metric of each alpha that was measured.
+    discovery_metric: Metric | None = None,
+) -> tuple[float, AlphaCurves]:
+    """The alpha of the blend, and the metrics of each alpha that was measured.
 
-    This is the configured alpha, or the smallest one of the grid whose metric is within the tolerance of the best.
+    This is the configured alpha, or the best one of the grid, see `AlphaCurves.best`.
     lgb_scores, mf_scores: calibrated scores, float64 (n,); mf_scores may be NaN
-    metric: the metric of blended scores, float64 (n,); higher is better
+    discovery_metric: the metric over the candidates that are new to the user; None if it is not to be measured
     """
     grid = config.grid if config.alpha is None else (config.alpha,)
-    curve = {alpha: metric(mix(lgb_scores, mf_scores, alpha)) for alpha in sorted(grid)}
-    threshold = (1 - config.tolerance) * max(curve.values())
-    return next(alpha for alpha, value in curve.items() if value >= threshold), curve
+    curve: dict[float, float] = {}
+    discovery: dict[float, float] = {}
+    for alpha in sorted(grid):
+        scores = mix(lgb_scores, mf_scores, alpha)
+        curve[alpha] = metric(scores)
+        if discovery_metric is not None:
+            discovery[alpha] = discovery_metric(scores)
+    curves = AlphaCurves(curve, discovery)
+    return curves.best(config.tolerance), curves
 
 
 def fit_calibration(scores: np.ndarray, labels: np.ndarray) -> Calibration:

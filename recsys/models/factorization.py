@@ -6,7 +6,7 @@ import numpy as np
 from pydantic import Field, PositiveFloat, field_validator
 from scipy import sparse
 
-from recsys.errors import ModelError
+from recsys.errors import ModelError, TooLittleData
 from recsys.histories import Histories
 from recsys.models.factors import ItemFactors, cells
 from recsys.schema import EVENT_TYPES, UNKNOWN, Config, EventWeights
@@ -96,11 +96,20 @@ def fit(
     Users with at least `config.min_items` distinct items take part. If they are more than `max_users`, a random
     sample of them takes part. Items without an event of these users have no factor. The same histories give the same
     bits. If the config has no confidence, it is chosen first; for several fits call `with_confidence` once before.
-    Raises ModelError if no user can take part, or if the factors are not finite.
+    Raises TooLittleData if no user can take part, ModelError if the factors are not finite.
     """
     config = with_confidence(histories, n_items, item_attributes, config)
     sample = histories.take(_sample(histories, config, max_users or config.max_users))
     return _fit(sample, n_items, item_attributes, config)
+
+
+def no_factors(n_items: int, config: FactorizationConfig) -> ItemFactors:
+    """Factors of no item at all, where there is nothing to fit. No user is warm with them."""
+    rows = np.full(n_items, UNKNOWN, np.int32)
+    weights = np.array(config.event_weights.by_code())
+    return ItemFactors(
+        np.zeros((0, 1), np.float32), rows, np.zeros((1, 1)), weights, config.regularization, 0.0, config.log_values
+    )
 
 
 def with_confidence(
@@ -183,7 +192,7 @@ def _fit(
     weights = np.array(config.event_weights.by_code())
     users, items, values = cells(histories, weights, config.log_values)
     if not len(users):
-        raise ModelError(
+        raise TooLittleData(
             f"factorization: no user has {config.min_items} or more distinct items with events of positive "
             f"weight ({', '.join(EVENT_TYPES)}: {weights.tolist()}); expected at least one such user"
         )

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from recsys.arrays import find, offsets_of
 from recsys.histories import Histories
-from recsys.ids import IdKind, Ids
+from recsys.ids import ID_TYPES, IdKind, Ids
 from recsys.schema import EVENT_TYPES, UNKNOWN, Config
 
 
@@ -142,7 +142,7 @@ def snapshot_part(users: pa.Array, histories: Histories, category: np.ndarray, c
 
 def assemble(parts: Sequence[SnapshotPart], kind: IdKind) -> Snapshot:
     """One snapshot of all parts, ordered by user id. No user may be in two parts."""
-    ids = pa.concat_arrays([part.users for part in parts]).cast(pa.int64() if kind == "int64" else pa.string())
+    ids = pa.concat_arrays([part.users for part in parts]).cast(ID_TYPES[kind])
     order = pc.sort_indices(ids).to_numpy()
     position = np.empty(len(order), np.int64)
     position[order] = np.arange(len(order))

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from scipy import sparse
 
+from recsys.features.attributes import ItemAttributes
 from recsys.features.statistics import RepeatCounts, Statistics
 from recsys.histories import Histories
 from recsys.models.factors import ItemFactors
@@ -82,6 +83,28 @@ def add_counts(parts: Sequence[Counts]) -> Counts:
     return Counts(
         users, buyers, repeaters, {name: SOURCES[name].merge([part.sources[name] for part in parts]) for name in names}
     )
+
+
+MIN_ITEMS: Final = 5
+"""Items that a label needs to be an attribute of the factorization; from fewer, little is learned."""
+
+
+def side_information(
+    category: np.ndarray, ancestors: np.ndarray, attributes: ItemAttributes | None
+) -> sparse.csr_array | None:
+    """The attributes of items for the factorization, float32 (n_items, n_columns): categories, then frequent labels.
+
+    None if no item has any; arguments: see `category_attributes` and `Statistics.attributes`
+    """
+    categories = category_attributes(category, ancestors)
+    if attributes is None or not attributes.n_labels:
+        return categories
+    cells = np.ones(len(attributes.values), np.float32), attributes.values, attributes.offsets
+    labels = sparse.csr_array(cells, shape=(len(category), attributes.n_labels))
+    frequent = np.flatnonzero(np.bincount(attributes.values, minlength=attributes.n_labels) >= MIN_ITEMS)
+    parts = [part for part in (categories, labels[:, frequent]) if part is not None]
+    joined = sparse.hstack(parts, format="csr")
+    return sparse.csr_array(joined) if joined.nnz else None
 
 
 def category_attributes(category: np.ndarray, ancestors: np.ndarray) -> sparse.csr_array | None:

@@ -1,32 +1,36 @@
 """The content of a version: everything that serving needs, as arrays, tables, texts and one manifest."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import ValidationError
 
-from recsys.errors import ConfigError, RegistryError, TransientError
+from recsys.errors import ConfigError, ModelError, RegistryError, TransientError
+from recsys.features.attributes import ItemAttributes
 from recsys.features.statistics import Statistics, levels_of
 from recsys.ids import Ids
 from recsys.models.factors import ItemFactors
 from recsys.models.rankers.registry import Ranker, ranker_from_text
+from recsys.models.related import RelatedTables
 from recsys.models.snapshot import Snapshot
 from recsys.models.tables import Tables
 from recsys.registry import artifact
 from recsys.registry.artifact import Artifact
 from recsys.registry.manifest import Manifest
-from recsys.registry.shapes import check_finite, check_shapes, check_values, expected_arrays, source_array
+from recsys.registry.shapes import RELATED, check_finite, check_shapes, check_values, expected_arrays, source_array
+from recsys.registry.tables import LABELS, TEXTS, read_ids, read_texts, read_words
 from recsys.retrieval.generator import RetrievalTables
 from recsys.retrieval.sources.registry import SOURCES
+from recsys.sessions.model import SessionModel
 from recsys.specs import ArraySpec
 
 RANKER: Final = "ranker.txt"
 DISCOVERY: Final = "ranker_discovery.txt"
+SESSIONS: Final = "ranker_sessions.txt"
 METRICS: Final = "metrics.json"
 CONFIG: Final = "config.json"
 
@@ -38,6 +42,12 @@ class Bundle:
     discovery_ranker: the ranker of items new to the user; None if the ranker of all items ranks them
     parents: int32 (n_categories,), code of each category's parent, UNKNOWN for roots
     ancestors: int32 (n_categories, n_levels), from the root down, see Catalog.ancestors
+    texts: columns of strings out of SHOWN with one row for each item, null where an item has none; {} for a version
+        without texts
+    related: tables of baskets and of new items; None for a version from before them
+    sessions: the session model; None for a version without one
+    words: the word of each label of the items' attributes, null for bins of numbers; None for versions without words,
+        which cannot filter by them
     """
 
     version: str
@@ -50,6 +60,10 @@ class Bundle:
     ranker: Ranker
     discovery_ranker: Ranker | None
     snapshot: Snapshot
+    texts: Mapping[str, pa.Array] = field(default_factory=dict)
+    related: RelatedTables | None = None
+    sessions: SessionModel | None = None
+    words: pa.Array | None = None
 
     @property
     def rankers(self) -> tuple[Ranker, Ranker]:
@@ -59,7 +73,9 @@ class Bundle:
 
 def write(bundle: Bundle, directory: Path, texts: Mapping[str, str | bytes]) -> None:
     """Write a version into an empty folder; texts: further files such as metrics.json."""
-    discovery = {} if bundle.discovery_ranker is None else {DISCOVERY: bundle.discovery_ranker.to_text()}
+    more = {} if bundle.discovery_ranker is None else {DISCOVERY: bundle.discovery_ranker.to_text()}
+    if bundle.sessions is not None:
+        more[SESSIONS] = bundle.sessions.ranker.to_text()
     artifact.write(
         directory,
         _arrays(bundle),
@@ -67,8 +83,10 @@ def write(bundle: Bundle, directory: Path, texts: Mapping[str, str | bytes]) -> 
             "items": pa.table({"id": bundle.items.values}),
             "users": pa.table({"id": bundle.snapshot.users.values}),
             "categories": pa.table({"id": bundle.categories.values}),
+            **({TEXTS: pa.table(dict(bundle.texts))} if bundle.texts else {}),
+            **({} if bundle.words is None else {LABELS: pa.table({"word": bundle.words})}),
         },
-        {RANKER: bundle.ranker.to_text(), **discovery, **texts},
+        {RANKER: bundle.ranker.to_text(), **more, **texts},
         {"version": bundle.version, **bundle.manifest.model_dump(mode="json", exclude={"created"})},
     )
 
@@ -92,7 +110,9 @@ def read(directory: Path, verify: bool = True) -> Bundle:
         sizes = check_shapes(arrays, specs, {name: table.num_rows for name, table in tables.items()})
         if verify:
             opened.verify()
-        items, users, categories = (_ids(name, table) for name, table in tables.items())
+        items, users, categories = (read_ids(name, table) for name, table in tables.items())
+        texts = read_texts(opened, len(items))
+        words = read_words(opened, sizes.get("labels", 0))
         check_values(arrays, specs, sizes)
     except TransientError:
         raise
@@ -103,6 +123,7 @@ def read(directory: Path, verify: bool = True) -> Bundle:
         raise RegistryError(f"{directory}: an event at {newest} ms, after live_watermark {manifest.live_watermark}")
     ranker = _ranker(opened, RANKER, manifest)
     discovery_ranker = _ranker(opened, DISCOVERY, manifest) if manifest.discovery_blend else None
+    tables_as_of_end = _tables(manifest, arrays)
     return Bundle(
         version,
         manifest,
@@ -110,10 +131,14 @@ def read(directory: Path, verify: bool = True) -> Bundle:
         categories,
         arrays["parents"],
         arrays["ancestors"],
-        _tables(manifest, arrays),
+        tables_as_of_end,
         ranker,
         discovery_ranker,
         Snapshot.from_arrays(users, arrays),
+        texts,
+        None if manifest.related is None else RelatedTables.from_arrays(_under(RELATED, arrays)),
+        _sessions(opened, manifest, tables_as_of_end, arrays),
+        words,
     )
 
 
@@ -140,7 +165,15 @@ def _manifest(opened: Artifact) -> Manifest:
 
 
 def _specs(manifest: Manifest) -> dict[str, ArraySpec]:
-    return expected_arrays(len(manifest.statistics.items), len(manifest.statistics.categories), manifest.sources)
+    columns = manifest.statistics
+    return expected_arrays(
+        len(columns.items),
+        len(columns.categories),
+        manifest.sources,
+        manifest.attributes or (),
+        related=manifest.related is not None,
+        sessions=manifest.sessions is not None,
+    )
 
 
 def _mapped(opened: Artifact) -> dict[str, np.ndarray]:
@@ -149,31 +182,32 @@ def _mapped(opened: Artifact) -> dict[str, np.ndarray]:
     return {name: opened.array(name) for name in names}
 
 
-def _ranker(opened: Artifact, name: str, manifest: Manifest) -> Ranker:
+def _sessions(
+    opened: Artifact, manifest: Manifest, tables: Tables, arrays: Mapping[str, np.ndarray]
+) -> SessionModel | None:
+    """The session model of a version; None if it declares none."""
+    entry = manifest.sessions
+    if entry is None:
+        return None
+    ranker = _ranker_of(opened, SESSIONS, entry.backend, entry.features)
     try:
-        ranker = ranker_from_text(opened.text(name), manifest.backend)
+        return entry.model(arrays, ranker, tables.statistics)
+    except ModelError as error:  # this code lacks a feature
+        raise RegistryError(f"{opened.directory}: {error}") from error
+
+
+def _ranker(opened: Artifact, name: str, manifest: Manifest) -> Ranker:
+    return _ranker_of(opened, name, manifest.backend, manifest.features)
+
+
+def _ranker_of(opened: Artifact, name: str, backend: str, features: tuple[str, ...]) -> Ranker:
+    try:
+        ranker = ranker_from_text(opened.text(name), backend)
     except ConfigError as error:  # this code lacks the library
         raise RegistryError(f"{opened.directory}: {error}") from error
-    if tuple(ranker.feature_names) != manifest.features:
+    if tuple(ranker.feature_names) != features:
         raise RegistryError(f"{opened.directory}: {name} was trained on other features than the manifest lists")
     return ranker
-
-
-def _ids(name: str, table: pa.Table) -> Ids:
-    """The ids in a table. Raises RegistryError if they do not ascend, since codes are looked up by binary search."""
-    if table.schema.names != ["id"] or table.schema.types[0] not in (pa.int64(), pa.string()):
-        raise RegistryError(f"table {name} has {table.schema}, expected ids, int64 or string")
-    column = table["id"]
-    if column.num_chunks > 1:
-        raise RegistryError(f"table {name} has {column.num_chunks} batches, expected one")
-    values = column.chunk(0) if column.num_chunks else pa.array([], column.type)
-    try:
-        values.validate(full=True)
-    except pa.ArrowException as error:
-        raise RegistryError(f"table {name}: {error}") from error
-    if values.null_count or pc.all(pc.less(values[:-1], values[1:])).as_py() is False:
-        raise RegistryError(f"table {name} does not ascend by id, or lacks an id")
-    return Ids(values)
 
 
 def _arrays(bundle: Bundle) -> dict[str, np.ndarray]:
@@ -192,7 +226,10 @@ def _arrays(bundle: Bundle) -> dict[str, np.ndarray]:
             for name, array in table.items()
         },
         **_prefixed("factorization", tables.factors.arrays()),
+        **({} if statistics.attributes is None else _prefixed("attribute", statistics.attributes.arrays())),
+        **({} if bundle.sessions is None else bundle.sessions.tables.arrays()),
         **bundle.snapshot.arrays(),
+        **({} if bundle.related is None else _prefixed(RELATED, bundle.related.arrays())),
     }
     return {name: np.ascontiguousarray(narrowed(name, array)) for name, array in arrays.items()}
 
@@ -213,6 +250,7 @@ def _tables(manifest: Manifest, arrays: Mapping[str, np.ndarray]) -> Tables:
         arrays["available"],
         manifest.statistics.items,
         manifest.statistics.categories,
+        ItemAttributes.from_arrays(manifest.attributes, _under("attribute", arrays)) if manifest.attributes else None,
     )
     sources = {
         source: {name: arrays[source_array(source, name)] for name in SOURCES[source].specs}

@@ -4,9 +4,13 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from recsys.data.attributes import AttributeSpec
+from recsys.data.layout.mapping import DataMapping
 from recsys.models.blend import Blend
+from recsys.models.related import RelatedConfig
 from recsys.retrieval.preranker import PreRankerModels
 from recsys.schema import LATEST, Config
+from recsys.sessions.entry import SessionEntry
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -50,6 +54,8 @@ class Manifest(Config):
     """sha256 of the data."""
     data: str | None = None
     """The source of the data as `--data` named it; None for versions from before this entry."""
+    mapping: DataMapping | None = None
+    """The meaning of the columns and words of the data's files; None for versions from before this entry."""
     date_range: DateRange
     counts: Counts
     targets: tuple[str, ...]
@@ -59,12 +65,19 @@ class Manifest(Config):
     sources: tuple[str, ...]
     """The candidate sources, in the order of their columns."""
     statistics: StatisticsColumns
+    attributes: tuple[AttributeSpec, ...] | None = None
+    """The attributes of items that the features use, with labels and vectors in the order of their columns; None for
+    versions without attributes."""
     backend: str
     """The library of the rankers."""
     blend: Blend
     discovery_blend: Blend | None = None
     """The blend for items new to the user; None if the ranker of all items ranks them."""
     prerankers: PreRankerModels
+    sessions: SessionEntry | None = None
+    """The session model; None for versions without one, which recommend to a session as to a history."""
+    no_sessions: str | None = None
+    """Why there is no session model; None with one, and for versions from before this entry."""
     exclude_purchased: bool
     """Whether items that a user bought are left out of the user's candidates."""
     live_watermark: int = Field(ge=0, le=LATEST)
@@ -73,6 +86,10 @@ class Manifest(Config):
     """Settings of the stages, as `InferenceConfig` writes them."""
     test_days: int | None = Field(None, ge=1)
     """Days before the newest event that were the test window; None for versions from before this entry."""
+    not_learned: str | None = None
+    """Why nothing was learned from the data, so that the sources' weights alone rank; None for a learned version."""
+    related: RelatedConfig | None = None
+    """Settings of similar items and baskets; None for versions from before this entry, which have no tables of them."""
     headline: dict[str, float | None]
     """A few metrics of the evaluated model on the test window; all of them are in metrics.json."""
 

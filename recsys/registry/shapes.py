@@ -4,14 +4,17 @@ Without these checks an array that is too short, or a code beyond the items, wou
 Shapes are checked before anything is read, so that an array of an absurd size costs nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 
+from recsys.data.attributes import AttributeSpec
 from recsys.errors import RegistryError
+from recsys.models.related import RELATED_SPECS
 from recsys.retrieval.sources.registry import SOURCES
 from recsys.schema import EVENT_TYPES, LATEST, UNKNOWN
+from recsys.sessions.tables import session_arrays
 from recsys.specs import Arrays, ArraySpec, borders, codes
 
 MOST_DIMENSIONS: Final = 1000
@@ -42,13 +45,54 @@ FIXED: Final[Mapping[str, ArraySpec]] = {
 """Specs of the arrays that every version has."""
 
 
+RELATED: Final = "related"
+"""The beginning of the names of the arrays of RelatedTables."""
+MOST_LABELS: Final = 1 << 26
+"""Labels of all attributes of items."""
+MOST_VECTOR_DIMENSIONS: Final = 1 << 16
+"""Dimensions of all vectors of items."""
+
+
+def attribute_arrays(attributes: Sequence[AttributeSpec]) -> dict[str, ArraySpec]:
+    """The specs of the further arrays of a version with these attributes of items; none without attributes.
+
+    `attribute_labels` and `attribute_dimensions` hold the attribute of each label and of each dimension, counted among
+    the attributes of their kind.
+    """
+    if not attributes:
+        return {}
+    vectors = sum(one.kind == "vector" for one in attributes)
+    return {
+        "attribute_labels": ArraySpec(
+            "i4", ("labels",), 0, len(attributes) - vectors - 1, largest={"labels": MOST_LABELS}
+        ),
+        "attribute_dimensions": ArraySpec(
+            "i4", ("vector dimensions",), 0, vectors - 1, largest={"vector dimensions": MOST_VECTOR_DIMENSIONS}
+        ),
+        "attribute_values": codes("labels", "item labels", low=0),
+        "attribute_offsets": borders("items", "item labels"),
+        "attribute_matrix": ArraySpec("f4", ("items", "vector dimensions")),
+    }
+
+
 def source_array(source: str, name: str) -> str:
     """The name of a version's array for one array of a source's table."""
     return f"source_{source}_{name}"
 
 
-def expected_arrays(item_columns: int, category_columns: int, sources: tuple[str, ...]) -> dict[str, ArraySpec]:
-    """The specs of all arrays of a version, for these numbers of statistics' columns and these sources."""
+def expected_arrays(
+    item_columns: int,
+    category_columns: int,
+    sources: tuple[str, ...],
+    attributes: Sequence[AttributeSpec] = (),
+    *,
+    related: bool = False,
+    sessions: bool = False,
+) -> dict[str, ArraySpec]:
+    """The specs of all arrays of a version, for these numbers of statistics' columns, sources and attributes.
+
+    related, sessions: whether the version has RelatedTables, and a session model
+    """
     of_sources: dict[str, ArraySpec] = {}
     for source in sources:
         for name, spec in SOURCES[source].specs.items():
@@ -60,6 +104,9 @@ def expected_arrays(item_columns: int, category_columns: int, sources: tuple[str
         "category_statistics": ArraySpec("f4", ("categories", category_columns)),
         **of_sources,
         **FIXED,
+        **attribute_arrays(attributes),
+        **({f"{RELATED}_{name}": spec for name, spec in RELATED_SPECS.items()} if related else {}),
+        **(session_arrays() if sessions else {}),
     }
 
 

@@ -16,6 +16,7 @@ for _name in (
     "baselines",
     "groups",
     "discovery",
+    "sessions",
     "lists",
     "classifier",
     "calibration",

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # tasks that draw figures import this module: Ray Train and T
     from recsys.training.preparation import RankerInputs
     from recsys.training.ranker import SelectedRanker
     from recsys.training.results import Evaluation
+    from recsys.training.sessions import SessionOutcome
     from recsys.training.sweep.result import SweepResult
     from recsys.training.validation import Validation
 
@@ -169,14 +170,20 @@ class RunInputs:
     created: the run's clock, ms
     final: the published ranker, refitted on all events
     drift: largest change of a quantile of the calibrated scores by the refit
+    discovery_alpha: weight of the factorization for items new to the user
+    warnings: sentences about what makes the version less certain
     sweep: the search for settings, None without one
+    sessions: the session model and its comparison, None if it was not tried
     """
 
     created: int
     evaluation: EvaluationInputs
     final: Ranker
     drift: float
+    discovery_alpha: float
     sweep: "SweepResult | None" = None
+    warnings: tuple[str, ...] = ()
+    sessions: "SessionOutcome | None" = None
 
     @property
     def data(self) -> DataInputs:

@@ -8,7 +8,7 @@ from recsys.report.drawing import Picture
 from recsys.schema import Config
 
 if TYPE_CHECKING:
-    from recsys.report.inputs import RunInputs
+    from recsys.report.inputs import DataInputs, RunInputs
 
 DATA: Final = "The data"
 QUALITY: Final = "Quality of the recommendations"
@@ -53,6 +53,7 @@ class SectionSpec(Generic[Numbers]):
     numbers: the model of its numbers
     collect: takes the numbers from a training run; None leaves the section out
     section: makes text, figures and tables from the numbers alone
+    from_data: takes the numbers from the data alone; None for a section that needs a trained ranker
     """
 
     name: str
@@ -61,3 +62,4 @@ class SectionSpec(Generic[Numbers]):
     numbers: type[Numbers]
     collect: "Callable[[RunInputs], Numbers | None]"
     section: Callable[[Numbers], Section]
+    from_data: "Callable[[DataInputs], Numbers] | None" = None

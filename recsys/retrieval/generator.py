@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 from pydantic import Field, SerializeAsAny, ValidationError, ValidationInfo, field_validator
 
-from recsys.arrays import offsets_of, positions, rank_within, runs
+from recsys.arrays import offsets_of, rank_within
 from recsys.errors import ConfigError, ModelError
 from recsys.features.profiles import Profiles
 from recsys.features.statistics import Statistics
 from recsys.retrieval.filters import Proposed, in_stock, not_bought, suits_objective
-from recsys.retrieval.preranker import MAX_RANK, PreRanker, Proposals
+from recsys.retrieval.merging import Listed, merged
+from recsys.retrieval.preranker import PreRanker, Proposals
+from recsys.retrieval.restrictions import Extension, Ranked, Restrictions
 from recsys.retrieval.sources.base import Batch, Scored, SourceConfig
 from recsys.retrieval.sources.registry import SOURCES
 from recsys.schema import DISCOVER, UNKNOWN, Config
@@ -20,8 +22,8 @@ from recsys.specs import Arrays
 
 
 def every_source() -> dict[str, SourceConfig]:
-    """All registered sources with their default settings."""
-    return {name: SOURCES[name].settings() for name in SOURCES.names}
+    """All registered sources with their default settings, except those that need attributes of items."""
+    return {name: SOURCES[name].settings() for name in SOURCES.names if not SOURCES[name].needs_attributes}
 
 
 class CandidateConfig(Config):
@@ -42,14 +44,32 @@ class CandidateConfig(Config):
     @field_validator("sources", mode="before")
     @classmethod
     def _by_name(cls, value: Any, info: ValidationInfo) -> dict[str, SourceConfig]:
-        """Settings of every registered source, or of the sources that a version declares (`declared_sources`)."""
+        """Settings of every registered source, or of the sources that a version declares (`declared_sources`).
+
+        A source that needs attributes of items is left out unless it is given: see `for_attributes`.
+        """
         given = {} if value is None else value
         if not isinstance(given, Mapping):
             raise ValueError(f"expected the settings of sources by name; the sources are: {', '.join(SOURCES.names)}")
-        names = (info.context or {}).get("declared_sources", SOURCES.names)
+        declared = (info.context or {}).get("declared_sources")
+        names = SOURCES.names if declared is None else declared
         if unknown := sorted(map(str, given.keys() - set(names))):
             raise ValueError(f"there is no source {', '.join(unknown)}; the sources are: {', '.join(names)}")
-        return {name: _source_settings(name, given.get(name)) for name in names}
+        return {
+            name: _source_settings(name, given.get(name))
+            for name in names
+            if declared is not None or name in given or not SOURCES[name].needs_attributes
+        }
+
+    def for_attributes(self, given: bool) -> "CandidateConfig":
+        """The settings with or without the sources that need attributes; given: whether the shop has any."""
+        sources = {
+            name: self.sources.get(name) or SOURCES[name].settings()
+            for name in SOURCES.names
+            if name in self.sources or SOURCES[name].needs_attributes
+        }
+        kept = {name: one for name, one in sources.items() if given or not SOURCES[name].needs_attributes}
+        return self.model_copy(update={"sources": kept})
 
     @property
     def source_names(self) -> tuple[str, ...]:
@@ -101,6 +121,8 @@ class Candidates:
     in_history: bool (n,), whether the user has an event on the item
     preranker_score: float32 (n,), the pre-ranker's log-odds up to an additive constant
     objectives: int8 (n_users,), positions in OBJECTIVES
+    place: int32 (n,), place in the order of popularity, from 1, of items that fill a list up; 0 for other items; None
+        without rules
     """
 
     n_users: int
@@ -110,6 +132,7 @@ class Candidates:
     in_history: np.ndarray
     preranker_score: np.ndarray
     objectives: np.ndarray
+    place: np.ndarray | None = None
 
     @classmethod
     def given(cls, n_users: int, users: np.ndarray, items: np.ndarray, source_scores: np.ndarray) -> "Candidates":
@@ -142,6 +165,7 @@ class Candidates:
             self.in_history[rows],
             self.preranker_score[rows],
             self.objectives,
+            None if self.place is None else self.place[rows],
         )
 
 
@@ -153,20 +177,38 @@ def generate(
     preranker: PreRanker,
     objectives: np.ndarray,
     repeat_caps: np.ndarray | None = None,
+    restrictions: Restrictions | None = None,
 ) -> Candidates:
     """The `config.size` proposals of each user with the highest pre-ranker scores; ties go to the smaller item code.
 
-    A user with fewer proposals gets all of them.
+    A user with fewer proposals gets all of them. A source may have a reserved part of the candidates for DISCOVER.
     objectives: int8 (n_users,), positions in OBJECTIVES
     repeat_caps: float64 (n_users,), at most ⌈size · cap⌉ candidates are items of the user's history; None for no cap
+    restrictions: the rules of the requests: filters of proposals, and further candidates; None for no rules
     """
-    proposals = propose(profiles, tables, statistics, config, objectives)
+    proposals = propose(profiles, tables, statistics, config, objectives, restrictions)
     scores = preranker(profiles, statistics, proposals, objectives)
+    uncapped = scores if restrictions is None else scores.copy()
     if repeat_caps is not None:
         known, limit = proposals.history_rows != UNKNOWN, np.ceil(config.size * repeat_caps)[proposals.users]
         # Ranks are counted in two groups for each user: 2 * user has the new items, 2 * user + 1 those of the history.
         scores[known & (rank_within(2 * proposals.users + known, scores) >= limit)] = -np.inf
-    best = ((rank_within(proposals.users, scores) < config.size) & (scores > -np.inf)).nonzero()[0]
+    order = scores
+    for column, (name, settings) in enumerate(config.sources.items()):
+        if reserved := SOURCES[name].reserved(settings):
+            first = (proposals.ranks[:, column] < np.ceil(config.size * reserved)) & (scores > -np.inf)
+            order = np.where(first & (objectives == DISCOVER)[proposals.users], np.inf, order)
+    best = ((rank_within(proposals.users, order) < config.size) & (order > -np.inf)).nonzero()[0]
+    place = None
+    if restrictions is not None:
+
+        def permitted(users: np.ndarray, items: np.ndarray) -> np.ndarray:
+            rows = Proposed(users, items, profiles.by_item.find(users, items), objectives[users])
+            return _allowed(rows, profiles, tables, statistics, restrictions)
+
+        extension = Extension(restrictions, permitted, profiles, statistics, preranker, objectives, repeat_caps)
+        ranked, place = extension(Ranked(proposals, uncapped, best))
+        proposals, scores, best = ranked.proposals, ranked.scores, ranked.best
     return Candidates(
         len(profiles),
         proposals.users[best],
@@ -175,11 +217,17 @@ def generate(
         proposals.history_rows[best] != UNKNOWN,
         scores[best],
         objectives,
+        place,
     )
 
 
 def propose(
-    profiles: Profiles, tables: RetrievalTables, statistics: Statistics, config: CandidateConfig, objectives: np.ndarray
+    profiles: Profiles,
+    tables: RetrievalTables,
+    statistics: Statistics,
+    config: CandidateConfig,
+    objectives: np.ndarray,
+    restrictions: Restrictions | None = None,
 ) -> Proposals:
     """The filtered proposals of all sources; objectives: int8 (n_users,), positions in OBJECTIVES."""
     batch, by_item, n_items = Batch(profiles, config.seeds), profiles.by_item, max(statistics.n_items, 1)
@@ -201,15 +249,30 @@ def propose(
         # The source `own` proposes every item of the histories and gives its row.
         history_rows = np.concatenate([_history_rows(part) for part in parts])
     proposed = Proposed(users, items, history_rows, row_objectives)
-    allowed = in_stock(proposed, statistics.available)
-    if row_objectives.any():
-        allowed &= suits_objective(proposed)
-    if tables.exclude_purchased:
-        allowed &= not_bought(proposed, by_item)
-    listed = _Listed(source, users * n_items + items, scores, history_rows)
+    allowed = _allowed(proposed, profiles, tables, statistics, restrictions)
+    listed = Listed(source, users * n_items + items, scores, history_rows)
     if not allowed.all():
         listed = listed.take(allowed)
-    return _merged(listed, len(profiles), n_items, len(config.sources))
+    return merged(listed, len(profiles), n_items, len(config.sources))
+
+
+def _allowed(
+    proposed: Proposed,
+    profiles: Profiles,
+    tables: RetrievalTables,
+    statistics: Statistics,
+    restrictions: Restrictions | None,
+) -> np.ndarray:
+    """Whether each row passes all filters, bool (n,)."""
+    if restrictions is None:
+        allowed = in_stock(proposed, statistics.available)
+    else:
+        allowed = restrictions.allows(proposed.users, proposed.items)
+    if proposed.objectives.any():
+        allowed &= suits_objective(proposed)
+    if tables.exclude_purchased:
+        allowed &= not_bought(proposed, profiles.by_item)
+    return allowed
 
 
 def _check(name: str, part: Scored, n_users: int, n_items: int) -> None:
@@ -229,37 +292,3 @@ def _within(values: np.ndarray, size: int) -> bool:
 
 def _history_rows(part: Scored) -> np.ndarray:
     return np.full(len(part.users), UNKNOWN) if part.history_rows is None else part.history_rows
-
-
-@dataclass(frozen=True, slots=True)
-class _Listed:
-    """The lists of the sources, source after source, user after user, best first.
-
-    source: int64 (n,), position of the source; key: int64 (n,), user * n_items + item
-    score: float64 (n,); history_row: int64 (n,), see Proposals.history_rows
-    """
-
-    source: np.ndarray
-    key: np.ndarray
-    score: np.ndarray
-    history_row: np.ndarray
-
-    def take(self, rows: np.ndarray) -> "_Listed":
-        return _Listed(self.source[rows], self.key[rows], self.score[rows], self.history_row[rows])
-
-
-def _merged(listed: _Listed, n_users: int, n_items: int, n_sources: int) -> Proposals:
-    """The lists of the sources, merged into one row for each (user, item)."""
-    rank = positions(listed.source * n_users + listed.key // n_items)
-    order = listed.key.argsort()
-    starts, row = runs(listed.key[order])
-    scores = np.full((len(starts), n_sources), np.nan, np.float32)
-    ranks = np.full((len(starts), n_sources), MAX_RANK)
-    history_rows = np.full(len(starts), UNKNOWN)
-    cells = row, listed.source[order]
-    scores[cells] = listed.score[order]
-    ranks[cells] = np.minimum(rank[order], MAX_RANK - 1)
-    ordered = listed.history_row[order]
-    history_rows[row[ordered != UNKNOWN]] = ordered[ordered != UNKNOWN]
-    users, items = np.divmod(listed.key[order[starts]], n_items)
-    return Proposals(users, items.astype(np.int32), scores, ranks, history_rows)

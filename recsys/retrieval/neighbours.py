@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from recsys.arrays import offsets_of, ragged_indices, rows_of
+from recsys.arrays import best_match, offsets_of, ragged_indices, rows_of
 from recsys.retrieval.sources.base import Scored, summed
+from recsys.schema import UNKNOWN
 from recsys.specs import FLOAT, Arrays, ArraySpec, borders, codes
 
 
@@ -79,3 +80,20 @@ def propose_neighbours(table: Arrays, seeds: Scored, n_users: int) -> Scored:
     seed = np.arange(len(lengths)).repeat(lengths)
     scores = fraction[seed] * table["scores"][index]
     return summed(seeds.users[seed], table["items"][index], scores, len(offsets) - 1)
+
+
+def neighbour_origins(table: Arrays, seeds: Scored, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """The seed that adds the most to the score of each (user, item) in `propose_neighbours`.
+
+    As a row of `Profiles.by_item`, int64 (n,), UNKNOWN where no seed has the item among its neighbours.
+    table, seeds: see `propose_neighbours`; users: int64 (n,), positions in the batch; items: int32 (n,)
+    """
+    if seeds.history_rows is None or not len(seeds.users):
+        return np.full(len(users), UNKNOWN)
+    offsets = table["offsets"]
+    index, lengths = rows_of(seeds.items, offsets)
+    seed = np.arange(len(lengths)).repeat(lengths)
+    keys = seeds.users[seed] * len(offsets) + table["items"][index]
+    best = best_match(users * len(offsets) + items, keys, seeds.scores[seed] * table["scores"][index])
+    rows = np.append(seeds.history_rows[seed], UNKNOWN)  # UNKNOWN is -1, so it reads the last entry
+    return rows[best]

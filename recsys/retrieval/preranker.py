@@ -158,7 +158,7 @@ class PreRanker:
         by_objective = [model or untrained for model in models.by_objective]
         ranks = np.zeros((len(OBJECTIVES), len(source_weights), MAX_RANK + 1), np.float32)
         for row, model in enumerate(by_objective):
-            knots = np.array([model.ranks[name] for name in source_weights]).reshape(len(source_weights), -1)
+            knots = np.array([model.ranks[name] for name in source_weights]).reshape(-1, len(model.knots))
             ranks[row, :, :-1] = knots @ interpolation(np.arange(MAX_RANK), model.knots).T
         columns = item_columns(statistics)
         weights = [
@@ -237,7 +237,7 @@ def preranker_columns(
     """
     value = log_source_value(source_values(source_weights), proposals.ranks[rows])
     by_rank = np.append(interpolation(np.arange(MAX_RANK)), np.zeros((1, len(KNOTS)), np.float32), axis=0)
-    ranks = by_rank[proposals.ranks[rows]].reshape(len(rows), -1)
+    ranks = by_rank[proposals.ranks[rows]].reshape(len(rows), len(source_weights) * len(KNOTS))
     new = np.zeros((1, len(HISTORY_COLUMNS)), np.float32)
     history = np.append(history_columns(profiles, statistics), new, axis=0)[proposals.history_rows[rows]]
     return np.concatenate((value[:, None], ranks, history, item_columns(statistics, proposals.items[rows])), axis=1)
@@ -251,7 +251,7 @@ def history_columns(profiles: Profiles, statistics: Statistics) -> np.ndarray:
     np.log1p(rows.decayed / FAINT, out=table[:, :3], casting="same_kind")
     np.log1p(rows.counts, out=table[:, 3 : 3 + n_kinds], casting="same_kind")
     np.log1p(rows.purchase_days, out=table[:, -5], casting="same_kind")
-    np.log1p((profiles.now - rows.newest) / DAY, out=table[:, -4], casting="same_kind")
+    np.log1p((profiles.now_of(rows.users) - rows.newest) / DAY, out=table[:, -4], casting="same_kind")
     table[:, -3] = np.nan_to_num(statistics.item("item_repeat_fraction")[rows.things])
     table[:, -2] = np.log1p(np.bincount(rows.users, minlength=len(profiles)))[rows.users]
     table[:, -1] = 1.0

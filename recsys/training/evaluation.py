@@ -62,7 +62,7 @@ def evaluate_rankers(
 def score_test_window(context: Context, inputs: RankerInputs, selected: SelectedRanker) -> ScoredWindow:
     """The test window with candidates among all items, scored by one ranker for each of evaluation.seeds."""
     settings = context.config.evaluation
-    cases = find_cases(context, context.plan.test, settings.test_days)
+    cases = find_cases(context, context.plan.test, context.config.test_days)
     rankers = refit_before_test(context, inputs, selected, settings.seeds)
     return ScoredWindow(cases, score_cases(context, inputs, cases, rankers, "all"), selected.blend, rankers)
 
@@ -102,11 +102,13 @@ def score_cases(
     return score_users(cases.histories, inputs.tables[context.plan.test], rankers, scoring)
 
 
-def evaluate(context: Context, window: ScoredWindow, discovery: ScoredWindow | None, earlier: TestCases) -> Evaluation:
+def evaluate(
+    context: Context, window: ScoredWindow, discovery: ScoredWindow | None, earlier: TestCases | None
+) -> Evaluation:
     """The metrics of every system on the test window.
 
     discovery: the window of items new to the user; None if nobody chose such an item
-    earlier: cases of the validation window, on which the personal baseline's half-life is tuned
+    earlier: cases of the validation window, on which the personal baseline's half-life is tuned; None not to tune it
     """
     cases, scored, settings = window.cases, window.scored, context.config.evaluation
     half_lives = tuned_half_lives(context, earlier)
@@ -182,7 +184,7 @@ def _contributions(
     return [
         SourceContribution(
             source=name,
-            fraction=float(own.mean()),
+            fraction=float(own.sum() / max(len(own), 1)),
             recall=float((own & labels).sum() / n_truth),
             recall_alone=float((own & alone & labels).sum() / n_truth),
         )

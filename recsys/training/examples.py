@@ -14,14 +14,14 @@ from recsys.arrays import belongs, ragged_indices, run_starts
 from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
 from recsys.data.shop import UserPartition
-from recsys.errors import ModelError
+from recsys.errors import TooLittleData
 from recsys.histories import Histories
-from recsys.ids import draw, hashes
+from recsys.ids import Ids, draw, hashes
 from recsys.inference.stages import CandidateStage, chunks, objectives
 from recsys.models.rankers.rows import RankingData
 from recsys.models.tables import Tables
 from recsys.retrieval.preranker import PreRankerModels
-from recsys.schema import OBJECTIVES, Objective
+from recsys.schema import OBJECTIVES, USER, Objective
 from recsys.timeline import Cut, day
 from recsys.training.context import Context
 from recsys.training.windows import Window, chosen_users, label_windows
@@ -41,7 +41,7 @@ def build_examples(
 ) -> dict[Objective, list[RankingData]]:
     """The rankers' rows of each cut, in the order of `cuts`, for each of the wanted objectives.
 
-    Raises ModelError if the rows with objective "all" have no hit in any training window, or none in the validation
+    Raises TooLittleData if the rows with objective "all" have no hit in any training window, or none in the validation
     window.
     """
     config, windows = context.config, label_windows(context, cuts)
@@ -53,6 +53,7 @@ def build_examples(
         window, number = batch[WINDOW][0].as_py(), batch[PARTITION][0].as_py()
         fitted, partition = ray.get([table_refs[window], partition_refs[number]])
         rows = make_examples(partition, windows[window], fitted, prerankers, wanted, config)
+        rows = rows.add_column(0, USER, partition.users.take(rows[GROUP].combine_chunks()))
         for name, value in ((PARTITION, number), (WINDOW, window)):
             rows = rows.add_column(0, name, pa.array(np.full(len(rows), value, np.int32)))
         return rows
@@ -80,8 +81,10 @@ def build_examples(
 
 def _by_objective(block: pa.Table) -> list[pa.Table]:
     """The rows of each objective that occurs in a block, as views."""
+    if not len(block):  # an empty block may have no columns either
+        return []
     borders = run_starts(block[OBJECTIVE].to_numpy()).tolist()
-    return [block.slice(a, b - a) for a, b in itertools.pairwise([*borders, len(block)])] if len(block) else []
+    return [block.slice(a, b - a) for a, b in itertools.pairwise([*borders, len(block)])]
 
 
 def _check(
@@ -91,7 +94,7 @@ def _check(
     tables: "Mapping[Cut, ray.ObjectRef[Tables]]",
     prerankers: PreRankerModels,
 ) -> None:
-    """Explain the windows without a hit: as a ModelError if the run cannot go on, else as lines of progress."""
+    """Explain the windows without a hit: as TooLittleData if the run cannot go on, else as lines of progress."""
     shop, config, validation = context.shop, context.config, context.plan.validation
     without = [w for w, data in zip(windows, examples, strict=True) if not (data.labels > 0).any()]
     of_validation = [w for w in windows if w.cut == validation]
@@ -103,25 +106,26 @@ def _check(
         counts = sum(ray.get(run_tasks(survey, "survey a window without a hit", calls)))
         message = explain(window, Survey(*np.asarray(counts).tolist()), shop.end, config)
         if fatal:
-            raise ModelError(message)
+            raise TooLittleData(message)
         console.progress(message)
 
 
 def _collect(blocks: Sequence[pa.Table], names: Sequence[str]) -> RankingData:
-    """The rows of one window as matrices."""
-    n_rows = sum(len(block) for block in blocks)
-    features = np.empty((n_rows, len(names)), np.float32)
+    """The rows of one window as matrices: the query groups by user id, since the order of rows changes the trees."""
+    if not blocks:
+        return RankingData(np.zeros((0, len(names)), np.float32), np.zeros(0, np.int8), np.zeros(0, np.int64))
+    users = pa.chunked_array([chunk for block in blocks for chunk in block[USER].chunks])
+    group = Ids.from_values(users).encode(users)
+    row = np.empty(len(group), np.int64)
+    row[np.argsort(group, kind="stable")] = np.arange(len(group))
+    features, labels = np.empty((len(row), len(names)), np.float32), np.empty(len(row), np.int8)
     start = 0
     for block in blocks:
-        for i, name in enumerate(names):
-            features[start : start + len(block), i] = block[name].to_numpy()
+        target = row[start : start + len(block)]
+        features[target] = np.column_stack([block[name].to_numpy() for name in names])
+        labels[target] = block[LABEL].to_numpy()
         start += len(block)
-    keys = [np.stack([block[name].to_numpy() for name in (PARTITION, GROUP)]) for block in blocks]
-    group = np.concatenate([np.zeros((2, 0), np.int64), *keys], axis=1)
-    borders = np.flatnonzero((np.diff(group, axis=1) != 0).any(axis=0)) + 1
-    sizes = np.diff(np.concatenate(([0], borders, [n_rows]))) if n_rows else np.zeros(0, np.int64)
-    labels = np.concatenate([np.zeros(0, np.int8), *(block[LABEL].to_numpy() for block in blocks)])
-    return RankingData(features, labels, sizes)
+    return RankingData(features, labels, np.bincount(group))
 
 
 def make_examples(
@@ -244,6 +248,6 @@ def explain(window: Window, counts: Survey, end: int, config: TrainConfig) -> st
         cause = "no user chose a candidate: check inference.candidates (size, sources, exclude_purchased)"
     return (
         f"the label window after {day(window.cut.time)} up to {day(window.end)} (UTC) has no hit to learn from: "
-        f"{counts.events:,} events, of which {counts.targets:,} are targets ({', '.join(config.targets)}), "
+        f"{counts.events:,} events, of which {counts.targets:,} are targets ({', '.join(config.target_types)}), "
         f"{counts.users:,} users with one and a history, {counts.candidates:,} candidates for these users; {cause}"
     )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from recsys.config import TrainConfig
-from recsys.errors import ModelError
+from recsys.errors import TooLittleData
 from recsys.schema import DAY
 from recsys.timeline import Cut, day
 
@@ -14,13 +14,13 @@ LATEST_SECONDS: Final = 10_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The cuts of a run.
+    """The cuts of a run. A run that trains no ranker has neither training cuts nor cuts that the refit adds.
 
     horizon: length of a label window in days
     train: cuts whose label windows end at or before the validation cut, newest first
     preranker: an older cut, whose label window the pre-rankers learn from; None if the log is too short
     validation: the cut whose label window ends at the test cut; settings are selected on this window
-    test: the cut of the test window
+    test: the cut of the test window; its age is the length of this window
     refit: cuts that the final refit adds
     newest: the cut of the published tables, the newest event itself
     """
@@ -55,26 +55,33 @@ class Plan:
             "refit": [cut.age for cut in self.refit],
         }
 
+    @property
+    def trains(self) -> bool:
+        """Whether there is a training cut."""
+        return bool(self.train)
+
 
 def validation_age(config: TrainConfig) -> int:
     """Age of the validation cut; every training cut is older."""
-    return config.evaluation.test_days + config.horizon
+    return config.test_days + config.horizon
 
 
 def make_plan(start: int, end: int, config: TrainConfig) -> Plan:
-    """Cuts for a log from `start` to `end` (ms). Raises ModelError if it is too short for one training cut."""
-    horizon, test, valid = config.horizon, config.evaluation.test_days, validation_age(config)
-    step = config.examples.step_days or horizon
+    """Cuts for a log from `start` to `end` (ms). Raises TooLittleData if it is too short for one training cut."""
+    horizon, test, valid, history = config.horizon, config.test_days, validation_age(config), config.history_days
     span = (end - start) / DAY
     first = valid + horizon
-    oldest = span - config.examples.min_history_days
-    usable = tuple(age for age in (first + step * i for i in range(config.examples.cuts)) if age <= oldest)
+    oldest = span - history
+    usable = tuple(age for age in (first + config.step_days * i for i in range(config.examples.cuts)) if age <= oldest)
     if not usable:
-        raise ModelError(
-            f"the log spans {span:.1f} days, expected {first + config.examples.min_history_days} or more: {test} test "
-            f"days, {horizon} validation days, {horizon} training days and {config.examples.min_history_days} days of "
-            "history; lower evaluation.test_days, examples.horizon_days or examples.min_history_days"
-            f"{_hint(start, end)}"
+        shorter = (
+            ""
+            if test == horizon == 1
+            else ("; lower evaluation.test_days, examples.horizon_days or examples.min_history_days")
+        )
+        raise TooLittleData(
+            f"the log spans {span:.1f} days, expected {first + history} or more: {test} test, {horizon} validation and "
+            f"{horizon} training days, and {history} day{'s' * (history != 1)} of history{shorter}{_hint(start, end)}"
         )
     train, preranker = _apart(usable, horizon, oldest)
     return Plan(
@@ -84,6 +91,20 @@ def make_plan(start: int, end: int, config: TrainConfig) -> Plan:
         validation=Cut.at(end, valid),
         test=Cut.at(end, test),
         refit=tuple(Cut.at(end, age) for age in sorted({horizon, test}) if age >= horizon),
+        newest=Cut.at(end, 0),
+    )
+
+
+def plan_without_training(end: int, config: TrainConfig) -> Plan:
+    """The plan of a run that trains no ranker: tables as of the test cut and of the newest event; end: ms."""
+    test = config.test_days
+    return Plan(
+        config.horizon,
+        train=(),
+        preranker=None,
+        validation=Cut.at(end, validation_age(config)),
+        test=Cut.at(end, test),
+        refit=(),
         newest=Cut.at(end, 0),
     )
 

@@ -1,16 +1,18 @@
 """Rankers of several sizes, trained up to the validation window, and the selection of one of them."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import numpy as np
 import ray
 
+from recsys import console
 from recsys.config import TrainConfig
+from recsys.errors import TooLittleData
 from recsys.evaluation.metrics import Difference, paired_difference
-from recsys.models.blend import Blend
+from recsys.models.blend import AlphaCurves, Blend
 from recsys.models.rankers.registry import Ranker
 from recsys.models.rankers.rows import TrainingSet, Watch
 from recsys.training.context import Context
@@ -50,15 +52,17 @@ class SelectedRanker:
     """A fitted ranker with its blend. Every refit keeps this size and this blend.
 
     ranker, leaves, sizes, scores: see FittedRanker
-    curve: the validation metric by alpha
+    curves: the validation metrics by alpha
+    left_out: the features that it may not use
     """
 
     ranker: Ranker
     leaves: int
     sizes: Sequence[Size]
     blend: Blend
-    curve: Mapping[float, float]
+    curves: AlphaCurves
     scores: np.ndarray
+    left_out: tuple[str, ...] = ()
 
     @property
     def n_trees(self) -> int:
@@ -68,7 +72,7 @@ class SelectedRanker:
     @property
     def metric(self) -> float:
         """The blend's metric on the validation window."""
-        return self.curve[self.blend.alpha]
+        return self.curves.all_items[self.blend.alpha]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,14 +105,27 @@ class SelectedRankers:
         trained = self.trained_for_discovery
         return trained if trained is not None and trained.adopted else None
 
+    @property
+    def discovery_alpha(self) -> float:
+        """The weight of the factorization for items new to the user, whichever ranker serves them."""
+        selected = self.all_items if self.discovery is None else self.discovery.selected
+        return selected.blend.alpha
+
 
 def select_rankers(context: Context, inputs: RankerInputs) -> SelectedRankers:
     """The ranker of all items, and the ranker of items new to the user.
 
     The second is adopted only if its lead on the validation window is significant (the paired interval is above zero).
     The comparison favours it: its size was selected on the same users, that of the ranker of all items was not.
+    Raises TooLittleData if the ranker of all items tells no candidate from another.
     """
-    all_items = select_ranker(context, inputs)
+    all_items = select_by_attributes(context, inputs)
+    if not np.ptp(all_items.scores):
+        n_rows = sum(len(rows.labels) for rows in inputs.rows(inputs.plan.train))
+        raise TooLittleData(
+            f"the ranker scores all candidates alike: {n_rows:,} training rows gave no split with "
+            f"ranker.min_child_samples = {context.config.ranker.min_child_samples}"
+        )
     if inputs.discovery is None:
         return SelectedRankers(all_items, None)
     selected = select_ranker(context, inputs.discovery)
@@ -116,23 +133,52 @@ def select_rankers(context: Context, inputs: RankerInputs) -> SelectedRankers:
     return SelectedRankers(all_items, DiscoveryRanker(inputs.discovery, selected, lead))
 
 
-def select_ranker(context: Context, inputs: RankerInputs) -> SelectedRanker:
-    """The smallest ranker that is about as good as the best on the validation window, with its blend."""
+def select_by_attributes(context: Context, inputs: RankerInputs) -> SelectedRanker:
+    """The selected ranker with the features of attributes, if these bring a significant lead, else without them.
+
+    Attributes tell most about items that few have met. In a shop that lives on repeat purchases they can dilute the
+    other features.
+    """
+    attributes = context.config.inference.attribute_features
+    plain = select_ranker(context, inputs, attributes)
+    if not attributes:
+        return plain
+    rich = select_ranker(context, inputs)
+    lead = lead_over(ray.get(inputs.validation), rich, plain, context.config)
+    if lead.low > 0:
+        return rich
+    console.progress(
+        f"the ranker of all items leaves out the {len(attributes)} features of attributes: their lead, "
+        f"{lead.mean:.4f} ({lead.low:.4f} to {lead.high:.4f}), may be chance"
+    )
+    return plain
+
+
+def select_ranker(context: Context, inputs: RankerInputs, left_out: tuple[str, ...] = ()) -> SelectedRanker:
+    """The smallest ranker that is about as good as the best on the validation window, with its blend.
+
+    left_out: the features that it may not use
+    """
     validation = ray.get(inputs.validation)
-    data = training_set(inputs.rows(inputs.plan.train), validation.rows, context.config.inference.features)
+    features = context.config.inference.features
+    data = training_set(inputs.rows(inputs.plan.train), validation.rows, features, left_out)
     fitted = fit_smallest(data, validation, context.config, context.work)
-    blend, curve = choose_blend(validation, fitted.scores, context.config)
-    return SelectedRanker(fitted.ranker, fitted.leaves, fitted.sizes, blend, curve, fitted.scores)
+    blend, curves = choose_blend(validation, fitted.scores, context.config)
+    return SelectedRanker(fitted.ranker, fitted.leaves, fitted.sizes, blend, curves, fitted.scores, left_out)
 
 
 def discovery_lead(
     validation: Validation, own: SelectedRanker, all_items: SelectedRanker, config: TrainConfig
 ) -> Difference:
     """NDCG@k of the discovery ranker minus that of the ranker of all items; validation: the window of new items."""
+    other = replace(all_items, scores=all_items.ranker.predict(validation.rows.features))
+    return lead_over(validation, own, other, config)
+
+
+def lead_over(validation: Validation, own: SelectedRanker, other: SelectedRanker, config: TrainConfig) -> Difference:
+    """NDCG@k of one blend minus that of another, paired by user; the scores of both are of the validation's rows."""
     metric = f"ndcg@{config.evaluation.k}"
-    other_scores = all_items.ranker.predict(validation.rows.features)
-    ours = blended_metric_by_user(validation, metric, own.scores, own.blend)
-    others = blended_metric_by_user(validation, metric, other_scores, all_items.blend)
+    ours, others = (blended_metric_by_user(validation, metric, one.scores, one.blend) for one in (own, other))
     return paired_difference(ours, others, config.evaluation.resampling)
 
 

@@ -7,13 +7,21 @@ from typing import Any, Final
 from recsys.data.shop import Quality
 from recsys.evaluation.metrics import Difference
 from recsys.evaluation.table import Row
+from recsys.models.blend import AlphaCurves
 from recsys.training.context import Context
 from recsys.training.plan import Plan
-from recsys.training.ranker import SelectedRanker, Size
+from recsys.training.ranker import SelectedRankers, Size
 from recsys.training.refit import FinalRankers
+from recsys.training.sessions import NOT_TRAINED, SessionOutcome
 
 MODEL_NOTE: Final = (
     "metrics are of the model trained up to the test window; the published one is its refit on all events"
+)
+
+
+UNLEARNED_NOTE: Final = (
+    "nothing was learned: metrics are of the sources' weights as of the test window; the published version knows all "
+    "events"
 )
 
 
@@ -87,19 +95,47 @@ class Evaluation:
         }
 
 
+NOT_EVALUATED: Final = Evaluation((), (), (), {}, CandidateSummary(0.0, 0.0, ()))
+"""The evaluation where no user can be tested."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnlearnedResult:
+    """The results of a run whose data were too few to learn from; reason: why."""
+
+    evaluation: Evaluation
+    reason: str
+    plan: Plan
+    quality: Quality
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of metrics.json."""
+        return {
+            **self.evaluation.to_json(),
+            "model": UNLEARNED_NOTE,
+            "not_learned": self.reason,
+            "plan": self.plan.to_json(),
+            "quality": asdict(self.quality),
+        }
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingResult:
     """All measurements and selections of a run.
 
-    alpha_curve: NDCG@k on the validation window by alpha
+    alpha, discovery_alpha: weight of the factorization for all items, and for items new to the user
+    alpha_curves: NDCG@k on the validation window by alpha, of the ranker of all items
     trees, leaves: size of the selected ranker; sizes: all sizes that were compared
     score_drift: see FinalRankers.drift
+    warnings: sentences about what makes the version less certain
     importance: total gain of each feature's splits in the published ranker, best first
+    sessions: the comparison of the session model on the validation window
     """
 
     evaluation: Evaluation
     alpha: float
-    alpha_curve: Mapping[float, float]
+    discovery_alpha: float
+    alpha_curves: AlphaCurves
     trees: int
     leaves: int
     sizes: Sequence[Size]
@@ -107,23 +143,34 @@ class TrainingResult:
     importance: Mapping[str, float]
     plan: Plan
     quality: Quality
+    warnings: tuple[str, ...] = ()
+    sessions: SessionOutcome = NOT_TRAINED
 
     @classmethod
     def create(
-        cls, context: Context, evaluation: Evaluation, selected: SelectedRanker, final: FinalRankers
+        cls,
+        context: Context,
+        evaluation: Evaluation,
+        selected: SelectedRankers,
+        final: FinalRankers,
+        sessions: SessionOutcome,
     ) -> "TrainingResult":
-        """The results of a run; selected: the ranker of all items."""
+        """The results of a run."""
+        all_items = selected.all_items
         return cls(
             evaluation=evaluation,
-            alpha=selected.blend.alpha,
-            alpha_curve=selected.curve,
-            trees=selected.n_trees,
-            leaves=selected.leaves,
-            sizes=selected.sizes,
+            alpha=all_items.blend.alpha,
+            discovery_alpha=selected.discovery_alpha,
+            alpha_curves=all_items.curves,
+            trees=all_items.n_trees,
+            leaves=all_items.leaves,
+            sizes=all_items.sizes,
             score_drift=final.drift,
             importance=final.all_items.importance(),
             plan=context.plan,
             quality=context.shop.quality,
+            warnings=final.warnings(context.config.hybrid.max_drift),
+            sessions=sessions,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -132,12 +179,18 @@ class TrainingResult:
             **self.evaluation.to_json(),
             "model": MODEL_NOTE,
             "alpha": self.alpha,
-            "alpha_curve": [{"alpha": alpha, "ndcg": ndcg} for alpha, ndcg in self.alpha_curve.items()],
+            "discovery_alpha": self.discovery_alpha,
+            "alpha_curve": [
+                {"alpha": alpha, "ndcg": ndcg, "new_items_ndcg": self.alpha_curves.discovery.get(alpha)}
+                for alpha, ndcg in self.alpha_curves.all_items.items()
+            ],
             "trees": self.trees,
             "leaves": self.leaves,
             "sizes": [size._asdict() for size in self.sizes],
             "score_drift": self.score_drift,
+            "warnings": list(self.warnings),
             "importance": dict(self.importance),
+            "sessions": self.sessions.to_json(),
             "plan": self.plan.to_json(),
             "quality": asdict(self.quality),
         }

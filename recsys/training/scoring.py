@@ -97,7 +97,8 @@ def score_users(
 ) -> ScoredCandidates:
     """Candidates of all users with the raw scores of each ranker."""
     texts = ray.put([ranker.to_text() for ranker in rankers])
-    calls = [(histories.take(users), tables, texts, scoring) for users in chunks(histories, CHUNK)]
+    parts_of_users = chunks(histories, CHUNK) or [np.zeros(0, np.int64)]  # nobody is scored as somebody is
+    calls = [(histories.take(users), tables, texts, scoring) for users in parts_of_users]
     parts: list[ScoredCandidates] = ray.get(run_tasks(score_chunk, "score test users", calls))
     starts = np.cumsum([0, *(len(part.warm) for part in parts)])[:-1]
     return ScoredCandidates(

@@ -90,15 +90,21 @@ def popular_items(context: Context, cut: Cut, k: int) -> np.ndarray:
     return most_popular(popularity(context, cut), k)
 
 
-def tuned_half_lives(context: Context, earlier: TestCases) -> dict[str, float]:
+def tuned_half_lives(context: Context, earlier: TestCases | None) -> dict[str, float]:
     """The half-life in days of each personal baseline: the protocol's, and the best one on the validation window.
 
-    earlier: cases of the validation window
+    earlier: cases of the validation window; None for the protocol's half-life alone
     """
+    if earlier is None:
+        return {_frequency(HALF_LIFE_DAYS): HALF_LIFE_DAYS}
     validation, settings = context.plan.validation, context.config.evaluation
     popular = popular_items(context, validation, settings.cutoffs[-1])
     tuned, _ = tuned_half_life(earlier, validation.time, popular, k=settings.k)
-    return {f"personal frequency, {days:.0f} days": days for days in (HALF_LIFE_DAYS, tuned)}
+    return {_frequency(days): days for days in (HALF_LIFE_DAYS, tuned)}
+
+
+def _frequency(days: float) -> str:
+    return f"personal frequency, {days:.0f} days"
 
 
 def baseline_lists(context: Context, cases: TestCases, half_lives: Mapping[str, float]) -> dict[str, np.ndarray]:

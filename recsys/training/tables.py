@@ -9,9 +9,10 @@ import ray
 
 from recsys.cluster import run_tasks
 from recsys.config import TrainConfig
-from recsys.data.catalog import Catalog
+from recsys.data.catalog import Catalog, CatalogState
 from recsys.data.shop import DailyCounts, UserPartition
-from recsys.errors import ModelError
+from recsys.errors import ModelError, TooLittleData
+from recsys.features.attributes import item_attributes
 from recsys.features.statistics import statistics
 from recsys.histories import Histories
 from recsys.ids import fractions
@@ -21,24 +22,31 @@ from recsys.models.factorization import (
     confidences,
     fit,
     held_out_quality,
+    no_factors,
 )
-from recsys.models.tables import Counts, Tables, add_counts, category_attributes, count_events
+from recsys.models.tables import Counts, Tables, add_counts, count_events, side_information
 from recsys.retrieval.generator import RetrievalTables
 from recsys.retrieval.sources.base import Known
 from recsys.retrieval.sources.registry import SOURCES
+from recsys.schema import LATEST
 from recsys.timeline import Cut
 from recsys.training.context import Context
 
 
-def fit_tables(context: Context, cuts: Sequence[Cut]) -> "dict[Cut, ray.ObjectRef[Tables]]":
+def fit_tables(context: Context, cuts: Sequence[Cut], *, factorize: bool = True) -> "dict[Cut, ray.ObjectRef[Tables]]":
     """The tables as of each cut, fitted on nothing but events up to this cut.
 
     If the factorization's confidence is not set, it is chosen once, on the events up to the oldest cut.
+    factorize: whether items get factors. At a cut before which no user has enough items, no item gets one.
+    Raises TooLittleData if no user has enough items at the newest cut.
     """
     shop = context.shop
     daily, catalog, config = ray.put(shop.daily), ray.put(shop.catalog), ray.put(context.config)
-    samples = _samples(context, cuts)
-    settings = _factorization_settings(context, catalog, max(cuts), samples[max(cuts)])
+    samples: dict[Cut, list[ray.ObjectRef[UserPartition]]] = {cut: [] for cut in cuts}
+    settings: FactorizationConfig | ray.ObjectRef[FactorizationConfig] = context.config.factorization
+    if factorize:
+        samples = _samples(context, cuts)
+        settings = _factorization_settings(context, catalog, max(cuts), samples[max(cuts)])
     tables = {}
     for cut in sorted(cuts, reverse=True):
         calls = [(partition, len(shop.items), cut, config) for partition in shop.partitions]
@@ -49,10 +57,14 @@ def fit_tables(context: Context, cuts: Sequence[Cut]) -> "dict[Cut, ray.ObjectRe
 
 
 def _samples(context: Context, cuts: Sequence[Cut]) -> "dict[Cut, list[ray.ObjectRef[UserPartition]]]":
-    """The users on whom each cut's factorization is fitted, partition by partition."""
+    """The users on whom each cut's factorization is fitted, partition by partition; raises TooLittleData."""
     partitions, config, settings = context.shop.partitions, context.config, context.config.factorization
     calls = [(partition, cuts, config) for partition in partitions]
     able = np.sum(ray.get(run_tasks(count_able_users, "count users for the factorization", calls)), axis=0)
+    if not able[list(cuts).index(min(cuts))]:
+        raise TooLittleData(
+            f"factorization: no user has events on {settings.min_items} or more items; expected at least one such user"
+        )
     samples = {}
     for cut, users in zip(cuts, able.tolist(), strict=True):
         limit = settings.max_users_for_examples if cut.age else settings.max_users
@@ -110,9 +122,12 @@ def try_factorization(
 ) -> float:
     """The quality of one confidence, 0 if the fit fails."""
     state = catalog.as_of(cut.time)
-    attributes = category_attributes(state.category, catalog.ancestors(category_levels))
+    attributes = None
+    if state.attributes is not None and state.attributes.specs:
+        attributes, _ = item_attributes(state.attributes, state.category, np.zeros(len(state.category)))
+    side = side_information(state.category, catalog.ancestors(category_levels), attributes)
     try:
-        return held_out_quality(_joined(samples), len(state.category), attributes, settings)
+        return held_out_quality(_joined(samples), len(state.category), side, settings)
     except ModelError:  # if all fail, the fit of the tables raises the error
         return 0.0
 
@@ -139,20 +154,35 @@ def fit_cut(
 ) -> Tables:
     """The tables of one cut.
 
-    parts: the partial counts of all partitions, `n_parts` of them, then the samples of their users
+    parts: the partial counts of all partitions, `n_parts` of them, then the samples of their users. Without a user in
+    them no item gets a factor.
     """
     counts = add_counts([part for part in parts[:n_parts] if isinstance(part, Counts)])
-    past = _joined([part for part in parts[n_parts:] if isinstance(part, UserPartition)])
-    ancestors, state = catalog.ancestors(config.category_levels), catalog.as_of(cut.time)
+    samples = [part for part in parts[n_parts:] if isinstance(part, UserPartition) and len(part.users)]
+    ancestors, state = catalog.ancestors(config.category_levels), catalog_state(catalog, cut)
     stats = statistics(daily, cut.age, state, ancestors, counts.repeats, config.statistics)
     candidates = config.inference.candidates
-    factors = fit(past, stats.n_items, category_attributes(state.category, ancestors), factorization, len(past))
-    known = Known(stats, counts.users, factors.factors, factors.rows, config.targets)
+    side = side_information(state.category, ancestors, stats.attributes)
+    if samples:
+        past = _joined(samples)
+        factors = fit(past, stats.n_items, side, factorization, len(past))
+    else:
+        factors = no_factors(stats.n_items, factorization)
+    since = None if state.attributes is None else state.attributes.since
+    known = Known(stats, counts.users, factors.factors, factors.rows, config.target_types, since)
     sources = {
         name: SOURCES[name].fit(known, counts.sources[name], settings) for name, settings in candidates.sources.items()
     }
     retrieval = RetrievalTables(sources, _exclude_purchased(counts, config))
     return Tables(cut.time, stats, retrieval, factors)
+
+
+def catalog_state(catalog: Catalog, cut: Cut) -> CatalogState:
+    """The catalog as of a cut. The newest cut, whose tables are published, has the newest state of the catalog.
+
+    A shop knows this state when it trains, although it may be dated after the last event.
+    """
+    return catalog.as_of(cut.time if cut.age else LATEST)
 
 
 def _exclude_purchased(counts: Counts, config: TrainConfig) -> bool:

@@ -5,12 +5,14 @@ import platform
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 from scipy.special import logit
 
 from recsys.errors import ModelError
+from recsys.models.rankers.paths import PathTable
 from recsys.models.rankers.registry import RankerConfig
 from recsys.models.rankers.rows import METRIC, NDCG_AT, RankingData, TrainingSet, Watch, by_gain
 
@@ -52,6 +54,16 @@ class LightGBMRanker:
         contributions = self._booster.predict(features, pred_contrib=True, num_threads=self._threads)
         return np.asarray(contributions, np.float64)
 
+    def path_contributions(self, features: np.ndarray) -> np.ndarray:
+        if not len(features):
+            return np.zeros((0, len(self.feature_names) + 1))
+        leaves = self._booster.predict(features, pred_leaf=True, num_threads=self._threads)
+        return self._paths(np.asarray(leaves, np.int64))
+
+    @cached_property
+    def _paths(self) -> PathTable:
+        return PathTable.build(self._booster.dump_model()["tree_info"], len(self.feature_names))
+
     def importance(self) -> dict[str, float]:
         gains = self._booster.feature_importance("gain").tolist()
         return by_gain(dict(zip(self.feature_names, gains, strict=True)))
@@ -75,8 +87,8 @@ def train(data: TrainingSet, config: RankerConfig, *, n_trees: int | None, watch
     """See `registry.train`."""
     data.check_grades(config.label_gain)
     early = data.valid is not None and n_trees is None
-    watcher = _Watcher(watch, config) if watch is not None else None
-    callbacks: list[Callable[..., Any]] = [stopping(config)] if early else [Stopping()]
+    watcher = _Watcher(watch, config, data.valid) if watch is not None else None
+    callbacks: list[Callable[..., Any]] = [stopping(config, data.valid)] if early else [Stopping()]
     try:
         key = "lightgbm", config.max_bin, config.objective
         train_set, valid_set = data.cached(key, lambda: _binned_datasets(data, config))
@@ -121,7 +133,7 @@ def train_part(
         callbacks=[*callbacks, lightgbm.record_evaluation(curve)],
     )
     ndcgs = curve.get("valid_0", {}).get(METRIC, [])
-    ndcg = ndcgs[max(booster.best_iteration, 0) - 1] if ndcgs else float("nan")
+    ndcg = ndcgs[max(booster.best_iteration, 0) - 1] - excess_of(data.valid) if ndcgs else float("nan")
     return NETWORK_LINES.sub("", _best_text(booster)), float(ndcg)
 
 
@@ -131,11 +143,21 @@ def _best_text(booster: lightgbm.Booster) -> str:
     return str(booster.model_to_string(num_iteration=best))
 
 
+def excess_of(valid: RankingData | None) -> float:
+    """LightGBM's NDCG of validation rows minus the true one, which leaves out query groups without a hit.
+
+    To its weighted sum over the query groups LightGBM adds 1 for each group without a hit, also if it weighs nothing.
+    """
+    without = 0 if valid is None else np.count_nonzero(valid.without_hit)
+    return 0.0 if valid is None or not without else float(without / valid.group_weights.sum())
+
+
 class _Watcher:
     """Calls a Watch after each tree, with the validation scores that LightGBM computes anyway."""
 
-    def __init__(self, watch: Watch, config: RankerConfig) -> None:
+    def __init__(self, watch: Watch, config: RankerConfig, valid: RankingData | None) -> None:
         self._watch = watch
+        self._excess = excess_of(valid)
         self._probabilities = config.objective == "binary"
         self._scores = np.zeros(0)
 
@@ -147,7 +169,8 @@ class _Watcher:
     def report(self, env: lightgbm.callback.CallbackEnv) -> None:
         """A callback of LightGBM that calls the Watch."""
         results = env.evaluation_result_list or []
-        self._watch(env.iteration + 1, float(results[0][2]) if results else float("nan"), self._raw)
+        ndcg = float(results[0][2]) - self._excess if results else float("nan")
+        self._watch(env.iteration + 1, ndcg, self._raw)
 
     def _raw(self) -> np.ndarray:
         scores = np.asarray(self._scores, np.float64)
@@ -162,9 +185,12 @@ class Stopping:
 
     order = 30  # later than the callbacks that report
 
-    def __init__(self, rounds: int | None = None, min_improvement: float = 0.0) -> None:
-        """rounds: training ends after this many trees without a better metric; None: the number of trees is fixed"""
-        self._rounds, self._min_improvement = rounds, min_improvement
+    def __init__(self, rounds: int | None = None, min_improvement: float = 0.0, excess: float = 0.0) -> None:
+        """rounds: training ends after this many trees without a better metric; None: the number of trees is fixed
+
+        excess: see `excess_of`
+        """
+        self._rounds, self._min_improvement, self._excess = rounds, min_improvement, excess
         self._best, self._tree = -math.inf, 0
 
     def __call__(self, env: lightgbm.callback.CallbackEnv) -> None:
@@ -174,7 +200,7 @@ class Stopping:
         if self._rounds is None:
             self._tree = env.iteration if grown else env.iteration - 1
         elif grown:
-            score = float((env.evaluation_result_list or [])[0][2])
+            score = float((env.evaluation_result_list or [])[0][2]) - self._excess
             if score > self._best + self._min_improvement:
                 self._best, self._tree = score, env.iteration
             ended = ended or env.iteration - self._tree >= self._rounds
@@ -182,9 +208,9 @@ class Stopping:
             raise lightgbm.callback.EarlyStopException(self._tree, env.evaluation_result_list or [])
 
 
-def stopping(config: RankerConfig) -> Callable[..., Any]:
+def stopping(config: RankerConfig, valid: RankingData | None) -> Callable[..., Any]:
     """The callback for early stopping on validation rows."""
-    return Stopping(config.early_stopping_rounds, config.min_improvement)
+    return Stopping(config.early_stopping_rounds, config.min_improvement, excess_of(valid))
 
 
 def _parameters(config: RankerConfig) -> dict[str, Any]:

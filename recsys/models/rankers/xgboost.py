@@ -23,17 +23,21 @@ from xgboost.callback import TrainingCallback
 
 from recsys.errors import ModelError, first_line
 from recsys.models.rankers.registry import RankerConfig
-from recsys.models.rankers.rows import METRIC, RankingData, TrainingSet, Watch, by_gain
+from recsys.models.rankers.rows import NDCG_AT, RankingData, TrainingSet, Watch, by_gain
 from recsys.models.rankers.xgboost_data import (
     category_tables,
     feature_types,
     group_weights,
     known_categories,
     labels,
+    thinned,
     with_missing,
 )
 
 VALID: Final = "valid"
+METRIC: Final = f"ndcg@{NDCG_AT}-"
+"""The validation metric; the minus sign makes the NDCG of a query group without a hit 0 and not 1, which XGBoost would
+add also for a group of weight 0."""
 CATEGORIES: Final = "categories"
 """Attribute of a booster that holds the category codes of its training rows, by feature."""
 BEST_SCORE, BEST_TREE = "best_score", "best_iteration"
@@ -62,6 +66,12 @@ class XGBoostRanker:
         return np.asarray(self._booster.inplace_predict(rows, predict_type="margin"), np.float64)
 
     def contributions(self, features: np.ndarray) -> np.ndarray:
+        return self._contributions(features)
+
+    def path_contributions(self, features: np.ndarray) -> np.ndarray:
+        return self._contributions(features, approx_contribs=True)
+
+    def _contributions(self, features: np.ndarray, approx_contribs: bool = False) -> np.ndarray:
         if not len(features):
             return np.zeros((0, len(self.feature_names) + 1))
         rows = xgboost.DMatrix(
@@ -70,7 +80,8 @@ class XGBoostRanker:
             feature_types=self._booster.feature_types,
             enable_categorical=True,
         )
-        return np.asarray(self._booster.predict(rows, pred_contribs=True), np.float64)
+        added = self._booster.predict(rows, pred_contribs=True, approx_contribs=approx_contribs)
+        return np.asarray(added, np.float64)
 
     def importance(self) -> dict[str, float]:
         used = self._booster.get_score(importance_type="total_gain")
@@ -195,21 +206,11 @@ def leaf_weight(data: TrainingSet, config: RankerConfig) -> float:
 
     It is measured on every n-th query group, about PROBE_ROWS rows in all.
     """
-    parts = [_thinned(part, max(1, data.n_rows // PROBE_ROWS)) for part in data.parts]
+    parts = [thinned(part, max(1, data.n_rows // PROBE_ROWS)) for part in data.parts]
     sample = _matrix(data, parts, config, config.objective == "lambdarank", {})
     settings = parameters(config, 0.0) | {"max_leaves": 2, "subsample": 1.0, "seed": 0}
     [root] = xgboost.train(settings, sample, 1).get_dump(with_stats=True, dump_format="json")
     return config.min_child_samples * float(json.loads(root)["cover"]) / sample.num_row()
-
-
-def _thinned(part: RankingData, step: int) -> RankingData:
-    """Every `step`-th query group."""
-    if step == 1:
-        return part
-    chosen = np.arange(len(part.groups)) % step == 0
-    rows = np.repeat(chosen, part.groups)
-    weights = None if part.weights is None else part.weights[rows]
-    return RankingData(part.features[rows], part.labels[rows], part.groups[chosen], weights)
 
 
 def _matrices(

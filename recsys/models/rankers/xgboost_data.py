@@ -62,7 +62,14 @@ def labels(part: RankingData, config: RankerConfig) -> np.ndarray:
 
 def group_weights(part: RankingData) -> np.ndarray | None:
     """The mean weight of the rows of each query group, float32 (n_groups,); None if all rows have weight 1."""
-    if part.weights is None or not len(part.groups):
-        return None
-    sums = np.add.reduceat(part.weights.astype(np.float64), np.cumsum(part.groups) - part.groups)
-    return (sums / part.groups).astype(np.float32)
+    return None if part.weights is None else part.group_weights.astype(np.float32)
+
+
+def thinned(part: RankingData, step: int) -> RankingData:
+    """Every `step`-th query group."""
+    if step == 1:
+        return part
+    chosen = np.arange(len(part.groups)) % step == 0
+    rows = np.repeat(chosen, part.groups)
+    weights = None if part.weights is None else part.weights[rows]
+    return RankingData(part.features[rows], part.labels[rows], part.groups[chosen], weights)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from recsys.evaluation.metrics import Difference
-from recsys.report.drawing import BLUE, GREY, INK, Picture
+from recsys.report.drawing import BLUE, GREY, INK, Picture, several
 from recsys.report.inputs import PUBLISHED, EvaluationInputs
 from recsys.report.numbers import Estimate, Lead, SystemRow
 from recsys.report.section import QUALITY, Section, SectionSpec, Table
@@ -44,7 +44,7 @@ def collect(evaluation: EvaluationInputs) -> Numbers:
     return Numbers(
         k=settings.k,
         confidence=settings.confidence,
-        test_days=settings.test_days,
+        test_days=evaluation.config.test_days,
         users=len(evaluation.cases),
         baseline=evaluation.best_baseline,
         table=tuple(row for row in evaluation.table if row.group == "all"),
@@ -87,9 +87,9 @@ def _text(numbers: Numbers) -> str:
     mean, low, high = next(lead.difference for lead in numbers.leads if lead.system == numbers.baseline).bounds
     verdict = "better than" if low > 0 else "worse than" if high < 0 else "not clearly different from"
     return (
-        f"In the test window of {numbers.test_days} days, the {PUBLISHED} reaches NDCG@{numbers.k} {ndcg:.3f} over "
-        f"{numbers.users:,} users. It is {verdict} the best baseline, {numbers.baseline}: the difference is "
-        f"{mean:+.4f} ({numbers.level} interval {low:+.4f} to {high:+.4f}, paired by user)."
+        f"In the test window of {several(numbers.test_days, 'day')}, the {PUBLISHED} reaches NDCG@{numbers.k} "
+        f"{ndcg:.3f} over {numbers.users:,} users. It is {verdict} the best baseline, {numbers.baseline}: the "
+        f"difference is {mean:+.4f} ({numbers.level} interval {low:+.4f} to {high:+.4f}, paired by user)."
     )
 
 

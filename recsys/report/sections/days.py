@@ -21,6 +21,15 @@ SHADES: Final = ("#00000016", "#0000002b")
 """Colours of the validation and the test window."""
 
 
+SHADED: Final = (
+    "",
+    " The shaded days at the end were kept apart: metrics come from this test window.",
+    " The shaded days at the end were kept apart: settings were selected on the validation window, and metrics come "
+    "from the test window.",
+)
+"""A sentence about the windows, by their number."""
+
+
 class Window(Config):
     """The validation or the test window; start, end: ms."""
 
@@ -55,18 +64,18 @@ class Numbers(Config):
 
 
 def collect(data: DataInputs) -> Numbers:
-    shop, plan = data.shop, data.plan
-    test_days = data.config.evaluation.test_days
+    shop = data.shop
     return Numbers(
-        start=shop.start,
-        end=shop.end,
-        events=shop.event_counts,
-        windows=(
-            _window("validation", plan.validation, plan.horizon),
-            _window("test", plan.test, test_days),
-        ),
-        daily=daily_events(data),
+        start=shop.start, end=shop.end, events=shop.event_counts, windows=windows(data), daily=daily_events(data)
     )
+
+
+def windows(data: DataInputs) -> tuple[Window, ...]:
+    """The validation and the test window; the first only if a ranker was trained, the second only inside the log."""
+    plan = data.plan
+    validation = (_window("validation", plan.validation, plan.horizon),) if plan.trains else ()
+    test = (_window("test", plan.test, data.config.test_days),) if plan.test.time > data.shop.start else ()
+    return *validation, *test
 
 
 def _window(name: str, cut: Cut, days: int) -> Window:
@@ -102,13 +111,11 @@ def section(numbers: Numbers) -> Section:
     busiest_days = "on the busiest day" if daily.step == 1 else f"a day in the busiest {daily.step} days"
     text = (
         f"The log has {counted(sum(numbers.events.values()))} events in {days:.0f} days. There are {counted(mean)} "
-        f"{TYPE_NAMES[busiest]} a day on average, and {counted(peak)} {busiest_days}. The shaded days at the end "
-        "were kept apart: settings were selected on the validation window, and metrics come from the test window."
+        f"{TYPE_NAMES[busiest]} a day on average, and {counted(peak)} {busiest_days}.{SHADED[len(numbers.windows)]}"
     )
     picture = Picture(
         "events-per-day",
-        f"Events per day over {days:.0f} days, one panel for each type of event; validation and test window are "
-        "shaded.",
+        f"Events per day over {days:.0f} days, one panel for each type of event; the days kept apart are shaded.",
         "The figure shows quiet days, growth, and gaps in the log.",
         lambda figure: draw(figure, daily, numbers.windows),
         1.0 + 1.35 * len(types),
@@ -130,11 +137,12 @@ def draw(figure: "Figure", daily: Daily, windows: tuple[Window, ...]) -> None:
         axes.set_ylim(0, max(values) * 1.25 or 1)
         axes.set_title(f"{TYPE_NAMES[name].capitalize()} per day")
         plain_axes(axes, y=counted)
-        for window, shade in zip(windows, SHADES, strict=True):
+        for window, shade in zip(windows, SHADES, strict=False):
             axes.axvspan(_date(window.start), _date(window.end), color=shade, linewidth=0)
     names = ", ".join(window.name for window in windows)
     top = panels[0].get_xaxis_transform()
-    panels[0].text(_date(windows[-1].end), 0.98, names, transform=top, ha="right", va="top", fontsize=8, color=SOFT)
+    end = _date(max((window.end for window in windows), default=daily.starts[-1]))
+    panels[0].text(end, 0.98, names, transform=top, ha="right", va="top", fontsize=8, color=SOFT)
     library: Any = dates  # the module has no types
     locator = library.AutoDateLocator(minticks=3, maxticks=7)
     panels[-1].xaxis.set_major_locator(locator)
@@ -146,4 +154,4 @@ def _date(time: int) -> datetime:
     return datetime.fromtimestamp(time / 1000, UTC)
 
 
-SECTION: Final = SectionSpec("days", "Events over time", DATA, Numbers, lambda run: collect(run.data), section)
+SECTION: Final = SectionSpec("days", "Events over time", DATA, Numbers, lambda run: collect(run.data), section, collect)

@@ -133,4 +133,6 @@ def draw(figure: "Figure", users: Funnel, pairs: Funnel) -> None:
         legend_below(panels[0], 2)
 
 
-SECTION: Final = SectionSpec("funnel", "From view to purchase", DATA, Numbers, lambda run: collect(run.data), section)
+SECTION: Final = SectionSpec(
+    "funnel", "From view to purchase", DATA, Numbers, lambda run: collect(run.data), section, collect
+)

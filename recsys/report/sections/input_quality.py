@@ -13,11 +13,13 @@ class Numbers(Config):
     """Rows of the input.
 
     quarantined: number of unusable rows; repeated: number of event rows that equal an earlier row
+    unknown_item: number of item property rows of items without an event
     rows: number of rows by outcome
     """
 
     quarantined: int
     repeated: int
+    unknown_item: int = 0
     rows: dict[str, int]
 
 
@@ -36,6 +38,7 @@ def collect(data: DataInputs) -> Numbers:
     rows = {
         "event rows read": quality.events_read,
         "event rows kept": quality.events_kept,
+        **({"event rows left out by data.events.where": quality.events_left_out} if quality.events_left_out else {}),
         "repeated event rows dropped": quality.duplicates,
         "purchases without a transaction id, kept": quality.blank_transactions,
         "item property rows read": properties.read,
@@ -45,7 +48,12 @@ def collect(data: DataInputs) -> Numbers:
         **quarantined,
         **{f"category tree, mended: {name}": rows for name, rows in mended.items()},
     }
-    return Numbers(quarantined=sum(quarantined.values()), repeated=quality.duplicates, rows=rows)
+    return Numbers(
+        quarantined=sum(quarantined.values()),
+        repeated=quality.duplicates,
+        unknown_item=properties.unknown_item,
+        rows=rows,
+    )
 
 
 def section(numbers: Numbers) -> Section:
@@ -55,10 +63,14 @@ def section(numbers: Numbers) -> Section:
     repeated = "No event row was repeated."
     if numbers.repeated:
         repeated = f"{several(numbers.repeated, 'event row')} repeated an earlier row and did not count."
+    unknown = ""
+    if numbers.unknown_item:
+        rows = several(numbers.unknown_item, "item property row")
+        unknown = f" {rows} belonged to items without an event and did not count."
     table = Table("Rows by outcome", ("rows", "number"), list(numbers.rows.items()))
-    return Section(f"{unusable} {repeated}", tables=[table])
+    return Section(f"{unusable} {repeated}{unknown}", tables=[table])
 
 
 SECTION: Final = SectionSpec(
-    "input_quality", "Quality of the input", DATA, Numbers, lambda run: collect(run.data), section
+    "input_quality", "Quality of the input", DATA, Numbers, lambda run: collect(run.data), section, collect
 )

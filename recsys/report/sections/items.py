@@ -23,7 +23,7 @@ from recsys.report.drawing import (
 from recsys.report.inputs import DataInputs
 from recsys.report.numbers import short
 from recsys.report.section import DATA, Cell, Section, SectionSpec, Table
-from recsys.schema import EVENT_TYPES, PURCHASE, UNKNOWN, Config
+from recsys.schema import EVENT_TYPES, LATEST, PURCHASE, UNKNOWN, Config
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,9 +69,9 @@ def collect(data: DataInputs) -> Numbers:
 
 
 def top_categories(data: DataInputs) -> tuple[Category, ...]:
-    """The categories with the most events; an item counts for its category at the end of the log."""
+    """The categories with the most events; an item counts for its newest category."""
     catalog, by_item, types = data.shop.catalog, data.events_by_item, data.event_types
-    category = catalog.as_of(data.shop.end).category
+    category = catalog.as_of(LATEST).category
     member = np.flatnonzero(category != UNKNOWN)
     if not len(member):
         return ()
@@ -94,7 +94,7 @@ def top_categories(data: DataInputs) -> tuple[Category, ...]:
 
 def coverage(data: DataInputs) -> tuple[Coverage, ...]:
     shop, by_item = data.shop, data.events_by_item
-    state, daily, n = shop.catalog.as_of(shop.end), shop.daily, len(shop.items)
+    state, daily, n = shop.catalog.as_of(LATEST), shop.daily, len(shop.items)
     events = by_item.sum(axis=1)
     properties = {
         HAS_CATEGORY: state.category != UNKNOWN,
@@ -202,4 +202,6 @@ def draw_coverage(figure: "Figure", rows: Sequence[Coverage], n_items: int) -> N
     legend_below(axes, 2)
 
 
-SECTION: Final = SectionSpec("items", "Items and categories", DATA, Numbers, lambda run: collect(run.data), section)
+SECTION: Final = SectionSpec(
+    "items", "Items and categories", DATA, Numbers, lambda run: collect(run.data), section, collect
+)

@@ -113,4 +113,6 @@ def draw_concentration(figure: "Figure", users: Spread, items: Spread) -> None:
     axes.legend(loc="lower right")
 
 
-SECTION: Final = SectionSpec("spread", "Activity and popularity", DATA, Numbers, lambda run: collect(run.data), section)
+SECTION: Final = SectionSpec(
+    "spread", "Activity and popularity", DATA, Numbers, lambda run: collect(run.data), section, collect
+)

@@ -130,10 +130,17 @@ def sweep_files(sweep: "SweepResult", numbers: Numbers) -> dict[str, str | bytes
 def section(numbers: Numbers) -> Section:
     best = numbers.best_trial
     metric = "" if best.metric is None else f" ({best.metric:.4f})"
+    trials = several(len(numbers.trials) + numbers.more, "trial")
     text = (
-        f"Of {several(len(numbers.trials) + numbers.more, 'trial')}, trial {numbers.best} has the best "
-        f"{numbers.metric} on the validation window{metric}; {numbers.outcome}."
+        f"Of {trials}, trial {numbers.best} has the best {numbers.metric} on the validation window{metric}; "
+        f"{numbers.outcome}."
     )
+    if any(value > best.rank for _, value in numbers.measured):
+        text = (
+            f"Of {trials}, trial {numbers.best} is the best on the validation window. Its {numbers.metric}{metric} is "
+            "within hybrid.tolerance of the highest one. Among the alphas within the tolerance, its alpha is the best "
+            f"one for items new to the user; {numbers.outcome}."
+        )
     return Section(text, _pictures(numbers), [_table(numbers)])
 
 

@@ -13,7 +13,7 @@ from recsys.arrays import order_within, runs
 from recsys.features.profiles import Profiles
 from recsys.features.statistics import Statistics
 from recsys.histories import Histories
-from recsys.schema import Config, EventType
+from recsys.schema import UNKNOWN, Config, EventType
 from recsys.specs import Arrays, ArraySpec
 
 
@@ -50,6 +50,8 @@ class Known:
     users_per_item: int64 (n_items,), users with an event on the item
     item_factors: float32 (n_known, k); factor_rows: int32 (n_items,), row of each item in `item_factors`, or UNKNOWN
     targets: the event types that count as success
+    since: int64 (n_items,), time of the first record of an attribute of each item, ms; UNKNOWN for items without one;
+        None if the shop gives no attributes
     """
 
     statistics: Statistics
@@ -57,6 +59,7 @@ class Known:
     item_factors: np.ndarray
     factor_rows: np.ndarray
     targets: tuple[EventType, ...]
+    since: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ class Batch:
         """The newest items of each user, in the order of `Profiles.by_item`; the score is the medium decayed weight."""
         by_item = self.profiles.by_item
         kept = (self.profiles.recency < self.n_seeds).nonzero()[0]
-        return Scored(by_item.users[kept], by_item.things[kept].astype(np.int32), by_item.decayed[kept, 1])
+        return Scored(by_item.users[kept], by_item.things[kept].astype(np.int32), by_item.decayed[kept, 1], kept)
 
 
 class Source(ABC, Generic[Settings]):
@@ -84,12 +87,14 @@ class Source(ABC, Generic[Settings]):
     settings: the class of its settings, with defaults
     specs: the arrays of its table
     has_feature: whether the source's score is a feature of the ranker
+    needs_attributes: whether the source is used only in shops that give attributes of items
     """
 
     name: ClassVar[str]
     settings: ClassVar[type[SourceConfig]] = SourceConfig
     specs: ClassVar[Mapping[str, ArraySpec]] = {}
     has_feature: ClassVar[bool] = True
+    needs_attributes: ClassVar[bool] = False
 
     def count(self, histories: Histories, n_items: int, now: int, settings: Settings) -> Any:
         """Counts over some users' events up to `now` (ms), which `merge` adds up; None if the source needs none."""
@@ -106,6 +111,25 @@ class Source(ABC, Generic[Settings]):
     @abstractmethod
     def propose(self, table: Arrays, batch: Batch, settings: Settings) -> Scored:
         """Proposals to a batch of users."""
+
+    def origins(
+        self, table: Arrays, batch: Batch, statistics: Statistics, users: np.ndarray, items: np.ndarray
+    ) -> np.ndarray:
+        """The item of the history with the largest part in the score of each (user, item) that the source proposed.
+
+        Explanations name this item. It is given as a row of `Profiles.by_item`, int64 (n,), UNKNOWN where no item of
+        the history plays a part.
+        users: int64 (n,), positions in the batch; items: int32 (n,)
+        """
+        return np.full(len(users), UNKNOWN)
+
+    def reserved(self, settings: Settings) -> float:
+        """The fraction of a user's candidates that the best proposals of the source get, whatever the pre-ranker.
+
+        It holds for objective DISCOVER. In lists of all items, where most events are on known items, it costs more than
+        it gives.
+        """
+        return 0.0
 
     def cold_start_size(self, settings: Settings) -> int | None:
         """Length of the list for users without events, with scores 1 / position; None if there is no such list."""

@@ -5,9 +5,11 @@ from typing import ClassVar
 import numpy as np
 from pydantic import Field
 
-from recsys.arrays import offsets_of, ragged_indices, rank_within, rows_of
+from recsys.arrays import best_match, offsets_of, ragged_indices, rank_within, rows_of
+from recsys.features.statistics import Statistics
 from recsys.retrieval.sources.base import Batch, Known, Scored, Source, SourceConfig, best_first
 from recsys.retrieval.sources.item_lists import interest
+from recsys.schema import UNKNOWN
 from recsys.specs import Arrays, borders, codes
 
 
@@ -56,3 +58,16 @@ class Category(Source[CategoryConfig]):
         owner = np.arange(len(lengths)).repeat(lengths)
         rank = ragged_indices(np.zeros_like(lengths), lengths)
         return best_first(users[owner], table["items"][index], fraction[owner] / (rank + 1.0))
+
+    def origins(
+        self, table: Arrays, batch: Batch, statistics: Statistics, users: np.ndarray, items: np.ndarray
+    ) -> np.ndarray:
+        """The item that adds the most to the user's interest in the item's category."""
+        by_item, width = batch.profiles.by_item, max(len(statistics.categories), 1)
+        categories = statistics.levels[by_item.things, -1]
+        rows = (categories != UNKNOWN).nonzero()[0]
+        keys = by_item.users[rows] * width + categories[rows]
+        category = statistics.category[items]
+        wanted = np.where(category == UNKNOWN, UNKNOWN, users * width + category)
+        best = best_match(wanted, keys, by_item.decayed[rows, -1])
+        return np.append(rows, UNKNOWN)[best]  # UNKNOWN is -1, so it reads the last entry

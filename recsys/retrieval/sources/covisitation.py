@@ -8,8 +8,9 @@ import numpy as np
 from pydantic import Field
 
 from recsys.arrays import rank_within, run_starts
+from recsys.features.statistics import Statistics
 from recsys.histories import Histories
-from recsys.retrieval.neighbours import Neighbours, neighbour_specs, propose_neighbours
+from recsys.retrieval.neighbours import Neighbours, neighbour_origins, neighbour_specs, propose_neighbours
 from recsys.retrieval.sources.base import Batch, Known, Scored, Source, SourceConfig
 from recsys.schema import DAY
 from recsys.specs import Arrays
@@ -65,6 +66,11 @@ class Covisitation(Source[CovisitationConfig]):
 
     def propose(self, table: Arrays, batch: Batch, settings: CovisitationConfig) -> Scored:
         return propose_neighbours(table, batch.seeds, len(batch))
+
+    def origins(
+        self, table: Arrays, batch: Batch, statistics: Statistics, users: np.ndarray, items: np.ndarray
+    ) -> np.ndarray:
+        return neighbour_origins(table, batch.seeds, users, items)
 
 
 def pair_counts(histories: Histories, n_items: int, config: CovisitationConfig) -> PairCounts:

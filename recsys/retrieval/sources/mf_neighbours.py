@@ -6,7 +6,8 @@ import numpy as np
 from pydantic import Field
 
 from recsys.arrays import run_starts
-from recsys.retrieval.neighbours import Neighbours, neighbour_specs, propose_neighbours
+from recsys.features.statistics import Statistics
+from recsys.retrieval.neighbours import Neighbours, neighbour_origins, neighbour_specs, propose_neighbours
 from recsys.retrieval.sources.base import Batch, Known, Scored, Source, SourceConfig
 from recsys.schema import UNKNOWN
 from recsys.specs import Arrays
@@ -43,6 +44,11 @@ class MFNeighbours(Source[MFNeighboursConfig]):
 
     def propose(self, table: Arrays, batch: Batch, settings: MFNeighboursConfig) -> Scored:
         return propose_neighbours(table, batch.seeds, len(batch))
+
+    def origins(
+        self, table: Arrays, batch: Batch, statistics: Statistics, users: np.ndarray, items: np.ndarray
+    ) -> np.ndarray:
+        return neighbour_origins(table, batch.seeds, users, items)
 
 
 def mf_neighbours(

@@ -6,6 +6,7 @@ import numpy as np
 from pydantic import Field
 
 from recsys.arrays import order_within
+from recsys.features.statistics import Statistics
 from recsys.retrieval.sources.base import Batch, Known, Scored, Source, SourceConfig
 from recsys.specs import Arrays
 
@@ -35,3 +36,9 @@ class Own(Source[OwnConfig]):
         order = order_within(by_item.users, by_item.decayed[:, -1])  # ties keep the order of the rows: by item
         items = by_item.things[order].astype(np.int32)
         return Scored(by_item.users[order], items, by_item.decayed[order, -1], order)
+
+    def origins(
+        self, table: Arrays, batch: Batch, statistics: Statistics, users: np.ndarray, items: np.ndarray
+    ) -> np.ndarray:
+        """The item itself."""
+        return batch.profiles.by_item.find(users, items)

@@ -79,6 +79,7 @@ def classify_phases(context: Context, sweep: SweepConfig | None) -> EventResult:
         test=test.features,
         test_mf=test.mf,
         measure=lambda scores: metrics.roc_auc(valid.labels, scores),
+        measure_new=None,
         adjust=lambda raw: raw,
     )
     tune = None if sweep is None else partial(tune_hybrid, rows, context.config, sweep)

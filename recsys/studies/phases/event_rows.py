@@ -6,6 +6,8 @@ from itertools import pairwise
 from typing import Final
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 
 from recsys.arrays import offsets_of, ragged_indices, runs
@@ -58,12 +60,19 @@ class EventRows:
         """The rows of all parts."""
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
 
+    def by_user(self, numbers: np.ndarray) -> "EventRows":
+        """The rows with other numbers of the users, in their order; numbers: int64 (n_users,), by the number so far."""
+        users = numbers[self.users]
+        order = np.argsort(users, kind="stable")
+        return EventRows(users[order], self.features[order], self.labels[order], self.mf[order])
+
 
 def event_rows(context: Context, tables: TableRefs, older: Cut, newer: Cut, limit: int) -> EventRows:
     """Rows of the events after the older cut up to the newer one.
 
     Users keep all their events. Users are drawn by their ids while their events are at most `limit`; the first one is
-    always in. Features of an event use the tables of the newest cut before it.
+    always in. Features of an event use the tables of the newest cut before it. Rows are ordered by window, then by user
+    id, so that partitions do not matter.
     """
     shop, config = context.shop, context.config
     calls = [(partition, older.time, newer.time, config) for partition in shop.partitions]
@@ -74,33 +83,38 @@ def event_rows(context: Context, tables: TableRefs, older: Cut, newer: Cut, limi
     quota = float(draws[order][:fitting].max(initial=-1.0))
     cuts = [cut for cut in sorted(tables, reverse=True) if older >= cut > newer]
     windows = [Window(cut, after.time, quota) for cut, after in pairwise([*cuts, newer])]
-    first_users = np.cumsum([0, *(part.n_users for part in parts)])[:-1].tolist()
+    first_users = np.cumsum([0, *(len(part.users) for part in parts)])[:-1].tolist()
     tasks = [
         (partition, tables[window.cut], window, first_user, config)
         for window in windows
         for partition, first_user in zip(shop.partitions, first_users, strict=True)
     ]
-    return EventRows.concat(ray.get(run_tasks(window_rows, "build rows of events", tasks)))
+    rows: list[EventRows] = ray.get(run_tasks(window_rows, "build rows of events", tasks))
+    numbers = pc.rank(pa.concat_arrays([part.users for part in parts])).to_numpy().astype(np.int64) - 1
+    n = len(shop.partitions)
+    in_windows = (EventRows.concat(rows[first : first + n]) for first in range(0, len(rows), n))
+    return EventRows.concat([part.by_user(numbers) for part in in_windows])
 
 
 @dataclass(frozen=True, slots=True)
 class UserCounts:
-    """The users of a partition with an event in a window.
+    """The users of a partition.
 
-    draws: fractions by which they are drawn, float64 (n,); counts: their events in the window, int64 (n,)
-    n_users: of the whole partition
+    users: ids of all users of the partition
+    draws, counts: of the n users with an event in the window: fractions by which they are drawn, float64 (n,), and
+    their events in the window, int64 (n,)
     """
 
+    users: pa.Array
     draws: np.ndarray
     counts: np.ndarray
-    n_users: int
 
 
 def users_between(partition: UserPartition, start: int, end: int, config: TrainConfig) -> UserCounts:
-    """The users of a partition with an event in (start, end], ms."""
+    """The users of a partition, with the events of each in (start, end], ms."""
     counts = partition.histories.between(start, end).lengths
     some = counts > 0
-    return UserCounts(fractions(partition.users, "event rows", config.seed)[some], counts[some], len(counts))
+    return UserCounts(partition.users, fractions(partition.users, "event rows", config.seed)[some], counts[some])
 
 
 def window_rows(

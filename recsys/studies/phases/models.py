@@ -42,6 +42,7 @@ class PhaseRows:
     valid_mf, test_mf: raw scores of the factorization, float32 (n,), NaN where there is none
     test: float32 (n, n_features)
     measure: the metric that choices maximize, of scores of the validation rows
+    measure_new: the same for items that are new to the user; None if it decides about no alpha
     adjust: from a model's raw scores of the test rows to those that are compared
     """
 
@@ -52,6 +53,7 @@ class PhaseRows:
     test: np.ndarray
     test_mf: np.ndarray
     measure: Callable[[np.ndarray], float]
+    measure_new: Callable[[np.ndarray], float] | None
     adjust: Callable[[np.ndarray], np.ndarray]
 
     def test_scores(self, train: Train) -> np.ndarray:
@@ -234,9 +236,11 @@ def blended_phase(
     return Phase(name, details, curve[blend.alpha], valid, test, None)
 
 
-def choose_phase_blend(rows: PhaseRows, scores: np.ndarray, hybrid: HybridConfig) -> tuple[Blend, dict[float, float]]:
+def choose_phase_blend(
+    rows: PhaseRows, scores: np.ndarray, hybrid: HybridConfig
+) -> tuple[Blend, Mapping[float, float]]:
     """The blend of raw scores of the validation rows by the chosen alpha, and the metric by alpha."""
     labels = rows.valid.labels
     lgb, mf = fit_calibration(scores, labels), fit_calibration(rows.valid_mf, labels)
-    alpha, curve = choose_alpha(lgb(scores), mf(rows.valid_mf), rows.measure, hybrid)
-    return Blend(alpha=alpha, lgb=lgb, mf=mf), curve
+    alpha, curves = choose_alpha(lgb(scores), mf(rows.valid_mf), rows.measure, hybrid, rows.measure_new)
+    return Blend(alpha=alpha, lgb=lgb, mf=mf), curves.all_items

@@ -31,7 +31,7 @@ def show_ranking(result: RankingResult, config: TrainConfig) -> None:
     ndcg = f"ndcg@{settings.k}"
     console.paragraph(
         f"ranking protocol: {result.candidates:,} candidates of {result.users:,} users of the last "
-        f"{settings.test_days} days, the same for all phases"
+        f"{config.test_days} days, the same for all phases"
     )
     show_metrics(rows, headline(settings.k))
     show_differences(rows, ndcg, settings)
@@ -47,8 +47,8 @@ def show_events(result: EventResult, config: TrainConfig) -> None:
     """Print the result of the event protocol."""
     settings, rows = config.evaluation, result.table
     console.paragraph(
-        f"event protocol: {result.test.events:,} events of the last {settings.test_days} days, of which "
-        f"{result.test.hits:,} are {' or '.join(config.targets)}. Each is classified from what was known strictly "
+        f"event protocol: {result.test.events:,} events of the last {config.test_days} days, of which "
+        f"{result.test.hits:,} are {' or '.join(config.target_types)}. Each is classified from what was known strictly "
         "before it. Lists are a user's own events, of users with a hit. Not comparable with the ranking protocol, nor "
         "with event protocols whose features hold the event itself or later ones."
     )

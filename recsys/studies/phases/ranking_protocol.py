@@ -1,6 +1,6 @@
 """The five phases under the benchmark protocol: all of them rank the same candidates of the same users."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -12,6 +12,8 @@ from recsys import console
 from recsys.config import TrainConfig
 from recsys.evaluation.protocol import TestCases
 from recsys.inference.stages import score_cold_start
+from recsys.models.rankers.registry import Ranker
+from recsys.models.rankers.rows import RankingData
 from recsys.retrieval.generator import Candidates
 from recsys.studies.phases.folds import cross_validate
 from recsys.studies.phases.models import BoostedTrees, PhaseRows, TunedSettings, train_phases
@@ -20,12 +22,12 @@ from recsys.training.context import Context
 from recsys.training.evaluation import score_cases
 from recsys.training.plan import Plan
 from recsys.training.preparation import RankerInputs, build_inputs
-from recsys.training.ranker import SelectedRanker, select_ranker
+from recsys.training.ranker import SelectedRanker, select_by_attributes
 from recsys.training.refit import refit
 from recsys.training.scoring import ScoredCandidates, find_cases
 from recsys.training.sweep.config import SweepConfig
 from recsys.training.sweep.search import search
-from recsys.training.validation import metric_of, training_set
+from recsys.training.validation import metric_of, new_metric_of, training_set
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +79,14 @@ def rank_phases(context: Context, sweep: SweepConfig | None) -> RankingResult:
 
 def test_candidates(context: Context, inputs: RankerInputs) -> tuple[TestCases, ScoredCandidates]:
     """Users of the test window and their candidates with features, scored by the factorization alone."""
-    cases = find_cases(context, context.plan.test, context.config.evaluation.test_days)
+    cases = find_cases(context, context.plan.test, context.config.test_days)
     return cases, score_cases(context, inputs, cases, [], "all", keep_features=True)
 
 
 def phase_rows(context: Context, inputs: RankerInputs, cases: TestCases, scored: ScoredCandidates) -> PhaseRows:
     """The rows that all phases share; cases, scored: see `test_candidates`."""
     plan, validation = inputs.plan, ray.get(inputs.validation)
+    metric = f"ndcg@{context.config.evaluation.k}"
     return PhaseRows(
         train=inputs.rows(plan.train),
         valid=validation.rows,
@@ -91,7 +94,8 @@ def phase_rows(context: Context, inputs: RankerInputs, cases: TestCases, scored:
         valid_mf=validation.candidates.mf,
         test=scored.features,
         test_mf=scored.mf,
-        measure=metric_of(validation, f"ndcg@{context.config.evaluation.k}"),
+        measure=metric_of(validation, metric),
+        measure_new=new_metric_of(validation, metric),
         adjust=lambda raw: cold_start_by_popularity(raw, cases, scored, context.config),
     )
 
@@ -107,17 +111,18 @@ def cold_start_by_popularity(
 def boost_trees(context: Context, inputs: RankerInputs, config: TrainConfig) -> BoostedTrees:
     """Trees whose number the validation window chooses, as a training run does."""
     tuned = replace(context, config=config)
-    return selected_trees(tuned, select_ranker(tuned, inputs))
+    return selected_trees(tuned, select_by_attributes(tuned, inputs))
 
 
 def selected_trees(context: Context, selected: SelectedRanker) -> BoostedTrees:
     """Trees of a selected ranker."""
     config = context.config
-    return BoostedTrees(
-        selected.n_trees,
-        selected.scores,
-        lambda parts: refit(context, training_set(parts, None, config.inference.features), selected, config.seed),
-    )
+
+    def train(parts: Sequence[RankingData]) -> Ranker:
+        data = training_set(parts, None, config.inference.features, selected.left_out)
+        return refit(context, data, selected, config.seed)
+
+    return BoostedTrees(selected.n_trees, selected.scores, train)
 
 
 def tune_hybrid(context: Context, inputs: RankerInputs, sweep: SweepConfig) -> TunedSettings:

@@ -8,12 +8,13 @@ from recsys.config import TrainConfig
 from recsys.data.ingest import ingest
 from recsys.data.sources import Source
 from recsys.errors import ConfigError
-from recsys.report.terminal import show_data
+from recsys.report.terminal import show_data, show_from_log
 from recsys.studies.phases.event_protocol import classify_phases
 from recsys.studies.phases.printing import show_events, show_ranking
 from recsys.studies.phases.ranking_protocol import rank_phases
 from recsys.training.context import Context
 from recsys.training.distributed.launch import check_cpus
+from recsys.training.from_log import from_log
 from recsys.training.sweep.config import SweepConfig
 
 PhaseProtocol = Literal["ranking", "event"]
@@ -47,13 +48,15 @@ def study_phases(
     with console.step("read and check the data"):
         shop = ingest(source, config.data, now, f"{work}/quarantine.parquet")
     show_data(shop)
-    context = Context.create(shop, config, work)
+    chosen = from_log(shop, config)
+    show_from_log(chosen)
+    context = Context.create(shop, chosen.config, work)
     if protocol == "event":
         events = classify_phases(context, sweep)
-        show_events(events, config)
+        show_events(events, context.config)
         result = events.to_json()
     else:
         ranking = rank_phases(context, sweep)
-        show_ranking(ranking, config)
+        show_ranking(ranking, context.config)
         result = ranking.to_json()
-    return result | {"fingerprint": shop.fingerprint, "config": config.model_dump(mode="json")}
+    return result | {"fingerprint": shop.fingerprint, "config": context.config.model_dump(mode="json")}

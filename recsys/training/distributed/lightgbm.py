@@ -46,7 +46,7 @@ def prepare(data: TrainingSet, config: RankerConfig, n_trees: int | None, folder
         data.categorical,
         config,
         n_trees,
-        [lightgbm_ranker.Stopping() if valid is None else lightgbm_ranker.stopping(config)],
+        [lightgbm_ranker.Stopping() if valid is None else lightgbm_ranker.stopping(config, valid)],
         folder,
     )
 

@@ -112,11 +112,11 @@ def without_weightless_groups(part: RankingData) -> RankingData:
     """
     if part.weights is None:
         return part
-    kept = np.repeat(np.add.reduceat(part.weights, np.cumsum(part.groups) - part.groups) > 0, part.groups)
+    counted = part.group_weights > 0
+    kept = np.repeat(counted, part.groups)
     if (part.weights[kept] != 1).any():
         raise ModelError("ranker: with backend xgboost and several workers the weight of a query group must be 0 or 1")
-    groups = part.groups[kept[np.cumsum(part.groups) - 1]]
-    return RankingData(part.features[kept], part.labels[kept], groups)
+    return RankingData(part.features[kept], part.labels[kept], part.groups[counted])
 
 
 def _write_shard(

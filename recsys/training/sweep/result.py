@@ -8,12 +8,15 @@ from typing import Any, Final, Literal
 
 from recsys.errors import ModelError, last_line
 from recsys.evaluation.metrics import Difference
+from recsys.models.blend import AlphaCurves
 from recsys.training.context import Context
 from recsys.training.preparation import RankerInputs
-from recsys.training.sweep.config import SweepConfig
+from recsys.training.sweep.config import ALPHA, SweepConfig
 
 FOLDER: Final = "trial_"
 """Name of a trial's folder, before its number."""
+NEW_ITEMS: Final = "new_items"
+"""Name in a trial's reports of the metric over the candidates that are new to their users."""
 Status = Literal["finished", "stopped", "failed"]
 
 
@@ -26,6 +29,7 @@ class TrialResult:
     status: finished, stopped (by the scheduler or the time budget) or failed
     metric, trees, alpha: those of the last report; metric and alpha are None without a report
     curve: the metric by alpha of that report
+    new_items: the metric of that report over the candidates that are new to their users; None if it was not measured
     ended: time of the last report, seconds since 1970
     history: (trees, metric) of each report
     error: one line, of a failed trial
@@ -42,6 +46,12 @@ class TrialResult:
     curve: Mapping[str, float] | None = None
     history: Sequence[tuple[int, float]] = ()
     error: str | None = None
+    new_items: float | None = None
+
+    @property
+    def settings_without_alpha(self) -> dict[str, Any]:
+        """The settings but for the weight of the factorization."""
+        return {key: value for key, value in self.settings.items() if key != ALPHA}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +120,7 @@ def _trial_result(number: int, result: Any, metric: str) -> TrialResult:
         ended=float(last["timestamp"]),
         curve={key: float(value) for key, value in last["curve"].items()},
         history=sorted(reached.items()),
+        new_items=last.get(NEW_ITEMS),
     )
 
 
@@ -121,15 +132,30 @@ def problem_of(last: Mapping[str, Any], metric: str) -> str | None:
     return None if math.isfinite(value) else f"its {metric} is {value}"
 
 
-def best_trial(trials: Sequence[TrialResult]) -> TrialResult:
+def best_trial(trials: Sequence[TrialResult], tolerance: float) -> TrialResult:
     """The trial with the best metric; among equals the one with the fewest trees.
 
-    A stopped trial counts only if no trial finished, because its last report comes from a ranker whose size was not yet
-    selected. Raises ModelError if no trial has a metric.
+    If alpha is searched, the trials that differ from it in alpha alone are compared by `AlphaCurves.best`, as a
+    training does with the weights of its grid. A stopped trial counts only if no trial finished, because its last
+    report comes from a ranker whose size was not yet selected. Raises ModelError if no trial has a metric.
+    tolerance: see HybridConfig
     """
     measured = [trial for trial in trials if trial.metric is not None]
     measured = [trial for trial in measured if trial.status == "finished"] or measured
     if not measured:
         why = next((trial.error for trial in trials if trial.error), "none reported in time")
         raise ModelError(f"all {len(trials)} trials of the sweep failed: {why}")
-    return max(measured, key=lambda trial: (trial.metric or 0.0, -trial.trees, -trial.number))
+    best = max(measured, key=lambda trial: (trial.metric or 0.0, -trial.trees, -trial.number))
+    return _with_best_alpha(best, measured, tolerance) if ALPHA in best.settings else best
+
+
+def _with_best_alpha(best: TrialResult, measured: Sequence[TrialResult], tolerance: float) -> TrialResult:
+    """The trial with the settings of `best` and the alpha that a training would select."""
+    rivals = {
+        float(trial.settings[ALPHA]): trial
+        for trial in reversed(measured)  # of several trials with one alpha, the first one stays
+        if trial.settings_without_alpha == best.settings_without_alpha
+    }
+    curve = {alpha: trial.metric or 0.0 for alpha, trial in rivals.items()}
+    new_items = {alpha: trial.new_items for alpha, trial in rivals.items() if trial.new_items is not None}
+    return rivals[AlphaCurves(curve, new_items).best(tolerance)]

@@ -54,7 +54,7 @@ def _search(context: Context, inputs: RankerInputs, sweep: SweepConfig, *, resum
             raise error.__cause__ from error
         raise ModelError(f"the sweep stopped before its end, continue it with --resume: {first_line(error)}") from error
     trials = trial_results(results, sweep.metric)
-    best = best_trial(trials)
+    best = best_trial(trials, context.config.hybrid.tolerance)
     return _result(context, inputs, job, trials, best)
 
 

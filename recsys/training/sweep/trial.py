@@ -19,6 +19,7 @@ from recsys.training.preparation import RankerInputs
 from recsys.training.ranker import fit_smallest
 from recsys.training.sweep.config import SweepConfig
 from recsys.training.sweep.preparer import Preparer
+from recsys.training.sweep.result import NEW_ITEMS
 from recsys.training.validation import Validation, choose_blend, training_set
 
 RETRIES: Final = 3
@@ -55,14 +56,15 @@ def run_trial(point: Mapping[str, Any], job: Job) -> None:
     grown = 0
 
     def report(scores: Any, trees: int, *, final: bool) -> None:
-        blend, curve = choose_blend(validation, scores, config, metric)
+        blend, curves = choose_blend(validation, scores, config, metric)
         tune.report(
             {
-                metric: curve[blend.alpha],
+                metric: curves.all_items[blend.alpha],
+                NEW_ITEMS: curves.discovery.get(blend.alpha),
                 "grown": grown,
                 "trees": trees,
                 "alpha": blend.alpha,
-                "curve": {str(alpha): value for alpha, value in curve.items()},
+                "curve": {str(alpha): value for alpha, value in curves.all_items.items()},
                 "final": final,
             }
         )
