@@ -10,11 +10,14 @@ from typing import Final
 import click
 
 from recsys import __version__, console, logs
+from recsys.cli.inspect import inspect
 from recsys.cli.models import models
 from recsys.cli.phases import phases
 from recsys.cli.recommend import recommend
+from recsys.cli.related import basket, similar
 from recsys.cli.report import report
 from recsys.cli.serve import serve
+from recsys.cli.sessions import sessions
 from recsys.cli.train import train
 from recsys.errors import ConfigError
 
@@ -23,7 +26,7 @@ SETTINGS: Final = {"help_option_names": ["-h", "--help"], "show_default": True, 
 commands: Final = click.version_option(__version__)(
     click.Group(
         "recsys",
-        commands=[train, serve, recommend, report, phases, models],
+        commands=[train, inspect, serve, recommend, sessions, similar, basket, report, phases, models],
         help="Train, evaluate and serve a hybrid recommender.",
         context_settings=SETTINGS,
         no_args_is_help=False,
@@ -42,7 +45,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> None:
-    """Parse and run; raises ConfigError for arguments that click refuses."""
+    """Parse and run; raises ConfigError for arguments that click refuses, and for those that are not UTF-8."""
+    for argument in arguments:
+        if (shown := console.printable(argument)) != argument:
+            raise ConfigError(f"argument {shown} is not UTF-8 text; expected a name in UTF-8")
     try:
         with commands.make_context("recsys", arguments) as context:
             commands.invoke(context)

@@ -109,9 +109,10 @@ def _cells(summary: "Summary") -> list[str | None]:
     from recsys.timeline import day
 
     name, metric = next(iter(summary.headline.items()), ("", None))
+    measured = None if metric is None else f"{name.removesuffix(' all')} {metric:.4f}"
     events = summary.date_range
     return [
-        None if metric is None else f"{name.removesuffix(' all')} {metric:.4f}",
+        measured if summary.not_learned is None else ", ".join(filter(None, ("not learned", measured))),
         ", ".join(summary.targets) or None,
         None if summary.test_days is None else f"{summary.test_days} days",
         None if events is None else f"{day(events.start)} to {day(events.end)}",

@@ -4,6 +4,7 @@ The modules of this folder import what a command runs inside its function, so th
 """
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps
@@ -17,6 +18,7 @@ from recsys.errors import ConfigError, RegistryError
 if TYPE_CHECKING:
     from recsys.config import TrainConfig
     from recsys.data.sources import Source
+    from recsys.inference.list_rules import ListRules
     from recsys.training.sweep.config import SweepConfig
 
 JOB_VARIABLE: Final = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -55,6 +57,47 @@ version_option = click.option(
 )
 
 
+def n_option(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorator: the command with --n; text: for --help."""
+    return click.option("--n", type=int, metavar="N", default=10, help=f"{text}, 1 to 1000.")
+
+
+def out_option(things: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorator: the command with --out; things: that are written, for --help."""
+    return click.option(
+        "--out",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        required=True,
+        help=f"Where the {things} go: a file FILE.csv or FILE.parquet.",
+    )
+
+
+def rules_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with --rules and --filters, see `read_rules`."""
+    with_filters = click.option(
+        "--filters",
+        type=click.Path(path_type=Path),
+        metavar="FILE.yaml",
+        show_default="none",
+        help="Filters and rules of every list, with the fields of a request.",
+    )(command)
+    return click.option(
+        "--rules",
+        type=click.Path(path_type=Path),
+        metavar="FILE.yaml",
+        show_default="none",
+        help="A rules file, as `recsys serve --rules` takes it; the rules that hold now.",
+    )(with_filters)
+
+
+def read_rules(rules: Path | None, filters: Path | None) -> "ListRules | None":
+    """The rules of both files, None without any; raises RuleError or DataError."""
+    from recsys.inference.list_rules import ListRules
+
+    return ListRules.read(filters, rules, int(time.time() * 1000))
+
+
 @dataclass(frozen=True, slots=True)
 class DataOptions:
     """The data that a command reads and the settings it applies, as the command line gives them.
@@ -76,7 +119,7 @@ def data_options(command: Callable[Concatenate[DataOptions, ...], None]) -> Call
         type=NonEmpty(),
         metavar="SOURCE",
         default="completejourney",
-        help="The shop's data: a folder, s3://bucket/prefix, completejourney or synthetic[:SCALE].",
+        help="The shop's data: a folder, file or pattern, also on s3://; completejourney; synthetic[:SCALE].",
     )
     @click.option(
         "--config",
@@ -137,14 +180,34 @@ def _beside(registry: str) -> str:
     return f"{SCHEME}{bucket}/{prefix}-work" if prefix else f"{SCHEME}{bucket}/work"
 
 
-def find_source(options: DataOptions, work: str) -> "Source":
-    """The files that --data names; raises ConfigError or DataError where files or columns are missing."""
-    from recsys.data.sources import check_columns, resolve
+def find_source(options: DataOptions, work: str, config: "TrainConfig") -> "Source":
+    """The files that --data names. Prints those that are passed over.
+
+    Raises ConfigError or DataError where files or columns are missing or unclear.
+    """
+    from recsys.data.ingest import check_layout
+
+    source = resolve_source(options, work)
+    check_layout(source, config.data)
+    show_passed_over(source)
+    return source
+
+
+def resolve_source(options: DataOptions, work: str) -> "Source":
+    """The files that --data names, unread; raises ConfigError or DataError where there are none."""
+    from recsys.data.sources import resolve
 
     made_here = options.data == "completejourney" or options.data.partition(":")[0] == "synthetic"
-    source = resolve(options.data if made_here else absolute_in_job(options.data, "--data"), work)
-    check_columns(source)
-    return source
+    return resolve(options.data if made_here else absolute_in_job(options.data, "--data"), work)
+
+
+def show_passed_over(source: "Source") -> None:
+    """Print the files that are passed over, if there are any."""
+    from recsys.console import progress
+    from recsys.data.listing import summary
+
+    if source.passed_over:
+        progress(f"passed over: {summary(source.passed_over)}")
 
 
 def read_settings(options: DataOptions, tune: str | None) -> "tuple[SweepConfig | None, TrainConfig]":

@@ -43,14 +43,16 @@ def phases(options: DataOptions, protocol: "PhaseProtocol", tune: str, json_file
 
     sweep, config = read_settings(options, None if tune == "none" else tune)
     work = work_folder(options, default_registry())
-    source = find_source(options, work)
+    source = find_source(options, work, config)
 
-    from recsys.cluster import start_ray  # from here on: see `train`
+    # From here on: see `train`.
+    from recsys.cluster import failures_in_one_line, start_ray
     from recsys.studies.phases.study import check_sweep, study_phases
 
     check_sweep(sweep)
     check_ranker(config)
     start_ray()
-    results = study_phases(source, config, work, int(time.time() * 1000), sweep, protocol)
+    with failures_in_one_line():
+        results = study_phases(source, config, work, int(time.time() * 1000), sweep, protocol)
     if json_file is not None:
         json_file.write_text(json.dumps(results, indent=1, allow_nan=False), encoding="utf-8")

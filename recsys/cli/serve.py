@@ -1,6 +1,7 @@
 """`recsys serve`, which serve_app.py runs too."""
 
 import sys
+from pathlib import Path
 
 import click
 
@@ -14,6 +15,12 @@ from recsys.cli.options import registry_option
 )
 @click.option("--port", type=click.IntRange(1, 65535), metavar="PORT", default=8000, help="The port to listen on.")
 @click.option(
+    "--rules",
+    metavar="FILE.yaml",
+    show_default="none",
+    help="A rules file, on disk or s3://bucket/key. It may change while the service runs.",
+)
+@click.option(
     "--set",
     "settings",
     multiple=True,
@@ -21,7 +28,7 @@ from recsys.cli.options import registry_option
     show_default="none",
     help="One setting of the service, such as topology=fused; may be repeated.",
 )
-def serve(registry: str | None, host: str, port: int, settings: tuple[str, ...]) -> None:
+def serve(registry: str | None, host: str, port: int, rules: str | None, settings: tuple[str, ...]) -> None:
     """Serve recommendations over HTTP."""
     from recsys.serving.host.ports import check_address
     from recsys.serving.host.supervisor import begin_child, supervise
@@ -34,12 +41,19 @@ def serve(registry: str | None, host: str, port: int, settings: tuple[str, ...])
     # From here on in the process that serves: Ray Serve reads the environment when it is imported.
     from recsys.config import parse_config, with_settings
     from recsys.registry.locate import absolute, default_registry, open_store
+    from recsys.serving.rules import check_rules_file
     from recsys.serving.run import serve_until_interrupted
     from recsys.serving.settings import ServeSettings
+    from recsys.storage.address import is_s3
 
     uri = absolute(registry or default_registry())
-    config = parse_config(ServeSettings, with_settings({"registry": uri}, settings))
+    given = {} if rules is None else {"rules": rules}
+    config = parse_config(ServeSettings, with_settings({"registry": uri, **given}, settings))
+    if config.rules is not None and not is_s3(config.rules):
+        config = config.model_copy(update={"rules": str(Path(config.rules).absolute())})
     store = open_store(config.registry)
     if config.version or store.pointer() is None:
         store.path(config.version)  # raises RegistryError that names the missing version or registry
+    if config.rules is not None:
+        check_rules_file(config.rules)
     serve_until_interrupted(config, host, port, folder)

@@ -1,6 +1,7 @@
 """`recsys train`, which train_job.py runs too."""
 
 import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +17,9 @@ from recsys.cli.options import (
 )
 from recsys.errors import ConfigError
 
+if TYPE_CHECKING:
+    from recsys.registry.summary import Promotion
+
 
 @click.command()
 @data_options
@@ -29,11 +33,11 @@ from recsys.errors import ConfigError
 @click.option("--resume", is_flag=True, help="With --tune: continue the sweep that was killed.")
 @click.option(
     "--promote",
-    type=click.Choice(["always", "never"]),
-    default="always",
-    help="Whether the new version goes into production.",
+    type=click.Choice(["auto", "always", "never"]),
+    default="auto",
+    help="Whether the new version goes into production; auto: unless it is not learned and would replace one that is.",
 )
-def train(options: DataOptions, registry: str | None, tune: str | None, resume: bool, promote: str) -> None:
+def train(options: DataOptions, registry: str | None, tune: str | None, resume: bool, promote: "Promotion") -> None:
     """Train, evaluate and publish a recommender."""
     if resume and not tune:
         raise ConfigError("--resume continues a sweep: give its file with --tune")
@@ -43,13 +47,15 @@ def train(options: DataOptions, registry: str | None, tune: str | None, resume: 
     uri = absolute_in_job(registry or default_registry(), "--registry")
     store = open_store(uri)
     work = work_folder(options, uri)
-    source = find_source(options, work)
+    source = find_source(options, work, config)
     store.check_writable()
 
-    from recsys.cluster import start_ray  # from here on: bad input is refused before Ray and the libraries are loaded
+    # From here on: bad input is refused before Ray and the libraries are loaded.
+    from recsys.cluster import failures_in_one_line, start_ray
     from recsys.jobs.train import run
 
     check_ranker(config)
     start_ray()
     now = int(time.time() * 1000)
-    run(source, store, config, work, now, sweep, resume=resume, promote=promote == "always")
+    with failures_in_one_line():
+        run(source, store, config, work, now, sweep, resume=resume, promote=promote)

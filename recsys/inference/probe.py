@@ -16,7 +16,7 @@ from recsys.registry.store import Store
 
 PROBE_SECONDS: Final = 30.0
 """Time limit of a trial, unless a service has its own. A version of a few gigabytes gets more, see `run_trial`."""
-CHECKS: Final = 2
+CHECKS: Final = 3
 """Number of the checks that a trial consists of. It is raised when they become stricter: then all versions are tried
 anew."""
 LIBRARIES: Final = ("lightgbm", "numpy", "pyarrow", "xgboost")

@@ -1,14 +1,15 @@
 """All stages of a recommendation in one process, and the last stage: blend scores and keep the best items."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from pydantic import ValidationError
 
 from recsys.arrays import offsets_of, order_within, ragged_indices
-from recsys.errors import ModelError, RegistryError
+from recsys.errors import ModelError, RegistryError, RuleError
 from recsys.histories import Histories
+from recsys.inference.explanations import Chosen, Explainer, Explanations
 from recsys.inference.repeat_cap import cap_repeats
 from recsys.inference.settings import InferenceConfig
 from recsys.inference.stages import CandidateStage, rows_by_ranker, score_cold_start
@@ -17,7 +18,13 @@ from recsys.models.rankers.registry import Ranker
 from recsys.models.tables import Tables
 from recsys.registry.bundle import Bundle
 from recsys.retrieval.generator import Candidates
+from recsys.rules.batch import BatchRules
+from recsys.rules.book import RuleBook
+from recsys.rules.items import RuleItems
+from recsys.rules.programs import Programs
 from recsys.schema import ALL
+from recsys.sessions.model import SessionModel
+from recsys.timeline import Present
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +33,12 @@ class Recommendations:
 
     offsets: int64 (n_users + 1,); items: int32 (n,)
     scores, lgb_scores: float64 (n,), on [0, 1]; mf_scores: float64 (n,), NaN for items without a factor
-    provenance: bool (n, n_sources), the sources that proposed the item
+    provenance: bool (n, n_sources), the sources that proposed the item, columns as `Recommender.source_names`; a batch
+        without sessions may lack the columns of the session sources
     warm: bool (n_users,); n_candidates: int64 (n_users,)
+    rows: int64 (n,), positions of the items among the candidates; empty for lists that cannot be explained
+    explanations: of the first items of some users; None where no user gets any
+    programs: the compiled rules of the batch; None without rules
     """
 
     offsets: np.ndarray
@@ -38,6 +49,22 @@ class Recommendations:
     provenance: np.ndarray
     warm: np.ndarray
     n_candidates: np.ndarray
+    rows: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    explanations: Explanations | None = None
+    programs: Programs | None = None
+
+    def chosen(self, candidates: Candidates, features: np.ndarray, lgb: np.ndarray, n: np.ndarray) -> Chosen:
+        """The first `n` (int64 (n_users,)) items of each user with what the stages returned for them.
+
+        candidates, features, lgb: of the whole batch, see `Recommender.propose` and `Recommender.rank`
+        """
+        offsets, rows = self.first(n)
+        return Chosen(offsets, candidates.take(rows), features[rows], lgb[rows])
+
+    def first(self, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The first `n` (int64 (n_users,)) items of each user: borders of the users, and positions among candidates."""
+        counts = np.minimum(n, np.diff(self.offsets)) if len(self.rows) else np.zeros_like(n)
+        return offsets_of(counts), self.rows[ragged_indices(self.offsets[:-1], counts)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,13 +91,23 @@ class Recommender:
         rankers: Sequence[Ranker],
         blends: Sequence[Blend],
         config: InferenceConfig,
+        sessions: SessionModel | None = None,
+        rules: RuleBook | None = None,
     ) -> None:
-        """rankers, blends: of all items, and of items that are new to the user."""
+        """rankers, blends: of all items, and of items that are new to the user
+
+        sessions: None for a version without a session model; `recsys.inference.mixed` uses it
+        rules: None if no request has any
+        """
         self.candidates = stage
         self.factors = tables.factors
         self.rankers = rankers
         self.blends = blends
+        self.explainer = Explainer(tables, stage, rankers, config)
+        self.sessions = sessions
+        self.exclude_purchased = tables.retrieval.exclude_purchased
         self._config = config
+        self._rules = rules
 
     @classmethod
     def from_bundle(cls, opened: Bundle) -> "Recommender":
@@ -81,31 +118,58 @@ class Recommender:
             stage = CandidateStage(opened.tables, manifest.prerankers, config, manifest.features)
         except ModelError as error:
             raise RegistryError(f"version {opened.version}: {error}") from error
-        return cls(opened.tables, stage, opened.rankers, manifest.blends, config)
+        rules = RuleBook(items_of(opened))
+        return cls(opened.tables, stage, opened.rankers, manifest.blends, config, opened.sessions, rules)
+
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """The candidate sources of the main path, then those of sessions."""
+        of_sessions = () if self.sessions is None else self.sessions.source_names
+        return (*self._config.candidates.source_names, *of_sessions)
+
+    @property
+    def rules(self) -> RuleBook:
+        """The rule book of the version; raises RuleError for a recommender that was made without one."""
+        if self._rules is None:
+            raise RuleError("this recommender has no facts about its items, so it cannot apply rules")
+        return self._rules
 
     def __call__(
         self,
         histories: Histories,
-        now: int,
+        now: Present,
         n: int,
         objectives: np.ndarray | None = None,
         repeat_caps: np.ndarray | None = None,
+        explained: np.ndarray | None = None,
+        rules: BatchRules | None = None,
     ) -> Recommendations:
         """The `n` best items of each user, fewer if there are fewer candidates; ties go to the smaller item code.
 
         objectives: int8 (n_users,), positions in OBJECTIVES; by default ALL for every user
         repeat_caps: float64 (n_users,), caps of the requests, NaN for the version's setting
+        explained: int64 (n_users,), number of items of each list, from the first, that get explanations; None for none
+        rules: filters and rules of the requests; a list then has at most the n of its own request. Raises RuleError
         """
         codes = np.zeros(len(histories), np.int8) if objectives is None else objectives
         caps = self.repeat_caps(codes, repeat_caps)
-        candidates, features = self.propose(histories, now, codes, caps)
+        candidates, features = self.propose(histories, now, codes, caps, rules)
         user_factors, warm = self.fold_in(histories)
         lgb = self.rank(features, candidates.for_discovery)
         mf = self.factors.score(user_factors, candidates.users, candidates.items)
-        return self.combine(histories, candidates, StageScores(lgb, mf, warm), n, caps)
+        best = self.combine(histories, candidates, StageScores(lgb, mf, warm), n, caps, rules)
+        if explained is None or not explained.any():
+            return best
+        chosen = best.chosen(candidates, features, lgb, explained)
+        return replace(best, explanations=self.explainer(chosen, histories, now))
 
     def propose(
-        self, histories: Histories, now: int, objectives: np.ndarray, repeat_caps: np.ndarray | None
+        self,
+        histories: Histories,
+        now: Present,
+        objectives: np.ndarray,
+        repeat_caps: np.ndarray | None,
+        rules: BatchRules | None = None,
     ) -> tuple[Candidates, np.ndarray]:
         """Candidates and their rows for the ranker, float32 (n_pairs, n_features).
 
@@ -113,7 +177,8 @@ class Recommender:
         than computing the profiles again there.
         """
         profiles = self.candidates.profile(histories, now)
-        candidates = self.candidates(profiles, objectives, repeat_caps)
+        programs = None if rules is None else self.rules.programs(rules, histories)
+        candidates = self.candidates(profiles, objectives, repeat_caps, programs)
         return candidates, self.candidates.features(profiles, candidates)
 
     def rank(self, features: np.ndarray, for_discovery: np.ndarray) -> np.ndarray:
@@ -147,19 +212,20 @@ class Recommender:
         raw: StageScores,
         n: int,
         repeat_caps: np.ndarray | None,
+        rules: BatchRules | None = None,
     ) -> Recommendations:
-        """Blend the stages' scores and keep the `n` best items of each user, under the caps of `cap_repeats`."""
+        """Blend the stages' scores and keep the `n` best items of each user, under the caps of `cap_repeats`.
+
+        With rules, they order the lists, see `Programs.arrange`; the scores stay as they are.
+        """
         lgb = score_cold_start(raw.lgb, histories, candidates, self._config)
         scores, lgb_scores, mf_scores = np.empty((3, len(lgb)))
         for blend, rows in rows_by_ranker(candidates.for_discovery):
             scores[rows], lgb_scores[rows], mf_scores[rows] = self.blends[blend](lgb[rows], raw.mf[rows])
-        order = order_within(candidates.users, scores, candidates.items)
-        n_candidates = listed = np.bincount(candidates.users, minlength=candidates.n_users)
-        if repeat_caps is not None:
-            order = cap_repeats(order, candidates.users, candidates.in_history, repeat_caps)
-            listed = np.bincount(candidates.users[order], minlength=candidates.n_users)
-        kept = np.minimum(listed, n)
-        best = order[ragged_indices(np.cumsum(listed) - listed, kept)]
+        n_candidates = np.bincount(candidates.users, minlength=candidates.n_users)
+        programs = None if rules is None else self.rules.programs(rules, histories)
+        pool = ScoredPairs(candidates.users, candidates.items, scores, candidates.in_history)
+        best, kept = best_rows(pool, n, repeat_caps, candidates.n_users, programs)
         return Recommendations(
             offsets_of(kept),
             candidates.items[best],
@@ -169,7 +235,51 @@ class Recommender:
             candidates.provenance[best],
             raw.warm,
             n_candidates,
+            best,
+            programs=programs,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredPairs:
+    """Scored candidates: users, items, scores (n,) each; in_history: bool (n,), read if there are repeat caps."""
+
+    users: np.ndarray
+    items: np.ndarray
+    scores: np.ndarray
+    in_history: np.ndarray | None
+
+
+def best_rows(
+    pairs: ScoredPairs, n: int, repeat_caps: np.ndarray | None, n_users: int, programs: Programs | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """The rows of the `n` best items of each user, user after user and best first, and their number for each user.
+
+    Ties go to the smaller item code. With rules, these order the lists, and each has its own n.
+    """
+    if programs is not None:
+        arranged = programs.arrange(pairs.users, pairs.items, pairs.scores, pairs.in_history, repeat_caps)
+        return arranged.rows, arranged.lengths
+    order = order_within(pairs.users, pairs.scores, pairs.items)
+    if repeat_caps is not None and pairs.in_history is not None:
+        order = cap_repeats(order, pairs.users, pairs.in_history, repeat_caps)
+    listed = np.bincount(pairs.users[order], minlength=n_users)
+    kept = np.minimum(listed, n)
+    return order[ragged_indices(np.cumsum(listed) - listed, kept)], kept
+
+
+def items_of(opened: Bundle) -> RuleItems:
+    """The facts about a version's items that rules may use."""
+    specs = opened.manifest.attributes or ()
+    return RuleItems(
+        opened.items,
+        opened.categories,
+        opened.parents,
+        opened.tables.statistics,
+        opened.tables.factors,
+        tuple(spec.name for spec in specs if spec.kind == "number"),
+        opened.words,
+    )
 
 
 def _settings(opened: Bundle) -> InferenceConfig:

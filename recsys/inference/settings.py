@@ -2,6 +2,7 @@
 
 from pydantic import Field
 
+from recsys.data.attributes import Attributes, AttributeSpec
 from recsys.features.definitions import Feature, feature_names_of, feature_table
 from recsys.features.interactions import InteractionConfig
 from recsys.models.snapshot import HistoryConfig
@@ -16,6 +17,8 @@ class InferenceConfig(Config):
     history: HistoryConfig = HistoryConfig()
     interactions: InteractionConfig = InteractionConfig()
     candidates: CandidateConfig = Field(default_factory=CandidateConfig)
+    attributes: tuple[AttributeSpec, ...] = ()
+    """The attributes of items that have features. A training run sets them to those that the data have."""
     repeat_cap: float = Field(1.0, ge=0, le=1)
     """Largest fraction of a list for items of the user's history, unless a request sets another. The evaluation uses no
     cap."""
@@ -29,9 +32,20 @@ class InferenceConfig(Config):
     @property
     def features(self) -> tuple[Feature, ...]:
         """All features of this code for these sources, in the order of the columns."""
-        return feature_table(tuple(self.scored_sources))
+        return feature_table(tuple(self.scored_sources), self.attributes)
+
+    def for_attributes(self, attributes: Attributes) -> "InferenceConfig":
+        """The settings for a shop with these attributes of items: their features, and the sources that need any."""
+        update = {"candidates": self.candidates.for_attributes(bool(attributes)), "attributes": attributes.specs}
+        return self.model_copy(update=update)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
         """The names of `features`, in the same order."""
         return feature_names_of(self.features)
+
+    @property
+    def attribute_features(self) -> tuple[str, ...]:
+        """The names of the features that come from attributes of items."""
+        others = feature_names_of(feature_table(tuple(self.scored_sources)))
+        return tuple(name for name in self.feature_names if name not in others)

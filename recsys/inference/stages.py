@@ -16,8 +16,10 @@ from recsys.inference.settings import InferenceConfig
 from recsys.models.tables import Tables
 from recsys.retrieval.generator import Candidates, generate
 from recsys.retrieval.preranker import PreRanker, PreRankerModels
+from recsys.retrieval.restrictions import Restrictions
 from recsys.retrieval.sources.registry import SOURCES
 from recsys.schema import DISCOVER, OBJECTIVES, Objective
+from recsys.timeline import Present
 
 
 def objectives(objective: Objective, n_users: int) -> np.ndarray:
@@ -47,22 +49,28 @@ class CandidateStage:
         names = config.feature_names if feature_names is None else feature_names
         self._features = FeatureBuilder(names, tables.statistics, config.scored_sources)
 
-    def profile(self, histories: Histories, now: int) -> Profiles:
-        """Aggregates of the users' histories as of `now` (ms); histories end at or before it."""
+    def profile(self, histories: Histories, now: Present) -> Profiles:
+        """Aggregates of the users' histories as of `now`; histories end at or before it."""
         recent = histories.latest(self._config.history.max_events)
         return build_profiles(recent, self._tables.statistics, now, self._config.interactions)
 
     def __call__(
-        self, profiles: Profiles, objectives: np.ndarray | None = None, repeat_caps: np.ndarray | None = None
+        self,
+        profiles: Profiles,
+        objectives: np.ndarray | None = None,
+        repeat_caps: np.ndarray | None = None,
+        restrictions: Restrictions | None = None,
     ) -> Candidates:
         """Candidates of a batch of users.
 
         objectives: int8 (n_users,), positions in OBJECTIVES; by default ALL for every user
-        repeat_caps: see `generate`
+        repeat_caps, restrictions: see `generate`
         """
         tables, config = self._tables, self._config.candidates
         codes = np.zeros(len(profiles), np.int8) if objectives is None else objectives
-        return generate(profiles, tables.retrieval, tables.statistics, config, self._preranker, codes, repeat_caps)
+        return generate(
+            profiles, tables.retrieval, tables.statistics, config, self._preranker, codes, repeat_caps, restrictions
+        )
 
     def features(self, profiles: Profiles, candidates: Candidates, rows: np.ndarray | None = None) -> np.ndarray:
         """The ranker's rows of candidates, float32 (n_pairs, n_features).
@@ -103,24 +111,36 @@ def score_cold_start(
     """Raw scores, float64 (n_pairs,): the ranker's, and for users without events -ln(position in the cold-start lists).
 
     For such users a ranker has only popularity to rank by. With little data it ranked worse than the plain lists. The
-    cold-start lists of the sources follow each other: recent popularity, then all-time popularity. The chance of a hit
-    falls about as 1 / position, so -ln(position) is a log-odds up to a constant, as raw scores are.
+    cold-start lists of the sources follow each other: recent popularity, then all-time popularity, then items that fill
+    a filtered list up. The chance of a hit falls about as 1 / position, so -ln(position) is a log-odds up to a
+    constant, as raw scores are.
     """
     cold = histories.lengths == 0
     if not cold.any():
         return raw
     rows = cold[candidates.users]
-    position = np.full(np.count_nonzero(rows), np.nan, np.float32)
+    position, last = cold_start_positions(candidates.source_scores[rows], config)
+    # Items that fill a filtered list up have a place among themselves; all others come right after the lists.
+    after = last + 1 if candidates.place is None else last + np.maximum(candidates.place[rows], 1)
+    scores = raw.copy()
+    scores[rows] = -np.log(np.where(np.isnan(position), after, position))
+    return scores
+
+
+def cold_start_positions(source_scores: np.ndarray, config: InferenceConfig) -> tuple[np.ndarray, int]:
+    """The position of each item in the cold-start lists, one list after the other, and the last position that exists.
+
+    float32 (n,), from 1, NaN for an item in none of the lists; source_scores: float32 (n, n_sources), see `Candidates`
+    """
+    position = np.full(len(source_scores), np.nan, np.float32)
     before = 0
     for column, (name, settings) in enumerate(config.candidates.sources.items()):
         size = SOURCES[name].cold_start_size(settings)
         if size is not None:  # its scores are 1 / position
-            in_list = before + 1 / candidates.source_scores[rows, column]
+            in_list = before + 1 / source_scores[:, column]
             position = np.where(np.isnan(position), in_list, position)
             before += size
-    scores = raw.copy()
-    scores[rows] = -np.log(np.where(np.isnan(position), before + 1, position))
-    return scores
+    return position, before
 
 
 def chunks(histories: Histories, size: int) -> Sequence[np.ndarray]:

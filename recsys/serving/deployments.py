@@ -14,17 +14,22 @@ from ray.serve.handle import DeploymentHandle
 from recsys import logs
 from recsys.errors import RegistryError
 from recsys.histories import Histories
+from recsys.inference import mixed
+from recsys.inference.options import BatchOptions
 from recsys.inference.recommender import Recommender
 from recsys.registry.locate import open_store
 from recsys.retrieval.generator import Candidates
+from recsys.rules.book import UnknownRules
+from recsys.rules.file import RulesFile
 from recsys.serving.api.create import create_api
-from recsys.serving.graph_stages import GraphStages
+from recsys.serving.graph_stages import LACKS_RULES, GraphStages
 from recsys.serving.histories import SnapshotHistories
 from recsys.serving.loaded_versions import LoadedVersions
 from recsys.serving.one_write import use_one_write
 from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
 from recsys.serving.stages import LocalStages, StageRunner
+from recsys.timeline import Present
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +54,7 @@ class StageReplica:
 
     def __init__(self, settings: ServeSettings) -> None:
         logs.configure_logging(as_json=True)
-        self._versions = LoadedVersions(open_store(settings.registry), settings)
+        self._versions = LoadedVersions(open_store(settings.registry), settings, lists=False)
         self._versions.load_at_start(settings.version)
         self._computing = 0.0
         self._since = time.perf_counter()
@@ -98,10 +103,25 @@ class CandidateReplica(StageReplica):
     """Proposes items, with their rows for the ranker."""
 
     async def __call__(
-        self, version: str, histories: Histories, now: int, objectives: np.ndarray, repeat_caps: np.ndarray | None
-    ) -> tuple[Candidates, np.ndarray] | None:
-        """See `Recommender.propose`."""
-        return self.compute(version, lambda recommender: recommender.propose(histories, now, objectives, repeat_caps))
+        self,
+        version: str,
+        histories: Histories,
+        now: Present,
+        options: BatchOptions,
+    ) -> tuple[Candidates, np.ndarray] | mixed.MixedProposals | str | None:
+        """See `Recommender.propose`; for a batch with sessions see `mixed.propose`.
+
+        LACKS_RULES where the rules file is neither here nor in the options.
+        """
+        try:
+            return self.compute(version, lambda using: mixed.propose_any(using, histories, now, options))
+        except UnknownRules:
+            return LACKS_RULES
+
+    async def load_rules(self, file: RulesFile) -> None:
+        """Compile a rules file for every loaded version, in a thread beside the requests."""
+        for servable in self._versions.newest_first():
+            await asyncio.to_thread(servable.recommender.rules.prepare, file)
 
 
 class FactorReplica(StageReplica):
@@ -115,9 +135,17 @@ class FactorReplica(StageReplica):
 class RankReplica(StageReplica):
     """Scores candidates by the ranker."""
 
-    async def __call__(self, version: str, features: np.ndarray, for_discovery: np.ndarray) -> np.ndarray | None:
-        """See `Recommender.rank`."""
-        return self.compute(version, lambda recommender: recommender.rank(features, for_discovery))
+    async def __call__(
+        self,
+        version: str,
+        features: np.ndarray,
+        for_discovery: np.ndarray,
+        session_features: np.ndarray | None = None,
+    ) -> np.ndarray | tuple[np.ndarray, np.ndarray] | None:
+        """See `Recommender.rank`; for a batch with sessions see `mixed.rank`."""
+        if session_features is None:
+            return self.compute(version, lambda recommender: recommender.rank(features, for_discovery))
+        return self.compute(version, lambda using: mixed.rank(using, features, for_discovery, session_features))
 
 
 class Ingress:

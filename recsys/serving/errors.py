@@ -27,10 +27,40 @@ class BadParameter(HttpError):
     status = 400
 
 
+class BadEvent(HttpError):
+    """An event of a session cannot be understood."""
+
+    status = 400
+
+
 class UserNotFound(HttpError):
     """There is no event of the user."""
 
     status = 404
+
+
+class BadItem(HttpError):
+    """The id of an item or of a category is not of the type of the shop's ids."""
+
+    status = 400
+
+
+class ItemNotFound(HttpError):
+    """There is no item with this id."""
+
+    status = 404
+
+
+class CategoryNotFound(HttpError):
+    """There is no category with this id."""
+
+    status = 404
+
+
+class BodyTooLarge(HttpError):
+    """The body of a request has too many bytes."""
+
+    status = 413
 
 
 class Unavailable(HttpError):

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 from ray.exceptions import RayActorError
@@ -12,10 +13,14 @@ from ray.serve.handle import DeploymentHandle
 
 from recsys.errors import RegistryError
 from recsys.histories import Histories
+from recsys.inference import mixed
+from recsys.inference.options import BatchOptions
 from recsys.inference.recommender import Recommendations, StageScores
 from recsys.inference.servable import Servable
+from recsys.rules.file import RulesFile
 from recsys.serving.errors import Unavailable
-from recsys.serving.stages import BatchOptions, VersionsByStage
+from recsys.serving.stages import VersionsByStage
+from recsys.timeline import Present
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +32,8 @@ BROADCAST_SECONDS: Final = 60.0
 """Time in which a replica has to load a version; after it the replica counts as unable to load it."""
 FACTORS_SECONDS: Final = 0.25
 """Time that the factors' replicas have; after it the users are folded in here."""
+LACKS_RULES: Final = "lacks rules"
+"""The result of a replica that has not got the rules file of a call."""
 ALONE_SECONDS: Final = 1.0
 """For so long users are folded in here after no replica could do it."""
 
@@ -46,15 +53,15 @@ class GraphStages:
         self._alone_until = 0.0
 
     async def __call__(
-        self, servable: Servable, histories: Histories, now: int, options: BatchOptions
+        self, servable: Servable, histories: Histories, now: Present, options: BatchOptions
     ) -> Recommendations | None:
         """See StageRunner."""
         version, recommender = servable.bundle.version, servable.recommender
-        caps = recommender.repeat_caps(options.objectives, options.repeat_caps)
+        if mixed.uses_sessions(recommender, options.in_session):
+            return await self._with_sessions(servable, mixed.RequestBatch(histories, now, options))
         # The call for candidates leaves first, since it takes longest.
         proposals, folded_in = await asyncio.gather(
-            self.call("candidates", version, histories, now, options.objectives, caps),
-            self._fold_in(servable, histories),
+            self._propose(version, histories, now, options), self._fold_in(servable, histories)
         )
         if proposals is None or folded_in is None:
             return None
@@ -65,7 +72,45 @@ class GraphStages:
         )
         if lgb is None:
             return None
-        return recommender.combine(histories, candidates, StageScores(lgb, mf, warm), options.n, caps)
+        caps = recommender.repeat_caps(options.objectives, options.repeat_caps)
+        best = recommender.combine(histories, candidates, StageScores(lgb, mf, warm), options.n, caps, options.rules)
+        if options.explained is None:
+            return best
+        # Explanations of a list take less time here than a call of another stage would.
+        chosen = best.chosen(candidates, features, lgb, options.explained)
+        return replace(best, explanations=recommender.explainer(chosen, histories, now))
+
+    async def _with_sessions(self, servable: Servable, batch: mixed.RequestBatch) -> Recommendations | None:
+        """The same for a batch that mixes requests with and without sessions."""
+        version, recommender = servable.bundle.version, servable.recommender
+        users = batch.without_session
+        proposals, folded_in = await asyncio.gather(
+            self._propose(version, batch.histories, batch.now, batch.options),
+            self._fold_in(servable, batch.histories.take(users)) if len(users) else _nobody(),
+        )
+        if proposals is None or folded_in is None:
+            return None
+        candidates = proposals.candidates
+        if len(proposals.requests) > len(users):  # the session model proposes nothing to some sessions
+            folded_in = recommender.fold_in(batch.histories.take(proposals.requests))
+        session_features = proposals.sessions.candidates.features
+        scored, mf = await asyncio.gather(
+            self.call("rank", version, proposals.features, proposals.for_discovery, session_features),
+            _nobody()
+            if candidates is None
+            else _meanwhile(recommender.factors.score, folded_in[0], candidates.users, candidates.items),
+        )
+        if scored is None:
+            return None
+        main = None if candidates is None else StageScores(scored[0], mf, folded_in[1])
+        return mixed.combine(recommender, batch, proposals, main, scored[1])
+
+    async def _propose(self, version: str, histories: Histories, now: Present, options: BatchOptions) -> Any:
+        """Candidates and their rows. The rules file is sent along only where the replica has not got it yet."""
+        proposals = await self.call("candidates", version, histories, now, options.without_file())
+        if isinstance(proposals, str) and proposals == LACKS_RULES:
+            proposals = await self.call("candidates", version, histories, now, options)
+        return proposals
 
     async def _fold_in(self, servable: Servable, histories: Histories) -> Any:
         """User factors and who is warm, None where the stage has not loaded the version.
@@ -103,6 +148,10 @@ class GraphStages:
                 if reason is not None:
                     raise RegistryError(f"{stage}: {reason}")
 
+    async def load_rules(self, file: RulesFile) -> None:
+        """See StageRunner."""
+        await _call_all("candidates", self._stages["candidates"], "load_rules", file)
+
     async def loaded_versions(self) -> VersionsByStage:
         """See StageRunner."""
         return await self.broadcast("loaded_versions")
@@ -117,6 +166,11 @@ async def _meanwhile(work: Callable[..., Any], *arguments: Any) -> Any:
     """The result of work in this process. The work begins once the calls of other stages have been sent."""
     await asyncio.sleep(LEAVE_SECONDS)
     return work(*arguments)
+
+
+async def _nobody() -> tuple[()]:
+    """The result for a batch without users."""
+    return ()
 
 
 async def _call_all(stage: str, handle: DeploymentHandle[Any], method: str, *arguments: Any) -> list[Any]:

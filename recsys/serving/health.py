@@ -10,6 +10,7 @@ from recsys.serving.deadline import deadline
 from recsys.serving.errors import Unavailable
 from recsys.serving.following import Following, Problem, Rejection
 from recsys.serving.loaded_versions import LoadedVersions
+from recsys.serving.rules import FollowedRules, RulesReport
 from recsys.serving.settings import ServeSettings
 from recsys.serving.stages import StageRunner, VersionsByStage
 
@@ -22,7 +23,7 @@ class HealthReport:
 
     loaded: the versions of each replica of each stage, of the ingress those of this replica alone
     lacking: the stages of which a replica has not loaded the version served
-    rejection, problem: see Following
+    rejection, problem: see Following; rules: None without a rules file
     """
 
     served: Servable
@@ -31,15 +32,22 @@ class HealthReport:
     lacking: list[str]
     rejection: Rejection | None
     problem: Problem | None
+    rules: RulesReport | None = None
 
 
 class HealthCheck:
     """Asks all replicas for their versions, and has those that lack the version served load it."""
 
     def __init__(
-        self, following: Following, versions: LoadedVersions, stages: StageRunner, settings: ServeSettings
+        self,
+        following: Following,
+        versions: LoadedVersions,
+        stages: StageRunner,
+        settings: ServeSettings,
+        rules: FollowedRules | None = None,
     ) -> None:
         self._following, self._versions, self._stages, self._settings = following, versions, stages, settings
+        self._rules = rules
         self._loading: asyncio.Task[None] | None = None
 
     async def report(self) -> HealthReport:
@@ -63,6 +71,7 @@ class HealthCheck:
             lacking,
             self._following.rejection,
             self._following.problem,
+            self._rules.report() if self._rules else None,
         )
 
     async def _load(self, version: str) -> None:

@@ -26,9 +26,11 @@ class LoadedVersions:
     requests go on meanwhile.
     """
 
-    def __init__(self, store: Store, settings: ServeSettings) -> None:
+    def __init__(self, store: Store, settings: ServeSettings, *, lists: bool = True) -> None:
+        """lists: whether this process answers with lists that need no user, which take time and memory to make."""
         self.store = store
         self._settings = settings
+        self._lists = lists
         self._loaded: dict[str, Servable] = {}
         self._loading = asyncio.Lock()
 
@@ -61,7 +63,7 @@ class LoadedVersions:
         for name in dict.fromkeys(names if ready is None else [ready.name, *names]):
             try:
                 folder = ready if ready and ready.name == name else self._path(name, threading.Event())
-                self._loaded[name] = open_servable(folder, self._settings.alpha)
+                self._loaded[name] = open_servable(folder, self._settings.alpha, lists=self._lists)
                 return
             except RegistryError as error:
                 logger.error("version rejected at the start", extra={"version": name, "reason": str(error)})
@@ -113,7 +115,7 @@ class LoadedVersions:
             servable = self._loaded.pop(version, None)
             if servable is None:
                 folder = folder or await self.probe(version)  # another call dropped the version meanwhile
-                servable = await asyncio.to_thread(open_servable, folder, self._settings.alpha)
+                servable = await asyncio.to_thread(open_servable, folder, self._settings.alpha, lists=self._lists)
                 logger.info("version loaded", extra={"version": version})
             self._loaded[version] = servable
             for old in self.names()[: -self._settings.versions_kept]:

@@ -6,6 +6,8 @@ import re
 import signal
 import threading
 from contextlib import redirect_stdout, suppress
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +26,8 @@ STOPS: Final = (signal.SIGINT, signal.SIGTERM)
 """Signals that stop the service."""
 DRAIN_SECONDS: Final = 4.0
 """Time in which requests under way may end after a signal."""
+ANSWER_SECONDS: Final = 2.0
+"""Time in which a service that is ready answers `/health`."""
 
 
 def serve_until_interrupted(settings: ServeSettings, host: str, port: int, folder: Path) -> None:
@@ -39,10 +43,11 @@ def serve_until_interrupted(settings: ServeSettings, host: str, port: int, folde
             for number in STOPS:  # set anew: Ray has set its own, and a shell's background job ignores SIGINT
                 signal.signal(number, signal.default_int_handler)
             _check_cpus(settings)
-            _start(settings, host, port)
-        console.line(f"recommendations at http://{host}:{port}/ (interface: /docs); Ctrl-C stops the service")
+            goes_on = _start(settings, host, port)
         with suppress(KeyboardInterrupt):
-            threading.Event().wait()
+            if goes_on:
+                console.line(f"recommendations at http://{host}:{port}/ (interface: /docs); Ctrl-C stops the service")
+                threading.Event().wait()
         console.progress("stopping")
     finally:
         for number in STOPS:  # the supervisor ends the service where this takes too long
@@ -51,7 +56,8 @@ def serve_until_interrupted(settings: ServeSettings, host: str, port: int, folde
         _stop()
 
 
-def _start(settings: ServeSettings, host: str, port: int) -> None:
+def _start(settings: ServeSettings, host: str, port: int) -> bool:
+    """Whether the service goes on: False where it answered already when a signal came."""
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         serve.start(http_options={"host": host, "port": port}, logging_config=QUIET)
@@ -60,7 +66,25 @@ def _start(settings: ServeSettings, host: str, port: int) -> None:
         if match is None:
             raise
         raise ConfigError(f"{match[1]} was taken by another process while the service started") from error
-    serve.run(build_app(settings), name="recsys")
+    try:
+        serve.run(build_app(settings), name="recsys")
+    except KeyboardInterrupt:  # answers come some time before `run` returns
+        if not answers(host, port):
+            raise
+        return False
+    return True
+
+
+def answers(host: str, port: int) -> bool:
+    """Whether a service at this address is ready."""
+    connection = HTTPConnection(host, port, timeout=ANSWER_SECONDS)
+    try:
+        connection.request("GET", "/health")
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
 
 
 def _limits(settings: ServeSettings) -> Limits:

@@ -1,12 +1,15 @@
-"""The service behind its HTTP routes, without Ray: its four parts."""
+"""The service behind its HTTP routes, without Ray: its parts."""
 
 from dataclasses import dataclass
 
+from recsys.inference.sentences import Sentences, load_sentences
 from recsys.serving.following import Following
 from recsys.serving.health import HealthCheck
 from recsys.serving.histories import HistorySource
 from recsys.serving.loaded_versions import LoadedVersions
 from recsys.serving.recommendations import BatchedRecommender
+from recsys.serving.related import Related
+from recsys.serving.rules import FollowedRules
 from recsys.serving.settings import ServeSettings
 from recsys.serving.stages import StageRunner
 from recsys.serving.users import Users
@@ -17,9 +20,12 @@ class Service:
     """A replica of the ingress: the version it serves, and what it serves from it."""
 
     following: Following
+    rules: FollowedRules
     recommender: BatchedRecommender
     users: Users
     health: HealthCheck
+    sentences: Sentences
+    related: Related
 
     @classmethod
     def build(
@@ -27,9 +33,13 @@ class Service:
     ) -> "Service":
         """A service that has served nothing yet; `following` loads its first version."""
         following = Following(versions, stages, settings)
+        rules = FollowedRules(settings.rules, versions, stages)
         return cls(
             following,
-            BatchedRecommender(following, stages, histories, settings),
+            rules,
+            BatchedRecommender(following, stages, histories, settings, rules),
             Users(following, histories, settings),
-            HealthCheck(following, versions, stages, settings),
+            HealthCheck(following, versions, stages, settings, rules),
+            load_sentences(settings.sentences, settings.language),
+            Related(following, rules),
         )

@@ -1,10 +1,13 @@
 """Settings of the service: arguments of `serve run serve_app:app …`, of a Serve config file, and of `--set`."""
 
 import os
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from recsys.errors import ConfigError
+from recsys.inference.sentences import DEFAULT, load_sentences
 from recsys.registry.locate import default_registry
 from recsys.schema import Config
 
@@ -28,7 +31,7 @@ class ServeSettings(Config):
     registry: str = Field(default_factory=default_registry)
     """A folder (an absolute path where the replicas run elsewhere) or s3://bucket/prefix."""
     version: str | None = Field(default_factory=lambda: _variable("MODEL_VERSION"))
-    """Serve this version alone; None serves the one in production. Default: MODEL_VERSION."""
+    """Serve this version alone; null serves the one in production. Default: MODEL_VERSION."""
     versions_kept: int = Field(2, ge=2)
     """Largest number of versions that each replica keeps loaded: the version in production and those served before."""
     alpha: float | None = Field(default_factory=lambda: _variable("MF_ALPHA"), ge=0, le=1, validate_default=True)
@@ -48,6 +51,9 @@ class ServeSettings(Config):
     clock: Literal["data", "wall"] = "data"
     """The present, as of which features are computed: `data` is the end of the data, `wall` the time of day. With
     `wall`, users of old data look as if they had been away since."""
+    rules: str | None = None
+    """A rules file: its path (absolute where the replicas run elsewhere) or s3://bucket/key. It is read again twice a
+    second. Null: no rules but those of requests."""
     deadline_ms: int = Field(2000, ge=10)
     """Milliseconds after which a request without a response ends with 503."""
     max_waiting: int = Field(256, ge=1)
@@ -65,6 +71,10 @@ class ServeSettings(Config):
     probe_seconds: float = Field(30.0, ge=1, allow_inf_nan=False)
     """Seconds after which the trial of a version ends, and 20 more for each full gigabyte of the version. The old
     version is served meanwhile. A slow machine may need more."""
+    sentences: Path | None = None
+    """A YAML file with a shop's own sentences of explanations by language, see [](../how-to/explain.md)."""
+    language: str = DEFAULT
+    """The language of these sentences where a request asks for none of the languages there are."""
     log_every: int = Field(100, ge=1)
     """Number n: one of n requests goes to the access log; responses of 500 and above always do."""
 
@@ -74,6 +84,15 @@ class ServeSettings(Config):
         if not 1 <= replicas[0] <= replicas[1]:
             raise ValueError("expected at least one replica, and a range that ascends")
         return replicas
+
+    @model_validator(mode="after")
+    def _has_sentences(self) -> "ServeSettings":
+        """A wrong file of sentences is an error before anything starts."""
+        try:
+            load_sentences(self.sentences, self.language)
+        except ConfigError as error:
+            raise ValueError(str(error)) from error
+        return self
 
 
 def _variable(name: str) -> Any:

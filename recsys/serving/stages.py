@@ -1,43 +1,36 @@
 """Runners of a request's stages: in this process here, as Serve deployments in `graph_stages`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-
 from recsys.histories import Histories
+from recsys.inference import mixed
+from recsys.inference.options import BatchOptions
 from recsys.inference.recommender import Recommendations
 from recsys.inference.servable import Servable
+from recsys.rules.file import RulesFile
+from recsys.timeline import Present
 
 VersionsByStage = Mapping[str, Sequence[Sequence[str]]]
 """For each stage the versions that each of its replicas has loaded."""
 
 
-@dataclass(frozen=True, slots=True)
-class BatchOptions:
-    """Options of a batch of users.
-
-    n: items of each user at most
-    objectives: int8 (n_users,), positions in OBJECTIVES
-    repeat_caps: float64 (n_users,), NaN for the version's own, see `Recommender.repeat_caps`
-    """
-
-    n: int
-    objectives: np.ndarray
-    repeat_caps: np.ndarray
-
-
 class StageRunner(Protocol):
-    """Runs the stages of a version over a batch of users. Every method may raise Unavailable."""
+    """Runs the stages of a version over a batch of requests. Every method may raise Unavailable."""
 
     async def __call__(
-        self, servable: Servable, histories: Histories, now: int, options: BatchOptions
+        self, servable: Servable, histories: Histories, now: Present, options: BatchOptions
     ) -> Recommendations | None:
-        """The best items of each user, or None where a stage has not loaded the version; now: ms."""
+        """The best items of each request, or None where a stage has not loaded the version.
+
+        histories: all events of each request
+        """
 
     async def load(self, version: str) -> None:
         """Load a version in every replica of every stage; raises RegistryError where one cannot."""
+
+    async def load_rules(self, file: RulesFile) -> None:
+        """Compile a rules file in every replica of every stage that needs it."""
 
     async def loaded_versions(self) -> VersionsByStage: ...
 
@@ -46,12 +39,15 @@ class LocalStages:
     """All stages in this process, over the version that the service itself has loaded."""
 
     async def __call__(
-        self, servable: Servable, histories: Histories, now: int, options: BatchOptions
+        self, servable: Servable, histories: Histories, now: Present, options: BatchOptions
     ) -> Recommendations | None:
-        return servable.recommender(histories, now, options.n, options.objectives, options.repeat_caps)
+        return mixed.recommend(servable.recommender, histories, now, options)
 
     async def load(self, version: str) -> None:
         """Nothing is left to do: the service loads the version."""
+
+    async def load_rules(self, file: RulesFile) -> None:
+        """Nothing is left to do: the service compiles the rules."""
 
     async def loaded_versions(self) -> VersionsByStage:
         return {}

@@ -10,10 +10,10 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from recsys import __version__
-from recsys.serving.api import documentation, health, page, recommendations, users
+from recsys.serving.api import documentation, health, page, recommendations, related, sessions, users
 from recsys.serving.api.access_log import AccessLog
 from recsys.serving.api.errors import add_error_handlers
-from recsys.serving.api.parameters import StrictRoute
+from recsys.serving.api.routes import StrictRoute
 from recsys.serving.service import Service
 
 Router = Callable[[FastAPI, Service], None]
@@ -22,7 +22,9 @@ ROUTERS: Final[tuple[Router, ...]] = (
     page.add_routes,
     health.add_routes,
     recommendations.add_routes,
+    sessions.add_routes,
     users.add_routes,
+    related.add_routes,
     documentation.add_routes,
 )
 
@@ -38,11 +40,13 @@ def create_api(service: Service, log_every: int, routers: Sequence[Router] = ROU
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.following.start()
-        following = asyncio.create_task(service.following.run())
+        await service.rules.update()
+        tasks = [asyncio.create_task(part.run()) for part in (service.following, service.rules)]
         yield
-        following.cancel()
-        with suppress(asyncio.CancelledError):
-            await following
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
     api = FastAPI(
         title="E-Commerce Recommendation API",

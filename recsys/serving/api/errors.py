@@ -1,6 +1,7 @@
 """Responses to requests that fail: the body is always {"detail": …}."""
 
 import logging
+from collections.abc import Mapping
 from typing import Annotated, Any, Final
 
 from fastapi import FastAPI, Request
@@ -8,6 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import Field
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from typing_extensions import TypedDict
 
 from recsys.serving.api.messages import json_response, message
@@ -15,6 +17,8 @@ from recsys.serving.errors import HttpError
 
 logger = logging.getLogger(__name__)
 
+SHOWN_PROBLEMS: Final = 5
+"""Problems of one request that its response lists."""
 RETRY_AFTER_SECONDS: Final = 1
 """With 503: after so long a client may try again."""
 
@@ -28,7 +32,8 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": Problem, "description": text}
     for status, text in (
         (400, "A parameter is not valid"),
-        (404, "There is no such user"),
+        (404, "There is no such user, item or category"),
+        (413, "The body has too many bytes"),
         (503, "Not ready, or too busy; see Retry-After"),
         (500, "A fault of the service"),
     )
@@ -59,18 +64,25 @@ async def _http_error(_: Request, error: Any) -> Response:
 
 
 async def _invalid_parameters(_: Request, error: Any) -> Response:
-    problems = (
-        f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}, found {str(problem['input'])[:80]!r}"
-        for problem in error.errors()
-    )
-    return _problem("; ".join(problems), 400)
+    return _problem("; ".join(map(_described, error.errors()[:SHOWN_PROBLEMS])), 400)
 
 
-async def _no_such_route(_: Request, error: Any) -> Response:
+def _described(problem: Mapping[str, Any]) -> str:
+    """A problem of pydantic's in words."""
+    kind, place = problem["type"], ".".join(map(str, problem["loc"][1:]))
+    if kind == "name":
+        return f"{place + ': ' if place else ''}{problem['msg']}"
+    text = str(problem["msg"]).removeprefix("Value error, ").replace("valid tuple", "valid list")
+    given = "" if ", found " in text else f", found {str(problem['input'])[:80]!r}"
+    return f"{place or 'body'}: {text}{given}"
+
+
+async def _no_such_route(request: Request, error: Any) -> Response:
     """404 for an unknown path, 405 for another method."""
     headers = dict(error.headers or {})
-    if "Allow" in headers:
-        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))  # of a set
+    if "Allow" in headers:  # it has the methods of one route, and a path may have several
+        routes = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
+        headers["Allow"] = ", ".join(sorted({method for route in routes for method in route.methods or ()}))
     return _problem(error.detail, error.status_code, headers)
 
 

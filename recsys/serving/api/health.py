@@ -1,6 +1,6 @@
 """The health of the service."""
 
-from typing import Annotated, Literal, NotRequired
+from typing import Annotated, Final, Literal, NotRequired
 
 from fastapi import FastAPI
 from fastapi.responses import Response
@@ -12,7 +12,11 @@ from recsys.registry.manifest import Manifest
 from recsys.serving.api.errors import responses
 from recsys.serving.api.messages import Count, Fraction, Time, VersionName, json_response, message, utc_text
 from recsys.serving.health import HealthReport
+from recsys.serving.rules import RulesReport
 from recsys.serving.service import Service
+
+LEARNED: Final = "Hybrid (LGB + MF with fold-in)"
+UNLEARNED: Final = "Sources by their weights, not learned"
 
 
 @message
@@ -37,6 +41,11 @@ class ModelStats(TypedDict):
     mf_users: Count
     mf_items: Count
     hybrid_alpha: Fraction
+    """Weight of the factorization for all items."""
+    discovery_alpha: Fraction
+    """Weight of the factorization for items new to the user, which `objective=discover` asks for."""
+    not_learned: Annotated[str | None, Field(examples=[None])]
+    """Why nothing was learned from the data, so that the sources' weights alone rank; null for a learned version."""
     metrics: Annotated[dict[str, float | None], Field(examples=[{"ndcg@10 all": 0.12, "ndcg@10 cold": None}])]
     """Of the evaluated model."""
 
@@ -45,6 +54,22 @@ class ModelStats(TypedDict):
 class Refused(TypedDict):
     version: VersionName
     reason: Annotated[str, Field(examples=["ranker.txt has 0 bytes, expected 48219"])]
+
+
+@message
+class Rules(TypedDict):
+    file: Annotated[str, Field(examples=["/shop/rules.yaml"])]
+    digest: Annotated[str, Field(examples=["5f0c7d9e21ab34cd"])]
+    """A hash of the file in use."""
+    rules: Count
+    """Rules in use."""
+    problem: Annotated[str | None, Field(examples=["/shop/rules.yaml, line 7: rule 'sale': boost: …"])]
+    """Why the file as it is now is not used; the last valid one is."""
+    problem_since: Annotated[Time | None, Field(examples=[None])]
+    not_applied: Annotated[list[str], Field(examples=[["line 12: rule 'x': this version has no attribute 'price'"]])]
+    """Rules that a loaded version cannot apply, and why."""
+    unknown: Annotated[list[str], Field(examples=[["line 3: rule 'sale': this version has no brand 'Acmee'"]])]
+    """Ids and words in rules that a loaded version does not have, at most a hundred. The rules hold without them."""
 
 
 @message
@@ -68,6 +93,8 @@ class Health(TypedDict):
     `model_version` is served meanwhile."""
     problem_since: Annotated[Time | None, Field(examples=[None])]
     """When the problem began, UTC."""
+    rules: NotRequired[Rules]
+    """The rules file, for a service with one."""
 
 
 def health_message(report: HealthReport) -> Health:
@@ -77,7 +104,7 @@ def health_message(report: HealthReport) -> Health:
         status="unavailable" if report.lacking else "healthy",
         service="E-Commerce Recommendation API",
         version=__version__,
-        mode=f"Hybrid (LGB + MF with fold-in), {report.topology}",
+        mode=f"{LEARNED if bundle.manifest.not_learned is None else UNLEARNED}, {report.topology}",
         model_version=bundle.version,
         stats=_data_stats(bundle.manifest),
         model=_model_stats(bundle.version, bundle.manifest),
@@ -86,9 +113,23 @@ def health_message(report: HealthReport) -> Health:
         problem=report.problem.text if report.problem else None,
         problem_since=utc_text(report.problem.since) if report.problem else None,
     )
+    if report.rules is not None:
+        health["rules"] = _rules_message(report.rules)
     if not report.lacking:
         return health
     return {"detail": f"version {bundle.version} is not held by all of: {', '.join(report.lacking)}", **health}
+
+
+def _rules_message(rules: RulesReport) -> Rules:
+    return Rules(
+        file=rules.address,
+        digest=rules.digest,
+        rules=rules.n_rules,
+        problem=rules.problem.text if rules.problem else None,
+        problem_since=utc_text(rules.problem.since) if rules.problem else None,
+        not_applied=list(rules.not_applied),
+        unknown=list(rules.unknown),
+    )
 
 
 def _data_stats(manifest: Manifest) -> DataStats:
@@ -101,13 +142,16 @@ def _data_stats(manifest: Manifest) -> DataStats:
 
 
 def _model_stats(version: str, manifest: Manifest) -> ModelStats:
+    all_items, discovery = manifest.blends
     return ModelStats(
         version=version,
         created=manifest.created,
         features=len(manifest.features),
         mf_users=manifest.counts.mf_users,
         mf_items=manifest.counts.mf_items,
-        hybrid_alpha=manifest.blend.alpha,
+        hybrid_alpha=all_items.alpha,
+        discovery_alpha=discovery.alpha,
+        not_learned=manifest.not_learned,
         metrics=manifest.headline,
     )
 

@@ -16,13 +16,14 @@ from recsys.serving.api.messages import (
     Time,
     UserId,
     UserType,
-    category_of,
+    categories_of,
     json_response,
     message,
     user_type,
     utc_text,
 )
-from recsys.serving.api.parameters import Limit, User, add_user_route
+from recsys.serving.api.parameters import Limit, User
+from recsys.serving.api.routes import add_user_route
 from recsys.serving.service import Service
 from recsys.serving.users import NewestEvents, UserSummary
 
@@ -84,14 +85,15 @@ def stats_message(user: UserSummary) -> UserStats:
 def events_message(newest: NewestEvents) -> UserEvents:
     """The newest events of a user as they go over HTTP."""
     bundle, events = newest.bundle, newest.events
+    columns = (
+        events.times.tolist(),
+        events.events.tolist(),
+        bundle.items.to_list(events.items),
+        categories_of(bundle, events.items),
+    )
     oldest_first = [
-        UserEvent(
-            timestamp=utc_text(time),
-            event=EVENT_TYPES[event],
-            itemid=bundle.items[item],
-            category=category_of(bundle, item),
-        )
-        for time, event, item in zip(events.times.tolist(), events.events.tolist(), events.items.tolist(), strict=True)
+        UserEvent(timestamp=utc_text(time), event=EVENT_TYPES[event], itemid=item, category=category)
+        for time, event, item, category in zip(*columns, strict=True)
     ]
     return UserEvents(user_id=newest.user_id, events=oldest_first[::-1])
 

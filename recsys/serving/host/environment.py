@@ -20,7 +20,7 @@ from recsys.serving.host.ports import is_free, listener
 FAST: Final = {
     "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
     "RAY_SERVE_ENABLE_HA_PROXY": "1",
-    # Every route is a GET that changes nothing, so a request whose replica died may be sent to another one.
+    # No route changes anything, so a request whose replica died may be sent to another one.
     "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
     # Three failures mark a replica as down. Until then HAProxy prefers the dead one, which has the fewest connections.
     "RAY_SERVE_HAPROXY_RETRIES": "6",
