@@ -29,8 +29,8 @@ PYTEST = $(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reo
 test: $(VENV)/.installed ## run all tests; ARGS="-k registry" passes options to pytest, TEST_PROCESSES=0 runs them in one
 	$(PYTEST) $(ARGS)
 
-test-fast: $(VENV)/.installed ## run the tests that start no process, in under a minute
-	$(PYTEST) tests/unit $(ARGS)
+test-fast: $(VENV)/.installed ## run the tests that start no process, without the slow ones
+	$(PYTEST) tests/unit -m "not slow" $(ARGS)
 
 soak: $(VENV)/.installed ## run all tests for long: more cases, longer loads
 	RECSYS_SOAK=1 $(PYTEST) -o timeout=3600 $(ARGS)

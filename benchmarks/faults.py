@@ -1,11 +1,13 @@
 """Faults of a running service: what fails, and for how long.
 
-    python benchmarks/faults.py [--only TEXT]… [--checkout FOLDER] [--registry FOLDER] [--load] [--json FILE]
+    python benchmarks/faults.py [--only TEXT]… [--together] [--load] [--checkout FOLDER] [--registry FOLDER] [--json F]
 
 Each fault starts the service of a checkout by `serve_app.py`, breaks one thing under a load of eight clients that
 compare every answer with the one from before, and prints how many requests failed, and the seconds until all answers
 were right again. Without --registry, a model of the synthetic shop is trained first. A second registry of the same
 model, under another name, is for the fault of two services on a host.
+
+--together makes four of the faults one after another, with three starts in all: for the tests.
 
 --load measures instead how many right answers a second come back at 64, 512 and 1,000 connections, by wrk.
 
@@ -26,7 +28,7 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from faults_parts.scenarios import Outcome, Plan, scenarios  # noqa: E402
+from faults_parts.scenarios import Outcome, Plan, one_after_another, scenarios  # noqa: E402
 from faults_parts.services import running  # noqa: E402
 from isolation import free_port  # noqa: E402
 from serving_parts.load import check_wrk, request_mix, run_wrk, write_script  # noqa: E402
@@ -89,6 +91,7 @@ def main() -> int:
     parser.add_argument(
         "--only", action="append", default=[], help="faults whose name holds this text; may be repeated"
     )
+    parser.add_argument("--together", action="store_true", help="four faults of one service, one after another")
     parser.add_argument("--checkout", type=Path, default=ROOT, help="whose service is broken")
     parser.add_argument("--registry", type=Path, help="of a trained model; by default one of synthetic:0.2 is trained")
     parser.add_argument("--load", action="store_true", help="measure goodput at many connections instead")
@@ -111,10 +114,9 @@ def main() -> int:
             failed = False
         else:
             renamed(registry, folder / "other", "another-version")
-            table = scenarios(plan, folder / "other", "another-version")
-            outcomes = {}
-            for name, scenario in table.items():
-                if arguments.only and not any(text in name for text in arguments.only):
+            outcomes = one_after_another(plan, folder / "other", "another-version") if arguments.together else {}
+            for name, scenario in scenarios(plan, folder / "other", "another-version").items():
+                if arguments.together or (arguments.only and not any(text in name for text in arguments.only)):
                     continue
                 outcomes[name] = scenario()
                 console.line(" | ".join(map(str, row_of(name, outcomes[name]))))

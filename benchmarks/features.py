@@ -494,7 +494,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         data = "synthetic:0.05" if options.quick else options.data
         with console.step("make or find the raw files"):
-            folder = Path(resolve(data, options.work or Path(temporary)).events[0].address).parent
+            folder = Path(resolve(data, options.work or Path(temporary)).files("events")[0].address).parent
         runs: dict[str, list[dict[str, float]]] = {system: [] for system in SYSTEMS}
         outs = {system: Path(temporary) / system for system in SYSTEMS}
         for number in range(options.rounds):

@@ -51,6 +51,7 @@ from recsys.schema import UNKNOWN  # noqa: E402
 from recsys.timeline import Cut, day  # noqa: E402
 from recsys.training.context import Context  # noqa: E402
 from recsys.training.evaluation import score_discovery, score_test_window  # noqa: E402
+from recsys.training.from_log import from_log  # noqa: E402
 from recsys.training.preparation import RankerInputs, build_inputs  # noqa: E402
 from recsys.training.ranker import select_rankers  # noqa: E402
 from recsys.training.systems import HYBRID, hybrid_lists, popular_items  # noqa: E402
@@ -97,7 +98,7 @@ def read(data: str, back: int, config: TrainConfig, work: Path) -> ShopData:
     with console.step("read the data"):
         shop = ingest(source, config.data, now, quarantine)
     if back:
-        end = Cut.at(shop.end, back * config.evaluation.test_days).time
+        end = Cut.at(shop.end, back * from_log(shop, config).config.test_days).time
         with console.step(f"read it again up to {day(end)}"):
             shop = ingest(before(source, end, work / "earlier"), config.data, now, quarantine)
     return shop
@@ -259,6 +260,7 @@ def flat_settings(systems: Sequence[System], setting: str) -> list[Row]:
 def measure(data: str, back: int, config: TrainConfig, work: Path) -> list[Row]:
     """The rows of a comparison, which is also printed."""
     shop = read(data, back, config, work)
+    config = from_log(shop, config).config
     cases, systems = compete(shop, config, work)
     show_chosen(systems)
     name = f"{data}, back {back}"
@@ -269,7 +271,7 @@ def measure(data: str, back: int, config: TrainConfig, work: Path) -> list[Row]:
         rows.append({"system": "test users", "setting": setting, "metric": "all", "value": users, "unit": "count"})
         if users:
             standing = standings(systems, question, config)
-            window = f"{day(Cut.at(shop.end, config.evaluation.test_days).time)} to {day(shop.end)}"
+            window = f"{day(Cut.at(shop.end, config.test_days).time)} to {day(shop.end)}"
             show_standings(standing, f"{setting}: {users} users, {window}", config.evaluation.k)
             rows += flat(standing, setting)
     return rows

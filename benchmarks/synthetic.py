@@ -13,6 +13,7 @@ import resource
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -21,6 +22,7 @@ from typing import Final
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 from scipy.sparse import csr_matrix
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -54,10 +56,12 @@ class Log:
     end: int
 
     @classmethod
-    def read(cls, folder: Path) -> "Log":
+    def read(cls, folder: Path, further_items: Sequence[int] = ()) -> "Log":
+        """The log of a folder; further_items: ids of items that count beside those with an event."""
         table = pl.read_csv(folder / "events.csv", schema_overrides={schema.TRANSACTION: pl.Int64})
         user, item = table[schema.USER].to_arrow(), table[schema.ITEM].to_arrow()
-        users, items = Ids.from_values(user), Ids.from_values(item)
+        users = Ids.from_values(user)
+        items = Ids.from_values(pa.chunked_array([item, pa.array(further_items, pa.int64())]))
         kinds = table[schema.EVENT].replace_strict(EVENT_TYPES, range(len(EVENT_TYPES)), return_dtype=pl.Int8)
         times = table[schema.TIME].to_numpy()
         histories = Histories.build(users.encode(user), items.encode(item), kinds.to_numpy(), times, len(users))

@@ -156,8 +156,8 @@ def run_grid(folder: Path, config: TrainConfig) -> None:
             point = {"ranker.learning_rate": rate, "ranker.num_leaves": leaves, "ranker.threads": 2}
             data = training_set(parts, validation.rows, config.inference.features)
             fitted = fit_smallest(data, validation, changed(config, point), folder)
-            blend, curve = choose_blend(validation, fitted.scores, config)
-            emit(metric=curve[blend.alpha], at=time.time(), trees=fitted.ranker.n_trees, point=point)
+            blend, curves = choose_blend(validation, fitted.scores, config)
+            emit(metric=curves.all_items[blend.alpha], at=time.time(), trees=fitted.ranker.n_trees, point=point)
 
 
 def run_sweep(folder: Path, config: TrainConfig, sweep: SweepConfig, work: Path, copies: int) -> None:

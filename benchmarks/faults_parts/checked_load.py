@@ -71,7 +71,9 @@ class CheckedLoad:
     """Clients that ask again and again, as a context.
 
     fresh: a connection for each request. A refused connection then counts as `elsewhere`: a load balancer would have
-    sent the client to another service.
+    sent the client to another service. So does one that the kernel reset since it stood in the queue of a listener that
+    closed: nobody has read its request, and the next connection is refused. A service that reads a request and dies
+    closes the connection without a reset.
     """
 
     def __init__(self, port: int, expected: dict[str, bytes], clients: int = 8, fresh: bool = False) -> None:
@@ -121,16 +123,31 @@ class CheckedLoad:
                 self._over.wait(PAUSE_SECONDS)
         client.close()
 
+    def _is_closed(self) -> bool:
+        """Whether nothing listens on the port."""
+        try:
+            socket.create_connection(("127.0.0.1", self._port), TIMEOUT_SECONDS).close()
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+        return False
+
+    def _without_answer(self, error: Exception) -> str:
+        """The kind of a request that got no answer."""
+        refused = isinstance(error, ConnectionRefusedError)
+        if self._fresh and (refused or (isinstance(error, ConnectionResetError) and self._is_closed())):
+            return "elsewhere"
+        if refused:
+            return "connection refused"
+        return "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+
     def _failure(self, client: Client, path: str) -> str | None:
         """The kind of a request's failure, None for a right answer."""
         try:
             status, body = client.get(path)
-        except ConnectionRefusedError:
-            return "elsewhere" if self._fresh else "connection refused"
-        except TimeoutError:
-            return "no answer in time"
         except (OSError, http.client.HTTPException) as error:
-            return type(error).__name__
+            return self._without_answer(error)
         if status == 200:
             return None if body == self._expected[path] else "wrong answer"
         with suppress(ValueError, TypeError, KeyError):

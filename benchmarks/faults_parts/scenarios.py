@@ -66,17 +66,21 @@ WRONG: Final = ("wrong answer", "status 404", "status 500")
 def killed(plan: Plan, part: str, settings: tuple[str, ...] = ()) -> Outcome:
     """One process of a part is killed."""
     with plan.running(f"kill {part}", settings) as service:
-        expected = expected_answers(service.port, plan.users)
-        with CheckedLoad(service.port, expected) as load:
-            wait_until(lambda: load.answered > 200, 30)
-            before = len(load.failures)
-            killed_at = time.monotonic()
-            service.kill(part)
-            outcome = _recovered(load, killed_at, before)
-        ended = _ends_clean(service)
-    outcome.problems += [
-        f"{count} x {kind}" for kind, count in outcome.failed.items() if kind.startswith(WRONG)
-    ] + ended
+        outcome = _without(plan, service, part)
+        outcome.problems += _ends_clean(service)
+    return outcome
+
+
+def _without(plan: Plan, service: Service, part: str) -> Outcome:
+    """One process of a part of a running service is killed."""
+    expected = expected_answers(service.port, plan.users)
+    with CheckedLoad(service.port, expected) as load:
+        wait_until(lambda: load.answered > 200, 30)
+        before = len(load.failures)
+        killed_at = time.monotonic()
+        service.kill(part)
+        outcome = _recovered(load, killed_at, before)
+    outcome.problems += [f"{count} x {kind}" for kind, count in outcome.failed.items() if kind.startswith(WRONG)]
     return outcome
 
 
@@ -118,17 +122,22 @@ def stopped(plan: Plan, group: bool) -> Outcome:
     """SIGTERM under load, to the process alone or to its process group; clients open a connection for each request."""
     name = "SIGTERM to the group" if group else "SIGTERM"
     with plan.running(name) as service:
-        expected = expected_answers(service.port, plan.users)
-        with CheckedLoad(service.port, expected, fresh=True) as load:
-            wait_until(lambda: load.answered > 500, 30)
-            at = time.monotonic()
-            if group:
-                os.killpg(service.process.pid, signal.SIGTERM)
-            else:
-                service.process.terminate()
-            ended = wait_until(lambda: service.process.poll() is not None, 60)
-            took = time.monotonic() - at
-            wait_until(lambda: load.elsewhere > 50, 5)
+        return _terminated(plan, service, group)
+
+
+def _terminated(plan: Plan, service: Service, group: bool) -> Outcome:
+    """SIGTERM to a running service, see `stopped`."""
+    expected = expected_answers(service.port, plan.users)
+    with CheckedLoad(service.port, expected, fresh=True) as load:
+        wait_until(lambda: load.answered > 500, 30)
+        at = time.monotonic()
+        if group:
+            os.killpg(service.process.pid, signal.SIGTERM)
+        else:
+            service.process.terminate()
+        ended = wait_until(lambda: service.process.poll() is not None, 60)
+        took = time.monotonic() - at
+        wait_until(lambda: load.elsewhere > 50, 5)
     outcome = Outcome(load.kinds(), round(took, 1))
     if ended is None:
         outcome.problems.append("does not end")
@@ -153,20 +162,28 @@ def leftovers(plan: Plan, victim: str) -> Outcome:
                 outcome.problems.append(f"without {victim} /health is {service.status()}")
             outcome.problems += _ends_clean(service)
         outcome.values["processes"] = ", ".join(_left_behind(service, 20)) or "none left"
-        at = time.monotonic()
-        again = start(plan.checkout, plan.registry, port, plan.log(f"after {victim}"), plan.settings)
-        try:
-            wait_until(lambda: again.process.poll() is not None or again.status() == 200, 60)
-            if again.process.poll() is not None or again.status() != 200:
-                outcome.problems.append(f"no new start: {again.log.read_text(errors='replace')[-300:]}")
-                outcome.seconds = None
-            else:
-                outcome.seconds = round(time.monotonic() - at, 1)
-        finally:
-            stop(again)
+        with _started_again(plan, port, f"after {victim}", outcome):
+            pass
     finally:
         stop(service)
     return outcome
+
+
+@contextlib.contextmanager
+def _started_again(plan: Plan, port: int, name: str, outcome: Outcome) -> Iterator[Service]:
+    """A new service on the port of one that died; it gets 60 s. name: of its log; outcome: gets the seconds"""
+    at = time.monotonic()
+    again = start(plan.checkout, plan.registry, port, plan.log(name), plan.settings)
+    try:
+        wait_until(lambda: again.process.poll() is not None or again.status() == 200, 60)
+        if again.process.poll() is not None or again.status() != 200:
+            outcome.problems.append(f"no new start: {again.log.read_text(errors='replace')[-300:]}")
+            outcome.seconds = None
+        else:
+            outcome.seconds = round(time.monotonic() - at, 1)
+        yield again
+    finally:
+        stop(again)
 
 
 def neighbours(plan: Plan, other: Path, version: str) -> Outcome:
@@ -174,43 +191,63 @@ def neighbours(plan: Plan, other: Path, version: str) -> Outcome:
 
     version: the second one's; whatever its port answers names it
     """
-    outcome = Outcome()
     with plan.running("first of two") as first:
-        second = start(plan.checkout, other, free_port(), plan.log("second of two"), plan.settings)
-        over = threading.Event()
-        seen: dict[str, int] = {}
+        return _beside(plan, first, other, version)
 
-        def look() -> None:
-            while not over.is_set():
-                with contextlib.suppress(OSError, ValueError):
-                    status, body = Client(second.port, fresh=True).get(
-                        f"/recommend/{plan.users[0]}?n=5&cold_start=true"
-                    )
-                    answer = "its own" if f'"{version}"'.encode() in body else f"status {status}"
-                    key = answer if status != 200 or answer == "its own" else "another service's"
-                    seen[key] = seen.get(key, 0) + 1
-                over.wait(0.02)
 
-        watching = threading.Thread(target=look)
-        watching.start()
-        try:
-            started = wait_until(lambda: second.process.poll() is not None or second.status() == 200, 90)
-            if started is None or second.process.poll() is not None:
-                outcome.problems.append(f"the second does not start: {second.log.read_text(errors='replace')[-300:]}")
-            first.process.kill()
-            wait_until(lambda: not first.family(), 15)
-            if second.status() != 200:
-                outcome.problems.append("the second does not outlive the first")
-            answers = seen.get("its own", 0)
-            wait_until(lambda: seen.get("its own", 0) > answers + 20, 10)
-        finally:
-            over.set()
-            watching.join()
-            stop(second)
+def _beside(plan: Plan, first: Service, other: Path, version: str) -> Outcome:
+    """A second service comes, and the first one is killed, see `neighbours`."""
+    outcome = Outcome()
+    second = start(plan.checkout, other, free_port(), plan.log("second of two"), plan.settings)
+    over = threading.Event()
+    seen: dict[str, int] = {}
+
+    def look() -> None:
+        while not over.is_set():
+            with contextlib.suppress(OSError, ValueError):
+                status, body = Client(second.port, fresh=True).get(f"/recommend/{plan.users[0]}?n=5&cold_start=true")
+                answer = "its own" if f'"{version}"'.encode() in body else f"status {status}"
+                key = answer if status != 200 or answer == "its own" else "another service's"
+                seen[key] = seen.get(key, 0) + 1
+            over.wait(0.02)
+
+    watching = threading.Thread(target=look)
+    watching.start()
+    try:
+        started = wait_until(lambda: second.process.poll() is not None or second.status() == 200, 90)
+        if started is None or second.process.poll() is not None:
+            outcome.problems.append(f"the second does not start: {second.log.read_text(errors='replace')[-300:]}")
+        first.process.kill()
+        wait_until(lambda: not first.family(), 15)
+        if second.status() != 200:
+            outcome.problems.append("the second does not outlive the first")
+        answers = seen.get("its own", 0)
+        wait_until(lambda: seen.get("its own", 0) > answers + 20, 10)
+    finally:
+        over.set()
+        watching.join()
+        stop(second)
     outcome.values = seen
     outcome.problems += [f"{count} x {kind}" for kind, count in seen.items() if kind == "another service's"]
     outcome.problems += [f"{count} x {kind}" for kind, count in seen.items() if kind in ("status 404", "status 500")]
     return outcome
+
+
+def one_after_another(plan: Plan, other: Path, version: str) -> dict[str, Outcome]:
+    """Several faults of one service, since a start takes longest: for tests. other, version: see `neighbours`.
+
+    HAProxy's manager is killed. A second service comes beside the first, which is then killed. It starts anew on its
+    port, and is stopped under load by a signal to its group.
+    """
+    outcomes = {}
+    with plan.running("one after another") as service:
+        outcomes["kill haproxy's manager"] = _without(plan, service, "haproxy's manager")
+        outcomes["two services"] = _beside(plan, service, other, version)
+        left = _left_behind(service, 20)
+    again = outcomes["kill -9, start again"] = Outcome(values={"processes": ", ".join(left) or "none left"})
+    with _started_again(plan, service.port, "started again", again) as service:
+        outcomes["SIGTERM to the group"] = _terminated(plan, service, group=True)
+    return outcomes
 
 
 def idle(plan: Plan) -> Outcome:

@@ -6,9 +6,12 @@ from pathlib import Path
 import polars as pl
 import pyarrow.parquet as pq
 
+from recsys.data.listing import Table
 from recsys.data.sources import Source
 from recsys.schema import TIME
 from recsys.storage.filesystem import File, file_at
+
+EVENTS = "events"
 
 
 def before(source: Source, end: int, folder: Path) -> Source:
@@ -18,12 +21,13 @@ def before(source: Source, end: int, folder: Path) -> Source:
     """
     folder.mkdir(parents=True, exist_ok=True)
     files = []
-    for number, file in enumerate(source.events):
+    for number, file in enumerate(source.files("events")):
         time = pl.col(TIME).cast(pl.Int64, strict=False)
         copy = folder / f"events-{number}.parquet"
         _read(file).filter(time.is_null() | (time <= end)).write_parquet(copy)
         files.append(file_at(copy))
-    return replace(source, events=tuple(files))
+    others = [table for table in source.tables if table.name != EVENTS]
+    return replace(source, tables=(Table(EVENTS, tuple(files)), *others))
 
 
 def _read(file: File) -> pl.DataFrame:

@@ -12,20 +12,27 @@ import numpy as np
 from recsys.errors import DataError, RecsysError
 from recsys.registry import bundle
 from recsys.registry.locate import open_store
+from recsys.schema import EVENT_TYPES
 
 SEED: Final = 11
 REQUESTS: Final = 10_000
 """Length of the mix; a run that gets further starts it over."""
+LONGEST_SESSION: Final = 8
+"""Events of a session at most."""
 TIMEOUT_SECONDS: Final = 10
 """Beyond the service's deadline, so that a late answer counts as late."""
 LOOKED_AT: Final = 50_000
 """Users drawn to find warm and cold ones among."""
 
 SCRIPT: Final = """
-local paths = { %s }
+local contents = { %s }
 local requests, at = {}, 0
+local json = { ["Content-Type"] = "application/json" }
 init = function()
-  for i, path in ipairs(paths) do requests[i] = wrk.format("GET", path) end
+  for i, content in ipairs(contents) do
+    if content:sub(1, 1) == "/" then requests[i] = wrk.format("GET", content)
+    else requests[i] = wrk.format("POST", "/recommend", json, content) end
+  end
 end
 request = function()
   at = at %% #requests + 1
@@ -70,22 +77,44 @@ def check_wrk() -> None:
 def request_mix(registry: Path, warm_share: float) -> list[str]:
     """Paths of REQUESTS requests for users of the version in production, drawn with repetition, always the same."""
     opened = bundle.read(open_store(str(registry)).path(), verify=False)
+    return [f"/recommend/{opened.snapshot.users[int(row)]}?n=5" for row in _users(opened, warm_share)]
+
+
+def session_mix(registry: Path, warm_share: float) -> list[str]:
+    """Bodies of REQUESTS requests for sessions without a user, always the same.
+
+    A session is the newest events of a user of `request_mix`, 1 to LONGEST_SESSION of them.
+    """
+    opened = bundle.read(open_store(str(registry)).path(), verify=False)
+    lengths = np.random.default_rng(SEED).integers(1, LONGEST_SESSION, REQUESTS, endpoint=True)
+    bodies = []
+    for row, length in zip(_users(opened, warm_share), lengths.tolist(), strict=True):
+        visit = opened.snapshot.take(np.array([row])).latest(length)
+        ids, events = opened.items.to_list(visit.items), [EVENT_TYPES[event] for event in visit.events]
+        listed = [{"itemid": item, "event": event} for item, event in zip(ids, events, strict=True)]
+        bodies.append(json.dumps({"events": listed, "n": 5}, ensure_ascii=False))
+    return bodies
+
+
+def _users(opened: bundle.Bundle, warm_share: float) -> np.ndarray:
+    """Positions of users in the snapshot, int64 (REQUESTS,), drawn with repetition."""
     generator = np.random.default_rng(SEED)
     rows = generator.integers(len(opened.snapshot.users), size=LOOKED_AT)
     warm = opened.tables.factors.warm(opened.snapshot.take(rows))
     if warm.all() or not warm.any():
-        raise DataError(f"{registry}: expected warm and cold users, found {int(warm.sum())} warm of {LOOKED_AT}")
-    chosen = np.where(
+        raise DataError(
+            f"version {opened.version}: expected warm and cold users, found {int(warm.sum())} warm of {LOOKED_AT}"
+        )
+    return np.where(
         generator.random(REQUESTS) < warm_share,
         generator.choice(rows[warm], REQUESTS),
         generator.choice(rows[~warm], REQUESTS),
     )
-    return [f"/recommend/{opened.snapshot.users[int(row)]}?n=5" for row in chosen]
 
 
-def write_script(paths: list[str], file: Path) -> Path:
-    """The Lua file that makes wrk replay `paths`."""
-    file.write_text(SCRIPT % ",\n".join(json.dumps(path) for path in paths), encoding="utf-8")
+def write_script(contents: list[str], file: Path) -> Path:
+    """The Lua file that makes wrk replay requests: paths to GET, and bodies to POST to /recommend."""
+    file.write_text(SCRIPT % ",\n".join(json.dumps(one) for one in contents), encoding="utf-8")
     return file
 
 

@@ -90,11 +90,12 @@ class System:
 
 
 @contextmanager
-def running(name: str, registry: Path, folder: Path) -> Iterator[System]:
-    """A system, once it is ready; raises RecsysError. folder: empty, for its files"""
+def running(name: str, registry: Path, folder: Path, rules: Path | None = None) -> Iterator[System]:
+    """A system, once it is ready; raises RecsysError. folder: empty, for its files; rules: the service's rules file"""
     port, log = free_port(), folder / "log"
     with service_folder() as own:
-        child = start([name, str(registry.absolute()), str(port)], environment(folder, own), log)
+        arguments = [name, str(registry.absolute()), str(port), *([] if rules is None else [str(rules)])]
+        child = start(arguments, environment(folder, own), log)
         try:
             yield System(name, port, wait_until_healthy(child, port, log), psutil.Process(child.pid))
         finally:

@@ -130,10 +130,10 @@ GRAPHS: Final[dict[str, tuple[str, tuple[type[StageReplica], ...], type[Ingress]
 """Topology and classes of the systems on Ray Serve."""
 
 
-def run_serve(name: str, registry: str, port: int) -> None:
+def run_serve(name: str, settings: ServeSettings, port: int) -> None:
     """A Serve application on a Ray cluster of its own."""
     topology, stages, ingress = GRAPHS[name]
-    settings = ServeSettings.model_validate({"registry": registry, "topology": topology})
+    settings = settings.model_copy(update={"topology": topology})
     start_ray()
     console.line(UP)
     serve.start(http_options={"host": "127.0.0.1", "port": port}, logging_config=QUIET)
@@ -142,11 +142,12 @@ def run_serve(name: str, registry: str, port: int) -> None:
 
 
 def main() -> None:
-    name, registry, port = sys.argv[1:]
+    name, registry, port, *rules = sys.argv[1:]
+    settings = ServeSettings(registry=registry, rules=rules[0] if rules else None)
     if name == "plain":
-        run_plain(ServeSettings(registry=registry, probe=False), int(port))
+        run_plain(settings.model_copy(update={"probe": False}), int(port))
     else:
-        run_serve(name, registry, int(port))
+        run_serve(name, settings, int(port))
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from recsys import logs
 from recsys.histories import Histories
+from recsys.inference.options import BatchOptions
 from recsys.inference.recommender import Recommendations
 from recsys.inference.servable import Servable
 from recsys.serving.api.create import create_api
@@ -22,7 +23,7 @@ from recsys.serving.graph_stages import GraphStages
 from recsys.serving.histories import SnapshotHistories
 from recsys.serving.recommendations import BatchedRecommender, Request, Response
 from recsys.serving.settings import ServeSettings
-from recsys.serving.stages import BatchOptions
+from recsys.timeline import Present
 
 Means = dict[str, float]
 """Means by name. Times are in ms, over requests: what a batch of n took counts n times, since n waited for it; those of
@@ -91,7 +92,7 @@ class TimedStages(GraphStages):
         self._timings = timings
 
     async def __call__(
-        self, servable: Servable, histories: Histories, now: int, options: BatchOptions
+        self, servable: Servable, histories: Histories, now: Present, options: BatchOptions
     ) -> Recommendations | None:
         with self._timings.timed("stages", len(histories)):
             return await super().__call__(servable, histories, now, options)

@@ -1,6 +1,6 @@
 """The table of the ranker's features, made from their definitions."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from recsys.features.definitions import Feature
 
@@ -16,3 +16,9 @@ def page(features: Sequence[Feature], level: int) -> str:
         ]
         blocks += [f"{'#' * level} {group}", "\n".join(["| Feature | Meaning |", "| --- | --- |", *lines])]
     return "\n\n".join(blocks) + "\n"
+
+
+def session_table(features: Mapping[str, str]) -> str:
+    """Markdown of the features of sessions; features: their meanings by name."""
+    rows = (f"| `{name}` | {meaning} |" for name, meaning in features.items())
+    return "\n".join(["| Feature | Meaning |", "| --- | --- |", *rows]) + "\n"

@@ -32,6 +32,8 @@ def _route(path: str, methods: Schema, level: int) -> Iterator[str]:
                 for each in parameters
             ]
             yield _table(("Parameter", "In", "Type", "Default", "Meaning"), rows)
+        if "requestBody" in operation:
+            yield f"The body is JSON: {_body(operation['requestBody'])}."
         answers = [
             (f"`{status}`", _body(answer), "" if status == "200" else answer["description"])
             for status, answer in sorted(operation["responses"].items())

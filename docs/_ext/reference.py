@@ -27,6 +27,7 @@ from recsys.retrieval.sources.registry import SOURCES
 from recsys.serving.api.create import create_api
 from recsys.serving.host.environment import FAST
 from recsys.serving.settings import ServeSettings
+from recsys.sessions.features import FEATURES
 from recsys.training.sweep.config import Range, SweepConfig
 
 logger = logging.getLogger(__name__)
@@ -51,8 +52,11 @@ MADE: Final[dict[str, Callable[[], str]]] = {
     "sweep": lambda: settings.page(SweepConfig, 2, kind="sweep-key"),
     "range": lambda: settings.page(Range, 2, kind="range-key"),
     "features": lambda: features.page(TrainConfig().inference.features, 2),
+    "session-features": lambda: features.session_table(FEATURES),
     "manifest": lambda: version_files.manifest(Manifest),
-    "arrays": lambda: version_files.arrays(expected_arrays(len(ITEM_COLUMNS), len(CATEGORY_COLUMNS), SOURCES.names)),
+    "arrays": lambda: version_files.arrays(
+        expected_arrays(len(ITEM_COLUMNS), len(CATEGORY_COLUMNS), SOURCES.names, related=True, sessions=True)
+    ),
     "http": _http,
     "fast": _fast,
 }

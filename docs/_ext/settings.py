@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import json
 import re
 import textwrap
 from collections.abc import Callable, Iterator, Mapping
@@ -11,9 +12,12 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import annotated_types as bounds
+import yaml
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
+from recsys.retrieval.sources.base import SourceConfig
+from recsys.retrieval.sources.registry import SOURCES
 from recsys.schema import Config
 
 PLAIN = {bool: "true or false", int: "whole number", float: "number", str: "text", Any: "any value", dict: "mapping"}
@@ -69,6 +73,8 @@ def _by_name(field: FieldInfo) -> dict[str, type[Config]]:
     default = None if field.is_required() else field.get_default(call_default_factory=True)
     if not isinstance(default, Mapping):
         return {}
+    if any(isinstance(value, SourceConfig) for value in default.values()):  # not every shop has all sources
+        return {name: SOURCES[name].settings for name in SOURCES.names}
     return {str(name): type(value) for name, value in default.items() if isinstance(value, Config)}
 
 
@@ -187,7 +193,16 @@ def _yaml(value: Any) -> str:
         return f"{value:g}" if value and abs(value) < 1e-3 else str(value)
     if isinstance(value, list | tuple):
         return f"[{', '.join(map(_yaml, value))}]"
-    return str(value)
+    return _yaml_text(value) if isinstance(value, str) else str(value)
+
+
+def _yaml_text(text: str) -> str:
+    """A text as YAML reads it in a list: in quotes, if it would be something else without them."""
+    try:
+        plain = yaml.safe_load(f"[{text}]") == [text]
+    except yaml.YAMLError:
+        plain = False
+    return text if plain else json.dumps(text)
 
 
 def prose(text: str) -> str:

@@ -58,7 +58,8 @@ def test_every_id_can_be_asked_for(page: Page, url: str, user: str) -> None:
 
 def test_the_documentation_lets_one_try_a_route(page: Page, url: str) -> None:
     page.goto(f"{url}/docs")
-    expect(page.locator(".opblock")).to_have_count(8)
+    paths = page.evaluate("fetch('openapi.json').then((response) => response.json())")["paths"]
+    expect(page.locator(".opblock")).to_have_count(sum(map(len, paths.values())))
     route = page.locator(".opblock", has_text="/recommend/{user_id}")
     route.click()
     route.get_by_role("button", name="Try it out").click()

@@ -1,5 +1,6 @@
 """The page in a real browser: what a person sees, with mouse, keyboard, phone and dark mode."""
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -173,6 +174,26 @@ def test_a_source_that_the_page_does_not_describe_goes_by_its_name(tab: Tab) -> 
     expect(page.locator("#list > li:visible")).to_have_count(10)
 
 
+def test_reasons_in_words_are_shown_on_request(tab: Tab) -> None:
+    page = tab.open(tab.service.warm)
+    shown = page.locator("#list .why")
+    expect(shown).to_have_count(10)
+    expect(shown.first).to_be_hidden()
+    page.get_by_label("Reasons in words").check()
+    expect(shown.last).to_be_visible()
+    expect(shown.first).to_contain_text("Because you bought “")
+    parts = "Raw score -0.81 = -1.50 expected + 0.50 score of the <i>source (0.25)"
+    expect(shown.first).to_contain_text(parts + " \N{MINUS SIGN} 0.13 the item's category (not known)")
+    expect(shown.first).to_contain_text("+ 0.06 rank (3) + 0.25 all other features")
+    expect(shown.first).to_contain_text("Rules: boost <tea>.")
+    assert page.locator(".why i, .why b").count() == 0  # data are text, never markup
+    page.get_by_label("User id").fill(tab.service.cold)
+    page.keyboard.press("Enter")
+    expect(shown.first).to_contain_text("Position 1 in the lists of popular items.")  # the box stays ticked
+    page.get_by_label("Reasons in words").uncheck()
+    expect(shown.first).to_be_hidden()
+
+
 @pytest.mark.parametrize("kind", ["warm", "cold"])
 def test_random_users(tab: Tab, kind: str) -> None:
     page = tab.open(tab.service.cold if kind == "warm" else tab.service.warm)
@@ -195,6 +216,55 @@ def test_a_new_visitor(tab: Tab) -> None:
     expect(page.locator("#list > li")).to_have_count(10)
     expect(page.locator("#past")).to_be_hidden()
     assert "cold_start=true" in tab.asked[-1]
+
+
+def test_a_session_grows_with_each_click(tab: Tab) -> None:
+    page = tab.open(tab.service.warm)
+    page.get_by_role("button", name="Session", exact=True).click()
+    expect(page.get_by_role("heading", name="Session of a visitor")).to_be_visible()
+    expect(page.locator("#list > li")).to_have_count(10)
+    expect(page.locator("#kind")).to_have_text("cold")
+    expect(page.locator("#who, #past, #json")).to_have_count(3)
+    for other in ("#who", "#past", "#json"):
+        expect(page.locator(other)).to_be_hidden()
+    page.get_by_label("Item id").fill("4711")
+    page.get_by_label("Event", exact=True).select_option("addtocart")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.locator("#visited li")).to_have_text(["in cart4711"])
+    first = page.locator("#list > li").first
+    expect(first).to_have_attribute("data-item", "4712")
+    expect(page.locator("#kind")).to_have_text("warm")
+    expect(page.get_by_label("Item id")).to_have_value("")
+    first.get_by_role("button", name="View item 4712").click()
+    expect(page.locator("#visited li")).to_have_text(["viewed4712", "in cart4711"])
+    expect(page.locator("#heading")).to_be_focused()
+    expect(first).to_have_attribute("data-item", "4713")
+    page.get_by_label("Items").select_option("5")
+    expect(page.locator("#list > li")).to_have_count(5)
+    page.reload()
+    expect(page.locator("#visited li")).to_have_count(2)
+    expect(page.locator("#list > li")).to_have_count(5)
+    page.go_back()
+    page.go_back()
+    expect(page.locator("#visited li")).to_have_count(1)
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#visited li")).to_have_count(0)
+    expect(page.locator("#kind")).to_have_text("cold")
+    page.get_by_role("button", name="Random warm").click()
+    expect(page.locator("#who")).to_be_visible()
+    expect(page.locator("#session")).to_be_hidden()
+    expect(page.locator("#list [data-act]")).to_have_count(0)
+
+
+def test_a_session_shows_what_was_passed_over_and_what_went_wrong(tab: Tab) -> None:
+    page = tab.open(tab.service.warm)
+    page.goto(f"{tab.service.url}/#{urlencode([('session', 'view:12'), ('session', 'view:<b>x:y</b>')])}")
+    expect(page.get_by_role("status")).to_contain_text("1 event on unknown items passed over")
+    expect(page.locator("#visited li b")).to_have_text(["<b>x:y</b>", "12"])
+    page.route("**/recommend", answer(400, '{"detail": "events.1.event: no event of this shop"}'))
+    page.get_by_role("button", name="Buy item 13").click()
+    expect(page.get_by_role("alert")).to_contain_text("events.1.event: no event of this shop")
+    expect(page.get_by_label("Item id")).to_be_visible()
 
 
 def test_an_unknown_user_may_be_served_as_a_new_visitor(tab: Tab) -> None:
@@ -349,7 +419,7 @@ def test_a_refused_version_is_named(tab: Tab) -> None:
 
 def test_with_the_keyboard_alone(tab: Tab) -> None:
     page = tab.open(tab.service.warm)
-    order = ["API", "User id", "Items", "Recommend", "Random warm", "Random cold", "New visitor"]
+    order = ["API", "User id", "Items", "Recommend", "Random warm", "Random cold", "New visitor", "Session"]
     seen = []
     for _ in order:
         page.keyboard.press("Tab")
@@ -361,13 +431,15 @@ def test_with_the_keyboard_alone(tab: Tab) -> None:
         assert outline == "3px", name  # the focus can be seen
     assert seen == order
     page.keyboard.press("Shift+Tab")
+    page.keyboard.press("Shift+Tab")
     page.keyboard.press("Space")
     expect(page.locator("#who .badge")).to_have_text("cold")
     expect(page.get_by_role("button", name="Random cold")).to_be_focused()
-    page.keyboard.press("Tab")
-    page.keyboard.press("Tab")
+    for _ in range(3):
+        page.keyboard.press("Tab")
     page.keyboard.press("Enter")
     expect(page.locator("#model")).to_have_attribute("open", "")
+    page.keyboard.press("Tab")  # Reasons in words
     page.keyboard.press("Tab")  # JSON
     page.keyboard.press("Tab")
     expect(page.locator("#answer .key button").first).to_be_focused()
@@ -376,9 +448,13 @@ def test_with_the_keyboard_alone(tab: Tab) -> None:
 
 
 @pytest.mark.parametrize("tab", [{"viewport": {"width": 320, "height": 640}, "has_touch": True}], indirect=True)
-@pytest.mark.parametrize("who", ["warm", "odd", "unknown"])
+@pytest.mark.parametrize("who", ["warm", "odd", "unknown", "session"])
 def test_on_a_phone(tab: Tab, who: str) -> None:
-    page = tab.open(getattr(tab.service, who))
+    page = tab.open(getattr(tab.service, who, None))
+    if who == "session":
+        page.get_by_role("button", name="Session", exact=True).tap()
+        expect(page.locator("#session")).to_be_visible()
+        expect(page.locator("#results")).to_have_attribute("aria-busy", "false")
     page.locator("#model summary").tap()
     assert page.evaluate("document.documentElement.scrollWidth") == 320
     for button in page.get_by_role("button").all():
@@ -403,9 +479,13 @@ def test_both_colour_schemes_are_accessible(tab: Tab, dark: bool) -> None:
     assert (sum(int(channel) for channel in re.findall(r"\d+", background)[:3]) < 150) is dark
     page.locator("#model summary").click()
     page.locator("#answer .key button").first.click()
+    page.get_by_label("Reasons in words").check()
     assert barriers(page) == []
     page.goto(f"{tab.service.url}/#{urlencode({'user': tab.service.unknown})}")
     expect(page.get_by_role("alert")).to_be_visible()
+    assert barriers(page) == []
+    page.goto(f"{tab.service.url}/#session=view:4711")
+    expect(page.locator("#visited li")).to_have_count(1)
     assert barriers(page) == []
 
 
@@ -414,10 +494,93 @@ def test_the_page_is_one_small_file(tab: Tab) -> None:
     own = [url for url in tab.requests if not re.search(r"/(health|recommend/|users?/)", url)]
     assert {urlsplit(url).path for url in own} == {"/"}
     assert len(page.content()) < 100_000
-    assert PAGE.stat().st_size < 32_000
+    assert PAGE.stat().st_size < 64_000
 
 
 def answer(status: int, body: str) -> Callable[[Route], None]:
     """A route handler that answers in the service's place."""
     kind = "application/json" if body.startswith("{") else "text/html"
     return lambda route: route.fulfill(status=status, content_type=kind, body=body)
+
+
+def test_titles_and_safe_images_are_shown(tab: Tab) -> None:
+    """A title is text and never markup; only images of https or of the service itself are loaded."""
+    page = tab.open(str(stub_service.TITLED), n=12)
+    expect(page.locator("#list > li")).to_have_count(12)
+    titled = page.locator("#list b", has_text=stub_service.TITLE)
+    expect(titled).to_have_count(11)
+    images = page.locator("#list img")
+    expect(images).to_have_count(4)
+    assert {urlsplit(str(image.get_attribute("src"))).path for image in images.all()} == {"/picture.svg"}
+
+
+def test_the_rules_of_the_shop_can_be_left_out(tab: Tab) -> None:
+    """The address keeps the choice; every list follows it. A service without a rules file has no such choice."""
+    page = tab.open(tab.service.warm)
+    expect(page.locator("#rules")).to_be_hidden()
+    with_rules = {**stub_service.HEALTH, "rules": {"file": "/shop/rules.yaml", "rules": 3}}
+    page.route("**/health", answer(200, json.dumps(with_rules)))
+    page.reload()
+    box = page.get_by_label("Rules of the shop")
+    expect(box).to_be_checked()
+    item = str(page.locator("#list > li").first.get_attribute("data-item"))
+    page.get_by_label(f"Similar to {item}", exact=True).click()
+    expect(page.locator("#shelf > li")).to_have_count(10)
+    assert not any("rules_file" in url for url in tab.requests)
+    box.uncheck()
+    page.wait_for_url("**rules_file=false**")
+    expect(page.locator("#results")).to_have_attribute("aria-busy", "false")
+    assert "rules_file=false" in tab.asked[-1]
+    page.wait_for_function("() => document.querySelectorAll('#shelf > li').length === 10")
+    assert any("/similar?" in url and "rules_file=false" in url for url in tab.requests)
+    assert barriers(page) == []
+    page.reload()
+    expect(box).not_to_be_checked()
+    box.check()
+    page.wait_for_url(lambda url: "rules_file" not in url)
+
+
+def shelf(page: Page, name: str) -> list[str | None]:
+    return [row.get_attribute("data-item") for row in page.locator(f"#{name} > li").all()]
+
+
+def test_similar_items_of_a_recommended_item(tab: Tab) -> None:
+    page = tab.open(tab.service.warm)
+    item = str(page.locator("#list > li").first.get_attribute("data-item"))
+    page.get_by_label(f"Similar to {item}", exact=True).click()
+    expect(page.locator("#shelf-status")).to_contain_text(f"Similar to {item}")
+    expect(page.locator("#shelf > li")).to_have_count(10)
+    assert shelf(page, "shelf")[0] == f"like {item}, 1"
+    page.get_by_label("Product id").fill(tab.service.unknown)
+    page.keyboard.press("Enter")
+    expect(page.locator("#shelf-status")).to_have_text(f"item {tab.service.unknown} not found")
+    expect(page.locator("#shelf > li")).to_have_count(0)
+
+
+def test_lists_of_the_shop_and_of_a_category(tab: Tab) -> None:
+    page = tab.open(tab.service.warm)
+    page.get_by_role("button", name="Trending", exact=True).click()
+    expect(page.locator("#shelf-status")).to_contain_text("Trending, model")
+    assert shelf(page, "shelf")[0] == "trending in None, 1"
+    page.get_by_label("Category").fill("a&b")
+    page.get_by_role("button", name="New", exact=True).click()
+    expect(page.locator("#shelf-status")).to_contain_text("New in category a&b")
+    assert shelf(page, "shelf")[0] == "new in a&b, 1"
+    assert barriers(page) == []
+
+
+def test_a_cart_shows_what_is_bought_together(tab: Tab) -> None:
+    page = tab.open(tab.service.odd)
+    item = str(page.locator("#list > li").first.get_attribute("data-item"))
+    page.get_by_label(f"Add {item} to the cart", exact=True).click()
+    expect(page.locator("#cart-status")).to_have_text("1 item; often bought together:")
+    expect(page.locator("#basket > li")).to_have_count(5)
+    page.get_by_label("Product id").fill("7")
+    page.locator("#put").click()
+    page.locator("#put").click()  # an item is in the cart once
+    expect(page.locator("#cart > button")).to_have_count(2)
+    assert barriers(page) == []
+    page.get_by_label(f"Take {item} out of the cart", exact=True).click()
+    page.get_by_label("Take 7 out of the cart", exact=True).click()
+    expect(page.locator("#cart-status")).to_have_text("The cart is empty.")
+    expect(page.locator("#basket > li")).to_have_count(0)

@@ -1,18 +1,22 @@
+import gc
 import json
+import os
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
 
 from recsys import cli, console
-from recsys.cluster import run_tasks
+from recsys.cluster import failures_in_one_line, read_blocks, run_tasks, start_ray
 from recsys.errors import DataError
 from recsys.registry.folder import FolderStore
-from recsys.schema import DAY
 from tests.support.refused import Refused, training_error
-from tests.support.shop_data import END, Event, events, train_arguments, user_id, write_shop
+from tests.support.shop_data import Event, events, train_arguments, user_id, write_shop
 from tests.support.trained import Trained, metrics_of, trained_shop
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,6 +78,49 @@ def test_an_error_in_a_task_is_as_short(capfd: pytest.CaptureFixture[str]) -> No
 
 
 @pytest.mark.usefixtures("ray_session")
+def test_further_tasks_that_fail_print_nothing(capfd: pytest.CaptureFixture[str]) -> None:
+    """Ray shows the traceback of each error that nobody reads, once the command has let go of its result."""
+
+    def task() -> None:
+        raise DataError("no rows")
+
+    def command() -> None:
+        results = run_tasks(task, "fail", [()] * 4)
+        ray.wait(results, num_returns=len(results))
+        ray.get(results[0])
+
+    start_ray()
+    assert console.guarded(command) == 2
+    gc.collect()
+    assert capfd.readouterr().err == "error: no rows\n"
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_an_error_in_a_task_of_ray_data_is_as_short(capfd: pytest.CaptureFixture[str]) -> None:
+    def parse(piece: int, number: int) -> Iterator[pa.Table]:
+        yield pa.table({"piece": [piece]})
+        raise DataError(f"piece {number} is broken")
+
+    start_ray()
+    assert console.guarded(lambda: ray.get(read_blocks([7], parse, "fail"))) == 2
+    assert capfd.readouterr().err == "error: piece 0 is broken\n"
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_worker_that_dies_is_a_line(capfd: pytest.CaptureFixture[str]) -> None:
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def command() -> None:
+        with failures_in_one_line():
+            ray.get(ray.remote(die).options(max_retries=0).remote())
+
+    assert console.guarded(command) == 2
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: Ray: ")
+
+
+@pytest.mark.usefixtures("ray_session")
 def test_too_many_bad_rows(refused: Refused, tmp_path: Path) -> None:
     rows = events()
     bad = [Event(-1, *row[1:]) for row in rows[: len(rows) // 50]]
@@ -85,32 +132,22 @@ def test_too_many_bad_rows(refused: Refused, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_a_log_that_is_too_short(refused: Refused, tmp_path: Path) -> None:
-    rows = [row for row in events() if row.timestamp > END - 40 * DAY]
-    assert "the log spans 39.9 days" in refused(write_shop(tmp_path / "data", rows))
-
-
-@pytest.mark.usefixtures("ray_session")
-def test_nobody_to_test_on(refused: Refused, tmp_path: Path) -> None:
-    rows = [row for row in events() if row.event != "transaction"]
-    refused(write_shop(tmp_path / "data", rows))
-
-
-@pytest.mark.usefixtures("ray_session")
-def test_a_shop_with_one_item(refused: Refused, tmp_path: Path) -> None:
-    rows = events()
-    one = [row._replace(itemid=rows[0].itemid) for row in rows]
-    assert refused(write_shop(tmp_path / "data", one)).startswith("error: factorization: ")
-
-
-@pytest.mark.usefixtures("ray_session")
 def test_a_ranker_that_cannot_be_trained(refused: Refused, trained: Trained) -> None:
     assert "num_leaves" in refused(trained.data, "ranker.num_leaves=1000000000")
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_a_refit_that_drifts_is_not_published(refused: Refused, trained: Trained) -> None:
-    assert "hybrid.max_drift" in refused(trained.data, "hybrid.max_drift=1e-9", "evaluation.seeds=1")
+def test_a_refit_that_drifts_is_published_with_a_warning(
+    trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    settings = ("hybrid.max_drift=1e-9", "evaluation.seeds=1", "examples.discover=false")
+    assert cli.main(["train", *train_arguments(trained.data, tmp_path / "registry", *settings)]) == 0
+    out = " ".join(capfd.readouterr().out.split())
+    assert "more than hybrid.max_drift = 1e-09" in out
+    [warning] = metrics_of(tmp_path / "registry")["warnings"]
+    assert warning in out
+    report = json.loads((FolderStore(tmp_path / "registry").path() / "report.json").read_text())
+    assert report["head"]["warnings"] == [warning]
 
 
 def test_recommend_writes_the_documented_columns(

@@ -11,13 +11,17 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
+from recsys.data import events as event_reading
 from recsys.data import ingest as ingesting
 from recsys.data import items as item_reading
 from recsys.data import reading, sources
 from recsys.data.catalog import TreeProblems
 from recsys.data.ingest import DataConfig, ShopData
+from recsys.data.layout.ids import INEXACT
+from recsys.data.layout.unclear import UnclearError
 from recsys.data.readers.csv import CsvReader
 from recsys.data.shop import UserPartition
+from recsys.data.validate import NO_AVAILABILITY
 from recsys.errors import DataError
 from recsys.schema import DAY, EVENT_TYPES
 from recsys.storage.filesystem import file_at
@@ -219,18 +223,21 @@ GOOD = [f"{START + row},{row % 9},view,{row % 5},,2015" for row in range(99)]
     [
         (f"{START},1,view", ("", f"{START},1,view", "not a complete row")),
         (f"{START},1,view,2,,2015,7", ("", f"{START},1,view,2,,2015,7", "not a complete row")),
-        (f"{START},1,purchase,2,,", ("event", "purchase", "none of view, addtocart, transaction")),
+        (f"{START},1,swipe,2,,", ("event", "swipe", "no meaning in data.events.types")),
         ("0,1,view,2,,", ("timestamp", "0", "not positive")),
         ("-1,1,view,2,,", ("timestamp", "-1", "not positive")),
-        ("soon,1,view,2,,", ("timestamp", "soon", "not an integer")),
+        ("soon,1,view,2,,", ("timestamp", "soon", "not a number of milliseconds")),
+        (
+            f"{START // 1000},1,view,2,,",
+            ("timestamp", str(START // 1000), "in seconds, where the others are in milliseconds"),
+        ),
         (
             f"{NOW + 2 * DAY},1,view,2,,",
             ("timestamp", str(NOW + 2 * DAY), "later than the run's clock plus a day"),
         ),
         (f"{START},,view,2,,", ("visitorid", "", "blank")),
         (f"{START},1,view,null,,", ("itemid", "null", "blank")),
-        (f"{START},x1,view,2,,", ("visitorid", "x1", "not an integer like the others")),
-        (f"{START},1,view,2.5,,", ("itemid", "2.5", "not an integer like the others")),
+        (f"{START},1.5e+18,view,2,,", ("visitorid", "1.5e+18", INEXACT)),
     ],
 )
 def test_a_bad_row_is_quarantined(tmp_path: Path, row: str, reason: tuple[str, str, str]) -> None:
@@ -246,14 +253,14 @@ def test_a_bad_row_is_quarantined(tmp_path: Path, row: str, reason: tuple[str, s
 
 
 def test_an_item_without_a_usable_event_is_no_item(tmp_path: Path) -> None:
-    data = ingest(write(tmp_path, *GOOD, f"{START},x,view,777,,", header=f"{HEADER},datetime"))
+    data = ingest(write(tmp_path, *GOOD, f"{START},undefined,view,777,,", header=f"{HEADER},datetime"))
     assert data.items.values.to_pylist() == [0, 1, 2, 3, 4]
 
 
 def test_too_many_bad_rows_stop_the_run(tmp_path: Path) -> None:
-    rows = [*GOOD, f"{START},1,purchase,2,,", "0,1,view,2,,", f"{START},1,buy,2,,"]
+    rows = [*GOOD, f"{START},,view,2,,", "0,1,view,2,,", f"{START},,view,2,,"]
     write(tmp_path, *rows, header=f"{HEADER},datetime")
-    with pytest.raises(DataError, match=r"3 of 102 event rows \(2\.94%\) are unusable.*event none of view.*: 2, first"):
+    with pytest.raises(DataError, match=r"3 of 102 event rows \(2\.94%\) are unusable.*visitorid blank: 2, first"):
         ingest(tmp_path)
     assert [row["row"] for row in quarantine(tmp_path)] == [101, 102, 103]
     assert ingest(tmp_path, max_bad_fraction=0.03).quality.events_kept == 99
@@ -263,7 +270,11 @@ def test_too_many_bad_rows_stop_the_run(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ([], r"events\.csv: no usable event among 0 rows"),
-        (["0,1,view,2,"], r"1 of 1 event rows \(100\.00%\) are unusable.*events\.csv row 2: '0'"),
+        ([f"{START},,view,2,"], r"1 of 1 event rows \(100\.00%\) are unusable.*events\.csv row 2: ''"),
+        (
+            ["0,1,view,2,"],
+            r"column 'timestamp': no value among 1 read so far is a time .*; set data\.events\.time_unit",
+        ),
     ],
 )
 def test_no_usable_row(tmp_path: Path, rows: list[str], message: str) -> None:
@@ -277,11 +288,12 @@ def test_parquet_without_rows(tmp_path: Path) -> None:
         ingest(tmp_path)
 
 
-@pytest.mark.parametrize("column", HEADER.split(","))
-def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
-    write(tmp_path, header=HEADER.replace(column, "other"))
-    with pytest.raises(DataError, match=rf"events\.csv: column '{column}' is missing; columns found: .*other"):
+def test_event_types_without_a_meaning_stop_the_run(tmp_path: Path) -> None:
+    write(tmp_path, *GOOD, *[f"{START},1,swipe,2,,"] * 3, f"{START},1,hover,2,,", header=f"{HEADER},datetime")
+    with pytest.raises(DataError, match=r"4 of 103 event rows .*: 'swipe' 3, 'hover' 1; set data\.events\.types"):
         ingest(tmp_path)
+    events = {"types": {"swipe": "view", "hover": "ignore"}}
+    assert ingest(tmp_path, events=events).quality.event_words == {"view": 99, "swipe": 3, "hover": 1}
 
 
 def test_a_compressed_file_that_ends_early_stops_the_run(tmp_path: Path) -> None:
@@ -337,12 +349,12 @@ PROPERTIES = "timestamp,itemid,property,value"
 def test_bad_properties_are_quarantined(tmp_path: Path) -> None:
     write(tmp_path, *GOOD, header=f"{HEADER},datetime")
     good = [f"{START},{row % 5},categoryid,{row % 3}" for row in range(300)]
-    bad = [f"{START},x,categoryid,1", f"{START},1,available,maybe", f"{START},1"]
+    bad = [f"{START},,categoryid,1", f"{START},1,available,maybe", f"{START},1"]
     write(tmp_path, *good, *bad, header=PROPERTIES, name="item_properties.csv")
     data = ingest(tmp_path)
     assert data.quality.properties.quarantined == {
-        "available neither 0 nor 1": 1,
-        "itemid not an integer like the others": 1,
+        f"available {NO_AVAILABILITY}": 1,
+        "itemid blank": 1,
         "not a complete row": 1,
     }
     assert (data.quality.properties.read, data.quality.properties.kept) == (303, 300)
@@ -385,12 +397,99 @@ def killing_once(function: Callable[..., Any], marker: Path) -> Callable[..., An
     return kill_once
 
 
+def test_dates_are_decided_by_a_scan_of_all_files(tmp_path: Path) -> None:
+    """The first 1,000 rows of each file leave day and month open."""
+    header = "user,item,date,quantity"
+    rows = [f"{row % 9},{row % 5},{1 + row % 12}/2/2012,1" for row in range(1100)]
+    write(tmp_path, *rows, header=header, name="log.csv")
+    with pytest.raises(UnclearError, match=r"every date can be read as day/month/year and as month/day/year"):
+        ingest(tmp_path)
+    write(tmp_path, *rows, "1,1,13/2/2012,1", header=header, name="log.csv")
+    data = ingest(tmp_path)
+    assert data.start == 1_328_054_400_000  # February 1
+    assert data.mapping is not None
+    assert (data.mapping.time_format, data.mapping.types, data.mapping.dates) == ("day/month/year", "transaction", True)
+
+
+def dated(folder: Path, rows: int = 300) -> Path:
+    """A log of dates, where each user has some rows a day, some of them twice."""
+    rng = np.random.default_rng(0)
+    users, items, days = (rng.integers(0, n, rows) for n in (20, 8, 30))
+    lines = [f"u{u},{i},2012-03-{1 + d:02d}" for u, i, d in zip(users, items, days, strict=True)]
+    return write(folder, *lines, *lines[:50], header="customer_id,article_id,t_dat", name="transactions.csv")
+
+
+def test_a_log_of_dates_keeps_repeated_rows_and_the_order_of_the_file(tmp_path: Path) -> None:
+    data = ingest(dated(tmp_path), partitions=3)
+    quality = data.quality
+    assert (quality.events_read, quality.events_kept, quality.duplicates) == (350, 350, 0)
+    lines = [line.split(",") for line in (tmp_path / "transactions.csv").read_text().splitlines()[1:]]
+    ordered: dict[tuple[str, str], list[int]] = {}
+    for user, item, date in lines:
+        ordered.setdefault((user, date), []).append(int(item))
+    by_day: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for user, _, item, time in events_of(data):
+        date = str(np.datetime64(time // DAY, "D"))
+        by_day.setdefault((user, date), []).append((time % DAY, item))
+    assert {key: [item for _, item in sorted(rows)] for key, rows in by_day.items()} == ordered
+    assert all([ms for ms, _ in sorted(rows)] == list(range(len(rows))) for rows in by_day.values())
+    # No cut parts the rows of a day: each event has the age of its date.
+    newest = max(date for _, date in ordered)
+    assert data.end - max(ms for rows in by_day.values() for ms, _ in rows) == int(
+        np.datetime64(newest, "ms").astype(np.int64)
+    )
+
+
+def test_partitions_and_pieces_do_not_change_a_log_of_dates(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = ingest(dated(tmp_path), partitions=1)
+    monkeypatch.setattr(reading, "READERS", [CsvReader(piece_bytes=1000)])
+    other = ingest(tmp_path, partitions=7)
+    assert (events_of(first), first.end, first.fingerprint) == (events_of(other), other.end, other.fingerprint)
+    assert np.array_equal(first.daily.age, other.daily.age)
+    lines = (tmp_path / "transactions.csv").read_text().splitlines()
+    turned = ingest(write(tmp_path / "turned", *lines[:0:-1], header=lines[0], name="transactions.csv"))
+    assert turned.fingerprint != first.fingerprint
+
+
+def test_stray_events_are_rejected_and_named(tmp_path: Path) -> None:
+    rows = [f"{START + row * DAY // 50},{row % 9},view,{row % 5}," for row in range(3000)]
+    strays = [f"{START - 90 * DAY},1,view,777,", f"{START + 100 * DAY},1,view,778,"]
+    data = ingest(write(tmp_path, *rows[:7], strays[0], *rows[7:], strays[1]))
+    clean = ingest(write(tmp_path / "clean", *rows))
+    assert contents(data) == contents(clean)
+    assert data.quality.events_quarantined == {"timestamp far from all other events": 2}
+    assert [(row["row"], row["value"]) for row in quarantine(tmp_path)] == [
+        (9, "2015-02-02 03:00"),
+        (3003, "2015-08-11 03:00"),
+    ]
+
+
+def test_one_id_that_is_text_makes_all_ids_text_and_drops_nothing(tmp_path: Path) -> None:
+    rows = [f"{START + row},{row}.0,view,{row % 5}," for row in range(300)]
+    data = ingest(write(tmp_path, *rows, f"{START},guest-7,view,2,", f"{START},088055,view,2,"))
+    assert (data.user_kind, data.items.kind, data.n_users) == ("string", "int64", 302)
+    assert (data.quality.events_quarantined, data.text_ids) == ({}, {"user": "088055"})
+    assert {"0", "299", "guest-7", "088055"} <= {user for user, *_ in events_of(data)}
+    pinned = ingest(tmp_path, events={"ids": {"user": "int64"}})
+    assert (pinned.user_kind, pinned.n_users) == ("int64", 300)
+    assert pinned.quality.events_quarantined == {"visitorid not an integer, as data.events.ids requires": 2}
+
+
+def test_rows_are_left_out_by_conditions(tmp_path: Path) -> None:
+    rows = [f"{row % 9}.0,{row % 5},{START + row},{row % 3 - 1}" for row in range(300)]
+    write(tmp_path, *rows, ",3,1,1", header="CustomerID,StockCode,time,Quantity", name="invoices.csv")
+    data = ingest(tmp_path, events={"where": ["Quantity > 0", "CustomerID is not blank"]})
+    assert (data.quality.events_left_out, data.quality.events_kept, data.quality.events_quarantined) == (201, 100, {})
+    assert data.user_kind == "int64"
+
+
 @pytest.mark.soak(10)
 def test_killed_workers_change_nothing(shop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In every step one worker dies."""
     undisturbed = contents(ingest(shop, partitions=2))
     steps = {
-        ingesting: ["parse_events", "count_text_ids", "type_ids", "split_events", "merge_events", "count_days"],
+        event_reading: ["parse_events", "survey_block", "type_ids"],
+        ingesting: ["split_events", "merge_events", "count_days"],
         item_reading: ["parse_properties", "encode_properties"],
     }
     markers = []
@@ -416,9 +515,69 @@ def test_completejourney(tmp_path: Path) -> None:
     source = sources.resolve("completejourney", tmp_path)
     data = ingesting.ingest(source, DataConfig(), NOW + 3000 * DAY, tmp_path / "quarantine.parquet")
     assert data.event_counts == {"view": 0, "addtocart": 0, "transaction": 1_469_307}
-    assert (data.n_users, len(data.items)) == (2469, 68_509)
+    # Of 92,331 products in the table, 68,492 were bought, and 17 were bought that the table lacks.
+    assert (data.n_users, len(data.items)) == (2469, 92_348)
+    assert (np.bincount(data.daily.item, minlength=len(data.items)) > 0).sum() == 68_509
     assert data.quality.duplicates == 0
     assert data.user_kind == data.items.kind == "int64"
     assert data.catalog.categories.kind == "string"
     # The product table lacks 17 of the products bought.
     assert (data.catalog.as_of(data.start).category == -1).sum() == 17
+    assert [(one.name, one.kind) for one in data.catalog.attributes.specs] == [
+        *(("manufacturer_id", "category"), ("department", "category"), ("brand", "category")),
+        ("package_size", "category"),
+    ]
+    [title] = data.catalog.attributes.texts
+    code = data.items.code(25671)
+    assert title.as_of(0, len(data.items))[code].as_py() == "Frzn Ice: Ice - Crushed/Cubed"
+
+
+WIDE = [f"{item},{item * 1.5},brand {item % 3},Item {item}" for item in range(25)]
+
+
+def test_items_of_a_table_join_those_with_events(shop: Path) -> None:
+    """Five items have no event. Without attributes nothing changes, not even the fingerprint."""
+    before = ingest(shop, partitions=3)
+    write(shop, *WIDE, header="product_id,price,brand,name", name="products.csv")
+    data = ingest(shop, partitions=3)
+    assert data.items.values.to_pylist() == list(range(25))
+    assert (np.bincount(data.daily.item, minlength=25) > 0).sum() == 20
+    assert [(one.name, one.kind) for one in data.catalog.attributes.specs] == [
+        ("price", "number"),
+        ("brand", "category"),
+    ]
+    state = data.catalog.as_of(data.start)
+    assert state.attributes is not None
+    assert state.attributes.numbers["price"].tolist() == [item * 1.5 for item in range(25)]
+    assert data.catalog.attributes.texts_as_of(data.end, 25)["title"][24].as_py() == "Item 24"
+    assert contents(data) == contents(ingest(shop, partitions=3))
+    assert contents(ingest(shop, partitions=3, items={"attributes": {}})) == contents(before)
+    assert data.fingerprint != before.fingerprint
+
+
+def test_declared_properties_are_attributes(shop: Path) -> None:
+    data = ingest(shop, items={"attributes": {"790": "number"}})
+    assert len(data.items) == 25
+    [number] = data.catalog.attributes.learned
+    state = data.catalog.as_of(data.end).attributes
+    assert state is not None
+    assert (number.name, state.numbers["790"].tolist()) == ("790", list(range(25)))
+    assert data.quality.properties.not_asked == 0
+
+
+def test_facts_about_items_are_read_from_the_log(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    rows = [
+        f"{START + number * 60_000},{rng.integers(60)},view,{item},,brand {item % 4},{item * 2}.50"
+        for number, item in enumerate(rng.integers(0, 20, 500).tolist())
+    ]
+    write(tmp_path, *rows, header=f"{HEADER},brand,price")
+    data = ingest(tmp_path)
+    assert [(one.name, one.kind) for one in data.catalog.attributes.specs] == [
+        ("brand", "category"),
+        ("price", "number"),
+    ]
+    assert (len(data.items), data.quality.events_read, data.quality.properties.quarantined) == (20, 500, {})
+    state = data.catalog.as_of(data.start).attributes
+    assert state is not None
+    assert np.isfinite(state.numbers["price"]).sum() == 1  # only the first event is known by then

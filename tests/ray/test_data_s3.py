@@ -18,10 +18,11 @@ from recsys.data.reading import read_piece, rows_before, split_file
 from recsys.errors import DataError
 from recsys.schema import DAY
 from recsys.storage import s3
-from recsys.storage.filesystem import file_at, files_in, put, remove
+from recsys.storage.filesystem import FolderValue, file_at, files_in, put, remove
 from tests.support.buckets import Proxy
 from tests.support.processes import free_port
 from tests.support.shop_data import END, Event, Property, events, properties, write_shop
+from tests.support.tables import write
 
 COLUMNS = ["a", "b"]
 
@@ -53,26 +54,48 @@ def table(n: int) -> bytes:
 
 
 def test_a_prefix_is_laid_out_like_a_folder(bucket: str, tmp_path: Path) -> None:
-    names = ("events/b.csv", "events/a.csv.gz", "events/.hidden.csv", "events/_SUCCESS", "events/below/c.csv")
+    names = ("events/b.csv", "events/a.csv.gz", "events/.hidden.csv", "events/dt=1/c.csv", "events/dt=2/")
     for name in (*names, "item_properties_part2.csv", "item_properties_part1.parquet", "category_tree.csv", "notes"):
-        put(b"", f"{bucket}/shop/{name}")
-    put(b"", f"{bucket}/shop/")
+        put(b"x", f"{bucket}/shop/{name}")
+    for name in ("", "events/_SUCCESS", "events/empty.csv", "events/empty.csv.gz"):
+        put(gzip.compress(b"") if name.endswith("gz") else b"", f"{bucket}/shop/{name}")
     source = sources.resolve(f"{bucket}/shop/", tmp_path)
-    assert [file.address.removeprefix(f"{bucket}/shop/") for file in source.events] == [
+    assert [file.address.removeprefix(f"{bucket}/shop/") for file in source.files("events")] == [
         "events/a.csv.gz",
         "events/b.csv",
+        "events/dt=1/c.csv",
     ]
-    assert [file.name for file in source.properties] == ["item_properties_part1.parquet", "item_properties_part2.csv"]
-    assert source.tree == file_at(f"{bucket}/shop/category_tree.csv")
-    put(b"", f"{bucket}/shop/events.csv")
-    with pytest.raises(DataError, match=r"shop: expected events once, found events\.csv, events/"):
-        sources.resolve(f"{bucket}/shop", tmp_path)
+    passed_over = [file.address.removeprefix(f"{bucket}/shop/") for file in source.passed_over]
+    assert passed_over == ["events/empty.csv", "events/empty.csv.gz", "notes"]
+    assert [file.name for file in source.files("item_properties")] == [
+        "item_properties_part1.parquet",
+        "item_properties_part2.csv",
+    ]
+    assert source.files("category_tree") == (file_at(f"{bucket}/shop/category_tree.csv"),)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_bucket_itself_may_be_the_source(bucket: str, tmp_path: Path) -> None:
     put(b"", f"{bucket}/events.csv")
-    assert [file.address for file in sources.resolve(bucket, tmp_path).events] == [f"{bucket}/events.csv"]
+    assert [file.address for file in sources.resolve(bucket, tmp_path).files("events")] == [f"{bucket}/events.csv"]
+
+
+@pytest.mark.parametrize(
+    ("spec", "expected"),
+    [
+        ("logs/x.csv", {"x": ["logs/x.csv"]}),
+        ("logs/*.csv", {"x": ["logs/x.csv"], "y": ["logs/y.csv"]}),
+        ("logs/**/?.csv", {"x": ["logs/x.csv"], "y": ["logs/y.csv"], "z": ["logs/dt=1/z.csv"]}),
+        ("*/dt=[!2]", {"z": ["logs/dt=1/z.csv"]}),
+    ],
+)
+def test_files_and_patterns_on_s3(bucket: str, tmp_path: Path, spec: str, expected: dict[str, list[str]]) -> None:
+    for name in ("logs/x.csv", "logs/y.csv", "logs/dt=1/z.csv"):
+        put(b"a\n", f"{bucket}/{name}")
+    tables = {table.name: table.files for table in sources.resolve(f"{bucket}/{spec}", tmp_path).tables}
+    names = {name: [file.address.removeprefix(f"{bucket}/") for file in files] for name, files in tables.items()}
+    assert names == expected
+    assert all(file.values == (FolderValue("dt", "1"),) for file in tables.get("z", ()))
 
 
 def test_a_source_that_is_not_there(bucket: str, faults: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,10 +104,11 @@ def test_a_source_that_is_not_there(bucket: str, faults: Proxy, monkeypatch: pyt
             sources.resolve(spec, "nowhere")
         return str(caught.value)
 
-    assert error(f"{bucket}/shop").startswith(f"{bucket}/shop: no events; expected events.csv")
-    assert error("s3://no-such-bucket-here/shop") == "s3://no-such-bucket-here/shop/: no such bucket"
+    assert error(f"{bucket}/shop").startswith(f"data source '{bucket}/shop' has no tables; expected a folder")
+    assert error(f"{bucket}/shop/*.csv") == f"{bucket}/shop/*.csv: no file matches"
+    assert error("s3://no-such-bucket-here/shop") == "s3://no-such-bucket-here/shop: no such bucket"
     faults.spoil("403", "GET .*list-type")
-    assert error(f"{bucket}/shop") == (f"{bucket}/shop/: access denied: the credentials do not permit ListObjectsV2")
+    assert error(f"{bucket}/shop") == (f"{bucket}/shop: access denied: the credentials do not permit ListObjectsV2")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free_port()}")
     assert "Could not connect" in error(f"{bucket}/shop")
@@ -95,17 +119,16 @@ def test_a_source_that_is_not_there(bucket: str, faults: Proxy, monkeypatch: pyt
 # Reading
 
 
-@pytest.mark.parametrize("name", ["x.csv", "x.csv.gz", "x.parquet"])
+@pytest.mark.parametrize("name", ["x.csv", "x.csv.gz", "x.csv.zst", "x.parquet"])
 def test_pieces_are_read_as_from_disk(
     bucket: str, faults: Proxy, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    small = [CsvReader(piece_bytes=700, chunk_bytes=500, search_bytes=3), ParquetReader(piece_rows=40)]
+    small = [CsvReader(piece_bytes=700, chunk_bytes=500), ParquetReader(piece_rows=40)]
     monkeypatch.setattr(reading, "READERS", small)
     if name == "x.parquet":
         pl.DataFrame({"a": range(200), "b": range(200)}).write_parquet(tmp_path / name, row_group_size=20)
     else:
-        data = table(200) + b"broken\n\n"
-        (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
+        write(tmp_path / name, table(200) + b'broken\n\n7,"8\n9"\n')
     put(tmp_path / name, f"{bucket}/{name}")
     assert rows_of(f"{bucket}/{name}") == rows_of(str(tmp_path / name))
     assert faults.count("GET .*bytes=") > 1
@@ -230,7 +253,7 @@ def test_a_prepared_source_is_uploaded_once_with_its_events_last(
 ) -> None:
     calls = []
 
-    def generate(folder: Path, scale: float, seed: int) -> None:
+    def generate(folder: Path, scale: float, seed: int, *, attributes: bool) -> None:
         calls.append(scale)
         (folder / "oracle").mkdir()
         for name in ("events.csv", "item_properties_part1.csv", "item_properties_part2.csv", "category_tree.csv"):
@@ -244,6 +267,6 @@ def test_a_prepared_source_is_uploaded_once_with_its_events_last(
     first, second = (sources.resolve("synthetic:0.5", f"{bucket}/work/") for _ in range(2))
     assert first == second
     assert calls == [0.5, 0.5]
-    assert [file.address for file in first.events] == [f"{bucket}/work/synthetic-0.5/events.csv"]
-    assert first.tree.stream().read() == b"category_tree.csv"
-    assert len(first.properties) == 2
+    assert [file.address for file in first.files("events")] == [f"{bucket}/work/synthetic-0.5/events.csv"]
+    assert first.files("category_tree")[0].stream().read() == b"category_tree.csv"
+    assert len(first.files("item_properties")) == 2

@@ -59,7 +59,7 @@ def extended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 def test_the_new_version_has_all_three(extended: dict[str, Any]) -> None:
     assert {"user_views", "score_rare"} <= set(extended["features"])
-    assert extended["sources"] == [*SOURCES.names, "rare"]
+    assert extended["sources"] == [*(name for name in SOURCES.names if not SOURCES[name].needs_attributes), "rare"]
     assert extended["backend"] == "means"
     assert extended["weights"] == extended["sources"]
     metrics = json.loads(extended["metrics.json"])

@@ -10,10 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.errors import RegistryError
+from recsys import cli
+from recsys.errors import DataError, RegistryError, RuleError
 from recsys.inference import batch
 from recsys.inference.batch import prepare, recommend_to, write
+from recsys.inference.list_rules import ListRules
 from recsys.inference.recommender import Recommender
+from recsys.inference.sentences import load_sentences
+from recsys.inference.session_batch import recommend_to_sessions, session_table
+from recsys.inference.session_files import read_sessions
 from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
 from recsys.schema import Objective
@@ -30,13 +35,39 @@ def recommend(*arguments: Any, **options: Any) -> int:
 
 
 UNKNOWN_USERS = [-3, 10**15]
-ADDRESSABLE = [user for user in (*ODD_IDS, *DOT_IDS) if user == user.strip()]
-"""Ids that a file of users can hold: spaces around an id are dropped."""
+ADDRESSABLE = [*ODD_IDS, *DOT_IDS]
+"""Ids that a file of users can hold."""
 
 
 @pytest.fixture(scope="module")
 def trained(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Trained:
     return trained_shop(tmp_path_factory)
+
+
+def test_filters_and_a_rules_file_hold_for_every_list(trained: Trained, tmp_path: Path) -> None:
+    wanted, out = [user_id(number) for number in range(9)], tmp_path / "out.csv"
+    file, filters = tmp_path / "rules.yaml", tmp_path / "filters.yaml"
+    users = users_file(tmp_path, wanted)
+    recommend(str(trained.registry), None, users, 3, out)
+    with out.open() as lines:
+        popular = {row["itemid"] for row in csv.DictReader(lines)}
+    file.write_text(f"rules:\n- name: none of these\n  filter: without\n  where: {{items: [{', '.join(popular)}]}}\n")
+    filters.write_text("only:\n- {categories: [1]}\n")
+    rules = ListRules.read(filters, file, 0)
+    assert recommend(str(trained.registry), None, users, 3, out, rules=rules) == len(wanted)
+    opened = bundle.read(FolderStore(trained.registry).path())
+    first_level = opened.tables.statistics.levels[:, 0]
+    with out.open() as lines:
+        rows = list(csv.DictReader(lines))
+    assert len(rows) == 3 * len(wanted)
+    assert not popular & {row["itemid"] for row in rows}
+    assert {opened.categories[first_level[opened.items.code(int(row["itemid"]))]] for row in rows} == {1}
+    filters.write_text("only:\n- {attribute: colour, values: [red]}\n")
+    wrong = ListRules.read(filters, None, 0)
+    with pytest.raises(RuleError, match="no attribute 'colour'"):
+        prepare(str(trained.registry), None, users, 3, out, rules=wrong)
+    with pytest.raises(DataError, match=r"absent\.yaml cannot be read"):
+        ListRules.read(None, tmp_path / "absent.yaml", 0)
 
 
 def users_file(folder: Path, ids: Sequence[object], header: str = "visitorid") -> Path:
@@ -73,6 +104,18 @@ def test_csv_or_parquet_by_the_ending(trained: Trained, tmp_path: Path) -> None:
     table = pl.read_csv(tmp_path / "out.csv", schema_overrides={"rank": pl.Int32})
     assert table.equals(pl.read_parquet(tmp_path / "out.parquet"), null_equal=True)
     assert table["mf_score"].null_count() >= 4  # of the user without events
+
+
+def test_explanations_are_further_columns(trained: Trained, tmp_path: Path) -> None:
+    users, out = users_file(tmp_path, [user_id(9), UNKNOWN_USERS[0]]), tmp_path / "out.csv"
+    german = load_sentences().templates["de"]
+    assert recommend(str(trained.registry), None, users, 4, out, templates=german) == 2
+    table = pl.read_csv(out)
+    assert table.columns[-3:] == ["sources", "because_of", "sentence"]
+    assert table["sources"].str.contains(r"^[a-z_]+(,[a-z_]+)*$").all()
+    assert table["because_of"][:4].null_count() < 4
+    assert table["because_of"][4:].null_count() == 4
+    assert table["sentence"][4] == "Nummer 1 der Lieblingsartikel unserer Kunden."
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -172,3 +215,21 @@ def test_an_objective_says_whether_items_are_new_to_the_user(
     found = pl.read_parquet(out)
     assert len(found)
     assert {pair in had for pair in found.select("visitorid", "itemid").iter_rows()} == {objective == "repeat"}
+
+
+def test_sessions_of_a_file_get_lists(trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """By the command, and as the stages recommend to them."""
+    opened = bundle.read(trained.path)
+    path, out = tmp_path / "sessions.csv", tmp_path / "out.csv"
+    codes = np.arange(600) % len(opened.items)
+    rows = [f"{number},{opened.items[code]}" for number, code in enumerate(codes.tolist())]
+    path.write_text("\n".join(["session,item", *rows, f"0,{opened.items[5]}", "0,-1", ""]))
+    arguments = ["sessions", "--registry", str(trained.registry), "--data", str(path), "--out", str(out), "--n", "4"]
+    assert cli.main(arguments) == 0
+    assert "600 sessions, 1 events on unknown items passed over" in capfd.readouterr().out
+    found = pl.read_csv(out)
+    table = session_table(read_sessions(path, opened))
+    expected = pl.DataFrame(recommend_to_sessions(table, opened, Recommender.from_bundle(opened), 4))
+    assert found["session"].unique(maintain_order=True).to_list() == list(range(600))
+    columns = "session", "rank", "itemid"
+    assert found.select(columns).equals(expected.select(columns))

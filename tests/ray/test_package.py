@@ -79,7 +79,7 @@ def test_the_command_answers_outside_the_checkout(run: Run, installed: Path) -> 
     assert "no registry" in done.stderr
     done = run("-m", "recsys", "phases", "--tune", "quick", "--data", "absent")
     assert (done.returncode, done.stdout) == (2, "")
-    assert "'absent' is not a folder" in done.stderr
+    assert "'absent' does not exist" in done.stderr
 
 
 @pytest.mark.parametrize("arguments", ["--help", "train --help", "--version", "models list --registry ."])

@@ -10,11 +10,13 @@ import pytest
 from ray import serve
 
 from recsys import cli
-from recsys.errors import RegistryError
+from recsys.errors import DataError, RegistryError, RuleError
 from recsys.registry.bucket import S3Store
 from recsys.registry.cache import Cache
 from recsys.registry.locate import open_store
 from recsys.serving.app import QUIET, build_app
+from recsys.serving.rules import check_rules_file
+from recsys.serving.run import answers
 from recsys.serving.settings import ServeSettings
 from recsys.storage.filesystem import put
 from recsys.storage.s3 import S3Folder
@@ -23,6 +25,17 @@ from tests.support.bundles import publish, retrained
 from tests.support.processes import free_port, wait_until
 from tests.support.services import health, service_bundle, service_of
 from tests.support.shop_data import Event, events, train_arguments, user_id, write_shop
+
+
+def test_a_rules_file_may_lie_there(bucket: str) -> None:
+    address = f"{bucket}/shop/rules.yaml"
+    with pytest.raises(DataError, match="cannot be read"):
+        check_rules_file(address)
+    put(b"rules:\n- {name: x, diversity: 0.2}\n", address)
+    check_rules_file(address)
+    put(b"rules:\n- {name: x, diversity: 2}\n", address)
+    with pytest.raises(RuleError, match=rf"{address}, line 2: rule 'x': diversity"):
+        check_rules_file(address)
 
 
 @pytest.mark.usefixtures("ray_session")
@@ -72,7 +85,7 @@ def test_train_recommend_and_serve(
     try:
         serve.run(build_app(settings), name="recsys", route_prefix="/")
         url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: httpx.get(f"{url}/health").status_code == 200)
+        wait_until(lambda: answers("127.0.0.1", port))
         answer = httpx.get(f"{url}/recommend/{user_id(3)}?n=5").json()
     finally:
         serve.shutdown()

@@ -18,6 +18,7 @@ from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
 from recsys.serving.app import QUIET, assemble
 from recsys.serving.deployments import CandidateReplica, FactorReplica, Ingress, RankReplica
+from recsys.serving.run import answers
 from recsys.serving.settings import ServeSettings
 from tests.support.bundles import small_bundle
 from tests.support.processes import free_port, wait_until
@@ -86,7 +87,7 @@ def app(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     try:
         serve.run(assemble(settings, (Gated, FactorReplica, RankReplica), Ingress), name="busy", route_prefix="/")
         busy = Busy(port, store.root / GATE, small.snapshot.users[0])
-        wait_until(lambda: not busy.is_refused())
+        wait_until(lambda: answers("127.0.0.1", port))
         yield busy
     finally:
         serve.shutdown()

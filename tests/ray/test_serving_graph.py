@@ -1,5 +1,6 @@
 """The service on real Ray Serve, over HTTP: one answer whatever the topology, the version, or who dies."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -14,20 +15,31 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 import ray
 from ray import serve
 
+from recsys.inference.item_lists import ItemLists
 from recsys.inference.probe import PROBE_SECONDS, check_here
 from recsys.inference.recommender import Recommender
+from recsys.inference.related import RelatedItems
+from recsys.inference.sentences import load_sentences
 from recsys.registry import bundle
+from recsys.registry.bundle import Bundle
 from recsys.registry.folder import FolderStore
 from recsys.registry.store import check_hashes
+from recsys.schema import OBJECTIVES
+from recsys.serving.api.recommendations import recommendations_message
 from recsys.serving.app import QUIET, build_app
+from recsys.serving.recommendations import Response
+from recsys.serving.run import answers
 from recsys.serving.settings import ServeSettings
-from tests.support.bundles import flip_a_byte, halve_ranker, tie_ranker
+from tests.support.bundles import flip_a_byte, halve_ranker, tie_ranker, with_sessions
 from tests.support.processes import family, free_port, wait_until
+from tests.support.services import http as in_process
+from tests.support.services import service_of
 from tests.support.shop_data import USERS, user_id
 from tests.support.soak import scaled
 from tests.support.trained import trained_shop
@@ -51,6 +63,11 @@ class Client:
 
     def get(self, path: str) -> tuple[int, Any]:
         self.connection.request("GET", self.prefix + path)
+        response = self.connection.getresponse()
+        return response.status, json.loads(response.read())
+
+    def post(self, path: str, body: Any) -> tuple[int, Any]:
+        self.connection.request("POST", self.prefix + path, json.dumps(body), {"content-type": "application/json"})
         response = self.connection.getresponse()
         return response.status, json.loads(response.read())
 
@@ -82,9 +99,37 @@ def expected_answers(path: Path) -> dict[int, Answer]:
     return answers
 
 
+SESSIONS = tuple((number, user) for number in range(24) for user in (None, user_id(number), -5))[::2]
+"""Numbers of sessions, and their users."""
+
+
+def session_body(opened: Bundle, number: int, user: int | None) -> dict[str, Any]:
+    """A session of one to four events after the end of the data."""
+    codes = [(7 * number + 11 * step) % len(opened.items) for step in range(1 + number % 4)]
+    at = opened.manifest.live_watermark + 60_000 * number
+    events = [{"itemid": opened.items[code], "timestamp": at + step} for step, code in enumerate(codes)]
+    return {"events": events, "user_id": user, "n": N, "objective": OBJECTIVES[number % 2]}
+
+
+def expected_session_answers(path: Path) -> list[Answer]:
+    """What a service in this process answers to each of SESSIONS, one by one."""
+    opened = bundle.read(path)
+    store = FolderStore(path.parent.parent)
+
+    async def answers() -> list[Answer]:
+        async with in_process(service_of(store, version=opened.version)) as client:
+            bodies = [session_body(opened, *one) for one in SESSIONS]
+            return [(await client.post("/recommend", json=body)).json() for body in bodies]
+
+    return asyncio.run(answers())
+
+
 @dataclass
 class Running:
-    """A graph with two replicas of each kind and a fused service, over a registry of two versions."""
+    """A graph with two replicas of each kind and a fused service, over a registry of two versions.
+
+    The second version has a session model.
+    """
 
     store: FolderStore
     versions: list[str]
@@ -121,10 +166,23 @@ def running(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
             update={"blend": opened.manifest.blend.model_copy(update={"alpha": alpha})}
         )
         changed = replace(opened, version=version, manifest=manifest)
+        if version == "second":
+            changed = with_sessions(changed)
+        else:  # the training made a session model
+            changed = replace(changed, manifest=manifest.model_copy(update={"sessions": None}), sessions=None)
         store.publish(lambda folder, changed=changed: bundle.write(changed, folder, {}), version)
     store.promote("first", check_here)
+    rules = store.root / "rules.yaml"
+    rules.write_text("rules: []\n")
     settings = ServeSettings(
-        registry=str(store.root), ingress="2", candidates="2", factors="2", rank="2", cpus=0, poll_seconds=0.1
+        registry=str(store.root),
+        rules=str(rules),
+        ingress="2",
+        candidates="2",
+        factors="2",
+        rank="2",
+        cpus=0,
+        poll_seconds=0.1,
     )
     running = Running(store, ["first", "second"], free_port())
     running.expected = {version: expected_answers(store.path(version)) for version in running.versions}
@@ -133,8 +191,8 @@ def running(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
         serve.run(build_app(settings), name="recsys", route_prefix="/")
         fused = settings.model_copy(update={"topology": "fused", "ingress": (1, 1)})
         serve.run(build_app(fused), name="fused", route_prefix="/fused")
-        for prefix in ("", "/fused"):
-            wait_until(lambda prefix=prefix: running.get("/health", prefix)[0] == 200)
+        wait_until(lambda: answers("127.0.0.1", running.port))
+        wait_until(lambda: running.get("/health", "/fused")[0] == 200)
         yield running
     finally:
         serve.shutdown()
@@ -146,6 +204,118 @@ def test_every_topology_says_what_the_stages_say_in_process(running: Running, pr
     with running.client(prefix) as client:
         for user, answer in running.expected["first"].items():
             assert client.recommend(user) == (200, answer)
+
+
+@pytest.mark.parametrize("prefix", ["", "/fused"])
+def test_every_topology_explains_as_the_stages_in_process(running: Running, prefix: str) -> None:
+    running.serve("first")
+    opened = bundle.read(running.store.path("first"))
+    recommender, templates = Recommender.from_bundle(opened), load_sentences().templates["de"]
+    users = list(running.expected["first"])[::40]
+    with running.client(prefix) as client:
+        for user in (*users, -5):
+            histories = opened.snapshot.take(np.array([opened.snapshot.users.code(user)]))
+            best = recommender(histories, opened.manifest.live_watermark, N, explained=np.array([N]))
+            response = Response(user, opened, best, 0, N, recommender.source_names)
+            expected = recommendations_message(response, templates)
+            path = f"/recommend/{user}?n={N}&cold_start=true&explain=true&language=de"
+            assert client.get(path) == (200, json.loads(json.dumps(expected)))
+
+
+@pytest.mark.parametrize("prefix", ["", "/fused"])
+def test_lists_without_a_user_are_the_same_in_every_topology(running: Running, prefix: str) -> None:
+    running.serve("first")
+    opened = bundle.read(running.store.path("first"))
+    related = RelatedItems.from_bundle(opened)
+    codes = np.array([3, 8], np.int32)
+    first, second = opened.items.to_list(codes)
+    expected = {
+        f"/items/{first}/similar?n={N}": related.similar(codes[:1], N),
+        f"/trending?n={N}": related.lists.trending(N),
+        f"/new?n={N}": related.lists.newest(N),
+    }
+    for path, listed in expected.items():
+        status, answer = running.get(path, prefix)
+        assert (status, rows_of(answer)) == (200, rows_of_lists(opened, listed))
+    response = httpx.post(f"http://127.0.0.1:{running.port}{prefix}/basket", json={"items": [first, second], "n": N})
+    assert response.status_code == 200
+    assert rows_of(response.json()) == rows_of_lists(opened, related.basket(np.array([0, 2]), codes, N))
+
+
+def rows_of(answer: Any) -> list[tuple[Any, float]]:
+    return [(row["itemid"], row["score"]) for row in answer["recommendations"]]
+
+
+def rows_of_lists(opened: Bundle, listed: ItemLists) -> list[tuple[Any, float]]:
+    return list(zip(opened.items.to_list(listed.items), listed.scores.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("version", ["first", "second"])
+@pytest.mark.parametrize("prefix", ["", "/fused"])
+def test_every_topology_answers_sessions_as_one_process_does(running: Running, prefix: str, version: str) -> None:
+    """Alone, and in batches with users."""
+    running.serve(version)
+    opened = bundle.read(running.store.path(version))
+    expected = expected_session_answers(running.store.path(version))
+    assert {answer["model_version"] for answer in expected} == {version}
+    by_session_model = [all(one["mf_score"] is None for one in answer["recommendations"]) for answer in expected]
+    assert all(by_session_model) is (version == "second")
+    assert {len(answer["recommendations"]) for answer in expected} == {N}
+
+    def ask(number: int) -> tuple[int, Any]:
+        with running.client(prefix) as client:
+            return client.post("/recommend", session_body(opened, *SESSIONS[number]))
+
+    with Load(running, prefix, 4) as load, ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(ask, range(len(SESSIONS))))
+    assert not load.faults
+    assert [status for status, _ in together] == [200] * len(SESSIONS)
+    assert [answer for _, answer in together] == expected == [ask(number)[1] for number in range(len(SESSIONS))]
+
+
+@pytest.mark.parametrize("prefix", ["", "/fused"])
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ([], 400),
+        ({"events": [{"itemid": 1, "event": "glance"}]}, 400),
+        ({"events": [{"itemid": "x" * (1 << 18)}]}, 413),
+        ({"events": [{"itemid": "nothing"}]}, 200),
+    ],
+)
+def test_bad_sessions_are_told_what_is_wrong(running: Running, prefix: str, body: Any, status: int) -> None:
+    with running.client(prefix) as client:
+        answered, content = client.post("/recommend", body)
+    assert answered == status
+    assert status == 200 or [*content] == ["detail"]
+
+
+def test_a_changed_rules_file_holds_on_all_replicas_of_every_topology(running: Running) -> None:
+    """The graph has two replicas of each stage. An invalid file changes nothing and is named."""
+    running.serve("first")
+    path, user = running.store.root / "rules.yaml", user_id(2)
+    plain = [item["itemid"] for item in running.expected["first"][user]["recommendations"]]
+    best = plain[0]
+
+    def listed(prefix: str) -> list[list[Any]]:
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: running.get(f"/recommend/{user}?n={N}", prefix), range(24)))
+        assert {status for status, _ in answers} == {200}
+        return [[item["itemid"] for item in answer["recommendations"]] for _, answer in answers]
+
+    try:
+        path.write_text(f"rules:\n- name: sold out\n  filter: without\n  where: {{items: [{best}]}}\n")
+        for prefix in ("", "/fused"):
+            wait_until(lambda prefix=prefix: all(best not in items for items in listed(prefix)))
+            assert all(len(items) == N for items in listed(prefix))
+        path.write_text("rules:\n- name: sold out\n  filter: with\n")
+        for prefix in ("", "/fused"):
+            wait_until(lambda prefix=prefix: "line 3" in str(running.get("/health", prefix)[1]["rules"]["problem"]))
+            assert all(best not in items for items in listed(prefix))
+    finally:
+        path.write_text("rules: []\n")
+        for prefix in ("", "/fused"):
+            wait_until(lambda prefix=prefix: all(items == plain for items in listed(prefix)))
 
 
 def test_many_at_once_are_told_what_one_is_told(running: Running) -> None:
@@ -359,7 +529,7 @@ def test_other_methods_are_405(running: Running) -> None:
     ],
 )
 def test_head_is_get_without_a_body(running: Running, prefix: str, path: str) -> None:
-    with running.client(prefix) as client:
+    def asked() -> list[tuple[int, dict[str, str | None], bytes]]:
         answers = []
         for method in ("GET", "HEAD", "GET"):  # over one connection, on which a body of HEAD would be read next
             client.connection.request(method, prefix + path)
@@ -367,11 +537,21 @@ def test_head_is_get_without_a_body(running: Running, prefix: str, path: str) ->
             headers = {name.lower(): value for name, value in response.getheaders()}
             ours = {name: headers.get(name) for name in ("content-length", "content-type", "x-content-type-options")}
             answers.append((response.status, ours, response.read()))
-    (status, headers, body), head, again = answers
-    assert again == (status, headers, body)
-    assert head == (status, headers, b"")
-    assert int(headers["content-length"] or 0) == len(body) > 0
-    assert headers["x-content-type-options"] == "nosniff"
+        return answers
+
+    def steady() -> bool:
+        """Whether no stage loaded a version meanwhile, which changes the body of /health."""
+        (status, headers, body), head, again = asked()
+        assert int(headers["content-length"] or 0) == len(body) > 0
+        assert headers["x-content-type-options"] == "nosniff"
+        assert (head[0], head[2]) == (status, b"")
+        return again == (status, headers, body) and head[1] == headers
+
+    with running.client(prefix) as client:
+        if path == "/health":
+            wait_until(steady, 30)
+        else:
+            assert steady()
 
 
 @pytest.mark.parametrize("prefix", ["", "/fused"])

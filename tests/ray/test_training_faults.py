@@ -6,12 +6,16 @@ from pathlib import Path
 import pytest
 
 from recsys import cli
-from recsys.training import examples, tables
+from recsys.training import examples, sessions, tables
 from tests.support.faults import killer, waiting_once
 from tests.support.shop_data import train_arguments
-from tests.support.trained import metrics_of, trained_shop
+from tests.support.trained import SESSIONS, metrics_of, trained_shop
 
-VICTIMS = [(tables, "sample_users"), (tables, "count_partition"), (tables, "fit_cut"), (examples, "make_examples")]
+VICTIMS = [
+    *((tables, name) for name in ("sample_users", "count_partition", "fit_cut")),
+    (examples, "make_examples"),
+    (sessions, "fit_tables_of_sessions"),
+]
 """Functions that run in Ray's workers, plain tasks and the one of Ray Data."""
 
 
@@ -26,7 +30,7 @@ def test_killed_workers_change_no_metric(
         monkeypatch.setattr(module, name, waiting_once(getattr(module, name), marker))
     registry = tmp_path / "registry"
     with killer(markers) as killed:
-        assert cli.main(["train", *train_arguments(undisturbed.data, registry)]) == 0
+        assert cli.main(["train", *train_arguments(undisturbed.data, registry, SESSIONS)]) == 0
     assert len(set(killed)) == len(VICTIMS)
     assert os.getpid() not in killed
     assert metrics_of(registry) == undisturbed.metrics

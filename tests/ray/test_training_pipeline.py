@@ -11,18 +11,18 @@ import pytest
 
 from recsys import cli
 from recsys.config import TrainConfig, parse_config
-from recsys.errors import ModelError
+from recsys.models.blend import AlphaCurves
 from recsys.models.rankers.rows import RankingData
 from recsys.registry import bundle
 from recsys.registry.folder import FolderStore
 from recsys.schema import DAY, EVENT_TYPES
 from recsys.training.ranker import SelectedRanker
-from recsys.training.refit import check_drift
+from recsys.training.refit import FinalRankers, drift_of
 from recsys.training.validation import Validation
 from tests.support.bundles import BLEND, small_ranker
 from tests.support.features import NAMES, SOURCES
 from tests.support.shop_data import END, START, USERS, events, train_arguments, write_shop
-from tests.support.trained import Trained, metrics_of, trained_shop
+from tests.support.trained import SESSIONS, Trained, metrics_of, trained_shop
 from tests.support.world import small_config
 
 
@@ -64,7 +64,7 @@ def test_what_is_served_of_new_items_is_judged_whoever_ranks_them(trained: Train
 
 def test_publishing_is_not_promoting(trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     registry = tmp_path / "registry"
-    assert cli.main(["train", *train_arguments(trained.data, registry), "--promote", "never"]) == 0
+    assert cli.main(["train", *train_arguments(trained.data, registry, SESSIONS), "--promote", "never"]) == 0
     store = FolderStore(registry)
     [version] = store.versions()
     assert store.production() is None
@@ -140,10 +140,12 @@ def test_candidates_are_described(trained: Trained) -> None:
 def test_choices_are_recorded(trained: Trained) -> None:
     metrics = trained.metrics
     curve = {point["alpha"]: point["ndcg"] for point in metrics["alpha_curve"]}
+    new_items = {point["alpha"]: point["new_items_ndcg"] for point in metrics["alpha_curve"]}
     assert list(curve) == sorted(small_config().hybrid.grid)
     enough = [alpha for alpha, ndcg in curve.items() if ndcg >= 0.995 * max(curve.values())]
-    assert metrics["alpha"] == min(enough)
-    assert bundle.read(trained.path).manifest.blend.alpha == metrics["alpha"]
+    assert metrics["alpha"] == max(enough, key=lambda alpha: (new_items[alpha], -alpha))
+    manifest = bundle.read(trained.path).manifest
+    assert [blend.alpha for blend in manifest.blends] == [metrics["alpha"], metrics["discovery_alpha"]]
     assert metrics["plan"] == {
         "horizon": 14,
         "train": [42, 56],
@@ -163,23 +165,48 @@ def test_metrics_are_plain_json(trained: Trained) -> None:
     assert json.loads(text, parse_constant=pytest.fail) == trained.metrics
 
 
-def test_the_config_is_kept(trained: Trained) -> None:
-    assert parse_config(TrainConfig, json.loads((trained.path / "config.json").read_text())) == small_config()
+def test_the_config_is_kept_with_the_windows_and_targets_of_the_log(trained: Trained) -> None:
+    windows = ("evaluation.test_days=14", "examples.horizon_days=14", "examples.step_days=14")
+    complete = small_config(*windows, "examples.min_history_days=7", "targets=[transaction]", SESSIONS)
+    assert parse_config(TrainConfig, json.loads((trained.path / "config.json").read_text())) == complete
 
 
-def test_a_refit_that_scores_otherwise_is_refused() -> None:
+def test_a_session_model_is_published_with_its_comparison(trained: Trained) -> None:
+    opened = bundle.read(trained.path)
+    model, sessions = opened.sessions, trained.metrics["sessions"]
+    assert model is not None
+    assert opened.manifest.no_sessions is sessions["left_out"] is None
+    measured = {(entry["system"], entry["group"]): entry["ndcg"] for entry in sessions["table"]}
+    assert sessions["lead"]["mean"] == pytest.approx(
+        measured["session model", "all sessions"] - measured["main path", "all sessions"]
+    )
+    assert {group for _, group in measured} == {"all sessions", "known users"}
+    assert model.tables.counts[:, 0].sum() > 0
+    session = opened.snapshot.histories.take(np.array([0])).latest(2)
+    candidates = model.propose(session)
+    scores = model.calibrate(model.rank(candidates.features))
+    assert len(scores) > 10
+    assert ((scores > 0) & (scores < 1)).all()
+
+
+def test_a_refit_that_scores_otherwise_is_named() -> None:
     ranker = small_ranker()
     rows = np.random.default_rng(0).random((50, len(NAMES))).astype(np.float32)
-    data = RankingData(rows, np.zeros(50, np.int8), np.array([50]))
+    data = RankingData(rows, (np.arange(50) < 3).astype(np.int8), np.array([50]))
     validation = Validation(None, None, data, BLEND.mf)  # type: ignore[arg-type]
-    same = SelectedRanker(ranker, 31, [], BLEND, {}, ranker.predict(rows))
-    assert check_drift(ranker, same, validation, 0.1) == 0
-    with pytest.raises(ModelError, match=r"moved by 0\.\d+, more than hybrid.max_drift = 0.1"):
-        check_drift(ranker, replace(same, scores=same.scores + 5), validation, 0.1)
+    same = SelectedRanker(ranker, 31, [], BLEND, AlphaCurves({0.0: 0.0}), ranker.predict(rows))
+    assert drift_of(ranker, same, validation) == 0
+    drift = drift_of(ranker, replace(same, scores=same.scores + 5), validation)
+    [warning] = FinalRankers(ranker, drift, None).warnings(0.1)
+    assert f"moved the calibrated scores of the ranker by {drift:.3f}, more than hybrid.max_drift = 0.1" in warning
+    assert FinalRankers(ranker, drift, None).warnings(1.0) == ()
+    assert "the ranker of new items" in FinalRankers(ranker, 0.0, ranker, drift).warnings(0.1)[0]
 
 
 @pytest.mark.usefixtures("ray_session")
-def test_where_nobody_chose_a_new_item_there_is_no_ranker_of_these(tmp_path: Path) -> None:
+def test_where_nobody_chose_a_new_item_there_is_no_ranker_of_these_and_few_sessions_no_session_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = write_shop(tmp_path / "data")
     log = pl.read_csv(folder / "events.csv", infer_schema=False)
     time = pl.col("timestamp").cast(pl.Int64)
@@ -187,6 +214,11 @@ def test_where_nobody_chose_a_new_item_there_is_no_ranker_of_these(tmp_path: Pat
     first = time.min().over("visitorid", "itemid")
     new = (pl.col("event") == "transaction") & (time > END - 28 * DAY) & (first > begins)
     log.filter(~new).write_csv(folder / "events.csv")
-    assert cli.main(["train", *train_arguments(folder, tmp_path / "registry")]) == 0
+    settings = ("sessions.publish=auto", "sessions.min_prefixes=100000")
+    assert cli.main(["train", *train_arguments(folder, tmp_path / "registry", *settings)]) == 0
     assert not [row for row in metrics_of(tmp_path / "registry")["new_items"] if "discover" in row["system"]]
-    assert bundle.read(FolderStore(tmp_path / "registry").path()).manifest.discovery_blend is None
+    published = bundle.read(FolderStore(tmp_path / "registry").path())
+    assert published.manifest.discovery_blend is None
+    assert published.sessions is None
+    assert "expected 100,000 or more (sessions.min_prefixes)" in (published.manifest.no_sessions or "")
+    assert "no session model: in 14 days" in " ".join(capsys.readouterr().out.split())

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from recsys.config import TrainConfig
-from recsys.data.catalog import Records, build_catalog
+from recsys.data.catalog import build_catalog
+from recsys.data.changes import Records
 from recsys.data.ingest import ShopData
 from recsys.data.partition import count_days
 from recsys.evaluation import protocol
@@ -28,7 +29,7 @@ from recsys.training.ranker import SelectedRanker, Size
 from recsys.training.scoring import ScoredCandidates, Scoring, labels_of, partition_cases, score_chunk
 from recsys.training.sweep.config import SweepConfig
 from recsys.training.sweep.result import Status, SweepResult, TrialResult
-from recsys.training.validation import Validation, choose_blend
+from recsys.training.validation import Validation, choose_blend, new_candidates
 from tests.support.bundles import small_ranker
 from tests.support.shop_data import END
 from tests.support.trained import world_shop
@@ -85,7 +86,7 @@ class Run:
         return EvaluationInputs(DataInputs(self.context), window, self.selected, self.validation, metrics)
 
     def inputs(self, sweep: SweepResult | None = None) -> RunInputs:
-        return RunInputs(END, self.evaluation, self.selected.ranker, 0.01, sweep)
+        return RunInputs(END, self.evaluation, self.selected.ranker, 0.01, 0.1, sweep)
 
     def report(self, sweep: SweepResult | None = None) -> Report:
         return collect_report(self.inputs(sweep))
@@ -113,9 +114,10 @@ def small_run() -> Run:
     candidates = score_chunk(earlier.histories, tables_of(world, plan.validation.age), text, before_validation)
     labels = labels_of(candidates, earlier)
     rows = RankingData(candidates.features, labels.astype(np.int8), np.bincount(candidates.users))
-    validation = Validation(earlier, candidates, rows, fit_calibration(candidates.mf, labels))
-    blend, curve = choose_blend(validation, candidates.lgb[0], config)
-    selected = SelectedRanker(ranker, 7, SIZES, blend, curve, candidates.lgb[0])
+    mf, new = fit_calibration(candidates.mf, labels), new_candidates(candidates, earlier)
+    validation = Validation(earlier, candidates, rows, mf, new)
+    blend, curves = choose_blend(validation, candidates.lgb[0], config)
+    selected = SelectedRanker(ranker, 7, SIZES, blend, curves, candidates.lgb[0])
     cases = _cases(world, plan.test, config)
     scored = score_chunk(cases.histories, tables_of(world, plan.test.age), text * 2, before_test)
     return Run(context, validation, selected, cases, scored)

@@ -14,12 +14,13 @@ from recsys.inference.recommender import Recommendations
 from recsys.inference.servable import Servable
 from recsys.registry.bundle import Bundle
 from recsys.registry.store import Store
+from recsys.rules.file import RulesFile
 from recsys.schema import Objective
 from recsys.serving.api.create import ROUTERS, Router, create_api
 from recsys.serving.api.health import Health, health_message
 from recsys.serving.api.recommendations import Recommendations as Message
 from recsys.serving.api.recommendations import recommendations_message
-from recsys.serving.errors import HttpError
+from recsys.serving.errors import HttpError, Unavailable
 from recsys.serving.histories import HistorySource, SnapshotHistories
 from recsys.serving.loaded_versions import LoadedVersions
 from recsys.serving.recommendations import Request
@@ -61,8 +62,9 @@ async def recommend(
     objective: Objective = "all",
 ) -> Message:
     """The response to a request as it goes over HTTP."""
-    request = Request(str(user), n, cold_start, objective)
-    return recommendations_message(await service.recommender.recommend(request), explain)
+    request = Request(str(user), n, cold_start, objective, explain=explain)
+    response = await service.recommender.recommend(request)
+    return recommendations_message(response, service.sentences.templates["en"] if explain else None)
 
 
 async def health(service: Service) -> Health:
@@ -139,7 +141,7 @@ class FakeStages:
         self.hanging = 0
 
     async def __call__(
-        self, servable: Servable, histories: Histories, now: int, options: BatchOptions
+        self, servable: Servable, histories: Histories, now: Any, options: BatchOptions
     ) -> Recommendations | None:
         version = servable.bundle.version
         self.calls.append(Call(version, len(histories), now, options.n))
@@ -152,7 +154,7 @@ class FakeStages:
             raise self.fault
         if version in self.lacks:
             return None
-        return servable.recommender(histories, now, options.n, options.objectives, options.repeat_caps)
+        return await LocalStages()(servable, histories, now, options)
 
     async def load(self, version: str) -> None:
         self.told.append(version)
@@ -163,6 +165,10 @@ class FakeStages:
                 self.ended.append(version)
         if self.rejects is not None:
             raise RegistryError(self.rejects)
+
+    async def load_rules(self, file: RulesFile) -> None:
+        if self.rejects is not None:
+            raise Unavailable(self.rejects)
 
     async def loaded_versions(self) -> VersionsByStage:
         await self.open.wait()

@@ -39,6 +39,11 @@ SETTINGS = (
     "evaluation.seeds=2",
     "evaluation.page=false",
     "hybrid.max_drift=1",
+    "sessions.publish=never",
+    "sessions.ranker.max_trees=5",
+    "sessions.ranker.min_child_samples=5",
+    "sessions.vectors.dimensions=8",
+    "sessions.compared_prefixes=50",
     "data.partitions=3",
 )
 """Settings of a training run that takes seconds."""

@@ -9,22 +9,33 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import uvicorn
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, HTTPException, Request, Response
 
 from recsys.serving.api import page
 from tests.support.features import SOURCES
 
-ALPHA = 0.3
+ALPHA, DISCOVERY_ALPHA = 0.3, 0.5
 VERSION = "20260301-101500-4f1c"
 WARM, COLD, ODD = 257597, 1001, "<b>&\"' /é"
 """The users of the stub. ODD is warm too, and its id must survive URL and markup."""
+TITLED = 31337
+"""A user whose items have the titles TITLE and the IMAGES, by turns."""
+TITLE = "<b>Tea</b> & milk"
+IMAGES = ("/picture.svg", "picture.svg", "http://elsewhere.invalid/x.png", "javascript:alert(1)", "http://[", None)
+"""The first two may be shown."""
+EXPLAINED = {"sources", "category", "explanation"}
+"""Fields that a response has only with `explain`."""
 END = datetime(2015, 9, 18, 2, 59, 47, 788000)
 
 
 def create_stub() -> FastAPI:
     api = FastAPI(docs_url=None, redoc_url=None)
 
-    page.add_routes(api, None)  # type: ignore[arg-type]
+    page.add_page(api, lambda: True)
+
+    @api.get("/picture.svg")
+    def picture() -> Response:
+        return Response('<svg xmlns="http://www.w3.org/2000/svg"/>', media_type="image/svg+xml")
 
     @api.get("/health")
     def health() -> dict[str, Any]:
@@ -35,13 +46,30 @@ def create_stub() -> FastAPI:
         user = None if cold_start else known(user_id)
         rows = recommendations(user, n)
         if not explain:
-            rows = [{key: value for key, value in row.items() if key not in {"sources", "category"}} for row in rows]
+            rows = [{key: value for key, value in row.items() if key not in EXPLAINED} for row in rows]
         return {
             "user_id": user_id if user is None else user,
             "user_type": user_type(user),
             "model_version": VERSION,
             "recommendations": rows,
             "total_candidates_scored": 200,
+        }
+
+    @api.post("/recommend")
+    async def recommend_session(request: Request) -> dict[str, Any]:
+        """Each session has a list of its own; an item whose id does not begin with a digit is unknown."""
+        body = await request.json()
+        listed = [event for event in body["events"] if str(event["itemid"])[:1].isdigit()]
+        rows = recommendations(WARM, body["n"]) if listed else recommendations(None, body["n"])
+        if listed:
+            rows[0]["itemid"] = int(listed[-1]["itemid"]) + 1
+        return {
+            "user_id": None,
+            "user_type": "warm" if listed else "cold",
+            "model_version": VERSION,
+            "recommendations": rows,
+            "total_candidates_scored": 200,
+            "unknown_items": len(body["events"]) - len(listed),
         }
 
     @api.get("/user/{user_id:path}/stats")
@@ -65,6 +93,25 @@ def create_stub() -> FastAPI:
     def newest(user_id: str, limit: int = 50) -> dict[str, Any]:
         user = known(user_id)
         return {"user_id": user, "events": events(user)[:limit]}
+
+    @api.get("/items/similar")
+    def similar(item_id: str, n: int = 5) -> dict[str, Any]:
+        if item_id == "424242":
+            raise HTTPException(404, f"item {item_id} not found")
+        return {"itemid": item_id, **listed(f"like {item_id}", n)}
+
+    @api.get("/trending")
+    def trending(n: int = 5, category: str | None = None) -> dict[str, Any]:
+        return {"category": category, **listed(f"trending in {category}", n)}
+
+    @api.get("/new")
+    def new(n: int = 5, category: str | None = None) -> dict[str, Any]:
+        return {"category": category, **listed(f"new in {category}", n)}
+
+    @api.post("/basket")
+    async def basket(request: Request) -> dict[str, Any]:
+        cart = await request.json()
+        return {"unknown_items": [], **listed(f"with {', '.join(cart['items'])}", cart["n"])}
 
     @api.get("/users/random")
     def anyone(user_type: str = "warm") -> dict[str, Any]:
@@ -92,10 +139,16 @@ def running(api: FastAPI | None = None) -> Iterator[str]:
 
 
 def known(user_id: str) -> int | str:
-    found = {str(user): user for user in (WARM, COLD, ODD)}.get(user_id)
+    found = {str(user): user for user in (WARM, COLD, ODD, TITLED)}.get(user_id)
     if found is None:
         raise HTTPException(404, f"user {user_id} not found")
     return found
+
+
+def listed(name: str, n: int) -> dict[str, Any]:
+    """A list of items that bear its name."""
+    rows = [{"itemid": f"{name}, {place}", "score": 1 / place} for place in range(1, n + 1)]
+    return {"model_version": VERSION, "recommendations": rows}
 
 
 def user_type(user: int | str | None) -> str:
@@ -155,9 +208,32 @@ def recommendations(user: int | str | None, n: int) -> list[dict[str, Any]]:
                 "mf_score": mf,
                 "sources": [source for source in SOURCES if source in (sources if warm else SOURCES[3:5])],
                 "category": None if place % 7 == 6 else draw.choice([1000, 1007, 1014, 1051, 342]),
+                "explanation": explanation(place, own[0] if own else None),
             }
         )
+    if user == TITLED:
+        for place, row in enumerate(rows):
+            row |= {"title": TITLE if place else None, "image": IMAGES[place % len(IMAGES)]}
     return sorted(rows, key=lambda row: -row["score"])
+
+
+def explanation(place: int, followed: int | str | None) -> dict[str, Any]:
+    """A reason whose parts add up; without an item to follow that of a user without events."""
+    if followed is None:
+        numbers = {"features": [], "other_features": None, "bias": None, "raw_score": None}
+        return {"sentence": f"Number {place + 1} <b>of all.", "because_of": None, "position": place + 1, **numbers}
+    parts = [("score of the <i>source", 0.25, 0.5), ("the item's category", None, -0.125), ("rank", 3.0, 0.0625)]
+    names = ("meaning", "value", "contribution")
+    return {
+        "sentence": f"Because you bought “{followed}”.",
+        "because_of": followed,
+        "position": None,
+        "features": [{"name": f"f{at}", **dict(zip(names, part, strict=True))} for at, part in enumerate(parts)],
+        "other_features": 0.25,
+        "bias": -1.5,
+        "raw_score": -0.8125,
+        "rules": ["boost <tea>"],
+    }
 
 
 HEALTH = {
@@ -178,6 +254,8 @@ HEALTH = {
         "mf_users": 1123767,
         "mf_items": 212916,
         "hybrid_alpha": ALPHA,
+        "discovery_alpha": DISCOVERY_ALPHA,
+        "not_learned": None,
         "created": datetime(2026, 3, 1, 10, 15, tzinfo=UTC).isoformat(),
         "metrics": {
             f"{metric} {group}": value

@@ -23,6 +23,9 @@ from tests.support.once import once
 from tests.support.shop_data import END, START, train_arguments, write_shop
 from tests.support.world import small_config, small_world
 
+SESSIONS = "sessions.publish=always"
+"""The setting of the trained shop beside those of `train_arguments`."""
+
 
 def read_shop(folder: Path, config: TrainConfig | None = None) -> ShopData:
     """The shop that training reads from a folder; needs Ray."""
@@ -90,7 +93,7 @@ def trained_shop(factory: pytest.TempPathFactory) -> Trained:
 
 
 def _train(folder: Path) -> None:
-    if cli.main(["train", *train_arguments(write_shop(folder / "data"), folder / "registry")]):
+    if cli.main(["train", *train_arguments(write_shop(folder / "data"), folder / "registry", SESSIONS)]):
         raise RuntimeError("training on the small shop failed; its error is on stderr")
 
 

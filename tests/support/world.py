@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 
 from recsys.config import TrainConfig, load_config
-from recsys.data.catalog import Catalog, Records, build_catalog
+from recsys.data.catalog import Catalog, build_catalog
+from recsys.data.changes import Records
 from recsys.data.partition import count_days
 from recsys.data.shop import DailyCounts, UserPartition
 from recsys.histories import Histories
@@ -46,8 +47,12 @@ class World:
 
 @cache
 def small_world() -> World:
+    return world_of(Ids.from_values(pa.array([row.itemid for row in events()])), properties())
+
+
+def world_of(items: Ids, property_rows: list[Property]) -> World:
+    """The shop's own events, with these items and properties."""
     rows = events()
-    items = Ids.from_values(pa.array([row.itemid for row in rows]))
     users = Ids.from_values(pa.array([row.visitorid for row in rows]))
     histories = Histories.build(
         users.encode(pa.array([row.visitorid for row in rows])),
@@ -57,13 +62,11 @@ def small_world() -> World:
         len(users),
     )
     partition = UserPartition(users.values, histories)
-    return World(items, _catalog(items), partition, count_days(partition, END))
+    return World(items, _catalog(items, property_rows), partition, count_days(partition, END))
 
 
-def _catalog(items: Ids) -> Catalog:
-    categories, availability = (
-        [row for row in properties() if row.property == name] for name in ("categoryid", "available")
-    )
+def _catalog(items: Ids, rows: list[Property]) -> Catalog:
+    categories, availability = ([row for row in rows if row.property == name] for name in ("categoryid", "available"))
 
     def records(rows: list[Property], values: pa.Array) -> Records:
         codes = items.encode(pa.array([row.itemid for row in rows]))

@@ -1,10 +1,16 @@
 """Unit tests start no process: no Ray, no browser, no server. Tests that do lie in tests/ray and tests/browser."""
 
 import sys
-from collections.abc import Generator
+from collections.abc import AsyncIterator, Generator
 from typing import Any
 
 import pytest
+from httpx import AsyncClient
+
+from recsys.registry.bundle import Bundle
+from recsys.registry.folder import FolderStore
+from tests.support.bundles import publish
+from tests.support.services import http, service_of
 
 STARTS = {
     "os.exec",
@@ -48,3 +54,18 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None]:
         return (yield)
     finally:
         _guarded.clear()
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> FolderStore:
+    """A registry with version v1 of the module's own fixture `bundle`, in production."""
+    store = FolderStore(tmp_path_factory.mktemp("registry"))
+    publish(store, bundle, "v1")
+    return store
+
+
+@pytest.fixture(scope="module")
+async def client(store: FolderStore) -> AsyncIterator[AsyncClient]:
+    """A client of a service over `store`, in this process."""
+    async with http(service_of(store)) as client:
+        yield client

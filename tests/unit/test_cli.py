@@ -1,5 +1,6 @@
 """Commands that end before they start anything."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,25 @@ def test_a_missing_folder(refused: Refused, tmp_path: Path) -> None:
 
 
 def test_a_folder_without_events(refused: Refused, tmp_path: Path) -> None:
-    assert "no events; expected events.csv" in refused(tmp_path)
+    assert "has no tables; expected a folder, a file or a pattern" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("option", ["--data", "--registry", "--config", "--work", "--tune"])
+def test_a_path_that_is_not_utf8(option: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/sh\xffp")
+    assert cli.main(["train", "--data", str(write_shop(tmp_path / "data")), option, path]) == 2
+    [line] = capfd.readouterr().err.splitlines()
+    assert line == f"error: argument {tmp_path}/sh\\xffp is not UTF-8 text; expected a name in UTF-8"
+
+
+def test_a_file_whose_name_is_not_utf8(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "data" / "events").mkdir(parents=True)
+    Path(os.fsdecode(os.fsencode(tmp_path) + b"/data/events/\xff.csv")).write_text("timestamp,visitorid\n")
+    registry = tmp_path / "registry"
+    assert cli.main(["train", "--data", str(tmp_path / "data"), "--registry", str(registry)]) == 2
+    [line] = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "data/events/\\xff.csv" in line
 
 
 def test_an_unknown_setting(refused: Refused, tmp_path: Path) -> None:
@@ -40,7 +59,8 @@ def test_an_unknown_setting(refused: Refused, tmp_path: Path) -> None:
     ("options", "message"),
     [
         ("--data synthetic:abc", "data source 'synthetic:abc': 'abc' is not a number"),
-        ("--data half", "events.csv: column 'itemid' is missing; columns found: timestamp, visitorid, event"),
+        ("--data half", "events.csv: no column for the item among timestamp, visitorid, event; set data."),
+        ("--data half", "data.events.columns.item, or run: recsys inspect --data half"),
         ("--data properties", "item_properties.csv: column 'value' is missing"),
         ("--data tree", "category_tree.csv: column 'parentid' is missing"),
         ("--data empty", "events.csv: the file is empty"),
@@ -207,7 +227,7 @@ def test_a_broken_pointer_is_told_with_the_versions_that_may_repair_it(
         ("user\n1\n", "--out out.csv", "no column visitorid; found user"),
         ("visitorid\n7\nx2\n", "--out out.csv", "row 3: visitorid is 'x2'; expected an id of type int64"),
         ("visitorid\n7\n", "--out out.txt", "its ending '.txt' is none of .csv, .parquet"),
-        ("visitorid\n7\n", "--out users.csv", "is the file of the users"),
+        ("visitorid\n7\n", "--out users.csv", "is the file that is read"),
         ("visitorid\n7\n", "--out out.csv --n 0", "n is 0; expected 1 to 1000"),
         ("visitorid\n7\n", "--out out.csv --repeat-share 2", "(--repeat-share) is 2; expected 0 to 1"),
         ("visitorid\n7\n", "--out out.csv --version v9", "no version v9"),

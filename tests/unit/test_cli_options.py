@@ -7,8 +7,10 @@ import click
 import pytest
 
 from recsys import cli
-from recsys.cli.options import SWEEPS, DataOptions, read_settings
+from recsys.cli.options import SWEEPS, DataOptions, find_source, read_settings
+from recsys.config import TrainConfig
 from recsys.errors import ConfigError
+from tests.support.shop_data import write_shop
 
 
 @pytest.mark.parametrize(
@@ -79,3 +81,13 @@ def test_a_sweep_of_the_package_is_found_by_name(tmp_path: Path) -> None:
     [tune] = [option for command, option in options(cli.commands) if command == "train" and option.name == "tune"]
     assert tune.help is not None
     assert all(path.stem in tune.help for path in SWEEPS.iterdir())
+
+
+def test_files_that_are_passed_over_are_printed(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = write_shop(tmp_path / "shop")
+    for number in range(5):
+        (folder / f"notes-{number}.md").touch()
+    find_source(DataOptions(str(folder), None, (), None), str(tmp_path / "work"), TrainConfig())
+    [line] = capfd.readouterr().err.splitlines()
+    assert f"passed over: {folder}/notes-0.md: no reader for this file; " in line
+    assert line.endswith("; and 2 more")

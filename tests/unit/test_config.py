@@ -17,6 +17,7 @@ def written(folder: Path, text: str | bytes) -> Path:
 def test_defaults() -> None:
     assert load_config(None) == TrainConfig()
     assert TrainConfig().target_codes == (PURCHASE,)
+    assert (TrainConfig().test_days, TrainConfig().horizon, TrainConfig().history_days) == (14, 14, 7)
 
 
 def test_settings_go_before_the_file_and_the_file_before_defaults(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import pyarrow as pa
 import pytest
 from pydantic import ValidationError
 
-from recsys.errors import DataError
+from recsys.errors import TooLittleData
 from recsys.evaluation import protocol  # by module: pytest would collect test_cases and TestCases by name
 from recsys.evaluation.settings import EvaluationConfig
 from recsys.histories import Histories
@@ -115,7 +115,7 @@ def test_a_window_without_test_users_is_an_error():
     cases = cases_of(histories_of(EVENTS), known=np.zeros(4, np.bool_))
     assert len(cases) == 0
     for nobody in ([], [cases, cases]):
-        with pytest.raises(DataError, match=r"no user has a target event.*evaluation\.test_days"):
+        with pytest.raises(TooLittleData, match=r"no user has a target event.*evaluation\.test_days"):
             protocol.sample(nobody, 10)
 
 

@@ -27,6 +27,8 @@ LAYERS = [
     "features",
     "retrieval",
     "models",
+    "sessions",
+    "rules",
     "registry",
     "inference",
     "evaluation",
@@ -47,6 +49,8 @@ OWNERS = {
         "recsys.data.*",
         "recsys.features.statistics",
         "recsys.inference.batch",
+        "recsys.inference.related_batch",
+        "recsys.inference.session_batch",
         "recsys.training.*",
         "recsys.report.*",
         "recsys.studies.*",
@@ -99,7 +103,9 @@ def test_libraries_stay_with_their_owners(library: str) -> None:
     assert not {user for user in users if not any(fnmatch.fnmatch(user, owner) for owner in OWNERS[library])}
 
 
-@pytest.mark.parametrize("part", ["features", "retrieval", "models", "registry", "inference", "evaluation"])
+@pytest.mark.parametrize(
+    "part", ["features", "retrieval", "models", "sessions", "rules", "registry", "inference", "evaluation"]
+)
 def test_numerics_do_not_reach_ray(part: str) -> None:
     """One user's features and scores are computed where no cluster is, so not even indirectly."""
     reaching = {name for name, libraries in libraries_reached(OWNERS).items() if "ray" in libraries}

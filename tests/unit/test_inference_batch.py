@@ -4,10 +4,18 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from recsys.errors import DataError, RegistryError
-from recsys.inference.batch import prepare, read_users
+from recsys.ids import IdKind
+from recsys.inference.batch import prepare
+from recsys.inference.files import distinct_ids, text_column
+from recsys.schema import USER
+
+
+def read_users(path: Path, kind: IdKind) -> pa.Array:
+    return distinct_ids(text_column(path, USER), path, USER, kind)
 
 
 def users_file(folder: Path, ids: Sequence[object], header: str = "visitorid") -> Path:
@@ -44,7 +52,7 @@ def test_the_ending_of_the_output_names_a_format(tmp_path: Path, name: str) -> N
 
 def test_the_users_are_not_overwritten(tmp_path: Path) -> None:
     users = users_file(tmp_path, [1])
-    with pytest.raises(DataError, match="is the file of the users"):
+    with pytest.raises(DataError, match="is the file that is read"):
         prepare(str(tmp_path), None, users, 5, users.parent / "." / users.name)
     assert users.read_text() == "visitorid\n1\n"
 
@@ -61,11 +69,38 @@ def test_users_are_read_once_each_in_their_order(tmp_path: Path) -> None:
     path = tmp_path / "users.csv"
     path.write_bytes(b"\xef\xbb\xbfname,visitorid\r\nx, 7\r\ny,-2\r\nz,7 \r\n")
     assert read_users(path, "int64").to_pylist() == [7, -2]
-    assert read_users(path, "string").to_pylist() == ["7", "-2"]
+    assert read_users(path, "string").to_pylist() == [" 7", "-2", "7 "]
 
 
 def test_string_ids_stay_as_they_are(tmp_path: Path) -> None:
-    assert read_users(users_file(tmp_path, ["007", "é"]), "string").to_pylist() == ["007", "é"]
+    ids = ["007", "é", " a", "a ", "a", "\u00a0b"]
+    assert read_users(users_file(tmp_path, ids), "string").to_pylist() == ids
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("header", "rows"), [("visitorid", ["", "7", "", "9", "", ""]), ("name,visitorid", ["x,7", "", "y,9", "", ""])]
+)
+def test_blank_lines_are_passed_over(tmp_path: Path, header: str, rows: list[str], end: str) -> None:
+    path = tmp_path / "users.csv"
+    path.write_bytes(end.join([header, *rows]).encode())
+    assert read_users(path, "int64").to_pylist() == [7, 9]
+    assert read_users(path, "string").to_pylist() == ["7", "9"]
+
+
+def test_rows_are_counted_with_blank_lines(tmp_path: Path) -> None:
+    path = tmp_path / "users.csv"
+    path.write_text("visitorid\n7\n\nx\n")
+    with pytest.raises(DataError, match="row 4: visitorid is 'x'"):
+        read_users(path, "int64")
+
+
+@pytest.mark.parametrize("blank", ['""', "  ", "a\n\n   "])
+def test_a_blank_id_is_no_id(tmp_path: Path, blank: str) -> None:
+    path = tmp_path / "users.csv"
+    path.write_text(f"visitorid\n{blank}\n")
+    with pytest.raises(DataError, match=r"row [24]: visitorid is ' *'; expected an id of type string"):
+        read_users(path, "string")
 
 
 @pytest.mark.parametrize(

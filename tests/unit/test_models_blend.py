@@ -7,6 +7,7 @@ from sklearn.linear_model import LogisticRegression
 
 from recsys.models.blend import (
     MIN_SLOPE,
+    AlphaCurves,
     Blend,
     Calibration,
     HybridConfig,
@@ -103,14 +104,38 @@ def test_a_calibration_that_would_not_increase_is_refused(bad):
 def test_alpha_is_the_smallest_of_the_grid_that_is_about_as_good_as_the_best():
     lgb, mf = np.array([0.4, 0.6]), np.array([0.9, np.nan])
     exact = HybridConfig(grid=(1.0, 0.5, 0.0, 0.3), tolerance=0)
-    best, curve = choose_alpha(lgb, mf, lambda scores: float(scores[0] > scores[1]), exact)
+    best, curves = choose_alpha(lgb, mf, lambda scores: float(scores[0] > scores[1]), exact)
     assert best == 0.5
-    assert curve == {0.0: 0.0, 0.3: 0.0, 0.5: 1.0, 1.0: 1.0}
+    assert curves.all_items == {0.0: 0.0, 0.3: 0.0, 0.5: 1.0, 1.0: 1.0}
+    assert curves.discovery == {}
     assert choose_alpha(lgb, mf, lambda scores: 0.0, exact)[0] == 0
     loose = HybridConfig(grid=(0.0, 0.1, 1.0), tolerance=0.24)
     rising = choose_alpha(lgb, mf, lambda scores: 1 + float(scores[0]), loose)
-    assert (rising[0], rising[1][1.0]) == (0.1, 1.9)
-    assert choose_alpha(lgb, mf, lambda scores: 0.0, HybridConfig(alpha=0.7)) == (0.7, {0.7: 0.0})
+    assert (rising[0], rising[1].all_items[1.0]) == (0.1, 1.9)
+    assert choose_alpha(lgb, mf, lambda scores: 0.0, HybridConfig(alpha=0.7)) == (0.7, AlphaCurves({0.7: 0.0}))
+
+
+def test_of_alphas_about_as_good_the_best_one_for_new_items_is_taken():
+    level = {0.0: 0.3, 0.1: 0.2999, 0.2: 0.2990, 0.3: 0.2986, 0.5: 0.2}
+    discovery = {0.0: 0.02, 0.1: 0.03, 0.2: 0.04, 0.3: 0.04, 0.5: 0.09}
+    curves = AlphaCurves(level, discovery)
+    assert curves.best(0.005) == 0.2  # not 0.3, which ties; not 0.5, which costs too much of the whole
+    assert curves.best(0.0) == 0.0
+    assert curves.best(0.5) == 0.5
+    assert AlphaCurves(level).best(0.005) == 0.0
+    assert AlphaCurves(level, dict.fromkeys(level, 0.0)).best(0.005) == 0.0
+    backwards = dict(reversed(discovery.items()))
+    assert AlphaCurves(dict(reversed(level.items())), backwards).best(0.005) == 0.2
+
+
+def test_both_metrics_are_measured_on_the_blend():
+    lgb, mf = np.array([0.4, 0.6]), np.array([0.9, np.nan])
+    config = HybridConfig(grid=(0.0, 0.5))
+    alpha, curves = choose_alpha(lgb, mf, lambda scores: 1.0, config, lambda scores: float(scores[0]))
+    assert alpha == 0.5
+    assert curves.discovery == {0.0: 0.4, 0.5: 0.65}
+    fixed = HybridConfig(alpha=0.0)
+    assert choose_alpha(lgb, mf, lambda _: 1.0, fixed, lambda scores: float(scores[0]))[1].discovery == {0.0: 0.4}
 
 
 def test_mix_at_the_ends_is_one_model_alone():

@@ -1,13 +1,26 @@
 """The contract of every ranker backend, and training."""
 
+from functools import cache
+
+import hypothesis
+import hypothesis.extra.numpy
 import numpy as np
 import pytest
+from hypothesis import strategies
 
 from recsys.errors import ModelError
+from recsys.evaluation import metrics
 from recsys.models.rankers import xgboost as xgboost_ranker
-from recsys.models.rankers.registry import RANKERS, RankerConfig, ranker_from_text, train
+from recsys.models.rankers.registry import RANKERS, RankerConfig, path_contributions_of, ranker_from_text, train
 from recsys.models.rankers.rows import RankingData, TrainingSet
 from tests.support.planted import GOOD_CATEGORY, NAMES, planted
+from tests.support.soak import SOAK, scaled
+
+OBJECTIVES = ["lambdarank", "binary"]
+
+
+ADDS_UP = {"lightgbm": 1e-6, "xgboost": 1e-4}
+"""By backend: the largest gap between a raw score and the sum of its contributions."""
 
 
 def learn_from(data, valid=None, categorical=("category",)):
@@ -74,6 +87,16 @@ class TestEveryBackend:
         assert np.abs(shares[:, 0]).mean() > 2 * np.abs(shares[:, 2]).mean()  # the signal against the noise
         assert np.ptp(shares[:, -1]) == 0
         assert trained.contributions(rows[:0]).shape == (0, len(NAMES) + 1)
+
+    def test_contributions_along_paths_add_up_too_and_agree_on_what_counts(self, trained, backend):
+        rows = np.concatenate([planted(seed=3).features[:200], probe(np.nan, np.nan), probe(0, 99)])
+        parts, averaged = trained.path_contributions(rows), trained.contributions(rows)
+        assert parts.shape == averaged.shape
+        assert parts.dtype == np.float64
+        assert np.abs(parts.sum(axis=1) - trained.predict(rows)).max() <= ADDS_UP[backend]
+        assert parts[:, -1] == pytest.approx(averaged[:, -1], abs=1e-4)
+        assert np.corrcoef(parts[:, 0], averaged[:, 0])[0, 1] > 0.9
+        assert trained.path_contributions(rows[:0]).shape == (0, len(NAMES) + 1)
 
     def test_training_again_gives_the_same_model(self, trained, backend, objective):
         settings = config(backend, objective=objective, max_trees=30)
@@ -191,6 +214,56 @@ def test_validation_groups_without_weight_are_not_judged(backend):
     np.testing.assert_allclose(found[0], found[1])
 
 
+def ndcg_of(scores, valid):
+    """The mean NDCG@10 over the query groups with a hit, computed from the raw scores."""
+    values = []
+    borders = np.cumsum(valid.groups)[:-1]
+    for own, labels in zip(np.split(scores, borders), np.split(valid.labels, borders), strict=True):
+        if labels.any():
+            hit = labels[np.argsort(-own, kind="stable")][None] > 0
+            values.append(metrics.ndcg(hit, np.array([labels.sum()]), 10)[0])
+    return np.mean(values)
+
+
+def mostly_without_a_hit(weighted):
+    """Validation rows of 50 query groups, of which the first 35 have no hit; weighted: these weigh nothing."""
+    valid = planted(50, seed=1)
+    labels = valid.labels.copy()
+    labels[: 35 * 20] = 0
+    weights = np.repeat([0, 1], [35 * 20, 15 * 20]).astype(np.float32) if weighted else None
+    return RankingData(valid.features, labels, valid.groups, weights)
+
+
+@pytest.mark.parametrize("weighted", [True, False])
+@pytest.mark.parametrize("objective", ["lambdarank", "binary"])
+@pytest.mark.parametrize("backend", RANKERS.names)
+def test_validation_groups_without_a_hit_do_not_count(backend, objective, weighted):
+    """The NDCG is that of the other groups, and training stops at the tree at which it stops without them."""
+    valid, seen = mostly_without_a_hit(weighted), []
+    settings = config(backend, objective=objective, max_trees=60, early_stopping_rounds=5)
+    ranker = train(
+        learn_from(planted(), valid),
+        settings,
+        watch=lambda _, ndcg, scores: seen.append((ndcg, ndcg_of(scores(), valid))),
+    )
+    logged, expected = np.array(seen).T
+    np.testing.assert_allclose(logged, expected, atol=1e-6)
+    assert 0.2 < logged.min() <= logged.max() < 1
+    rows = slice(35 * 20, None)
+    others = RankingData(valid.features[rows], valid.labels[rows], valid.groups[35:])
+    assert ranker.to_text() == train(learn_from(planted(), others), settings).to_text()
+
+
+@pytest.mark.parametrize("backend", RANKERS.names)
+def test_a_part_without_rows_changes_nothing(backend):
+    """A label window in which nobody chose a candidate."""
+    empty = RankingData(np.zeros((0, 3), np.float32), np.zeros(0, np.int8), np.zeros(0, np.int64))
+    alone = train(learn_from(planted()), config(backend, max_trees=5))
+    for parts in ([empty, planted()], [planted(), empty]):
+        joined = TrainingSet(parts, None, NAMES, ["category"])
+        assert train(joined, config(backend, max_trees=5)).to_text() == alone.to_text()
+
+
 @pytest.mark.parametrize("backend", RANKERS.names)
 def test_a_fixed_number_of_trees_needs_no_validation(backend):
     reported = []
@@ -296,3 +369,42 @@ class TestXGBoost:
         settings = config("xgboost", label_gain=(0.0, 5.0))
         assert set(xgboost_ranker.labels(data, settings)) == {0.0, 5.0}
         assert set(xgboost_ranker.labels(data, config("xgboost", objective="binary"))) == {0.0, 1.0}
+
+
+@cache
+def learned(backend, objective):
+    return train(learn_from(planted()), config(backend, objective=objective, max_trees=40))
+
+
+ROWS = hypothesis.extra.numpy.arrays(
+    np.float32,
+    strategies.tuples(strategies.integers(0, 8), strategies.just(len(NAMES))),
+    elements=strategies.one_of(
+        strategies.floats(-5, 5, width=32), strategies.integers(-2, 12).map(float), strategies.just(np.nan)
+    ),
+)
+
+
+@pytest.mark.slow
+@hypothesis.settings(max_examples=scaled(100, 25_000), derandomize=not SOAK, database=None, deadline=None)
+@hypothesis.given(
+    rows=ROWS, backend=strategies.sampled_from(RANKERS.names), objective=strategies.sampled_from(OBJECTIVES)
+)
+def test_contributions_of_any_rows_add_up(rows, backend, objective):
+    """Also of missing values, and of categories that training never met."""
+    ranker = learned(backend, objective)
+    scores = ranker.predict(rows)
+    for contributions in (ranker.contributions(rows), ranker.path_contributions(rows)):
+        np.testing.assert_allclose(contributions.sum(axis=1), scores, rtol=0, atol=ADDS_UP[backend])
+
+
+def test_a_ranker_that_lacks_contributions_has_its_score_in_the_last_column():
+    class Plain:
+        def predict(self, features):
+            return features[:, 0].astype(np.float64)
+
+    rows = planted().features[:5]
+    whole = path_contributions_of(Plain(), rows)
+    assert whole.shape == (5, len(NAMES) + 1)
+    assert not whole[:, :-1].any()
+    np.testing.assert_array_equal(whole[:, -1], rows[:, 0].astype(np.float64))

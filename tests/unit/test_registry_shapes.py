@@ -18,7 +18,7 @@ from recsys.schema import LATEST
 from tests.support.bundles import reseal, small_bundle
 from tests.support.features import SOURCES
 
-EXPECTED = expected_arrays(len(ITEM_COLUMNS), len(CATEGORY_COLUMNS), SOURCES)
+EXPECTED = expected_arrays(len(ITEM_COLUMNS), len(CATEGORY_COLUMNS), SOURCES, related=True)
 Change = Callable[[np.ndarray], np.ndarray]
 
 

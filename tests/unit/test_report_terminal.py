@@ -8,11 +8,15 @@ import pytest
 
 from recsys.data.catalog import TreeProblems
 from recsys.data.ingest import ShopData
+from recsys.data.layout.mapping import DataMapping
 from recsys.data.shop import PropertyQuality, Quality
 from recsys.evaluation.metrics import Difference
 from recsys.evaluation.table import Row
+from recsys.models.blend import AlphaCurves
 from recsys.registry.folder import FolderStore
-from recsys.report.terminal import show_choices, show_data, show_evaluation, show_published, verdict
+from recsys.report.terminal import show_choices, show_data, show_evaluation, show_outlook, show_published, verdict
+from recsys.training.from_log import FromLog
+from recsys.training.outlook import LabelWindow, Outlook
 from recsys.training.ranker import DiscoveryRanker, SelectedRanker, SelectedRankers
 from recsys.training.results import CandidateSummary, Evaluation, Lead
 from recsys.training.sweep.config import SweepConfig
@@ -127,7 +131,7 @@ def test_the_verdict_is_against_the_best_baseline() -> None:
 
 
 def selected(lead: Difference | None = None) -> SelectedRankers:
-    ranker = SelectedRanker(small_ranker(), 7, (), BLEND, {BLEND.alpha: 0.5}, np.zeros(1))
+    ranker = SelectedRanker(small_ranker(), 7, (), BLEND, AlphaCurves({BLEND.alpha: 0.5}), np.zeros(1))
     inputs: Any = None
     return SelectedRankers(ranker, None if lead is None else DiscoveryRanker(inputs, ranker, lead))
 
@@ -147,11 +151,23 @@ def test_choices_are_a_line_each(
     show_choices(selected(lead), None, small_config(*settings))
     first, *lines = capsys.readouterr().out.splitlines()
     assert first == "chosen on the validation window:"
-    assert [line.split()[0] for line in lines] == ["ranker", "alpha", "discovery"]
+    own_alpha = [f"{BLEND.alpha:g}"] if lead is not None and lead.low > 0 else []
+    assert [line.split()[0] for line in lines] == ["ranker", "alpha", *own_alpha, "discovery"]
     assert "15 trees x 7 leaves, the smallest size within 0.5% of the best NDCG@10" in lines[0]
-    assert "0.2, the smallest weight of the factorization within 0.5% of the best NDCG@10" in lines[1]
-    assert text in lines[2]
+    assert "0.2, the smallest weight of the factorization within 0.2% of the best NDCG@10" in lines[1]
+    assert text in lines[-1]
+    if own_alpha:
+        assert lines[2].strip() == "0.2 with objective discover"
     assert max(map(len, lines)) <= MOST_COLUMNS
+
+
+def test_the_reason_for_alpha(capsys: pytest.CaptureFixture[str]) -> None:
+    rankers = selected()
+    curves = AlphaCurves({BLEND.alpha: 0.5}, {BLEND.alpha: 0.03})
+    show_choices(replace(rankers, all_items=replace(rankers.all_items, curves=curves)), None, small_config())
+    line = capsys.readouterr().out.splitlines()[2]
+    assert "0.2, of those within 0.2% of the best NDCG@10 the best for items new to the user" in line
+    assert len(line) <= MOST_COLUMNS
 
 
 @pytest.mark.parametrize("lead", [None, Difference(0.0123, 0.0045, 0.0234), Difference(-0.0123, -0.0345, 0.0234)])
@@ -180,9 +196,9 @@ def test_the_end_names_version_report_and_next_command(
     promoted: bool, tmp_path: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = FolderStore(tmp_path / "my registry")
-    show_published("v7", store, promoted=promoted, page=promoted)
+    show_published("v7", store, withheld=None if promoted else "--promote never", page=promoted)
     first, report, following = capsys.readouterr().out.splitlines()
-    assert first == f"published v7, {'now' if promoted else 'not'} in production"
+    assert first == f"published v7, {'now in production' if promoted else 'not in production: --promote never'}"
     if promoted:
         assert report.split(maxsplit=1)[1] == f"{tmp_path}/my registry/versions/v7/report.html"
     else:
@@ -214,8 +230,55 @@ def test_every_row_set_aside_is_counted_by_reason(capsys: pytest.CaptureFixture[
     assert max(map(len, lines)) <= MOST_COLUMNS
 
 
+def test_what_was_understood_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    properties = PropertyQuality(0, 0, 0, 0, {}, {}, TreeProblems())
+    quality = Quality(9, 9, {}, 0, 0, properties, events_left_out=1200, event_words={"buy": 7, "fave": 2})
+    mapping = DataMapping(
+        columns={"user": "customer", "item": "sku", "time": "when", "event": "what"},
+        types={"buy": "transaction", "fave": "ignore"},
+        times="day/month/year, UTC where no zone is given",
+        dates=True,
+        ids={"user": "string", "item": "int64"},
+    )
+    shop = replace(shop_of(quality), mapping=mapping, text_ids={"user": "guest-7"}, passed_over=("notes (a, b)",))
+    show_data(shop)
+    lines = capsys.readouterr().out.splitlines()[2:]
+    assert " ".join(" ".join(lines).split()) == (
+        "left out by data.events.where: 1,200 event rows "
+        "columns: user customer, item sku, time when, event what; "
+        "times: day/month/year, UTC where no zone is given "
+        "types: buy 7 (transaction), fave 2 (ignore) "
+        "ids: user string (such as 'guest-7'), item int64 "
+        "times are dates without a time of day: rows that repeat count, and the rows of a user's day keep the order of "
+        "the files not read: notes (a, b)"
+    )
+    show_data(replace(shop, mapping=mapping.model_copy(update={"types": "transaction"})))
+    assert "types: the log has no column of types; every row is a transaction" in capsys.readouterr().out
+
+
+def test_property_rows_of_items_without_events_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    show_data(shop_of(Quality(9, 9, {}, 0, 0, PropertyQuality(2000, 800, 0, 1200, {}, {}, TreeProblems()))))
+    assert "passed over: 1,200 item property rows of items without events" in capsys.readouterr().out.splitlines()
+
+
 def test_a_clean_shop_takes_two_lines(capsys: pytest.CaptureFixture[str]) -> None:
     show_data(shop_of(Quality(9, 9, {}, 0, 0, PropertyQuality(0, 0, 0, 0, {}, {}, TreeProblems()))))
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
     assert lines[1].endswith("0 repeated rows dropped, no row set aside")
+
+
+def test_the_outcome_of_an_outlook_is_that_of_the_rows_too(capsys: pytest.CaptureFixture[str]) -> None:
+    outlook = Outlook(FromLog(small_config(), {}), (LabelWindow("test", START, END, 118),), ())
+    stops = "642 of 3,257 event rows (19.71%) are unusable, more than data.max_bad_fraction = 1.00% allows"
+    texts = []
+    for arguments in ((), (stops,), (stops, True)):
+        show_outlook(outlook, *arguments)
+        texts.append(" ".join(capsys.readouterr().out.split()))
+    assert all("118 users with a label and an earlier event" in text for text in texts)
+    outcomes = [text.partition("outcome ")[2] for text in texts]
+    assert outcomes == [
+        "a ranker would be trained",
+        f"training would stop: {stops}",
+        f"training would stop: {stops}; with the settings below a ranker would be trained",
+    ]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import numpy as np
 import pytest
 
 from recsys.config import load_config
+from recsys.data.attributes import NO_ATTRIBUTES
 from recsys.errors import ConfigError, ModelError
 from recsys.features.profiles import Profiles
 from recsys.histories import Histories
 from recsys.inference.batch import recommend_to
 from recsys.inference.recommender import Recommender
 from recsys.inference.stages import CandidateStage
+from recsys.models.tables import Tables
 from recsys.registry.bundle import Bundle, read, write
 from recsys.registry.shapes import check_finite, check_shapes, check_values
 from recsys.retrieval.preranker import NO_PRERANKERS, PreRankerModels
@@ -24,6 +27,7 @@ from recsys.specs import Arrays
 from recsys.timeline import Cut
 from recsys.training.preranker import fit_rows, proposal_rows
 from recsys.training.windows import Window
+from tests.support.attributed import attributed_config, attributed_world
 from tests.support.bundles import ranker_on, small_bundle
 from tests.support.features import NAMES
 from tests.support.shop_data import END, SETTINGS
@@ -32,6 +36,8 @@ from tests.support.toys import Rare
 from tests.support.world import NOBODY_DID_ANYTHING, small_config, small_world, tables_of
 
 BUILT_IN = ("own", "covisitation", "mf_neighbours", "recent", "popular", "category")
+WITH_ATTRIBUTES = ("fresh",)
+"""Sources that only shops with attributes of items have."""
 
 
 @pytest.fixture(scope="module")
@@ -48,23 +54,30 @@ def rare() -> Iterator[None]:
     SOURCES.remove(Rare.name)
 
 
-@pytest.fixture(params=[*BUILT_IN, Rare.name])
+@pytest.fixture(params=[*BUILT_IN, *WITH_ATTRIBUTES, Rare.name])
 def source(request: pytest.FixtureRequest) -> Source[Any]:
     return Rare() if request.param == Rare.name else SOURCES[request.param]
 
 
+@cache
+def tables() -> Tables:
+    """Of the shop with attributes, as of END."""
+    return tables_of(attributed_world(), 0, attributed_config())
+
+
 def profiles_of(histories: Histories) -> Profiles:
-    return CandidateStage(small_world().tables, NO_PRERANKERS, small_config().inference).profile(histories, END)
+    return CandidateStage(tables(), NO_PRERANKERS, attributed_config().inference).profile(histories, END)
 
 
 def fitted(source: Source[Any]) -> Arrays:
-    world = small_world()
-    tables, n_items = world.tables, len(world.items)
+    world = attributed_world()
+    n_items, state = len(world.items), world.catalog.as_of(END).attributes
+    assert state is not None
     settings = source.settings()
     histories = world.partition.histories
     users = np.bincount(np.unique(histories.rows * n_items + histories.items) % n_items, minlength=n_items)
-    factors = tables.factors
-    known = Known(tables.statistics, users, factors.factors, factors.rows, ("transaction",))
+    factors = tables().factors
+    known = Known(tables().statistics, users, factors.factors, factors.rows, ("transaction",), state.since)
     counts = source.merge([source.count(histories, n_items, END, settings)])
     return source.fit(known, counts, settings)
 
@@ -74,7 +87,22 @@ def proposed(source: Source[Any], table: Arrays, histories: Histories) -> Scored
 
 
 def test_the_built_in_sources_are_these() -> None:
-    assert SOURCES.names == BUILT_IN
+    assert SOURCES.names == (*BUILT_IN, *WITH_ATTRIBUTES)
+
+
+def test_a_shop_without_attributes_has_the_sources_that_need_none() -> None:
+    """Even where a file of settings names the others."""
+    config = load_config(None, ["inference.candidates.sources.fresh.size=3"]).inference
+    assert "fresh" in config.candidates.source_names
+    without = config.for_attributes(NO_ATTRIBUTES)
+    assert without.candidates.source_names == BUILT_IN
+    assert without.feature_names == NAMES
+    assert load_config(None).inference == without
+    shop = attributed_world().catalog.attributes
+    assert config.for_attributes(shop).candidates.sources["fresh"].model_dump()["size"] == 3
+    again = without.for_attributes(shop)
+    assert again.candidates.source_names == (*BUILT_IN, "fresh")
+    assert again.feature_names[: len(NAMES) - 4] == NAMES[: len(NAMES) - 4]
 
 
 class TestEverySource:
@@ -85,7 +113,7 @@ class TestEverySource:
     def test_its_table_is_as_declared(self, source: Source[Any], tmp_path: Path) -> None:
         table = fitted(source)
         assert table.keys() == source.specs.keys()
-        world = small_world()
+        world = attributed_world()
         sizes = {"items": len(world.items), "users": len(world.partition.users), "categories": 8}
         check_values(table, source.specs, check_shapes(table, source.specs, sizes))
         check_finite(table, source.specs)
@@ -93,22 +121,22 @@ class TestEverySource:
             np.save(tmp_path / name, array, allow_pickle=False)
 
     def test_each_user_has_an_item_once_best_first(self, source: Source[Any]) -> None:
-        rows = proposed(source, fitted(source), small_world().partition.histories)
+        rows = proposed(source, fitted(source), attributed_world().partition.histories)
         assert len(rows.users) == len(rows.items) == len(rows.scores) > 0
         assert rows.items.dtype == np.int32
         assert np.isfinite(rows.scores).all()
         assert (np.diff(rows.users) >= 0).all()
         same_user = np.diff(rows.users) == 0
         assert (np.diff(rows.scores)[same_user] <= 0).all()
-        pairs = rows.users * len(small_world().items) + rows.items
+        pairs = rows.users * len(attributed_world().items) + rows.items
         assert len(np.unique(pairs)) == len(pairs)
 
     def test_its_items_are_available_unless_they_are_the_users_own(self, source: Source[Any]) -> None:
         rows = proposed(source, fitted(source), NOBODY_DID_ANYTHING)
-        assert small_world().tables.statistics.available[rows.items].all()
+        assert tables().statistics.available[rows.items].all()
 
     def test_a_user_alone_gets_the_same_to_the_bit(self, source: Source[Any]) -> None:
-        histories, table = small_world().partition.histories, fitted(source)
+        histories, table = attributed_world().partition.histories, fitted(source)
         together = proposed(source, table, histories)
         for user in range(0, len(histories), scaled(17, 1)):
             alone, mine = proposed(source, table, histories.take(np.array([user]))), together.users == user
@@ -116,11 +144,11 @@ class TestEverySource:
             assert alone.scores.tobytes() == together.scores[mine].tobytes()
 
     def test_nobody_gets_nothing(self, source: Source[Any]) -> None:
-        nobody = small_world().partition.histories.take(np.zeros(0, np.int64))
+        nobody = attributed_world().partition.histories.take(np.zeros(0, np.int64))
         assert len(proposed(source, fitted(source), nobody).users) == 0
 
     def test_counts_of_parts_add_up(self, source: Source[Any]) -> None:
-        world, settings = small_world(), source.settings()
+        world, settings = attributed_world(), source.settings()
         histories, n_items = world.partition.histories, len(world.items)
         halves = [histories.take(np.arange(90)), histories.take(np.arange(90, len(histories)))]
         whole = source.merge([source.count(histories, n_items, END, settings)])

@@ -89,10 +89,10 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The versions that were opened, each in a thread."""
     names: list[str] = []
 
-    def open_slowly(folder: Path, alpha: float | None) -> Servable:
+    def open_slowly(folder: Path, alpha: float | None, *, lists: bool) -> Servable:
         assert threading.current_thread() is not threading.main_thread()
         names.append(folder.name)
-        return open_servable(folder, alpha)
+        return open_servable(folder, alpha, lists=lists)
 
     monkeypatch.setattr(loaded_versions, "open_servable", open_slowly)
     return names
@@ -103,7 +103,7 @@ async def test_a_version_wanted_by_many_at_once_is_opened_once_and_in_a_thread(
 ) -> None:
     versions = versions_of(store)
     loaded = await asyncio.gather(*(versions.load(version) for version in ("v1", "v2", "v1", "v2")))
-    assert opened == ["v1", "v2"]
+    assert sorted(opened) == ["v1", "v2"]  # which one comes first depends on the threads
     assert loaded[0] is loaded[2]
     assert loaded[1] is loaded[3]
 

@@ -166,7 +166,8 @@ async def test_explain_names_sources_and_category(store: FolderStore, bundle: Bu
     for item in explained["recommendations"]:
         code = bundle.tables.statistics.category[bundle.items.code(item["itemid"])]
         assert item["category"] == (None if code == UNKNOWN else bundle.categories[code])
-        del item["sources"], item["category"]
+        assert item["explanation"]["sentence"]
+        del item["sources"], item["category"], item["explanation"]
     assert explained == plain
 
 

@@ -64,3 +64,14 @@ def test_weights_that_xgboost_ray_does_not_take_are_an_error(tmp_path: Path) -> 
     assert [len(shard) for shard in shards] == [20, 20]
     columns = [np.concatenate([shard[name].to_numpy() for shard in shards]) for name in ("signal", "noise")]
     np.testing.assert_array_equal(np.stack(columns, axis=1), rows.features[20:60, [0, 2]])
+
+
+def test_validation_groups_without_a_hit_are_left_out(tmp_path: Path) -> None:
+    """xgboost_ray takes no weights of query groups, so such groups would count."""
+    rows, settings = planted(6), RankerConfig(backend="xgboost", num_workers=2)
+    labels = rows.labels.copy()
+    labels[20:60] = 0
+    valid = replace(rows, labels=labels)
+    job = xgboost_workers.prepare(TrainingSet([rows], valid, NAMES, []), settings, None, file_at(str(tmp_path)))
+    signal = np.concatenate([pq.read_table(path)["signal"].to_numpy() for path in job.valid])
+    np.testing.assert_array_equal(signal, np.delete(rows.features[:, 0], slice(20, 60)))

@@ -18,7 +18,7 @@ from recsys.retrieval.preranker import (
     fit_preranker,
     preranker_columns,
 )
-from recsys.schema import OBJECTIVES
+from recsys.schema import OBJECTIVES, PURCHASE
 from recsys.timeline import Cut
 from recsys.training.preranker import fit_rows, proposal_rows
 from recsys.training.windows import Window
@@ -97,3 +97,27 @@ def test_nothing_is_learned_where_nothing_differs() -> None:
     assert fit_preranker(columns, np.zeros(4, bool), SOURCES) is None
     assert fit_preranker(columns, np.ones(4, bool), SOURCES) is None
     assert fit_rows(SOURCES) is None
+
+
+def test_users_without_a_hit_give_no_rows_and_change_nothing(tables: Tables) -> None:
+    """A chunk of such users is an empty batch of the regression."""
+    everyone, config = small_world().partition, small_config()
+    whole = proposal_rows(everyone, WINDOW, tables, "all", config)
+    events = everyone.histories
+    quiet = replace(everyone, histories=events.where((events.times <= WINDOW.cut.time) | (events.events != PURCHASE)))
+    nothing = proposal_rows(replace(quiet, histories=quiet.histories), WINDOW, tables, "all", config)
+    assert len(nothing.keys) == 0
+    assert fit_rows(SOURCES, nothing, whole, nothing) == fit_rows(SOURCES, whole)
+    assert fit_rows(SOURCES, nothing) is None
+
+
+def test_no_rows_have_the_width_of_all_columns(tables: Tables) -> None:
+    config = small_config().inference
+    past = small_world().partition.histories.until(WINDOW.cut.time)
+    profiles = build_profiles(past, tables.statistics, WINDOW.cut.time, config.interactions)
+    proposals = propose(
+        profiles, tables.retrieval, tables.statistics, config.candidates, objectives("all", len(profiles))
+    )
+    weights = config.candidates.source_weights
+    one, none = (preranker_columns(profiles, tables.statistics, proposals, np.arange(n), weights) for n in (1, 0))
+    assert none.shape == (0, one.shape[1])

@@ -1,15 +1,16 @@
 """The selection among rankers."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from recsys.evaluation.metrics import Truth
+from recsys.evaluation.metrics import Difference, Truth
 from recsys.evaluation.protocol import TestCases as Cases  # pytest would collect TestCases by its name
 from recsys.histories import Histories
-from recsys.models.blend import Blend, Calibration
+from recsys.models.blend import AlphaCurves, Blend, Calibration
 from recsys.models.rankers.rows import RankingData
 from recsys.training.ranker import (
     DiscoveryRanker,
@@ -71,7 +72,7 @@ def two_candidates(scores: np.ndarray) -> Validation:
 
 def selected(scores: np.ndarray) -> SelectedRanker:
     ranker: Any = FirstFeature()
-    return SelectedRanker(ranker, 7, (), BLEND, {0.0: 0.5}, scores)
+    return SelectedRanker(ranker, 7, (), BLEND, AlphaCurves({0.0: 0.5}), scores)
 
 
 RIGHT, WRONG = [2.0, 1.0], [1.0, 2.0]
@@ -101,6 +102,15 @@ def test_a_second_ranker_is_adopted_where_its_lead_is_beyond_chance(
 
 def test_without_a_second_ranker_the_first_serves_new_items() -> None:
     ranker = small_ranker()
-    all_items = SelectedRanker(ranker, 7, (), BLEND, {0.0: 0.25}, np.zeros(1))
-    assert SelectedRankers(all_items, None).discovery is None
+    all_items = SelectedRanker(ranker, 7, (), BLEND, AlphaCurves({0.0: 0.25}), np.zeros(1))
+    rankers = SelectedRankers(all_items, None)
+    assert (rankers.discovery, rankers.discovery_alpha) == (None, BLEND.alpha)
     assert (all_items.n_trees, all_items.metric) == (ranker.n_trees, 0.25)
+
+
+def test_alpha_for_new_items_is_that_of_the_ranker_which_serves_them() -> None:
+    scores = np.array(RIGHT * USERS)
+    all_items, own = selected(scores), replace(selected(scores), blend=BLEND.model_copy(update={"alpha": 0.3}))
+    inputs: Any = None
+    for lead, alpha in ((Difference(0.1, 0.05, 0.2), 0.3), (Difference(0.1, -0.05, 0.2), 0.0)):
+        assert SelectedRankers(all_items, DiscoveryRanker(inputs, own, lead)).discovery_alpha == alpha

@@ -8,6 +8,7 @@ from recsys.data.catalog import TreeProblems
 from recsys.data.shop import PropertyQuality, Quality
 from recsys.evaluation.metrics import Difference
 from recsys.evaluation.table import Row
+from recsys.models.blend import AlphaCurves
 from recsys.timeline import Cut
 from recsys.training.plan import Plan
 from recsys.training.ranker import Size
@@ -24,7 +25,8 @@ EVALUATION = Evaluation(
 RESULT = TrainingResult(
     evaluation=EVALUATION,
     alpha=0.05,
-    alpha_curve={0.0: 0.4, 0.05: 0.41},
+    discovery_alpha=0.2,
+    alpha_curves=AlphaCurves({0.0: 0.4, 0.05: 0.41}, {0.05: 0.03}),
     trees=36,
     leaves=31,
     sizes=[Size(36, 31, 0.4)],
@@ -63,7 +65,11 @@ def test_the_evaluation_as_json() -> None:
 def test_the_run_as_json() -> None:
     content = json.loads(json.dumps(RESULT.to_json(), allow_nan=False))
     assert content.items() >= EVALUATION.to_json().items()
-    assert content["alpha_curve"] == [{"alpha": 0.0, "ndcg": 0.4}, {"alpha": 0.05, "ndcg": 0.41}]
+    assert content["alpha_curve"] == [
+        {"alpha": 0.0, "ndcg": 0.4, "new_items_ndcg": None},
+        {"alpha": 0.05, "ndcg": 0.41, "new_items_ndcg": 0.03},
+    ]
+    assert content["discovery_alpha"] == 0.2
     assert content["sizes"] == [{"trees": 36, "leaves": 31, "metric": 0.4}]
     assert content["plan"]["train"] == [42, 56]
     assert content["quality"]["events_quarantined"] == {"timestamp blank": 1}

@@ -1,6 +1,7 @@
 """The log of a sweep: the best that it shows is the metric of a trial that has ended."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from ray.tune.experiment import Trial
 from recsys.errors import ModelError
 from recsys.training.sweep.config import SweepConfig
 from recsys.training.sweep.progress import Progress
-from recsys.training.sweep.result import best_trial, trial_results
+from recsys.training.sweep.result import TrialResult, best_trial, trial_results
 
 METRIC = "ndcg@10"
 
@@ -91,6 +92,35 @@ def test_a_metric_that_is_no_number_makes_a_failed_trial() -> None:
         ("failed", None, "its ndcg@10 is nan"),
         ("finished", 0.1, None),
     ]
-    assert best_trial(trials).number == 2
+    assert best_trial(trials, 0.005).number == 2
     with pytest.raises(ModelError, match="all 1 trials of the sweep failed: its ndcg@10 is nan"):
-        best_trial(trials[:1])
+        best_trial(trials[:1], 0.005)
+
+
+def alpha_trial(number: int, alpha: float, metric: float, new_items: float | None, leaves: int = 7) -> TrialResult:
+    settings = {"hybrid.alpha": alpha, "ranker.num_leaves": leaves}
+    return TrialResult(number, settings, "finished", metric, 20, alpha, new_items=new_items)
+
+
+def test_a_search_for_alpha_follows_the_rule_of_a_training() -> None:
+    """Of the alphas about as good as the best, the best one for new items; trials with other settings stay apart."""
+    trials = [
+        alpha_trial(1, 0.0, 0.3, 0.02),
+        alpha_trial(2, 0.2, 0.2990, 0.04),
+        alpha_trial(3, 0.3, 0.2989, 0.04),
+        alpha_trial(4, 0.5, 0.25, 0.09),
+        alpha_trial(5, 0.1, 0.2995, 0.09, leaves=15),
+    ]
+    assert best_trial(trials, 0.005).number == 2
+    assert best_trial(trials, 0.0).number == 1
+    unmeasured = [replace(trial, new_items=None) for trial in trials[::-1]]
+    assert best_trial(unmeasured, 0.005).number == 1
+
+
+def test_other_searches_take_the_best_metric() -> None:
+    settings = {"ranker.num_leaves": 7}
+    trials = [
+        replace(alpha_trial(number, 0.1, metric, new_items), settings=settings)
+        for number, metric, new_items in ((1, 0.2999, 0.9), (2, 0.3, 0.1))
+    ]
+    assert best_trial(trials, 0.005).number == 2
