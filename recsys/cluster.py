@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import pyarrow as pa
 import ray
+from ray._common.utils import get_ray_address_file
 from ray.exceptions import AuthenticationError, RayError, RayTaskError
 
 from recsys.errors import ConfigError, RecsysError, first_line
@@ -85,28 +86,47 @@ def has_own_ray() -> bool:
 
 
 def _check_listener(address: str) -> None:
-    """Raise ConfigError if nothing listens at host:port. Ray itself would end the process after minutes."""
+    """Raise OSError if nothing listens at host:port. Ray itself would end the process after minutes."""
     host, colon, port = address.removeprefix("ray://").rpartition(":")
     if not colon or not port.isdecimal():
         return
     try:
         socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
-    except (OSError, OverflowError) as error:
-        raise ConfigError(f"RAY_ADDRESS={address!r}: no Ray cluster answers at this address: {error}") from error
+    except OverflowError as error:
+        raise OSError(f"port {port}: {error}") from error
+
+
+def ray_address() -> str:
+    """The address for `ray.init`: RAY_ADDRESS, else the cluster that was last started on this machine, else "local".
+
+    Raises ConfigError where no cluster answers at RAY_ADDRESS. Without RAY_ADDRESS, a cluster that is gone is passed
+    over: one that was killed leaves its address behind, and Ray would wait for it.
+    """
+    given = os.environ.get("RAY_ADDRESS", "")
+    last = Path(get_ray_address_file(None))
+    address = given
+    if given in ("", "auto") and last.exists():
+        address = last.read_text(encoding="utf-8").strip()
+    try:
+        _check_listener(address)
+    except OSError as error:
+        if not given:
+            return "local"
+        raise ConfigError(f"RAY_ADDRESS={given!r}: no Ray cluster answers at this address: {error}") from error
+    return address or "local"
 
 
 def start_ray() -> None:
-    """Join the cluster at RAY_ADDRESS, or start Ray on this machine. Raises ConfigError if neither works."""
+    """Join the cluster of `ray_address`, or start Ray on this machine. Raises ConfigError if neither works."""
     if not ray.is_initialized():
-        address = os.environ.get("RAY_ADDRESS", "")
-        _check_listener(address)
+        address = ray_address()
         # Ray warns in every run that its token authentication is on, which is its default.
         logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
         try:
-            ray.init(log_to_driver=False, logging_level=logging.WARNING)
+            ray.init(address, log_to_driver=False, logging_level=logging.WARNING)
         except (ConnectionError, ValueError, RuntimeError, AuthenticationError) as error:
             raise ConfigError(
-                f"Ray cannot be started or joined with RAY_ADDRESS={address!r} and RAY_AUTH_MODE="
+                f"Ray cannot be started or joined at the address {address!r} with RAY_AUTH_MODE="
                 f"{os.environ.get('RAY_AUTH_MODE', '')!r} (token: RAY_AUTH_TOKEN or ~/.ray/auth_token): {error}"
             ) from error
     keep_token_private()

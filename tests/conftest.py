@@ -46,6 +46,7 @@ os.environ |= service_environment(_folder) | {
     "PYTHONPATH": os.pathsep.join(  # Ray's workers import test modules for their functions
         filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))
     ),
+    "RAY_ADDRESS": "local",  # a program of one test must not join a cluster that another test runs meanwhile
     "RAY_AUTH_MODE": "token",
     "RAY_AUTH_TOKEN": secrets.token_hex(32),
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -65,7 +66,7 @@ os.environ |= service_environment(_folder) | {
     "AWS_EC2_METADATA_DISABLED": "true",
     "RECSYS_CACHE": tempfile.mkdtemp(prefix="recsys-cache-"),
 }
-OWN = ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS", "MODEL_VERSION", "MF_ALPHA", "S3_BUCKET", "RECSYS_CACHE_GB")
+OWN = ("RAY_API_SERVER_ADDRESS", "MODEL_VERSION", "MF_ALPHA", "S3_BUCKET", "RECSYS_CACHE_GB")
 OWN_AWS = ("ENDPOINT_URL_S3", "PROFILE", "SESSION_TOKEN", "REGION", "DEFAULT_REGION", "MAX_ATTEMPTS", "RETRY_MODE")
 for name in (*OWN, *(f"AWS_{rest}" for rest in OWN_AWS)):
     os.environ.pop(name, None)  # the tests must not reach a person's own cluster, registry or bucket

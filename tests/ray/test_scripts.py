@@ -93,8 +93,8 @@ def test_the_script_serves_until_it_is_told_to_stop(
 
     with serve_app("--registry", str(trained.registry), "--port", str(port), "--set", "topology=fused") as process:
         try:
+            wait_until(lambda: process.poll() is not None or healthy(), 180)
             address = process.stdout.readline() if process.stdout else ""
-            wait_until(lambda: process.poll() is not None or healthy())
             listening = open_sockets(process.pid)
             os.killpg(process.pid, signal.SIGINT)
             _, err = process.communicate(timeout=80)
