@@ -19,21 +19,22 @@ RUN python3 -m venv --without-pip /opt/recsys && \
     python3 -m pip --python /opt/recsys/bin/python install --quiet --requirement runtime.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY recsys recsys
-RUN python3 -m pip --python /opt/recsys/bin/python install --quiet --no-deps . && \
-    # Ray's Java workers, headers, and the tests of libraries: nothing here loads them.
-    cd /opt/recsys/lib/python3.11/site-packages && \
-    rm -rf ray/jars ray/cpp pyarrow/include pyarrow/src pyarrow/tests pandas/tests && \
+RUN python3 -m pip --python /opt/recsys/bin/python install --quiet --no-deps .
+# Ray's Java workers, headers, and the tests of libraries: nothing here loads them.
+WORKDIR /opt/recsys/lib/python3.11/site-packages
+RUN rm -rf ray/jars ray/cpp pyarrow/include pyarrow/src pyarrow/tests pandas/tests && \
     find scipy sklearn -type d -name tests -prune -exec rm -rf {} +
 
 FROM debian:bookworm-slim
 # libgomp1: LightGBM and cmfrec use threads through it. tini reaps processes and passes signals on.
-# hadolint ignore=DL3008
+# hadolint ignore=DL3008,SC2016
 RUN apt-get update && \
     apt-get install -y --no-install-recommends ca-certificates libgomp1 python3 tini && \
     rm -rf /var/lib/apt/lists/* /var/cache/debconf/*-old /var/log/apt /var/log/dpkg.log && \
     groupadd --gid 10001 recsys && \
     useradd --uid 10001 --gid recsys --create-home --shell /usr/sbin/nologin recsys && \
-    install -d -o recsys -g recsys /data && \
+    # Any user may write here, so that a container can run as another one (--user).
+    install -d -o recsys -g recsys -m 1777 /data /home/recsys && \
     # A login shell, which KubeRay uses, sets PATH anew.
     echo 'PATH=/opt/recsys/bin:$PATH' > /etc/profile.d/recsys.sh
 COPY --from=build /opt/recsys /opt/recsys

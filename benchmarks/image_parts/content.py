@@ -48,7 +48,7 @@ class Content:
 def content(engine: Engine, image: str) -> Content:
     """The content of an image; raises RecsysError where it cannot be run."""
     described: dict[str, Any] = json.loads(engine.call("image", "inspect", image).stdout)[0]
-    run = engine.call("run", "--rm", "--network", "none", image, "python", "-c", PROGRAM)
+    run = engine.call("run", "--rm", "--no-healthcheck", "--network", "none", image, "python", "-c", PROGRAM)
     seen: dict[str, Any] = json.loads(run.stdout)
     checked = described.get("Healthcheck") or described.get("Config", {}).get("Healthcheck")
     return Content(

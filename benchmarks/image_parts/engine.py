@@ -25,9 +25,12 @@ network_backend = "netavark"
 """Settings with which root's Podman needs neither systemd nor the right to raise limits."""
 STRICT: Final = (
     *("--read-only", "--cap-drop", "all", "--security-opt", "no-new-privileges"),
-    *("--tmpfs", "/tmp:rw,exec,mode=1777", "--tmpfs", "/home/recsys:rw,mode=1777", "--shm-size", "1g"),
+    *("--tmpfs", "/tmp:rw,exec,mode=1777", "--tmpfs", "/home/recsys:rw,mode=1777"),
+    *("--memory", "8g", "--shm-size", "3g", "--no-healthcheck"),
 )
-"""Options of a container that writes in the named folders alone."""
+"""Options of a container that writes in the named folders alone; Ray wants 30% of the memory in /dev/shm.
+
+The health check is called by hand: Podman runs it by systemd alone."""
 
 
 @dataclass(frozen=True, slots=True)

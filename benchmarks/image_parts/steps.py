@@ -18,14 +18,16 @@ from recsys.errors import RecsysError
 
 STOP_SECONDS: Final = 10.0
 """Docker kills a container so long after SIGTERM."""
-READY_SECONDS: Final = 180.0
+READY_SECONDS: Final = 300.0
 CLIENTS: Final = 4
 UID: Final = 10001
 USERS: Final = ("1", "13", "900", "1228")
 """Households of completejourney."""
 SETTINGS: Final = (
-    *("examples.cuts=2", "ranker.max_trees=30", "evaluation.seeds=1", "evaluation.bootstrap_samples=100"),
-    *("evaluation.page=false", "sessions.publish=never"),
+    *("examples.cuts=1", "examples.max_users=500", "examples.discover=false", "ranker.max_trees=20"),
+    *("factorization.confidence=0.03", "factorization.iterations=2", "factorization.factors=16"),
+    *("evaluation.seeds=1", "evaluation.bootstrap_samples=100", "evaluation.max_users=500", "evaluation.page=false"),
+    "sessions.publish=never",
 )
 """A quick training; the model means nothing."""
 ZOMBIES: Final = """
