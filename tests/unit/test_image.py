@@ -193,3 +193,19 @@ def test_files_that_compose_mounts_are_read_only(compose: dict[str, Any]) -> Non
         "grafana",
     }
     assert all(mount.endswith(":ro") for mount in here)
+
+
+def test_prometheus_asks_where_the_service_shows_its_metrics(compose: dict[str, Any]) -> None:
+    """Both are in one network, so the addresses of a service on this host hold there too."""
+    monitoring = ROOT / "deploy" / "monitoring"
+    if not monitoring.exists():
+        pytest.skip("no deploy/monitoring")
+    services = compose["services"]
+    mounts = [mount for name in ("prometheus", "grafana") for mount in services[name]["volumes"]]
+    assert all((ROOT / mount.split(":")[0]).exists() for mount in mounts if mount.startswith("./"))
+    environment = services["recommender"]["environment"]
+    ports = {environment["RECSYS_METRICS_PORT"], environment["RAY_SERVE_HAPROXY_METRICS_PORT"]}
+    jobs = yaml.safe_load((monitoring / "prometheus.yml").read_text(encoding="utf-8"))["scrape_configs"]
+    targets = {target for job in jobs for part in job["static_configs"] for target in part["targets"]}
+    assert targets == {f"127.0.0.1:{port}" for port in ports}
+    assert services["recommender"]["network_mode"] == services["prometheus"]["network_mode"] == "service:pod"
