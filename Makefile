@@ -3,13 +3,14 @@ VENV ?= .venv
 REGISTRY ?= registry
 PORT ?= 8000
 TEST_PROCESSES ?= 2
+IMAGE ?= recsys:latest
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install run serve test test-fast soak check docs package clean
+.PHONY: help install run serve test test-fast soak check docs package image test-image clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 install: $(VENV)/.installed ## make the virtual environment in $(VENV), with the command `recsys`
 
@@ -47,12 +48,19 @@ docs: $(VENV)/.installed-docs ## build the documentation into build/docs; a warn
 package: $(VENV)/.installed ## build the wheel in build/
 	$(PY) -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir build .
 
+image: ## build the container image $(IMAGE): with Docker, or as root with buildah where no daemon runs
+	docker/build.sh $(IMAGE)
+
+test-image: $(VENV)/.installed ## train, serve and start a cluster with the image; takes minutes, writes build/image.json
+	@mkdir -p build
+	$(PY) benchmarks/image.py --image $(IMAGE) --json build/image.json
+
 clean: ## remove the environment, caches and build results; the registry stays
 	rm -rf $(VENV) build .pytest_cache .mypy_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamp files: an install is repeated only when its requirements change.
-$(VENV)/.installed: requirements.txt
+$(VENV)/.installed: requirements-test.txt requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
