@@ -423,7 +423,9 @@ async def test_no_log_has_a_key_and_refused_requests_are_logged(
 
 # The documentation, and whatever it permits and forbids
 
-EXPLORE = hypothesis.settings(max_examples=scaled(12, 1000), derandomize=not SOAK, database=None, deadline=None)
+SENT_KEYS = ("Authorization", "X-API-Key")
+"""Headers that schemathesis makes up."""
+EXPLORE = hypothesis.settings(max_examples=scaled(8, 1000), derandomize=not SOAK, database=None, deadline=None)
 
 
 @pytest.fixture(scope="module")
@@ -471,6 +473,7 @@ def test_with_keys_and_limits_on_the_service_does_as_documented(
         strategies.sampled_from(({}, READ, {"X-API-Key": READ_KEY}, bearer("few"), bearer("wrong"))),
     )
     def conforms(case: schemathesis.Case, key: dict[str, str]) -> None:
+        case.headers = {name: value for name, value in (case.headers or {}).items() if name not in SENT_KEYS}
         case.call_and_validate(headers=READ, excluded_checks=[positive_data_acceptance])
         answer = case.call(headers=key)
         if path == "/health":
