@@ -439,7 +439,7 @@ def guarded(store: FolderStore, tmp_path_factory: pytest.TempPathFactory) -> Fas
 
 @pytest.fixture(scope="module")
 def schema(guarded: FastAPI) -> Any:
-    return schemathesis.openapi.from_asgi("/openapi.json", guarded, headers=READ)
+    return schemathesis.openapi.from_asgi("/openapi.json", guarded, headers={**READ})
 
 
 async def test_the_documentation_has_the_keys(locked: AsyncClient) -> None:
@@ -474,14 +474,16 @@ def test_with_keys_and_limits_on_the_service_does_as_documented(
     )
     def conforms(case: schemathesis.Case, key: dict[str, str]) -> None:
         case.headers = {name: value for name, value in (case.headers or {}).items() if name not in SENT_KEYS}
-        case.call_and_validate(headers=READ, excluded_checks=[positive_data_acceptance])
-        answer = case.call(headers=key)
+        if key == READ:  # schemathesis asks without a key and with a wrong one too
+            case.call_and_validate(headers={**READ}, excluded_checks=[positive_data_acceptance])
+            return
+        status = case.call(headers={**key}).status_code
         if path == "/health":
-            assert answer.status_code in {200, 503}
+            assert status in {200, 503}
         elif key in ({}, bearer("wrong")):
-            assert answer.status_code == 401
+            assert status == 401
         else:
-            assert answer.status_code in {200, 400, 404, 405, 413, 429, 503}
+            assert status in {200, 400, 404, 405, 413, 429}
 
     conforms()
 
