@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from recsys.inference.sentences import Sentences, load_sentences
+from recsys.serving.access.access import Access
 from recsys.serving.following import Following
 from recsys.serving.health import HealthCheck
 from recsys.serving.histories import HistorySource
@@ -26,6 +27,7 @@ class Service:
     health: HealthCheck
     sentences: Sentences
     related: Related
+    access: Access
 
     @classmethod
     def build(
@@ -42,4 +44,5 @@ class Service:
             HealthCheck(following, versions, stages, settings, rules),
             load_sentences(settings.sentences, settings.language),
             Related(following, rules),
+            Access.build(settings),
         )

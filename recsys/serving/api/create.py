@@ -13,7 +13,9 @@ from recsys import __version__
 from recsys.serving.api import documentation, health, page, recommendations, related, sessions, users
 from recsys.serving.api.access_log import AccessLog
 from recsys.serving.api.errors import add_error_handlers
+from recsys.serving.api.gate import add_access
 from recsys.serving.api.routes import StrictRoute
+from recsys.serving.api.sign_in import sign_in_pages
 from recsys.serving.service import Service
 
 Router = Callable[[FastAPI, Service], None]
@@ -41,7 +43,7 @@ def create_api(service: Service, log_every: int, routers: Sequence[Router] = ROU
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.following.start()
         await service.rules.update()
-        tasks = [asyncio.create_task(part.run()) for part in (service.following, service.rules)]
+        tasks = [asyncio.create_task(part.run()) for part in (service.following, service.rules, service.access)]
         yield
         for task in tasks:
             task.cancel()
@@ -56,7 +58,6 @@ def create_api(service: Service, log_every: int, routers: Sequence[Router] = ROU
         openapi_url=None,  # `documentation` adds its own routes instead
     )
     api.router.route_class = StrictRoute
-    api.add_middleware(AccessLog, every=log_every)
     add_error_handlers(api)
     for add_routes in routers:
         add_routes(api, service)
@@ -66,6 +67,9 @@ def create_api(service: Service, log_every: int, routers: Sequence[Router] = ROU
             route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z", re.DOTALL)
             if route.methods and "GET" in route.methods:  # only now, since the document would list each route twice
                 route.methods.add("HEAD")
+    if service is not None:  # the documentation describes the routes without one
+        add_access(api, service.access, sign_in_pages(service))
+    api.add_middleware(AccessLog, every=log_every)  # the last one is the outermost, and sees what the gate refuses
     return api
 
 
