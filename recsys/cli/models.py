@@ -20,7 +20,7 @@ NAME: Final = 23
 
 @click.group(no_args_is_help=False)
 def models() -> None:
-    """List, promote or roll back versions."""
+    """List, show, promote or roll back versions."""
 
 
 @models.command("list")
@@ -28,6 +28,17 @@ def models() -> None:
 def list_versions(registry: str | None) -> None:
     """List the versions; a star marks the one in production."""
     _show(_open(registry))
+
+
+@models.command()
+@click.argument("version")
+@registry_option
+def show(version: str, registry: str | None) -> None:
+    """Show VERSION: its data, its metrics, and the decision of the retraining that published it."""
+    from recsys.cli.shown_version import find_version, show_version
+
+    store = _open(registry)
+    show_version(store, find_version(store, version))
 
 
 @models.command()
@@ -81,11 +92,14 @@ def _production(store: "Store") -> "tuple[str | None, BrokenPointer | None]":
 def _show(store: "Store") -> None:
     """Print the versions, oldest first, with what each metric was measured on; then why some cannot be read.
 
+    Where `recsys retrain` published versions, a column tells which of them it promoted.
     After that it raises BrokenPointer if the pointer is broken.
     """
+    from recsys.registry.decisions import outcomes
     from recsys.registry.summary import summary_of
 
     current, broken = _production(store)
+    decided = outcomes(store)
     rows, problems = [], []
     for version in store.versions():
         try:
@@ -93,11 +107,14 @@ def _show(store: "Store") -> None:
         except RegistryError as error:
             cells = ["broken", None, None, None, None]
             problems.append(str(error))
-        rows.append(["*" if version.name == current else "", version.name, *cells])
+        decision = [decided.get(version.name)] if decided else []
+        rows.append(["*" if version.name == current else "", version.name, *decision, *cells])
     folding = {"targets", "data"} | ({"version"} if any(len(str(row[1])) > NAME for row in rows) else set())
     if console.is_narrower(WIDTH):
         folding.add("events (UTC)")
-    console.table(["", "version", "metric", "targets", "window", "events (UTC)", "data"], rows, None, WIDTH, folding)
+    retrained = ["retrain"] if decided else []
+    columns = ["", "version", *retrained, "metric", "targets", "window", "events (UTC)", "data"]
+    console.table(columns, rows, None, WIDTH, folding)
     for problem in problems:
         console.line(problem)
     if broken is not None:

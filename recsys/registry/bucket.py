@@ -4,6 +4,7 @@ PREFIX/versions/VERSION/…               as in a folder; the manifest is writte
 PREFIX/versions/VERSION/.publisher      written first, and only once: it reserves the name for one publisher
 PREFIX/production                       the pointer; a write succeeds only if nobody changed it since it was read
 PREFIX/probe                            written to test whether the server supports such conditional writes
+PREFIX/retrain.lock, …                  small objects beside the versions, see Store.files
 """
 
 import hashlib
@@ -30,6 +31,7 @@ from recsys.registry.store import (
 )
 from recsys.storage.files import ABANDONED_SECONDS
 from recsys.storage.s3 import S3Folder, S3Object, endpoint
+from recsys.storage.small_files import SmallFiles
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class S3Store(PointedStore):
 
     def __init__(self, uri: str, cache: Cache | None = None) -> None:
         self._bucket = S3Folder(uri, RegistryError)
+        self.files: SmallFiles = self._bucket
         self._cache = cache or Cache.from_environment()
         place = f"{endpoint() or ''} {self._bucket}"
         self._cached_as = f"{self._bucket.bucket}-{hashlib.sha256(place.encode()).hexdigest()[:12]}"

@@ -4,6 +4,7 @@ ROOT/versions/VERSION/    published artifacts, never changed afterwards
 ROOT/staging/…/VERSION/   a version while its publisher fills it
 ROOT/production           {"version": …, "history": [versions promoted before it, oldest first], "checked": …}
 ROOT/lock                 held while the pointer changes
+ROOT/retrain.lock, …      small files beside the versions, see Store.files
 """
 
 import shutil
@@ -25,6 +26,7 @@ from recsys.registry.store import (
     new_version,
 )
 from recsys.storage.files import UnexpectedFile, locked, new_folders, read_regular, remove_abandoned, sync
+from recsys.storage.small_files import FolderFiles, SmallFiles
 
 
 class FolderStore(PointedStore):
@@ -39,6 +41,7 @@ class FolderStore(PointedStore):
         self._versions = self.root / "versions"
         self._staging = self.root / "staging"
         self._pointer = self.root / "production"
+        self.files: SmallFiles = FolderFiles(self.root, RegistryError)
 
     def __str__(self) -> str:
         return str(self.root)

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, ValidationError
 from recsys.errors import RegistryError
 from recsys.registry.artifact import Artifact
 from recsys.schema import Config
+from recsys.storage.small_files import SmallFiles
 
 VERSION_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _LISTED: Final = 5
@@ -101,7 +102,12 @@ def check_hashes(directory: Path) -> None:
 
 
 class Store(Protocol):
-    """A registry of versions. Every method may raise RegistryError."""
+    """A registry of versions. Every method may raise RegistryError.
+
+    files: small files beside the versions, which are no part of any version
+    """
+
+    files: SmallFiles
 
     def publish(self, fill: Callable[[Path], None], version: str | None = None) -> str:
         """Publish the files that `fill` writes into a folder as a new version; the name of the version.
@@ -170,6 +176,8 @@ Step = Callable[[Pointer | None], Pointer]
 
 class PointedStore(ABC):
     """The part of a store that folders and buckets share: the pointer, and the list of versions."""
+
+    files: SmallFiles
 
     @abstractmethod
     def __str__(self) -> str:
