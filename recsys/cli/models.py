@@ -20,7 +20,7 @@ NAME: Final = 23
 
 @click.group(no_args_is_help=False)
 def models() -> None:
-    """List, show, promote or roll back versions."""
+    """List, show, promote, roll back or remove versions."""
 
 
 @models.command("list")
@@ -68,6 +68,30 @@ def rollback(registry: str | None) -> None:
     store = _open(registry)
     console.line(f"rolled back to {store.rollback(check_in_subprocess)}")
     _show(store)
+
+
+@models.command()
+@click.option(
+    "--keep", type=click.IntRange(1), metavar="N", required=True, help="How many of the newest versions stay."
+)
+@click.option("--dry-run", is_flag=True, help="Only print what would be removed.")
+@registry_option
+def prune(keep: int, dry_run: bool, registry: str | None) -> None:
+    """Remove old versions.
+
+    The N newest stay, the one in production, the one that a rollback puts back, and those that a service holds.
+    """
+    from recsys.registry.prune import plan_prune
+    from recsys.registry.prune import prune as prune_now
+
+    store = _open(registry)
+    done = plan_prune(store, keep) if dry_run else prune_now(store, keep)
+    for version, reason in done.kept.items():
+        console.line(f"kept     {version}  {reason}")
+    for version in done.removed:
+        console.line(f"{'would go' if dry_run else 'removed '} {version}")
+    if not done.removed:
+        console.line("nothing to remove")
 
 
 def _open(registry: str | None) -> "Store":

@@ -1,6 +1,6 @@
 """The lock of a registry: at most one retraining at a time, across machines, also after `kill -9`.
 
-retrain.lock    {"owner": …, "token": …, "acquired": …, "expires": …}; an owner that is done sets `released`
+retraining.lock    {"owner": …, "token": …, "acquired": …, "expires": …}; an owner that is done sets `released`
 
 An owner renews the lock while it lives. Who finds an expired lock takes it over by a conditional write, which only one
 of several can win. The expiry is compared with the clock of the machine that looks, so clocks may differ by less than
@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Final
 
 from pydantic import ConfigDict, ValidationError
@@ -25,7 +25,7 @@ from recsys.schema import Config
 
 logger = logging.getLogger(__name__)
 
-LOCK: Final = "retrain.lock"
+LOCK: Final = "retraining.lock"
 RENEWALS: Final = 3
 """Renewals within the time after which a lock expires."""
 
@@ -80,9 +80,12 @@ class Lock:
             self._write(self._entry.model_copy(update={"expires": _now() + _ms(self._seconds)}))
 
     def release(self) -> None:
-        """Free the lock; nothing happens if it is lost."""
-        with self._changing, suppress(LockLost):
-            self._write(self._entry.model_copy(update={"released": True}))
+        """Free the lock. Where that fails, it expires by itself; what the block did stays as it is."""
+        with self._changing:
+            try:
+                self._write(self._entry.model_copy(update={"released": True}))
+            except RegistryError as error:
+                logger.warning("lock not released", extra={"reason": str(error)})
 
     def _write(self, entry: LockEntry) -> None:
         content = entry.dump()

@@ -151,6 +151,12 @@ class Store(Protocol):
     def address(self, version: str) -> str:
         """The address of a version's files: a folder, or s3://bucket/prefix."""
 
+    def remove(self, version: str) -> None:
+        """Remove a version. First it is not listed any more, then its files go. Raises if it is in production."""
+
+    def remove_unfinished(self) -> None:
+        """Remove what a publisher or a removal left that died long ago."""
+
 
 def new_version() -> str:
     """A name such as v20261123-083501-3fa9c1: UTC time, then a random part.
@@ -195,6 +201,10 @@ class PointedStore(ABC):
         """
 
     @abstractmethod
+    def _check_published(self, version: str) -> None:
+        """Raises RegistryError if there is no such version."""
+
+    @abstractmethod
     def _names(self) -> Sequence[str]:
         """Names of the published versions, ascending."""
 
@@ -217,7 +227,12 @@ class PointedStore(ABC):
     def promote(self, version: str, check: Check = check_hashes) -> None:
         """See Store."""
         checked = check(self.path(version))
-        self._change(lambda before: Pointer.after(before, version, checked))
+
+        def step(before: Pointer | None) -> Pointer:
+            self._check_published(version)  # it may have been removed during the check
+            return Pointer.after(before, version, checked)
+
+        self._change(step)
 
     def rollback(self, check: Check = check_hashes) -> str:
         """See Store."""
@@ -265,6 +280,10 @@ class PointedStore(ABC):
             self.check_exists()
             raise RegistryError(f"no version is in production in {self}; {self._listing()}")
         return checked_name(version)
+
+    def _check_removable(self, version: str) -> None:
+        if version == self.production():
+            raise RegistryError(f"version {version} is in production in {self}; it is not removed")
 
     def _unknown(self, version: str) -> RegistryError:
         self.check_exists()

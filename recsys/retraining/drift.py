@@ -4,7 +4,7 @@ import numpy as np
 
 BINS = 10
 """Bins of a feature, at the quantiles of the older values."""
-FEWEST = 50
+FEWEST = 200
 """Values that a distribution needs. Of fewer, no drift is measured."""
 
 

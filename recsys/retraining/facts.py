@@ -16,14 +16,8 @@ from recsys.schema import DAY, EVENT_TYPES, UNKNOWN
 RECENT_DAYS: Final = 30
 """Days before the newest event of whose events the features of users tell."""
 HOUR: Final = 3_600_000
-ITEM_FEATURES: Final = (
-    "item_recent_views",
-    "item_recent_carts",
-    "item_recent_purchases",
-    "item_popularity",
-    "item_cart_rate",
-    "item_purchase_rate",
-)
+AMOUNTS: Final = ("item_recent_views", "item_recent_carts", "item_recent_purchases", "item_popularity")
+ITEM_FEATURES: Final = (*AMOUNTS, "item_cart_rate", "item_purchase_rate")
 """The statistics of items whose drift is measured. Others, such as the days since the first event, move with time."""
 DAYS_OF_WEEK: Final = 7
 
@@ -78,12 +72,21 @@ def has_events(statistics: Statistics) -> np.ndarray:
 
 
 def item_features(statistics: Statistics, attributes: Sequence[AttributeSpec]) -> dict[str, np.ndarray]:
-    """Statistics and numeric attributes of the items with a recent event, float (n,) each."""
+    """Statistics and numeric attributes of the items with a recent event, float (n,) each.
+
+    Amounts of events are divided by their mean: how many events there are is no drift, see the gate on events.
+    """
     numbers = [f"attr_{spec.name}" for spec in attributes if spec.kind == "number"]
     names = [name for name in (*ITEM_FEATURES, *numbers) if name in statistics.item_columns]
     recent = [statistics.item(name) for name in names if name.startswith("item_recent_")]
     met = np.nansum(recent, axis=0) > 0
-    return {name: statistics.item(name)[met].astype(np.float64) for name in names}
+    values = {name: statistics.item(name)[met].astype(np.float64) for name in names}
+    return {name: _relative(column) if name in AMOUNTS else column for name, column in values.items()}
+
+
+def _relative(values: np.ndarray) -> np.ndarray:
+    """The values, float (n,), divided by their mean; as they are if all are 0."""
+    return values / (values.mean() or 1.0) if len(values) else values
 
 
 def user_features(histories: Histories, end: int) -> dict[str, np.ndarray]:

@@ -105,8 +105,9 @@ def test_a_category_tree_that_is_gone() -> None:
 
 
 def test_items_that_lost_their_categories() -> None:
-    assert "40.0% of the items with events have a category, in production 90.0%" in (
-        closed(results(with_category=0.4))["catalog"]
+    assert (
+        "40.0% of the items with events have a category, in production 90.0%"
+        in (closed(results(with_category=0.4))["catalog"])
     )
 
 

@@ -28,7 +28,7 @@ def check_gates(shop: ShopData, production: Production, bounds: GatesConfig) -> 
     """The results of all gates on the data."""
     gap = (shop.end - production.watermark) / DAY
     weeks = events_by_week(shop.daily, (shop.end - shop.start) / DAY)
-    old, new = facts_of_version(production.opened), facts_of_shop(shop, production.config)
+    old, new = facts_of_version(production.opened), facts_of_shop(shop, production.settings or TrainConfig())
     return check(GateInputs(old, new, weeks, newest_weeks(gap), bounds))
 
 

@@ -1,7 +1,7 @@
 """The version in production as an opponent: opened, with its settings, and its lists for users of a test window."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Final
 
 import numpy as np
 import ray
@@ -22,13 +22,27 @@ from recsys.registry.store import Store
 from recsys.schema import UNKNOWN
 from recsys.training.scoring import CHUNK
 
+WITHOUT: Final = "`recsys train` trains without a comparison"
+
 
 @dataclass(frozen=True, slots=True)
 class Production:
-    """The version in production, opened; config: its settings of training."""
+    """The version in production, opened.
+
+    settings: those of its training; None if this code does not accept them
+    problem: why it does not
+    """
 
     opened: Bundle
-    config: TrainConfig
+    settings: TrainConfig | None
+    problem: str = ""
+
+    @property
+    def config(self) -> TrainConfig:
+        """The settings of its training; raises RegistryError if this code does not accept them."""
+        if self.settings is None:
+            raise RegistryError(f"production's settings cannot be refitted: {self.problem}; {WITHOUT}")
+        return self.settings
 
     @property
     def version(self) -> str:
@@ -51,20 +65,19 @@ def open_production(store: Store) -> Production | None:
     version = store.production()
     if version is None:
         return None
-    folder = store.path(version)
-    return Production(bundle.read(folder), _config(folder))
-
-
-def _config(folder: Path) -> TrainConfig:
-    """The settings that a version was trained with."""
     try:
-        return TrainConfig.model_validate_json((folder / CONFIG).read_bytes())
+        folder = store.path(version)
+        opened = bundle.read(folder)
+    except RegistryError as error:
+        raise RegistryError(f"nothing can be compared with production: {error}; {WITHOUT}") from error
+    try:
+        return Production(opened, TrainConfig.model_validate_json((folder / CONFIG).read_bytes()))
     except OSError as error:
-        raise RegistryError(f"{folder / CONFIG} cannot be read: {error.strerror}") from error
+        return Production(opened, None, f"{folder / CONFIG}: {error.strerror}")
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise RegistryError(f"{folder / CONFIG}: setting {where}: {first['msg']}") from error
+        return Production(opened, None, f"{folder / CONFIG}: setting {where}: {first['msg']}")
 
 
 @dataclass(frozen=True, slots=True)
