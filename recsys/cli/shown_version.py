@@ -68,23 +68,23 @@ def _show_decision(decision: "Decision") -> None:
     _labelled("decision", f"{decision.outcome}: {decision.reason}")
     _labelled("decided", decision.decided)
     _labelled("production", decision.production or "none at that time")
-    if decision.comparison is not None:
-        _show_comparison(decision.comparison)
+    if decision.figures is not None:
+        _show_comparison(decision.figures)
     for gate in decision.gates:
         state = "passed" if gate.passed else "allowed" if gate.allowed else "closed"
         _labelled(f"gate {gate.gate}", f"{state}: {gate.figure}")
 
 
-def _show_comparison(comparison: "Comparison") -> None:
+def _show_comparison(figures: "Comparison") -> None:
     from recsys.timeline import day
 
-    window = f"{day(comparison.start)} to {day(comparison.end)}"
-    _labelled("compared on", f"{window}, {comparison.users:,} users, {' and '.join(comparison.targets)}")
-    _labelled("compared with", f"{comparison.opponent}: {comparison.why}")
-    _labelled(comparison.metric, f"challenger {comparison.challenger:.4f}, production {comparison.production:.4f}")
-    interval = f"({comparison.low:+.4f} to {comparison.high:+.4f})"
-    _labelled("difference", f"{comparison.difference:+.4f} {interval}, bound {comparison.bound:+.4f}")
-    _labelled("margin", f"{comparison.margin:.1%} of production's metric")
+    window = f"{day(figures.start)} to {day(figures.end)}"
+    _labelled("compared on", f"{window}, {figures.users:,} users, {' and '.join(figures.targets)}")
+    _labelled("compared with", f"{figures.opponent}: {figures.why}")
+    _labelled(figures.metric, f"challenger {figures.challenger:.4f}, production {figures.production:.4f}")
+    interval = f"({figures.low:+.4f} to {figures.high:+.4f})"
+    _labelled("difference", f"{figures.difference:+.4f} {interval}, bound {figures.bound:+.4f}")
+    _labelled("margin", f"{figures.margin:.1%} of production's metric")
 
 
 def _labelled(label: str, text: str | None) -> None:

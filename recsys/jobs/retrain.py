@@ -48,7 +48,7 @@ class Run:
     production: Production | None
     gates: tuple[GateResult, ...] = ()
 
-    def decided(self, verdict: Verdict, version: str | None = None, comparison: Comparison | None = None) -> Decision:
+    def decided(self, verdict: Verdict, version: str | None = None, figures: Comparison | None = None) -> Decision:
         """The decision, kept in the registry and in the log; version: of the challenger, if it was published."""
         decision = Decision(
             outcome=verdict.outcome,
@@ -59,7 +59,7 @@ class Run:
             data=self.shop.name,
             end=self.shop.end,
             gates=self.gates,
-            comparison=comparison,
+            figures=figures,
         )
         record(self.store, decision)
         _log(decision)
@@ -110,11 +110,11 @@ def _retrain(this: Run, config: TrainConfig, work: str, now: int, lock: Lock) ->
             match = plan_match(this.shop, config, this.production, work)
         _show_match(match, this.production)
     trained = learn(this.shop, config if match is None else match.config, work, now, None, resume=False)
-    verdict, comparison = _judged(this, trained, match)
+    verdict, figures = _judged(this, trained, match)
     version = publish_trained(trained, this.store)
     if verdict.outcome == "promoted":
         verdict = _promoted(this, version, verdict, lock)
-    decision = this.decided(verdict, version, comparison)
+    decision = this.decided(verdict, version, figures)
     _show(decision, this.store, page=config.evaluation.page)
     return decision
 
@@ -163,7 +163,7 @@ def _show_match(match: Match, production: Production) -> None:
 
 
 def _log(decision: Decision) -> None:
-    figures = {} if decision.comparison is None else decision.comparison.model_dump(mode="json")
+    figures = {} if decision.figures is None else decision.figures.model_dump(mode="json")
     closed = [gate.gate for gate in decision.gates if not gate.passed]
     names: Sequence[str] = ("outcome", "reason", "version", "production")
     extra = {name: getattr(decision, name) for name in names}

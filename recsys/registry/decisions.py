@@ -84,6 +84,7 @@ class Decision(Config):
     production: the version in production when the run began, None without one
     decided: UTC, ISO 8601
     data: the source as the person named it; end: time of its newest event, ms
+    figures: those of the comparison, None without one
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -96,7 +97,7 @@ class Decision(Config):
     data: str
     end: int
     gates: tuple[GateResult, ...] = ()
-    comparison: Comparison | None = None
+    figures: Comparison | None = None
 
 
 def record(store: Store, decision: Decision) -> None:

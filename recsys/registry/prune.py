@@ -29,21 +29,21 @@ def plan_prune(store: Store, keep: int) -> Prune:
     keep: at least 1, as a run may publish a version before it promotes it
     Raises RegistryError, BrokenPointer if the version in production is not known.
     """
-    reasons: dict[str, str] = {}
+    why_kept: dict[str, str] = {}
     pointer = store.pointer()
     versions = store.versions()
     for version in versions:
         if "broken" in version.summary:
-            reasons[version.name] = "its manifest cannot be read"
-    readable = [version.name for version in versions if version.name not in reasons]
-    reasons |= {version: f"a service holds it: {owner}" for version, owner in leased(store).items()}
-    reasons |= dict.fromkeys(readable[-keep:], f"one of the newest {keep}")
+            why_kept[version.name] = "its manifest cannot be read"
+    readable = [version.name for version in versions if version.name not in why_kept]
+    why_kept |= {version: f"a service holds it: {owner}" for version, owner in leased(store).items()}
+    why_kept |= dict.fromkeys(readable[-keep:], f"one of the newest {keep}")
     if pointer is not None:
         if pointer.history:
-            reasons[pointer.history[-1]] = "a rollback puts it back"
-        reasons[pointer.version] = "in production"
-    removed = tuple(name for name in readable if name not in reasons)
-    return Prune(removed, {version.name: reasons[version.name] for version in versions if version.name in reasons})
+            why_kept[pointer.history[-1]] = "a rollback puts it back"
+        why_kept[pointer.version] = "in production"
+    removed = tuple(name for name in readable if name not in why_kept)
+    return Prune(removed, {version.name: why_kept[version.name] for version in versions if version.name in why_kept})
 
 
 def prune(store: Store, keep: int) -> Prune:

@@ -54,7 +54,7 @@ def ids(inputs: GateInputs) -> tuple[bool, str]:
 
 def events(inputs: GateInputs) -> tuple[bool, str]:
     """Whether no large part of the events is missing, in one of the newest weeks or in the whole log."""
-    least = min(_fractions(inputs), default=None, key=lambda found: found[0])
+    least = min(_fractions(inputs), default=None, key=lambda measured: measured[0])
     if least is None:
         return True, "too few events to tell what is usual"
     fraction, text = least

@@ -70,7 +70,7 @@ def last(registry: Path) -> Decision:
 
 def test_the_first_version_is_promoted(base: Path) -> None:
     decision = last(base / "registry")
-    assert (decision.outcome, decision.production, decision.comparison) == ("promoted", None, None)
+    assert (decision.outcome, decision.production, decision.figures) == ("promoted", None, None)
     assert decision.version == FolderStore(base / "registry").production()
 
 
@@ -84,7 +84,7 @@ def test_a_challenger_that_is_not_worse_is_promoted(
     decision = last(registry)
     assert (decision.outcome, decision.version, decision.production) == ("promoted", store.production(), before)
     assert store.production() != before
-    found = decision.comparison
+    found = decision.figures
     assert found is not None
     assert (found.opponent, found.end, found.targets) == ("version", END, ("transaction",))
     [old] = [version for version in store.versions() if version.name == before]
@@ -111,9 +111,9 @@ def test_a_worse_challenger_is_kept(retrain: Retrain, registry: Path, capfd: pyt
     worse = ("ranker.max_trees=1", "ranker.num_leaves=2", "hybrid.alpha=0", "retrain.margin=0")
     assert retrain("retrain.min_users=10000", *worse) == 0
     decision = last(registry)
-    assert decision.comparison is not None
-    assert decision.comparison.opponent == "refit"
-    assert decision.comparison.difference < 0
+    assert decision.figures is not None
+    assert decision.figures.opponent == "refit"
+    assert decision.figures.difference < 0
     assert (decision.outcome, store.production()) == ("kept", before)
     assert decision_about(store, str(decision.version)) == decision
     out = capfd.readouterr().out
