@@ -11,17 +11,22 @@ import pyarrow as pa
 import pytest
 
 from recsys import cli, console
+from recsys.data.sources import resolve
 from recsys.evaluation import protocol
 from recsys.evaluation.metrics import Truth
 from recsys.ids import Ids
 from recsys.inference.batch import recommend_to
 from recsys.inference.recommender import Recommender
+from recsys.jobs.retrain import run
 from recsys.registry.decisions import Decision, decision_about, last_decision
 from recsys.registry.folder import FolderStore
+from recsys.registry.lock import LOCK, LockEntry, LockLost
+from recsys.registry.store import Check, check_hashes
 from recsys.schema import DAY
 from recsys.training.retrain.production import open_production, version_lists
 from tests.support.once import once
 from tests.support.shop_data import END, START, Event, events, train_arguments, write_shop
+from tests.support.world import small_config
 
 OLD_DAYS = 76
 """Days of the log that production was trained on; the whole log has 14 more."""
@@ -121,13 +126,57 @@ def test_a_worse_challenger_is_kept(retrain: Retrain, registry: Path, capfd: pyt
     assert f"models promote --registry {registry} {decision.version}" in out
 
 
+class StolenLock(FolderStore):
+    """A registry whose lock another process takes right before the promotion, as after a long suspension."""
+
+    def promote(self, version: str, check: Check = check_hashes) -> None:
+        content, _ = self.files.read(LOCK) or (b"", "")
+        entry = LockEntry.model_validate_json(content).model_copy(update={"token": "another's"})
+        self.files.write(LOCK, entry.dump())
+        super().promote(version, check)
+
+
+class ChangedProduction(FolderStore):
+    """A registry in which somebody promotes another version while a challenger is published."""
+
+    def publish(self, fill: Callable[[Path], None], version: str | None = None) -> str:
+        production = self.path()
+        published = super().publish(fill, version)
+        super().publish(lambda folder: shutil.copytree(production, folder, dirs_exist_ok=True) and None, "other")
+        self.promote("other")
+        return published
+
+
+def run_with(store: FolderStore, base: Path, tmp_path: Path) -> Decision:
+    """A retraining that would promote, on a store that misbehaves."""
+    config = small_config(*CHEAP, "retrain.margin=0.3")
+    source = resolve(str(base / "new"), tmp_path / "work")
+    return run(source, store, config, tmp_path / "work", END + DAY)
+
+
+def test_a_run_that_lost_its_lock_promotes_nothing(base: Path, registry: Path, tmp_path: Path) -> None:
+    before = FolderStore(registry).production()
+    with pytest.raises(LockLost):
+        run_with(StolenLock(registry), base, tmp_path)
+    assert FolderStore(registry).production() == before
+
+
+def test_a_challenger_is_kept_where_production_changed_meanwhile(base: Path, registry: Path, tmp_path: Path) -> None:
+    before = FolderStore(registry).production()
+    decision = run_with(ChangedProduction(registry), base, tmp_path)
+    assert decision.outcome == "kept"
+    assert decision.reason == f"it was compared with {before}, and now other is in production"
+    assert FolderStore(registry).production() == "other"
+    assert last(registry) == decision
+
+
 def test_data_that_lack_many_of_the_newest_events_are_refused(
     retrain: Retrain, registry: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     versions = {version.name for version in FolderStore(registry).versions()}
     recent = START + OLD_DAYS * DAY
     rows = [
-        row for number, row in enumerate(events()) if row.timestamp <= recent or number % 5 < 2 or row.timestamp == END
+        row for number, row in enumerate(events()) if row.timestamp <= recent or not number % 5 or row.timestamp == END
     ]
     assert retrain(rows=rows) == console.BAD_INPUT
     [line] = [line for line in capfd.readouterr().err.splitlines() if line.startswith("error: ")]
