@@ -16,9 +16,9 @@ from recsys.schema import DAY, EVENT_TYPES, UNKNOWN
 RECENT_DAYS: Final = 30
 """Days before the newest event of whose events the features of users tell."""
 HOUR: Final = 3_600_000
-AMOUNTS: Final = ("item_recent_views", "item_recent_carts", "item_recent_purchases", "item_popularity")
-ITEM_FEATURES: Final = (*AMOUNTS, "item_cart_rate", "item_purchase_rate")
-"""The statistics of items whose drift is measured. Others, such as the days since the first event, move with time."""
+RECENT: Final = ("item_recent_views", "item_recent_carts", "item_recent_purchases")
+OTHERS: Final = ("item_popularity", "item_views", "item_carts", "item_purchases")
+"""RECENT, OTHERS: the statistics of items that the features are made of."""
 DAYS_OF_WEEK: Final = 7
 
 
@@ -68,25 +68,35 @@ def with_category(statistics: Statistics) -> float:
 
 def has_events(statistics: Statistics) -> np.ndarray:
     """Whether each item has an event, bool (n_items,)."""
-    return ~np.isnan(statistics.item("item_views"))
+    return ~np.isnan(statistics.items[:, 0])
 
 
 def item_features(statistics: Statistics, attributes: Sequence[AttributeSpec]) -> dict[str, np.ndarray]:
-    """Statistics and numeric attributes of the items with a recent event, float (n,) each.
+    """Features of the items with a recent event, float (n,) each: of their events, and their numeric attributes.
 
-    Amounts of events are divided by their mean: how many events there are is no drift, see the gate on events.
+    Other statistics are left out. Some move with time, such as the days since the first event. In smoothed rates a
+    small change of the overall rate moves all items at once. An older version without one of the columns has none.
     """
+    if not {*RECENT, *OTHERS} <= set(statistics.item_columns):
+        return {}
+    recent = {name: statistics.item(name) for name in RECENT}
+    met = np.nansum(list(recent.values()), axis=0) > 0
     numbers = [f"attr_{spec.name}" for spec in attributes if spec.kind == "number"]
-    names = [name for name in (*ITEM_FEATURES, *numbers) if name in statistics.item_columns]
-    recent = [statistics.item(name) for name in names if name.startswith("item_recent_")]
-    met = np.nansum(recent, axis=0) > 0
-    values = {name: statistics.item(name)[met].astype(np.float64) for name in names}
-    return {name: _relative(column) if name in AMOUNTS else column for name, column in values.items()}
+    popularity = statistics.item("item_popularity")
+    features = {
+        **recent,
+        "item_popularity": popularity / (popularity[met].mean() if met.any() else 1.0),
+        "item_carts_per_view": _ratio(statistics, "item_carts", "item_views"),
+        "item_purchases_per_view": _ratio(statistics, "item_purchases", "item_views"),
+        **{name: statistics.item(name) for name in numbers if name in statistics.item_columns},
+    }
+    return {name: values[met].astype(np.float64) for name, values in features.items()}
 
 
-def _relative(values: np.ndarray) -> np.ndarray:
-    """The values, float (n,), divided by their mean; as they are if all are 0."""
-    return values / (values.mean() or 1.0) if len(values) else values
+def _ratio(statistics: Statistics, part: str, whole: str) -> np.ndarray:
+    """The ratio of two columns, float (n_items,), NaN where the second is 0."""
+    total = statistics.item(whole)
+    return np.where(total > 0, statistics.item(part) / np.maximum(total, 1), np.nan)
 
 
 def user_features(histories: Histories, end: int) -> dict[str, np.ndarray]:
