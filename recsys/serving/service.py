@@ -7,6 +7,7 @@ from recsys.serving.access.access import Access
 from recsys.serving.following import Following
 from recsys.serving.health import HealthCheck
 from recsys.serving.histories import HistorySource
+from recsys.serving.lease import KeptLease
 from recsys.serving.loaded_versions import LoadedVersions
 from recsys.serving.recommendations import BatchedRecommender
 from recsys.serving.related import Related
@@ -28,6 +29,7 @@ class Service:
     sentences: Sentences
     related: Related
     access: Access
+    lease: KeptLease
 
     @classmethod
     def build(
@@ -45,4 +47,5 @@ class Service:
             load_sentences(settings.sentences, settings.language),
             Related(following, rules),
             Access.build(settings),
+            KeptLease(versions, settings),
         )

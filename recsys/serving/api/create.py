@@ -43,7 +43,8 @@ def create_api(service: Service, log_every: int, routers: Sequence[Router] = ROU
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.following.start()
         await service.rules.update()
-        tasks = [asyncio.create_task(part.run()) for part in (service.following, service.rules, service.access)]
+        parts = (service.following, service.rules, service.access, service.lease)
+        tasks = [asyncio.create_task(part.run()) for part in parts]
         yield
         for task in tasks:
             task.cancel()
