@@ -95,15 +95,18 @@ def _check_listener(address: str) -> None:
         raise ConfigError(f"RAY_ADDRESS={address!r}: no Ray cluster answers at this address: {error}") from error
 
 
-def start_ray() -> None:
-    """Join the cluster at RAY_ADDRESS, or start Ray on this machine. Raises ConfigError if neither works."""
+def start_ray(metrics_port: int | None = None) -> None:
+    """Join the cluster at RAY_ADDRESS, or start Ray on this machine. Raises ConfigError if neither works.
+
+    metrics_port: of the exporter for Prometheus of a Ray that is started here, by default a free one
+    """
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS", "")
         _check_listener(address)
         # Ray warns in every run that its token authentication is on, which is its default.
         logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
         try:
-            ray.init(log_to_driver=False, logging_level=logging.WARNING)
+            ray.init(log_to_driver=False, logging_level=logging.WARNING, _metrics_export_port=metrics_port)
         except (ConnectionError, ValueError, RuntimeError, AuthenticationError) as error:
             raise ConfigError(
                 f"Ray cannot be started or joined with RAY_ADDRESS={address!r} and RAY_AUTH_MODE="

@@ -429,7 +429,7 @@ def test_killed_replicas_come_back_and_a_version_that_would_end_them_all_is_refu
         wait_until(lambda: running.get("/health")[1]["refused"] is None)
     assert not load.faults
     logged = [json.loads(line) for line in own_log() if '"version rejected"' in line]
-    reasons = [record["reason"] for record in logged if record["version"] == deadly]
+    reasons = [record["fields"]["reason"] for record in logged if record["fields"]["version"] == deadly]
     assert any("the process that opened it ended" in reason for reason in reasons)
 
 

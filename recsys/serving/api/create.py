@@ -14,6 +14,8 @@ from recsys.serving.api import documentation, health, page, recommendations, rel
 from recsys.serving.api.access_log import AccessLog
 from recsys.serving.api.errors import add_error_handlers
 from recsys.serving.api.routes import StrictRoute
+from recsys.serving.metrics.http import HttpMetrics
+from recsys.serving.metrics.recorder import Recorder
 from recsys.serving.service import Service
 
 Router = Callable[[FastAPI, Service], None]
@@ -29,12 +31,15 @@ ROUTERS: Final[tuple[Router, ...]] = (
 )
 
 
-def create_api(service: Service, log_every: int, routers: Sequence[Router] = ROUTERS) -> FastAPI:
+def create_api(
+    service: Service, log_every: int, routers: Sequence[Router] = ROUTERS, recorder: Recorder | None = None
+) -> FastAPI:
     """The application. While it runs, the service follows the version in production.
 
     It takes requests once a version is served, or cannot be, so that a new replica can answer at once.
 
     log_every: number n; one of n requests goes to the access log
+    recorder: counts the requests; None for counts that nobody reads
     """
 
     @asynccontextmanager
@@ -56,7 +61,7 @@ def create_api(service: Service, log_every: int, routers: Sequence[Router] = ROU
         openapi_url=None,  # `documentation` adds its own routes instead
     )
     api.router.route_class = StrictRoute
-    api.add_middleware(AccessLog, every=log_every)
+    api.add_middleware(AccessLog, every=log_every, metrics=HttpMetrics(recorder or Recorder(), api))
     add_error_handlers(api)
     for add_routes in routers:
         add_routes(api, service)
