@@ -9,7 +9,7 @@ from recsys.serving.errors import REFUSALS
 from recsys.serving.metrics import definitions as named
 from recsys.serving.metrics.recorder import Recorder
 
-EXPECTED: Final = ("200", "400", "404", "500", "503")
+EXPECTED: Final = ("200", "500", "503")
 """Statuses that are counted from 0 for each route."""
 REFUSAL: Final = "recsys.refusal"
 """The key of an ASGI scope under which the error handler leaves the reason of a 503."""
