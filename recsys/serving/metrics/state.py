@@ -46,7 +46,8 @@ class ServiceState:
         recorder.set(named.RULES_UNUSABLE, _seconds(self._service.rules.problem, now))
         recorder.set(named.VERSION_REFUSED, float(following.rejection is not None))
         if (bundle := following.served) is not None:
-            recorder.set(named.VERSION_AGE, now - datetime.fromisoformat(bundle.manifest.created).timestamp())
+            if bundle.manifest.created:
+                recorder.set(named.VERSION_AGE, now - datetime.fromisoformat(bundle.manifest.created).timestamp())
             self._served.add(bundle.version)
             for version in self._served:
                 recorder.set(named.VERSION_SERVED, float(version == bundle.version), version)
