@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from recsys.registry.bundle import Bundle
 from recsys.registry.folder import FolderStore
 from recsys.serving.api.create import create_api
 from recsys.serving.api.request_ids import OneId, request_id
+from recsys.serving.deployments import RankReplica
 from recsys.serving.metrics import definitions as named
 from recsys.serving.metrics.definitions import METRICS
 from recsys.serving.metrics.export import series
@@ -79,18 +81,13 @@ def test_counters_begin_at_0_so_that_the_first_count_is_an_increase() -> None:
     assert (named.LISTS.name + "_total", ("cold", "empty"), 0) in list(series(recorder))
 
 
-async def test_requests_are_counted_by_route_and_status(store: FolderStore) -> None:
+async def test_requests_are_counted_by_route_and_status(store: FolderStore, bundle: Bundle) -> None:
     recorder = Recorder()
+    user = bundle.snapshot.users[0]
     async with http(service_of(store), recorder=recorder) as client:
-        for path in (
-            "/recommend/3?n=5",
-            "/recommend/4?n=5",
-            "/recommend/3?n=0",
-            "/user/3/stats",
-            "/x/secret",
-            "/health",
-        ):
+        for path in (f"/recommend/{user}?n=5", f"/recommend/{user}?n=6", "/recommend/3?n=0", "/x/y", "/health"):
             await client.get(path)
+        await client.get(f"/user/{user}/stats")
     seen = {key[1:]: value for key, value in values(recorder).items() if key[0] == "recsys_requests_total"}
     assert seen == {
         ("/recommend/{user_id:path}", "200"): 2,
@@ -102,27 +99,27 @@ async def test_requests_are_counted_by_route_and_status(store: FolderStore) -> N
     assert values(recorder)["recsys_request_seconds_count", "/recommend/{user_id:path}"] == 3
 
 
-async def test_lists_are_counted_by_visitor_and_length(store: FolderStore) -> None:
+async def test_lists_are_counted_by_visitor_and_length(store: FolderStore, bundle: Bundle) -> None:
     recorder = Recorder()
-    metrics = StageMetrics(recorder, "fused")
-    async with http(service_of(store, metrics=metrics), recorder=recorder) as client:
-        warm = (await client.get("/recommend/3?n=5")).json()
-        await client.get("/recommend/999999?n=5&cold_start=true")
-        await client.post("/recommend", json={"events": [{"itemid": 500}]})
-        few = (await client.get("/recommend/3?n=5&exclude_seen=true&only_items=500")).status_code
-        await client.get("/items/500/similar?n=5")
-        await client.get("/recommend/3?n=2&only_categories=11")
+    user, item = bundle.snapshot.users[0], bundle.items.to_list(np.arange(1))[0]
+    async with http(service_of(store, metrics=StageMetrics(recorder, "fused")), recorder=recorder) as client:
+        assert (await client.get(f"/recommend/{user}?n=2")).json()["user_type"] == "warm"
+        await client.get("/recommend/999999?n=2&cold_start=true")
+        await client.post("/recommend", json={"events": [{"itemid": item}], "n": 2})
+        await client.get(f"/items/{item}/similar?n=2")
+        await client.get(f"/recommend/{user}?n=50")
+        await client.post("/recommend", json={"events": [], "only": [{"items": [-1]}]})
     seen = values(recorder)
-    assert warm["user_type"] == "warm"
-    assert few == 400
-    lists = {key[1:]: value for key, value in seen.items() if key[0] == "recsys_lists_total"}
-    assert lists["warm", "full"] >= 1
-    assert lists["session", "full"] == 1
-    assert lists["none", "full"] == 1
-    assert sum(lists.values()) == 5
+    assert {key[1:]: value for key, value in seen.items() if key[0] == "recsys_lists_total"} == {
+        ("warm", "full"): 1,
+        ("cold", "full"): 1,
+        ("session", "full"): 1,
+        ("none", "full"): 1,
+        ("warm", "short"): 1,
+        ("session", "empty"): 1,
+    }
     assert seen["recsys_filtered_items_total",] > 0
-    of_source = [value for key, value in seen.items() if key[0] == "recsys_candidates_total"]
-    assert sum(of_source) >= 20
+    assert sum(value for key, value in seen.items() if key[0] == "recsys_candidates_total") > 10
     stages = {key[1] for key in seen if key[0] == "recsys_stage_seconds_count"}
     assert stages == {"queue", "histories", "candidates", "factors", "rank", "blend", "related"}
 
@@ -130,7 +127,7 @@ async def test_lists_are_counted_by_visitor_and_length(store: FolderStore) -> No
 def test_items_of_longer_lists_of_the_same_batch_do_not_count() -> None:
     recorder = Recorder()
     metrics = StageMetrics(recorder, "fused")
-    batch = Lists(
+    batch = SimpleNamespace(
         offsets=np.array([0, 3, 6]),
         provenance=np.array([[1, 0], [1, 0], [0, 1], [1, 1], [1, 1], [1, 1]], bool),
         warm=np.array([True, False]),
@@ -143,17 +140,9 @@ def test_items_of_longer_lists_of_the_same_batch_do_not_count() -> None:
     assert seen["recsys_lists_total", "session", "full"] == 1
 
 
-class Lists:
-    """The parts of recommendations that are counted."""
-
-    def __init__(self, offsets: np.ndarray, provenance: np.ndarray, warm: np.ndarray) -> None:
-        self.offsets, self.provenance, self.warm = offsets, provenance, warm
-
-
-async def test_refusals_have_a_reason(store: FolderStore) -> None:
+async def test_refusals_have_a_reason(tmp_path: Path) -> None:
     recorder = Recorder()
-    service = service_of(store, deadline_ms=10, rules=str(store) + "/none.yaml")
-    async with http(service, recorder=recorder) as client:
+    async with http(service_of(FolderStore(tmp_path)), recorder=recorder) as client:
         assert (await client.get("/recommend/3")).status_code == 503
     assert values(recorder)["recsys_refusals_total", "not_ready"] == 1
 
@@ -162,7 +151,8 @@ async def test_the_state_shows_versions_and_a_registry_that_is_gone(bundle: Bund
     store = FolderStore(tmp_path / "registry")
     publish(store, bundle, "v1")
     service, recorder = service_of(store), Recorder()
-    state = ServiceState(service, ServeSettings(registry=str(store), topology="graph", rank=(2, 3)))
+    settings = ServeSettings(registry=str(store), topology="graph", rank="2-3")  # type: ignore[arg-type]
+    state = ServiceState(service, settings)
     state(recorder)
     assert values(recorder)["recsys_replicas_wanted", "Rank"] == 2
     await service.following.update()
@@ -178,16 +168,10 @@ async def test_the_state_shows_versions_and_a_registry_that_is_gone(bundle: Bund
 
 
 def test_a_version_that_was_dropped_is_held_no_more() -> None:
-    class Versions:
-        held = ["a", "b"]
-
-        def names(self) -> list[str]:
-            return self.held
-
-    versions, recorder = Versions(), Recorder()
-    state = ReplicaState(versions)  # type: ignore[arg-type]
+    recorder = Recorder()
+    names = iter([["a", "b"], ["b", "c"]])
+    state = ReplicaState(SimpleNamespace(names=lambda: next(names)))  # type: ignore[arg-type]
     state(recorder)
-    versions.held = ["b", "c"]
     state(recorder)
     assert recorder.gauges[named.VERSION_HELD] == {("a",): 0, ("b",): 1, ("c",): 1}
 
@@ -257,7 +241,7 @@ async def test_a_fault_has_the_id_in_its_response_and_in_all_its_records(
             raise ZeroDivisionError
 
     async with http(service_of(store), routers=(add_routes,)) as client:
-        response = await client.get("/fault/x?token=secret", headers={"X-Request-ID": "mine", "X-Other": "secret"})
+        response = await client.get("/fault/x", headers={"X-Request-ID": "mine", "X-Token": "secret"})
     assert (response.status_code, response.headers["x-request-id"]) == (500, "mine")
     about = [record for record in records(capfd) if record["request_id"] == "mine"]
     assert {record["message"] for record in about} == {"a request failed", "request"}
@@ -265,6 +249,21 @@ async def test_a_fault_has_the_id_in_its_response_and_in_all_its_records(
     [line] = [record["fields"] for record in about if record["message"] == "request"]
     assert isinstance(line, dict)
     assert (line["route"], line["path"], line["status"]) == ("/fault/{word}", "/fault/x", 500)
+
+
+def test_a_failure_in_a_stage_names_the_requests_of_its_batch(
+    store: FolderStore, logged: None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    replica = RankReplica(ServeSettings(registry=str(store), probe=False))
+
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        replica.compute("v1", fail, ("one", "two"))
+    [record] = [record for record in records(capfd) if record["message"] == "a stage failed"]
+    assert (record["request_id"], record["level"]) == ("one,two", "error")
+    assert "ZeroDivisionError" in str(record["fields"])
 
 
 async def test_the_path_of_no_route_is_not_logged(
