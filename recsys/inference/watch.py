@@ -1,6 +1,5 @@
 """The seam through which a service measures the stages, which themselves measure nothing."""
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -12,7 +11,7 @@ class Watch:
     def ended(self, stage: str) -> None:
         """A stage has ended; the next one begins now. stage: candidates, factors, rank, blend or explanations"""
 
-    def proposed(self, sources: Sequence[str], provenance: np.ndarray, filtered: int) -> None:
+    def proposed(self, sources: tuple[str, ...], provenance: np.ndarray, filtered: int) -> None:
         """The ranker gets these candidates.
 
         provenance: bool (n, n_sources), which source proposed each; filtered: items that filters and rules kept out

@@ -182,8 +182,8 @@ class BatchedRecommender:
             if batch is None:
                 return None
             bundle, sources = servable.bundle, servable.recommender.source_names
-            wanted = np.array([requests[p].n for p in admitted.positions])
-            self._metrics.listed(batch, sources, wanted, set(admitted.sessions))
+            lengths = [requests[p].n for p in admitted.positions]
+            self._metrics.listed(batch, sources, lengths, admitted.sessions)
             for row, p in enumerate(admitted.positions):
                 unknown = admitted.sessions[row].unknown_items if row in admitted.sessions else 0
                 outcomes[p] = Response(admitted.user_ids[row], bundle, batch, row, requests[p].n, sources, unknown)

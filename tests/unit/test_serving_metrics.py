@@ -45,6 +45,7 @@ def bundle() -> Bundle:
 
 def values(recorder: Recorder) -> dict[tuple[str, ...], float]:
     """The value of each series by its name and labels, without those that are 0."""
+    recorder.sample()
     return {(name, *labels): value for name, labels, value in series(recorder) if value}
 
 
@@ -132,7 +133,7 @@ def test_items_of_longer_lists_of_the_same_batch_do_not_count() -> None:
         provenance=np.array([[1, 0], [1, 0], [0, 1], [1, 1], [1, 1], [1, 1]], bool),
         warm=np.array([True, False]),
     )
-    metrics.listed(batch, ("own", "popularity", "sessions"), np.array([3, 1]), {1})  # type: ignore[arg-type]
+    metrics.listed(batch, ("own", "popularity", "sessions"), [3, 1], {1})  # type: ignore[arg-type]
     seen = values(recorder)
     assert seen["recsys_listed_items_total", "own"] == 3
     assert seen["recsys_listed_items_total", "popularity"] == 2

@@ -49,8 +49,7 @@ class Exporter:
 
     def export(self) -> None:
         """Pass on all values. Ray forgets a value that is not set again within two of its reports."""
-        for sample in self._recorder.samplers:
-            sample(self._recorder)
+        self._recorder.sample()
         for number, (name, labels, value) in enumerate(series(self._recorder)):
             gauge, keys = self._gauges[name]
             gauge.set(value, dict(zip(keys, labels, strict=True)))

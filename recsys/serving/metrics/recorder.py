@@ -29,7 +29,12 @@ class Recorder:
     gauges: dict[Metric, dict[Labels, float]] = field(default_factory=dict)
     distributions: dict[Metric, dict[Labels, Distribution]] = field(default_factory=dict)
     samplers: list[Callable[["Recorder"], None]] = field(default_factory=list)
-    """Called before each export, to set gauges."""
+    """Called before each export: they set gauges, and count what was put off."""
+
+    def sample(self) -> None:
+        """Bring the values up to date."""
+        for sampler in self.samplers:
+            sampler(self)
 
     def count(self, metric: Metric, *labels: str, by: float = 1) -> None:
         """Add to a counter."""
