@@ -19,6 +19,7 @@ from recsys.models.factorization import FactorizationConfig
 from recsys.models.logistic import LogisticConfig
 from recsys.models.rankers.registry import RankerConfig
 from recsys.models.related import RelatedConfig
+from recsys.retraining.settings import RetrainConfig
 from recsys.schema import EVENT_TYPES, Config, EventType
 from recsys.sessions.settings import SessionConfig
 
@@ -89,6 +90,7 @@ class TrainConfig(Config):
     related: RelatedConfig = RelatedConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     phases: PhasesConfig = PhasesConfig()
+    retrain: RetrainConfig = RetrainConfig()
 
     @field_validator("targets")
     @classmethod

@@ -6,6 +6,7 @@ from recsys.inference.sentences import Sentences, load_sentences
 from recsys.serving.following import Following
 from recsys.serving.health import HealthCheck
 from recsys.serving.histories import HistorySource
+from recsys.serving.lease import KeptLease
 from recsys.serving.loaded_versions import LoadedVersions
 from recsys.serving.metrics.stages import StageMetrics
 from recsys.serving.recommendations import BatchedRecommender
@@ -27,6 +28,7 @@ class Service:
     health: HealthCheck
     sentences: Sentences
     related: Related
+    lease: KeptLease
 
     @classmethod
     def build(
@@ -51,4 +53,5 @@ class Service:
             HealthCheck(following, versions, stages, settings, rules),
             load_sentences(settings.sentences, settings.language),
             Related(following, rules, metrics),
+            KeptLease(versions, settings),
         )

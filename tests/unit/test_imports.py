@@ -32,6 +32,7 @@ LAYERS = [
     "registry",
     "inference",
     "evaluation",
+    "retraining",
     "config",
     "training",
     "report",

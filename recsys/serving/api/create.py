@@ -46,7 +46,7 @@ def create_api(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.following.start()
         await service.rules.update()
-        tasks = [asyncio.create_task(part.run()) for part in (service.following, service.rules)]
+        tasks = [asyncio.create_task(part.run()) for part in (service.following, service.rules, service.lease)]
         yield
         for task in tasks:
             task.cancel()
