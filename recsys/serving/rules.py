@@ -15,7 +15,7 @@ from recsys.registry.cache import cache_root
 from recsys.rules.file import RulesFile
 from recsys.rules.parse import parse_rules
 from recsys.serving.content import read_content, reason_of
-from recsys.serving.errors import Unavailable
+from recsys.serving.errors import NotReady, Unavailable
 from recsys.serving.following import Problem
 from recsys.serving.loaded_versions import LoadedVersions
 from recsys.serving.stages import StageRunner
@@ -63,8 +63,13 @@ class FollowedRules:
         """
         if self._file is None and self._address is not None:
             problem = self._problem.text if self._problem else "it is not read yet"
-            raise Unavailable(f"the service is not ready, no rules are loaded: {problem}")
+            raise NotReady(f"the service is not ready, no rules are loaded: {problem}")
         return self._file
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why the file as it is now cannot be used."""
+        return self._problem
 
     def report(self) -> RulesReport | None:
         """The state of the file; None without one."""

@@ -9,6 +9,7 @@ from recsys.serving.health import HealthCheck
 from recsys.serving.histories import HistorySource
 from recsys.serving.lease import KeptLease
 from recsys.serving.loaded_versions import LoadedVersions
+from recsys.serving.metrics.stages import StageMetrics
 from recsys.serving.recommendations import BatchedRecommender
 from recsys.serving.related import Related
 from recsys.serving.rules import FollowedRules
@@ -33,19 +34,27 @@ class Service:
 
     @classmethod
     def build(
-        cls, versions: LoadedVersions, stages: StageRunner, histories: HistorySource, settings: ServeSettings
+        cls,
+        versions: LoadedVersions,
+        stages: StageRunner,
+        histories: HistorySource,
+        settings: ServeSettings,
+        metrics: StageMetrics | None = None,
     ) -> "Service":
-        """A service that has served nothing yet; `following` loads its first version."""
+        """A service that has served nothing yet; `following` loads its first version.
+
+        metrics: count what the service does; None for counts that nobody reads
+        """
         following = Following(versions, stages, settings)
         rules = FollowedRules(settings.rules, versions, stages)
         return cls(
             following,
             rules,
-            BatchedRecommender(following, stages, histories, settings, rules),
+            BatchedRecommender(following, stages, histories, settings, rules, metrics),
             Users(following, histories, settings),
             HealthCheck(following, versions, stages, settings, rules),
             load_sentences(settings.sentences, settings.language),
-            Related(following, rules),
+            Related(following, rules, metrics),
             Access.build(settings),
             KeptLease(versions, settings),
         )

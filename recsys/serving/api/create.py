@@ -16,6 +16,8 @@ from recsys.serving.api.errors import add_error_handlers
 from recsys.serving.api.gate import add_access
 from recsys.serving.api.routes import StrictRoute
 from recsys.serving.api.sign_in import sign_in_pages
+from recsys.serving.metrics.http import HttpMetrics
+from recsys.serving.metrics.recorder import Recorder
 from recsys.serving.service import Service
 
 Router = Callable[[FastAPI, Service], None]
@@ -31,12 +33,15 @@ ROUTERS: Final[tuple[Router, ...]] = (
 )
 
 
-def create_api(service: Service, log_every: int, routers: Sequence[Router] = ROUTERS) -> FastAPI:
+def create_api(
+    service: Service, log_every: int, routers: Sequence[Router] = ROUTERS, recorder: Recorder | None = None
+) -> FastAPI:
     """The application. While it runs, the service follows the version in production.
 
     It takes requests once a version is served, or cannot be, so that a new replica can answer at once.
 
     log_every: number n; one of n requests goes to the access log
+    recorder: counts the requests; None for counts that nobody reads
     """
 
     @asynccontextmanager
@@ -70,7 +75,8 @@ def create_api(service: Service, log_every: int, routers: Sequence[Router] = ROU
                 route.methods.add("HEAD")
     if service is not None:  # the documentation describes the routes without one
         add_access(api, service.access, sign_in_pages(service))
-    api.add_middleware(AccessLog, every=log_every)  # the last one is the outermost, and sees what the gate refuses
+    metrics = HttpMetrics(recorder or Recorder(), api)
+    api.add_middleware(AccessLog, every=log_every, metrics=metrics)  # the outermost, which sees what the gate refuses
     return api
 
 

@@ -12,8 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from typing_extensions import TypedDict
 
+from recsys import logs
 from recsys.serving.api.messages import json_response, message
-from recsys.serving.errors import HttpError
+from recsys.serving.api.request_ids import HEADER
+from recsys.serving.errors import HttpError, Unavailable
+from recsys.serving.metrics.http import REFUSAL
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +65,9 @@ def problem(detail: str, status: int, headers: dict[str, str] | None = None) -> 
     return json_response(Problem(detail=detail), status, headers)
 
 
-async def _http_error(_: Request, error: Any) -> Response:
+async def _http_error(request: Request, error: Any) -> Response:
+    if isinstance(error, Unavailable):
+        request.scope[REFUSAL] = error.reason
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if error.status == 503 else {}
     return problem(error.detail, error.status, headers)
 
@@ -92,4 +97,5 @@ async def _no_such_route(request: Request, error: Any) -> Response:
 
 async def _fault(_: Request, error: Exception) -> Response:
     logger.error("a request failed", exc_info=error)
-    return problem("internal server error", 500)
+    # This response is made outside of the middleware that adds the id to all others.
+    return problem("internal server error", 500, {HEADER: ",".join(logs.request_ids())})
