@@ -58,9 +58,12 @@ def main() -> int:
         failed = True
     words = {None: "", True: "ok", False: "FAILED"}
     console.table(
-        ["step", "", "value", "unit", "", "note"],
-        [[one.setting, one.metric, f"{one.value:.4g}", one.unit, words[one.passed], one.note.strip()] for one in seen],
+        ["step", "", "value", "unit", ""],
+        [[one.setting, one.metric, f"{one.value:.5g}", one.unit, words[one.passed]] for one in seen],
     )
+    for one in seen:
+        if one.passed is False:
+            console.line(f"{one.setting}, {one.metric}: {one.note.strip() or one.value}")
     if arguments.json:
         rows = [
             {"system": "image", "setting": one.setting, "metric": one.metric, "value": one.value, "unit": one.unit}

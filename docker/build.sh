@@ -33,10 +33,10 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 # The base by Debian's own means, where no registry is reached: as the published one, with what Debian has fixed since.
-make_base() {
-    local root
+make_base() (
     root=$(mktemp -d)
-    trap 'rm -rf "$root"' RETURN
+    trap 'rm -rf "$root"' EXIT
+    chmod 755 "$root" # the folder becomes /
     debootstrap --variant=minbase --include=ca-certificates bookworm "$root" "$mirror" > /dev/null
     cat > "$root/etc/apt/sources.list" << END
 deb $mirror bookworm main
@@ -48,15 +48,16 @@ END
     rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* "$root"/usr/share/doc/* "$root"/usr/share/man/* \
         "$root"/usr/share/locale/* "$root"/var/log/*
     tar -C "$root" -c . | podman import --quiet - "$base" > /dev/null
-}
+)
 
 if ! buildah inspect --type image "$base" > /dev/null 2>&1 && ! buildah pull --quiet "$base" > /dev/null 2>&1; then
     make_base
 fi
 
-# Settings of package mirrors and their certificates are mounted: they end with the build.
-mounts=(--volume /etc/ssl/certs:/etc/ssl/certs:ro)
-[ ! -e /etc/pip.conf ] || mounts+=(--volume /etc/pip.conf:/etc/pip.conf:ro)
+# The settings of a package mirror and its certificates are mounted: they end with the build.
+mounts=()
+[ ! -e /etc/pip.conf ] ||
+    mounts=(--volume /etc/pip.conf:/etc/pip.conf:ro --volume /etc/ssl/certs:/etc/ssl/certs:ro)
 
 # --format docker keeps the health check. chroot needs no rights beyond root's.
 exec buildah build --isolation chroot --network host --format docker --layers --pull=never "${mounts[@]}" \
