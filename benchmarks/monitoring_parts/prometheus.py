@@ -109,6 +109,11 @@ def running(files: Path, folder: Path, port: int, exporter: int, haproxy: int) -
         process.wait(30)
 
 
+def has_data(series: list[dict[str, Any]]) -> bool:
+    """Whether a series has a value that is a number."""
+    return any(one["value"][1] != "NaN" for one in series)
+
+
 def panels(dashboard: Path) -> list[tuple[str, str]]:
     """The title and the expression of every query of a dashboard of Grafana."""
     content = json.loads(dashboard.read_text(encoding="utf-8"))
