@@ -66,6 +66,7 @@ def fire(shop: faults.Shop, server: Prometheus, names: tuple[str, ...]) -> list[
     rows: list[dict[str, Any]] = []
     for name in names:
         with console.step(name):
+            wait_for(lambda name=name: name not in server.firing(), FIRE_SECONDS)  # type: ignore[misc]  # a fault before
             with faults.FAULTS[name](shop):
                 seconds = wait_for(lambda name=name: name in server.firing(), FIRE_SECONDS)  # type: ignore[misc]
                 firing = server.firing()

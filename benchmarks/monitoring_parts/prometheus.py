@@ -79,7 +79,7 @@ def check_prometheus() -> None:
 
 @contextmanager
 def running(files: Path, folder: Path, port: int, exporter: int, haproxy: int) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes a service every SCRAPE_SECONDS; files: deploy/monitoring; folder: empty, for its data."""
+    """A Prometheus that scrapes a service; files: deploy/monitoring; folder: empty, for its data."""
     configuration = (files / "prometheus.yml").read_text(encoding="utf-8")
     for text, value in (("127.0.0.1:9400", exporter), ("127.0.0.1:9401", haproxy)):
         configuration = configuration.replace(text, f"127.0.0.1:{value}")
