@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,7 +53,7 @@ def ask(server: Prometheus) -> list[dict[str, Any]]:
     """What each query of the dashboard returned."""
     rows = []
     for title, expression in prometheus.panels(DASHBOARD):
-        seconds = wait_for(lambda expression=expression: bool(server.query(expression)), DATA_SECONDS)  # type: ignore[misc]
+        seconds = wait_for(lambda expression=expression: prometheus.has_data(server.query(expression)), DATA_SECONDS)  # type: ignore[misc]
         series = server.query(expression)
         labels = [", ".join(v for k, v in one["metric"].items() if k != "__name__") for one in series]
         values = dict(zip(labels, (one["value"][1] for one in series), strict=True))
@@ -65,6 +66,7 @@ def fire(shop: faults.Shop, server: Prometheus, names: tuple[str, ...]) -> list[
     rows: list[dict[str, Any]] = []
     for name in names:
         with console.step(name):
+            wait_for(lambda name=name: name not in server.firing(), FIRE_SECONDS)  # type: ignore[misc]  # a fault before
             with faults.FAULTS[name](shop):
                 seconds = wait_for(lambda name=name: name in server.firing(), FIRE_SECONDS)  # type: ignore[misc]
                 firing = server.firing()
@@ -124,6 +126,7 @@ def run(options: argparse.Namespace) -> None:
                 train(registry)
         else:
             shutil.copytree(options.registry, registry)
+        faults.decide(registry, "promoted", datetime.now(UTC))
         rules, ports = folder / "rules.yaml", (free_port(), free_port())
         rules.write_text(faults.NO_RULES, encoding="utf-8")
         settings = (*SETTINGS, f"topology={options.topology}", f"rules={rules}")
@@ -140,7 +143,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
-    empty = [row["panel"] for row in rows["queries"] if not row["series"]]
+    empty = [row["panel"] for row in rows["queries"] if row["seconds"] is None]
     silent = [row["alert"] for row in rows["alerts"] if row["fired after s"] is None]
     for problem, names in (("no data", empty), ("did not fire", silent)):
         if names:

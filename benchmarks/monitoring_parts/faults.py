@@ -1,7 +1,6 @@
 """Real faults of a running service, each of which one alert is for."""
 
 import json
-import signal
 import subprocess
 import threading
 import time
@@ -17,6 +16,7 @@ from faults_parts.services import Service, stop
 
 from recsys.errors import RecsysError
 from recsys.registry import bundle
+from recsys.registry.decisions import Decision, Outcome, record
 from recsys.registry.locate import open_store
 
 FLOOD: Final = 400
@@ -93,7 +93,7 @@ def flood(shop: Shop) -> Iterator[None]:
     try:
         yield
     finally:
-        process.send_signal(signal.SIGINT)
+        process.terminate()  # at SIGINT, wrk would wait for all its connections
         process.wait(30)
 
 
@@ -163,6 +163,33 @@ def _rules(shop: Shop, content: str) -> Iterator[None]:
 
 
 @contextmanager
+def refused_retraining(shop: Shop) -> Iterator[None]:
+    """A run of retraining that a gate on the data refuses."""
+    decide(shop.registry, "refused", datetime.now(UTC))
+    yield
+    decide(shop.registry, "promoted", datetime.now(UTC))
+
+
+@contextmanager
+def no_retraining(shop: Shop) -> Iterator[None]:
+    """The last run of retraining was long ago."""
+    for one in (shop.registry / "retrains").iterdir():
+        one.unlink()
+    decide(shop.registry, "promoted", datetime.now(UTC) - OLD)
+    yield
+    decide(shop.registry, "promoted", datetime.now(UTC))
+
+
+def decide(registry: Path, outcome: Outcome, decided: datetime) -> None:
+    """Leave a decision of retraining in a registry, as `recsys retrain` does."""
+    text = decided.isoformat()
+    record(
+        open_store(str(registry)),
+        Decision(outcome=outcome, reason="made by a benchmark", decided=text, data="synthetic", end=0),
+    )
+
+
+@contextmanager
 def stopped(shop: Shop) -> Iterator[None]:
     """The service ends."""
     stop(shop.service)
@@ -177,6 +204,8 @@ FAULTS: Final[dict[str, Callable[[Shop], AbstractContextManager[None]]]] = {
     "RecsysRegistryUnreadable": registry_gone,
     "RecsysVersionOld": old_version,
     "RecsysVersionRefused": broken_version,
+    "RecsysRetrainRefused": refused_retraining,
+    "RecsysRetrainMissing": no_retraining,
     "RecsysEmptyLists": rules_for_nothing,
     "RecsysRulesUnusable": broken_rules,
     "RecsysDown": stopped,

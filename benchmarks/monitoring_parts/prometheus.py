@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from recsys.errors import RecsysError
 
-SCRAPE_SECONDS: Final = 1
-WINDOW: Final = "15s"
+SCRAPE_SECONDS: Final = 2
+WINDOW: Final = "20s"
 """Replaces every window of the alerts' rates, and the dashboards' `$__rate_interval`."""
 READY_SECONDS: Final = 30
 SHORTER: Final = (
@@ -79,7 +79,7 @@ def check_prometheus() -> None:
 
 @contextmanager
 def running(files: Path, folder: Path, port: int, exporter: int, haproxy: int) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes a service each second; files: deploy/monitoring; folder: empty, for its data."""
+    """A Prometheus that scrapes a service; files: deploy/monitoring; folder: empty, for its data."""
     configuration = (files / "prometheus.yml").read_text(encoding="utf-8")
     for text, value in (("127.0.0.1:9400", exporter), ("127.0.0.1:9401", haproxy)):
         configuration = configuration.replace(text, f"127.0.0.1:{value}")
@@ -107,6 +107,11 @@ def running(files: Path, folder: Path, port: int, exporter: int, haproxy: int) -
     finally:
         process.terminate()
         process.wait(30)
+
+
+def has_data(series: list[dict[str, Any]]) -> bool:
+    """Whether a series has a value that is a number."""
+    return any(one["value"][1] != "NaN" for one in series)
 
 
 def panels(dashboard: Path) -> list[tuple[str, str]]:

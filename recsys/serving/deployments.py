@@ -31,7 +31,7 @@ from recsys.serving.metrics.definitions import COMPUTE_SECONDS
 from recsys.serving.metrics.export import export_from_replica
 from recsys.serving.metrics.recorder import Recorder
 from recsys.serving.metrics.stages import StageMetrics
-from recsys.serving.metrics.state import ReplicaState, ServiceState
+from recsys.serving.metrics.state import ReplicaState, RetrainState, ServiceState
 from recsys.serving.one_write import use_one_write
 from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
@@ -209,7 +209,11 @@ class Ingress:
         """The service over the registry of the settings, whose state is among the metrics."""
         versions = LoadedVersions(open_store(self._settings.registry), self._settings)
         service = Service.build(versions, stages, SnapshotHistories(), self._settings, metrics)
-        metrics.recorder.samplers += [ReplicaState(versions), ServiceState(service, self._settings)]
+        metrics.recorder.samplers += [
+            ReplicaState(versions),
+            ServiceState(service, self._settings),
+            RetrainState(versions.store),
+        ]
         return service
 
     def __serve_build_asgi_app__(self) -> FastAPI:

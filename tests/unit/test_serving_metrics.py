@@ -4,6 +4,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from recsys import logs
 from recsys.registry.bundle import Bundle
+from recsys.registry.decisions import Decision, record
 from recsys.registry.folder import FolderStore
 from recsys.serving.api.create import create_api
 from recsys.serving.api.request_ids import OneId, request_id
@@ -26,7 +28,7 @@ from recsys.serving.metrics.definitions import METRICS
 from recsys.serving.metrics.export import series
 from recsys.serving.metrics.recorder import Recorder
 from recsys.serving.metrics.stages import StageMetrics
-from recsys.serving.metrics.state import ReplicaState, ServiceState
+from recsys.serving.metrics.state import ReplicaState, RetrainState, ServiceState
 from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
 from tests.support.bundles import publish, small_bundle
@@ -175,6 +177,21 @@ def test_a_version_that_was_dropped_is_held_no_more() -> None:
     state(recorder)
     state(recorder)
     assert recorder.gauges[named.VERSION_HELD] == {("a",): 0, ("b",): 1, ("c",): 1}
+
+
+def test_the_last_decision_of_retraining_is_shown(bundle: Bundle, tmp_path: Path) -> None:
+    store, recorder = FolderStore(tmp_path), Recorder()
+    publish(store, bundle, "v1")
+    state = RetrainState(store)
+    state.read()
+    state(recorder)
+    assert values(recorder) == {}
+    decided = (datetime.now(UTC) - timedelta(days=2)).isoformat()
+    record(store, Decision(outcome="refused", reason="a test", decided=decided, data="shop", end=0))
+    state.read()
+    state(recorder)
+    assert recorder.gauges[named.RETRAIN_OUTCOME] == {("promoted",): 0, ("kept",): 0, ("refused",): 1}
+    assert 86_400 * 2 <= recorder.gauges[named.RETRAIN_AGE][()] < 86_400 * 2.1
 
 
 # Names

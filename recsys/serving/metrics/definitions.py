@@ -160,6 +160,20 @@ RULES_UNUSABLE: Final = Metric(
     (),
     "Time since the rules file as it is cannot be used; 0 while it can, or without one.",
 )
+RETRAIN_AGE: Final = Metric(
+    "recsys_retrain_age_seconds",
+    "gauge",
+    "seconds",
+    (),
+    "Time since the last decision of `recsys retrain` about this registry; absent where there was none.",
+)
+RETRAIN_OUTCOME: Final = Metric(
+    "recsys_retrain_outcome",
+    "gauge",
+    "1 or 0",
+    ("outcome",),
+    "1 for the outcome of that decision: `promoted`, `kept` or `refused`; absent where there was none.",
+)
 REPLICA: Final = Metric("recsys_replica", "gauge", "1", (), "1 for each living replica; count them by `deployment`.")
 REPLICAS_WANTED: Final = Metric(
     "recsys_replicas_wanted", "gauge", "replicas", ("of",), "Fewest replicas of each deployment by the settings."
@@ -169,6 +183,6 @@ METRICS: Final = (
     *(REQUESTS, REQUEST_SECONDS, STAGE_SECONDS, COMPUTE_SECONDS, STAGE_FAILURES, BATCH_REQUESTS, WAITING, REFUSALS),
     *(CANDIDATES, LISTED_ITEMS, LISTS, FILTERED_ITEMS),
     *(VERSION_HELD, VERSION_SERVED, VERSION_AGE, VERSION_REFUSED, REGISTRY_UNREADABLE, RULES_UNUSABLE),
-    *(REPLICA, REPLICAS_WANTED),
+    *(RETRAIN_AGE, RETRAIN_OUTCOME, REPLICA, REPLICAS_WANTED),
 )
 """All of them, in the order of the reference."""

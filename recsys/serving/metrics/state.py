@@ -1,9 +1,14 @@
 """The gauges of a replica, read from its parts before each export."""
 
+import logging
+import threading
 import time
 from datetime import datetime
-from typing import Final
+from typing import Final, get_args
 
+from recsys.errors import RegistryError
+from recsys.registry.decisions import Decision, Outcome, last_decision
+from recsys.registry.store import Store
 from recsys.serving.following import Problem
 from recsys.serving.loaded_versions import LoadedVersions
 from recsys.serving.metrics import definitions as named
@@ -11,6 +16,10 @@ from recsys.serving.metrics.recorder import Recorder
 from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
 
+logger = logging.getLogger(__name__)
+
+DECISION_SECONDS: Final = 30.0
+"""Seconds between two looks at the decisions of retraining."""
 DEPLOYMENTS: Final = {"Candidates": "candidates", "Factors": "factors", "Rank": "rank"}
 """The deployments of the stages, and their settings."""
 
@@ -55,6 +64,35 @@ class ServiceState:
         if self._settings.topology == "graph":
             for deployment, setting in DEPLOYMENTS.items():
                 recorder.set(named.REPLICAS_WANTED, getattr(self._settings, setting)[0], deployment)
+
+
+class RetrainState:
+    """The last decision of retraining. The registry is read in a thread of its own, since it may not respond."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._decision: Decision | None = None
+        self._reading: threading.Thread | None = None
+        self._next = 0.0
+
+    def __call__(self, recorder: Recorder) -> None:
+        """Set the gauges, and look for a newer decision where it is time."""
+        if time.monotonic() >= self._next and (self._reading is None or not self._reading.is_alive()):
+            self._next = time.monotonic() + DECISION_SECONDS
+            self._reading = threading.Thread(target=self.read, name="decisions", daemon=True)
+            self._reading.start()
+        if (decision := self._decision) is not None:
+            decided = datetime.fromisoformat(decision.decided).timestamp()
+            recorder.set(named.RETRAIN_AGE, max(time.time() - decided, 0.0))
+            for outcome in get_args(Outcome):
+                recorder.set(named.RETRAIN_OUTCOME, float(outcome == decision.outcome), outcome)
+
+    def read(self) -> None:
+        """Read the newest decision; where it cannot be read, the one before it stays."""
+        try:
+            self._decision = last_decision(self._store)
+        except RegistryError as error:
+            logger.warning("the last decision of retraining cannot be read", extra={"reason": str(error)})
 
 
 def _seconds(problem: Problem | None, now: float) -> float:
