@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PATTERNS = ("*.yaml", "*.yml", "Dockerfile*", "compose*", "deploy/**/*", "docs/how-to/*.md", "README.md")
 STARTS = re.compile(r"ray start\b|kind: *Ray(Service|Cluster|Job)\b")
 """What starts Ray."""
-SERVES = re.compile(r"serve_app\.py|train_job\.py|recsys\W{1,4}(serve|train)\b")
+SERVES = re.compile(r"serve_app\.py|train_job\.py|recsys[\s\"',\]]{1,4}(serve|train)\b")
 """What starts a Ray of its own. On a person's machine, as on the pages, Ray itself makes the token."""
 TOKEN = re.compile(
     r"RAY_AUTH_MODE[\"']?\s*[:=,]\s*[\"']?token\b"
@@ -29,11 +29,14 @@ FILES = sorted({path for pattern in PATTERNS for path in ROOT.glob(pattern) if p
 
 
 def texts(path: Path) -> str:
-    """The text of a file, empty for one that is none."""
+    """What a file runs: the commands of a page, all but the comments of another file; empty for a file without text."""
     try:
-        return path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         return ""
+    if path.suffix == ".md":
+        return "\n".join(re.findall(r"^```.*?^```", text, re.DOTALL | re.MULTILINE))
+    return re.sub(r"^ *#.*", "", text, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -128,6 +128,7 @@ async def test_without_a_key_nobody_learns_which_routes_there_are(locked: AsyncC
     answers = [await locked.request(method, path) for path in ("/trending", "/nowhere", "/basket", "/docs/x", "/a%2Fb")]
     for answer in answers:
         assert_refused(answer, 401)
+        answer.headers.pop("X-Request-ID")
         assert answer.headers == answers[0].headers
     if method not in ("GET", "HEAD"):
         assert_refused(await locked.request(method, "/health"), 401)

@@ -53,5 +53,6 @@ async def test_a_service_serves_on_where_it_cannot_write_a_lease(
     async with http(service):
         await until(lambda: "no lease written" in caplog.text)
         assert (await health(service))["model_version"] == "v3"
+        before = caplog.text.count("no lease written")
         await service.lease.update()
-        assert caplog.text.count("no lease written") == 1
+        assert caplog.text.count("no lease written") == before
