@@ -33,8 +33,11 @@ test: $(VENV)/.installed ## run all tests; ARGS="-k registry" passes options to 
 test-fast: $(VENV)/.installed ## run the tests that start no process, without the slow ones
 	$(PYTEST) tests/unit -m "not slow" $(ARGS)
 
-soak: $(VENV)/.installed ## run all tests for long: more cases, longer loads
+soak: $(VENV)/.installed ## run all tests for long, with more cases and longer loads; then a week of operation
 	RECSYS_SOAK=1 $(PYTEST) -o timeout=3600 $(ARGS)
+	@mkdir -p build
+	$(PY) benchmarks/operation.py --json build/operation.json
+	$(PY) benchmarks/monitoring.py --json build/monitoring.json
 
 check: $(VENV)/.installed-dev ## lint, format and types
 	$(PY) -m ruff check .

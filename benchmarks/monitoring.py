@@ -92,7 +92,7 @@ def watched(service: Service, registry: Path, folder: Path, ports: tuple[int, in
     data.mkdir()
     shop = faults.Shop(service, registry, folder / "rules.yaml", script)
     with ExitStack() as stack:
-        server = stack.enter_context(prometheus.running(FILES, data, free_port(), *ports))
+        server = stack.enter_context(prometheus.running(FILES, data, free_port(), ports[:1], ports[1]))
         stack.enter_context(steady(script, service.port))
         with console.step("queries of the dashboard"):
             queries = ask(server)

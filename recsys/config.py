@@ -13,13 +13,13 @@ from recsys.data.ingest import DataConfig
 from recsys.errors import ConfigError
 from recsys.evaluation.settings import EvaluationConfig
 from recsys.features.statistics import StatisticsConfig
+from recsys.gates.settings import RetrainConfig
 from recsys.inference.settings import InferenceConfig
 from recsys.models.blend import HybridConfig
 from recsys.models.factorization import FactorizationConfig
 from recsys.models.logistic import LogisticConfig
 from recsys.models.rankers.registry import RankerConfig
 from recsys.models.related import RelatedConfig
-from recsys.retraining.settings import RetrainConfig
 from recsys.schema import EVENT_TYPES, Config, EventType
 from recsys.sessions.settings import SessionConfig
 

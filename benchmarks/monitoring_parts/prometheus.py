@@ -8,7 +8,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,11 +78,15 @@ def check_prometheus() -> None:
 
 
 @contextmanager
-def running(files: Path, folder: Path, port: int, exporter: int, haproxy: int) -> Iterator[Prometheus]:
-    """A Prometheus that scrapes a service; files: deploy/monitoring; folder: empty, for its data."""
+def running(files: Path, folder: Path, port: int, exporters: Sequence[int], haproxy: int) -> Iterator[Prometheus]:
+    """A Prometheus that scrapes a service; files: deploy/monitoring; folder: empty, for its data.
+
+    exporters: the ports of the nodes' exporters; haproxy: the port of HAProxy's metrics
+    """
     configuration = (files / "prometheus.yml").read_text(encoding="utf-8")
-    for text, value in (("127.0.0.1:9400", exporter), ("127.0.0.1:9401", haproxy)):
-        configuration = configuration.replace(text, f"127.0.0.1:{value}")
+    for text, ports in (("127.0.0.1:9400", exporters), ("127.0.0.1:9401", [haproxy])):
+        targets = ", ".join(f'"127.0.0.1:{number}"' for number in ports)
+        configuration = configuration.replace(f'"{text}"', targets)
     configuration = re.sub(r"_interval: \d+s", f"_interval: {SCRAPE_SECONDS}s", configuration)
     alerts = (files / "alerts.yml").read_text(encoding="utf-8")
     for pattern, text in SHORTER:

@@ -16,7 +16,7 @@ from recsys.cli.options import (
 )
 
 GATES = ("ids", "events", "catalog", "attributes", "drift")
-"""The names of the gates; a test keeps them equal to those of recsys.retraining.gates, which takes long to import."""
+"""The names of the gates; a test keeps them equal to those of recsys.gates.data, which takes long to import."""
 
 
 @click.command()

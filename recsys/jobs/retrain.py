@@ -11,13 +11,13 @@ from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.sources import Source
 from recsys.errors import DataError, RegistryError, TooLittleData, reason_of
+from recsys.gates.decision import Verdict, without_figures
 from recsys.inference.probe import check_here
 from recsys.jobs.train import Trained, learn, publish_trained, read
 from recsys.registry.decisions import Comparison, Decision, GateResult, Outcome, record
 from recsys.registry.lock import Lock, held
 from recsys.registry.store import Store
 from recsys.report.terminal import show_published
-from recsys.retraining.decision import Verdict, without_figures
 from recsys.training.retrain.comparison import Match, compare, plan_match
 from recsys.training.retrain.facts import check_gates
 from recsys.training.retrain.production import Production, open_production

@@ -32,7 +32,7 @@ LAYERS = [
     "registry",
     "inference",
     "evaluation",
-    "retraining",
+    "gates",
     "config",
     "training",
     "report",

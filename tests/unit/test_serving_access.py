@@ -47,7 +47,7 @@ keys:
     assert (second.name, second.scopes, second.limit, second.until) == ("operator", {"admin"}, None, None)
 
 
-SECRET = "rk_iAmTheKeyItself-not-its-hash"
+SECRET = "rk_iAmTheKeyItself-not-its-hash"  # pragma: allowlist secret
 GOOD = entry(READ_KEY)
 
 

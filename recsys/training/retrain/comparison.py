@@ -10,8 +10,8 @@ from recsys.config import TrainConfig, changed
 from recsys.data.ingest import ShopData
 from recsys.errors import TooLittleData
 from recsys.evaluation.protocol import TestCases, per_user
+from recsys.gates.decision import Figures, Verdict
 from recsys.registry.decisions import Comparison, Opponent
-from recsys.retraining.decision import Figures, Verdict
 from recsys.schema import DAY
 from recsys.training.context import Context
 from recsys.training.evaluation import ScoredWindow, score_cases

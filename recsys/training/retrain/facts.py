@@ -8,9 +8,8 @@ from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
 from recsys.features.statistics import RepeatCounts, Statistics, statistics
-from recsys.models.snapshot import HistoryConfig
-from recsys.registry.decisions import GateResult
-from recsys.retraining.facts import (
+from recsys.gates.data import GateInputs, check, newest_weeks
+from recsys.gates.facts import (
     DataFacts,
     events_by_week,
     facts_of_version,
@@ -18,8 +17,9 @@ from recsys.retraining.facts import (
     user_features,
     with_category,
 )
-from recsys.retraining.gates import GateInputs, check, newest_weeks
-from recsys.retraining.settings import GatesConfig
+from recsys.gates.settings import GatesConfig
+from recsys.models.snapshot import HistoryConfig
+from recsys.registry.decisions import GateResult
 from recsys.schema import DAY, LATEST, UNKNOWN
 from recsys.training.retrain.production import Production
 

@@ -9,11 +9,11 @@ import pytest
 
 from recsys.cli import retrain
 from recsys.data.shop import DailyCounts
+from recsys.gates.data import GATES, GateInputs, check, newest_weeks
+from recsys.gates.drift import stability_index
+from recsys.gates.facts import DataFacts, events_by_week, facts_of_version
+from recsys.gates.settings import GatesConfig
 from recsys.registry.decisions import GateResult
-from recsys.retraining.drift import stability_index
-from recsys.retraining.facts import DataFacts, events_by_week, facts_of_version
-from recsys.retraining.gates import GATES, GateInputs, check, newest_weeks
-from recsys.retraining.settings import GatesConfig
 from recsys.schema import EVENT_TYPES
 from tests.support.bundles import attributed_bundle, small_bundle
 

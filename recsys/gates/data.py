@@ -7,10 +7,10 @@ from typing import Final
 import numpy as np
 
 from recsys.data.layout.ids import changed_kinds
+from recsys.gates.drift import stability_index
+from recsys.gates.facts import DAYS_OF_WEEK, DataFacts
+from recsys.gates.settings import GatesConfig
 from recsys.registry.decisions import GateResult
-from recsys.retraining.drift import stability_index
-from recsys.retraining.facts import DAYS_OF_WEEK, DataFacts
-from recsys.retraining.settings import GatesConfig
 from recsys.schema import EVENT_TYPES
 
 USUAL_WEEKS: Final = 4

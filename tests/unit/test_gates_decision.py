@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recsys.evaluation.metrics import Resampling
-from recsys.retraining.decision import Figures, without_figures
+from recsys.gates.decision import Figures, without_figures
 
 RESAMPLING = Resampling(0)
 
