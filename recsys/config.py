@@ -193,6 +193,8 @@ def parse_config(model: type[AnyConfig], tree: dict[str, Any]) -> AnyConfig:
 def _explain(model: type[Config], problem: Any) -> str:
     """A sentence about one problem that pydantic reports."""
     key = ".".join(map(str, problem["loc"]))
+    if not key:  # about several settings together
+        return str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] != "extra_forbidden":
         return f"setting {key}: {problem['msg']}, found {reprlib.repr(problem['input'])}"
     section: Any = model

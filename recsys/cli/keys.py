@@ -46,4 +46,4 @@ def check(file: str) -> None:
     from recsys import console
     from recsys.serving.access.keys import FollowedKeys
 
-    console.line(f"{FollowedKeys(file).report().n_valid} keys are valid")
+    console.line(f"valid keys: {FollowedKeys(file).report().n_valid}")

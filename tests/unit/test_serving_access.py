@@ -293,7 +293,7 @@ def test_a_new_key_fits_its_entry(tmp_path: Path) -> None:
     found = FollowedKeys(str(path)).find(key.encode())
     assert found is not None
     assert (found.name, found.scopes) == ("shop", {"read"})
-    assert CliRunner().invoke(commands, ["keys", "check", str(path)]).stdout == "1 keys are valid\n"
+    assert CliRunner().invoke(commands, ["keys", "check", str(path)]).stdout == "valid keys: 1\n"
     again = CliRunner().invoke(commands, ["keys", "new", "shop"])
     assert again.stderr.split()[-1] != key
 
