@@ -18,6 +18,9 @@ USUAL_WEEKS: Final = 4
 ENOUGH_EVENTS: Final = 50
 """Usual events of a type below which a missing half may be chance, so that the type is not looked at."""
 
+MOST_DAYS_BEFORE: Final = 1
+"""Data that end longer before production's newest event are an old export. A few events may have been deleted."""
+
 
 @dataclass(frozen=True, slots=True)
 class GateInputs:
@@ -25,19 +28,22 @@ class GateInputs:
 
     old: facts about production's data; new: facts about the data that were read now
     weeks: int64 (n_weeks, n_types), see `events_by_week`
-    newest: the number of newest weeks that are checked, at least 1
+    gap: days from production's newest event to the newest one now, negative for data that end before
     """
 
     old: DataFacts
     new: DataFacts
     weeks: np.ndarray
-    newest: int
+    gap: float
     bounds: GatesConfig
 
 
-def newest_weeks(gap: float) -> int:
-    """The newest weeks to check, 1 to USUAL_WEEKS; gap: days since production's newest event."""
-    return int(np.clip(gap // DAYS_OF_WEEK, 1, USUAL_WEEKS))
+def newest_weeks(gap: float, n_weeks: int) -> int:
+    """The newest weeks to check, 1 to USUAL_WEEKS, so that one remains to tell what is usual if there are two.
+
+    gap: days since production's newest event; n_weeks: whole weeks of the log
+    """
+    return int(np.clip(min(gap // DAYS_OF_WEEK, n_weeks - 1), 1, USUAL_WEEKS))
 
 
 def check(inputs: GateInputs) -> tuple[GateResult, ...]:
@@ -53,7 +59,10 @@ def ids(inputs: GateInputs) -> tuple[bool, str]:
 
 
 def events(inputs: GateInputs) -> tuple[bool, str]:
-    """Whether no large part of the events is missing, in one of the newest weeks or in the whole log."""
+    """Whether no large part of the events is missing: at the end, in one of the newest weeks, or in the whole log."""
+    if inputs.gap < -MOST_DAYS_BEFORE:
+        figure = f"the data end {-inputs.gap:.1f} days before production's newest event"
+        return False, f"{figure}; expected at most {MOST_DAYS_BEFORE} day before it"
     least = min(_fractions(inputs), default=None, key=lambda measured: measured[0])
     if least is None:
         return True, "too few events to tell what is usual"
@@ -71,11 +80,12 @@ def _fractions(inputs: GateInputs) -> list[tuple[float, str]]:
         if usual * max(new.days, 1.0) >= ENOUGH_EVENTS:
             text = f"{now:,.1f} {name} events a day in the whole log, {now / usual:.0%} of production's {usual:,.1f}"
             fractions.append((now / usual, text))
-    before = inputs.weeks[inputs.newest : inputs.newest + USUAL_WEEKS]
+    newest = newest_weeks(inputs.gap, len(inputs.weeks))
+    before = inputs.weeks[newest : newest + USUAL_WEEKS]
     if not len(before):
         return fractions
     usual_weeks = np.median(before, axis=0)
-    for week, counts in enumerate(inputs.weeks[: inputs.newest].tolist()):
+    for week, counts in enumerate(inputs.weeks[:newest].tolist()):
         for name, count, usual in zip(EVENT_TYPES, counts, usual_weeks.tolist(), strict=True):
             if usual >= ENOUGH_EVENTS:
                 text = f"{count:,} {name} events in {_week(week)}, {count / usual:.0%} of the usual {usual:,.0f}"

@@ -33,6 +33,6 @@ class RetrainConfig(Config):
     min_users: int = Field(100, ge=1)
     """Fewest users of a window after production's newest event. Where there are fewer, production's settings are
     refitted as of an earlier cut."""
-    lock_minutes: float = Field(10.0, gt=0)
+    lock_minutes: float = Field(10.0, gt=0, le=1440)
     """Minutes after which the lock of a run that has died may be taken over. A run that lives renews it in time."""
     gates: GatesConfig = GatesConfig()

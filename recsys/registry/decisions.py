@@ -4,20 +4,22 @@ decisions/VERSION.json    the decision about a published version
 retrains/TIME-….json      the newest decisions, also those of runs that published nothing
 """
 
+import re
 import secrets
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Final, Literal
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from recsys.errors import RegistryError
 from recsys.registry.store import Store
-from recsys.schema import Config
+from recsys.schema import LATEST, Config
 
 DECISIONS: Final = "decisions/"
 RETRAINS: Final = "retrains/"
+RETRAIN: Final = re.compile(rf"{RETRAINS}\d{{8}}-\d{{6}}-[0-9a-f]{{6}}\.json")
 KEPT_RETRAINS: Final = 100
 """Runs that are remembered."""
 READERS: Final = 8
@@ -62,8 +64,8 @@ class Comparison(Config):
 
     metric: str
     users: int
-    start: int
-    end: int
+    start: int = Field(ge=0, le=LATEST)
+    end: int = Field(ge=0, le=LATEST)
     targets: tuple[str, ...]
     opponent: Opponent
     why: str
@@ -99,6 +101,13 @@ class Decision(Config):
     gates: tuple[GateResult, ...] = ()
     figures: Comparison | None = None
 
+    @field_validator("decided")
+    @classmethod
+    def _dated(cls, decided: str) -> str:
+        if datetime.fromisoformat(decided).tzinfo is None:
+            raise ValueError("expected a time with its zone")
+        return decided
+
 
 def record(store: Store, decision: Decision) -> None:
     """Keep a decision: beside its version if there is one, and among the newest runs. Raises RegistryError."""
@@ -107,7 +116,7 @@ def record(store: Store, decision: Decision) -> None:
         store.files.write(_beside(decision.version), content)
     moment = datetime.fromisoformat(decision.decided).astimezone(UTC)
     store.files.write(f"{RETRAINS}{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}.json", content)
-    store.files.remove(*store.files.names(RETRAINS)[:-KEPT_RETRAINS])
+    store.files.remove(*_retrains(store)[:-KEPT_RETRAINS])
 
 
 def decision_about(store: Store, version: str) -> Decision | None:
@@ -117,8 +126,13 @@ def decision_about(store: Store, version: str) -> Decision | None:
 
 def last_decision(store: Store) -> Decision | None:
     """The decision of the newest run; None if there was none. Raises RegistryError if it cannot be read."""
-    names = store.files.names(RETRAINS)
+    names = _retrains(store)
     return _read(store, names[-1]) if names else None
+
+
+def _retrains(store: Store) -> list[str]:
+    """The names of the decisions of runs, ascending; other files, such as a person's copy, are none."""
+    return [name for name in store.files.names(RETRAINS) if RETRAIN.fullmatch(name)]
 
 
 def outcomes(store: Store) -> Mapping[str, str]:

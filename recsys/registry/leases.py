@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from pydantic import ConfigDict, ValidationError
@@ -60,8 +60,18 @@ class Lease:
 
 
 def leased(store: Store) -> Mapping[str, str]:
-    """The owner of a lease of each leased version. Leases that have ended are removed. Raises RegistryError."""
-    owners, now = {}, int(time.time() * 1000)
+    """The owner of a lease of each leased version. Raises RegistryError."""
+    leases = [entry for _, entry in _entries(store) if entry.expires > _now()]
+    return {version: entry.owner for entry in leases for version in entry.versions}
+
+
+def remove_ended(store: Store) -> None:
+    """Remove the leases that have ended. Raises RegistryError."""
+    store.files.remove(*[name for name, entry in _entries(store) if entry.expires <= _now()])
+
+
+def _entries(store: Store) -> Iterator[tuple[str, LeaseEntry]]:
+    """The leases that can be read, by name."""
     for name in store.files.names(LEASES):
         stored = store.files.read(name)
         if stored is None:
@@ -70,8 +80,8 @@ def leased(store: Store) -> Mapping[str, str]:
             entry = LeaseEntry.model_validate_json(stored[0])
         except ValidationError:  # no service of this release wrote it
             continue
-        if entry.expires <= now:
-            store.files.remove(name)
-        else:
-            owners.update(dict.fromkeys(entry.versions, entry.owner))
-    return owners
+        yield name, entry
+
+
+def _now() -> int:
+    return int(time.time() * 1000)

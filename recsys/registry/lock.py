@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-from pydantic import ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from recsys.errors import RegistryError
 from recsys.registry.store import Store
-from recsys.schema import Config
+from recsys.schema import LATEST, Config
 
 logger = logging.getLogger(__name__)
 
@@ -49,8 +49,8 @@ class LockEntry(Config):
 
     owner: str
     token: str
-    acquired: int
-    expires: int
+    acquired: int = Field(ge=0, le=LATEST)
+    expires: int = Field(ge=0, le=LATEST)
     released: bool = False
 
     def is_free(self, now: int) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from recsys.registry.decisions import forget
-from recsys.registry.leases import leased
+from recsys.registry.leases import leased, remove_ended
 from recsys.registry.lock import held
 from recsys.registry.store import Store
 
@@ -54,6 +54,7 @@ def prune(store: Store, keep: int) -> Prune:
     with held(store, LOCK_SECONDS) as lock:
         plan = plan_prune(store, keep)
         store.remove_unfinished()
+        remove_ended(store)
         for version in plan.removed:
             lock.renew()
             store.remove(version)

@@ -12,7 +12,7 @@ from recsys.storage.files import locked, read_regular, sync
 LARGEST_BYTES: Final = 1 << 20
 """Largest size of a file."""
 LOCK: Final = ".files.lock"
-"""The file that is held while one of the others is replaced."""
+"""The file that is held while another one of its folder is replaced. Who may write into one folder needs no other."""
 
 
 class SmallFiles(Protocol):
@@ -77,7 +77,8 @@ class FolderFiles:
                 files = [path for path in (self._root / folder).iterdir() if path.name.startswith(start)]
             except (FileNotFoundError, NotADirectoryError):
                 return []
-        return sorted(path.relative_to(self._root).as_posix() for path in files if path.suffix != ".new")
+        own = [path for path in files if path.suffix != ".new" and path.name != LOCK]
+        return sorted(path.relative_to(self._root).as_posix() for path in own)
 
     def remove(self, *names: str) -> None:
         """See SmallFiles."""
@@ -97,7 +98,7 @@ class FolderFiles:
     def _changing(self, name: str) -> Iterator[None]:
         with self._explained(name):
             (self._root / name).parent.mkdir(parents=True, exist_ok=True)
-            with locked(self._root / LOCK):
+            with locked((self._root / name).parent / LOCK):
                 yield
 
     @contextmanager

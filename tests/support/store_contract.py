@@ -270,6 +270,13 @@ class StoreContract:
         with held(store, 60):
             pass
 
+    @pytest.mark.parametrize("name", ["acquired", "expires"])
+    def test_a_lock_of_no_time_is_broken(self, store: Store, name: str) -> None:
+        entry = {"owner": "a", "token": "b", "acquired": 0, "expires": 1 << 45, name: 10**25}
+        store.files.write(LOCK, json.dumps(entry).encode())
+        with pytest.raises(RegistryError, match="lock is broken"), held(store, 60):
+            pass
+
     def test_a_lock_is_renewed_while_it_is_held(self, store: Store) -> None:
         with held(store, 0.6):
             first = lock_entry(store).expires
@@ -300,6 +307,16 @@ class StoreContract:
         assert newest is not None
         assert newest.decided == "2026-11-05T00:00:00+00:00"
         assert len(store.files.names("retrains/")) == 3
+        store.files.write("retrains/copy.json", b"not a decision")
+        assert last_decision(store) == newest
+
+    @pytest.mark.parametrize("decided", ["yesterday", "2026-11-01T00:00:00"])
+    def test_a_decision_without_a_time_is_broken(self, store: Store, decided: str) -> None:
+        content = decision("v1").model_dump() | {"decided": decided}
+        store.files.write("decisions/v1.json", json.dumps(content).encode())
+        with pytest.raises(RegistryError, match=r"v1\.json: expected a decision"):
+            decision_about(store, "v1")
+        assert outcomes(store) == {"v1": "broken"}
 
     def test_pruning_keeps_what_something_needs(self, store: Store) -> None:
         for number in range(8):
@@ -331,6 +348,8 @@ class StoreContract:
             publish_at(store, f"v{number}", number)
         Lease(store, seconds=-1).renew(["v0"])
         store.files.write("leases/other.json", b"nonsense")
+        assert plan_prune(store, 1).removed == ("v0",)
+        assert len(store.files.names("leases/")) == 2  # a look changes nothing
         assert prune(store, 1).removed == ("v0",)
         assert store.files.names("leases/") == ["leases/other.json"]
 

@@ -35,8 +35,8 @@ def facts(**changes: Any) -> DataFacts:
     return replace(usual, **changes)
 
 
-def results(weeks: np.ndarray = WEEKS, newest: int = 2, old: DataFacts | None = None, **new: Any) -> dict[str, Any]:
-    inputs = GateInputs(old or facts(), facts(**new), weeks, newest, GatesConfig())
+def results(weeks: np.ndarray = WEEKS, gap: float = 14.0, old: DataFacts | None = None, **new: Any) -> dict[str, Any]:
+    inputs = GateInputs(old or facts(), facts(**new), weeks, gap, GatesConfig())
     return {result.gate: result for result in check(inputs)}
 
 
@@ -84,12 +84,25 @@ def test_rare_events_do_not_close_the_gate() -> None:
 
 
 def test_a_log_of_a_few_days_has_no_usual_week() -> None:
-    assert closed(results(WEEKS[:1], newest=1)) == {}
+    assert closed(results(WEEKS[:1])) == {}
 
 
 @pytest.mark.parametrize(("gap", "weeks"), [(0.0, 1), (6.9, 1), (14.0, 2), (20.0, 2), (365.0, 4)])
 def test_the_weeks_since_production_are_checked(gap: float, weeks: int) -> None:
-    assert newest_weeks(gap) == weeks
+    assert newest_weeks(gap, 52) == weeks
+
+
+def test_a_short_log_keeps_a_week_to_tell_what_is_usual() -> None:
+    weeks = WEEKS[:4].copy()
+    weeks[0, 2] = 20
+    assert "20 transaction events in the newest week" in closed(results(weeks, gap=28.0))["events"]
+
+
+def test_data_that_end_before_production_are_an_old_export() -> None:
+    figure = closed(results(gap=-12.0))
+    assert list(figure) == ["events"]
+    assert "the data end 12.0 days before production's newest event" in figure["events"]
+    assert closed(results(gap=-0.5)) == {}
 
 
 def test_another_type_of_ids() -> None:
@@ -149,6 +162,13 @@ def test_values_that_went_missing_are_a_drift() -> None:
 def test_too_few_values_have_no_drift() -> None:
     assert stability_index(VALUES[:20], 100 * VALUES) is None
     assert closed(results(features={"item_popularity": 100 * VALUES[:20]})) == {}
+
+
+def test_a_shop_that_begins_to_log_carts_has_not_drifted() -> None:
+    none, some = np.zeros(2000), np.where(np.arange(2000) < 600, 0.1, 0.0)
+    old, new = ({"item_carts_per_view": carts, "event": np.ceil(carts)} for carts in (none, some))
+    assert closed(results(old=facts(features=old), features=new)) == {}
+    assert stability_index(np.full(2000, np.nan), some) is None
 
 
 def test_facts_of_a_version() -> None:

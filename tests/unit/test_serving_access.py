@@ -201,7 +201,7 @@ def test_keys_of_a_replicas_own_environment_hold_where_the_settings_have_none(
 
 def test_a_key_may_ask_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1_000_000.0
-    monkeypatch.setattr(time, "time", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
     limits = RequestLimits(parse_limit("2/minute"), None)
     assert [limits.wait_for_key("a", None) for _ in range(3)] == [0, 0, 60]
     assert limits.wait_for_key("b", None) == 0
@@ -210,6 +210,13 @@ def test_a_key_may_ask_so_often(monkeypatch: pytest.MonkeyPatch) -> None:
     assert limits.wait_for_key("a", None) == 1
     now += 0.5
     assert limits.wait_for_key("a", None) == 0
+
+
+def test_a_clock_that_is_set_back_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits, now = RequestLimits(parse_limit("1/minute"), None), time.time()
+    assert [limits.wait_for_key("a", None) for _ in range(2)] == [0, 60]
+    monkeypatch.setattr(time, "time", lambda: now - 86_400)
+    assert limits.wait_for_key("a", None) <= 60
 
 
 def test_addresses_take_bounded_memory() -> None:

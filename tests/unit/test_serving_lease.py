@@ -9,6 +9,7 @@ import pytest
 from recsys.registry.folder import FolderStore
 from recsys.registry.leases import leased
 from recsys.registry.prune import prune
+from recsys.storage.small_files import LOCK
 from tests.support.bundles import publish, small_bundle
 from tests.support.services import health, http, service_of, until
 
@@ -56,3 +57,9 @@ async def test_a_service_serves_on_where_it_cannot_write_a_lease(
         before = caplog.text.count("no lease written")
         await service.lease.update()
         assert caplog.text.count("no lease written") == before
+
+
+async def test_a_lease_needs_no_right_but_that_to_its_folder(store: FolderStore) -> None:
+    (store.root / LOCK).symlink_to(store.root / "absent" / LOCK)  # nobody can open it, root neither
+    async with http(service_of(store, poll_seconds=0.01)):
+        await until(lambda: list(leased(store)) == ["v3"])

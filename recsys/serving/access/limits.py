@@ -51,7 +51,7 @@ class Counters(Storage):
     def incr(self, key: str, expiry: int, amount: int = 1) -> int:
         """Add to a counter, and its number; after `expiry` seconds it begins anew."""
         count, end = self._counts.get(key, (0, 0.0))
-        now = time.time()
+        now = time.monotonic()
         if end <= now:
             count, end = 0, now + expiry
         self._counts[key] = count + amount, end
@@ -60,11 +60,11 @@ class Counters(Storage):
     def get(self, key: str) -> int:
         """The number of a counter."""
         count, end = self._counts.get(key, (0, 0.0))
-        return count if end > time.time() else 0
+        return count if end > time.monotonic() else 0
 
     def get_expiry(self, key: str) -> float:
-        """When the counter begins anew, seconds since 1970."""
-        return self._counts.get(key, (0, time.time()))[1]
+        """When the counter begins anew, by `time.monotonic`: a clock that is set back must not hold anybody up."""
+        return self._counts.get(key, (0, time.monotonic()))[1]
 
     def check(self) -> bool:
         """True: the counters are in this process."""
@@ -109,4 +109,4 @@ class RequestLimits:
         if limit is None or self._limiter.hit(limit, kind, name):
             return 0
         reset = self._limiter.get_window_stats(limit, kind, name).reset_time
-        return max(1, math.ceil(reset - time.time()))
+        return max(1, math.ceil(reset - time.monotonic()))

@@ -8,7 +8,7 @@ from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.shop import UserPartition
 from recsys.features.statistics import RepeatCounts, Statistics, statistics
-from recsys.gates.data import GateInputs, check, newest_weeks
+from recsys.gates.data import GateInputs, check
 from recsys.gates.facts import (
     DataFacts,
     events_by_week,
@@ -29,7 +29,7 @@ def check_gates(shop: ShopData, production: Production, bounds: GatesConfig) -> 
     gap = (shop.end - production.watermark) / DAY
     weeks = events_by_week(shop.daily, (shop.end - shop.start) / DAY)
     old, new = facts_of_version(production.opened), facts_of_shop(shop, production.settings or TrainConfig())
-    return check(GateInputs(old, new, weeks, newest_weeks(gap), bounds))
+    return check(GateInputs(old, new, weeks, gap, bounds))
 
 
 def facts_of_shop(shop: ShopData, config: TrainConfig) -> DataFacts:
