@@ -130,7 +130,7 @@ def _judged(this: Run, trained: Trained, match: Match | None) -> tuple[Verdict, 
         return compare(trained.context, trained.window, match, production, str(this.store))
     except TooLittleData as problem:
         reason = f"nothing can be learned from these data with production's settings: {reason_of(problem)}"
-        return Verdict("promoted", reason), None
+        return Verdict("kept", reason), None
 
 
 def _promoted(this: Run, version: str, verdict: Verdict, lock: Lock) -> Verdict:

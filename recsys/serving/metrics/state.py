@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from contextlib import suppress
 from datetime import datetime
 from typing import Final, get_args
 
@@ -55,7 +56,7 @@ class ServiceState:
         recorder.set(named.RULES_UNUSABLE, _seconds(self._service.rules.problem, now))
         recorder.set(named.VERSION_REFUSED, float(following.rejection is not None))
         if (bundle := following.served) is not None:
-            if bundle.manifest.created:
+            with suppress(ValueError):  # a version of another maker may have no time
                 recorder.set(named.VERSION_AGE, now - datetime.fromisoformat(bundle.manifest.created).timestamp())
             self._served.add(bundle.version)
             for version in self._served:
