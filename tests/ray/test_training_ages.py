@@ -146,7 +146,7 @@ def test_the_outlook_is_what_a_training_does(tmp_path: Path, capsys: pytest.Capt
 
 
 EXPLORE = hypothesis.settings(
-    max_examples=scaled(10, 300),
+    max_examples=scaled(6, 300),
     derandomize=not SOAK,
     database=None,
     deadline=None,
