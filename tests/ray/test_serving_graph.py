@@ -183,6 +183,7 @@ def running(ray_session: None, tmp_path_factory: pytest.TempPathFactory) -> Iter
         rank="2",
         cpus=0,
         poll_seconds=0.1,
+        deadline_ms=20_000,  # no request may fail, however busy the machine is that starts replicas anew
     )
     running = Running(store, ["first", "second"], free_port())
     running.expected = {version: expected_answers(store.path(version)) for version in running.versions}
