@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from recsys.serving.host.environment import service_environment, write_launcher
+from recsys.serving.host.environment import service_environment, write_launcher, write_limits
 from recsys.serving.host.folder import service_folder
+from recsys.serving.host.haproxy import Limits
 from tests.support import buckets
 from tests.support.processes import free_port
 from tests.support.soak import SOAK
@@ -42,6 +43,7 @@ SERVICE = contextlib.ExitStack()
 """The folder of the services of this process, with ports of its own."""
 _folder = SERVICE.enter_context(service_folder())
 write_launcher(_folder.path)
+write_limits(_folder.path, Limits(queue_ms=20_000, response_ms=30_000))  # busy machines are slow, no request may fail
 os.environ |= service_environment(_folder) | {
     "PYTHONPATH": os.pathsep.join(  # Ray's workers import test modules for their functions
         filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))

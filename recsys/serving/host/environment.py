@@ -32,6 +32,8 @@ FAST: Final = {
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
     # No request of a HAProxy that was replaced takes longer. Serve waits for two minutes.
     "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "10",
+    # A Ray worker has niceness 15: beside other work on all cores, a replica would get a thirtieth of its share.
+    "RAY_worker_niceness": "0",
 }
 """Variables that make Serve fast; every node needs them in its environment before Ray starts there."""
 METRICS_PORT: Final = "RECSYS_METRICS_PORT"
