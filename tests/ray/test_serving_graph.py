@@ -507,6 +507,13 @@ def replica_pids(deployment: str) -> set[int]:
     return found
 
 
+def test_replicas_have_the_priority_of_other_programs(running: Running) -> None:
+    """Beside other work, replicas of Ray's niceness of 15 would starve."""
+    running.serve("first")
+    pids = {pid for name in ("Ingress", "Candidates", "Factors", "Rank") for pid in replica_pids(name)}
+    assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in pids} == {os.getpriority(os.PRIO_PROCESS, 0)}
+
+
 def kill_one_of_each() -> None:
     """End one of two replicas of every deployment at the same time and wait until there are two again."""
     before = {name: replica_pids(name) for name in ("Ingress", "Candidates", "Factors", "Rank")}
