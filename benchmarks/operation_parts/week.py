@@ -32,6 +32,8 @@ READY_SECONDS: Final = 240.0
 FOLLOW_SECONDS: Final = 60.0
 DATA_SECONDS: Final = 60.0
 WEAK: Final = ("ranker.max_trees=1", "ranker.num_leaves=2")
+MARGIN: Final = "retrain.margin=0.15"
+"""The interval of so small a shop is wide: with the default margin, a challenger that leads by 6% is kept."""
 MONITORING: Final = ROOT / "deploy" / "monitoring"
 DASHBOARD: Final = MONITORING / "grafana" / "dashboards" / "recsys.json"
 
@@ -89,7 +91,7 @@ def serve(run: Run) -> dict[str, Any]:
 
 def retrain(run: Run, outcome: str, data: str, *settings: str) -> dict[str, Any]:
     """A retraining as a job, and its decision."""
-    options = [part for setting in settings for part in ("--set", setting)]
+    options = [part for setting in (MARGIN, *settings) for part in ("--set", setting)]
     command = ["python", "-m", "recsys", "retrain", "--data", data, "--registry", REGISTRY, *options]
     run.submit(*command, code=2 if outcome == "refused" else 0)
     store = open_store(REGISTRY)
