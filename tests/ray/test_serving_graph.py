@@ -48,6 +48,8 @@ N = 7
 SWITCHES = scaled(30, 300)
 REQUESTS = scaled(300, 10_000)
 """Under load, of each topology."""
+DEPLOYMENTS = ("Ingress", "Candidates", "Factors", "Rank")
+"""Of the graph."""
 Answer = dict[str, Any]
 
 
@@ -79,7 +81,7 @@ class Client:
 
 
 def expected_answers(path: Path) -> dict[int, Answer]:
-    """What a version says of every user and of one without events, computed in this process one by one."""
+    """The answers of a version for every user and one without events, computed in this process one by one."""
     opened = bundle.read(path)
     recommender = Recommender.from_bundle(opened)
     answers = {}
@@ -112,7 +114,7 @@ def session_body(opened: Bundle, number: int, user: int | None) -> dict[str, Any
 
 
 def expected_session_answers(path: Path) -> list[Answer]:
-    """What a service in this process answers to each of SESSIONS, one by one."""
+    """The answers of a service in this process to SESSIONS, one by one."""
     opened = bundle.read(path)
     store = FolderStore(path.parent.parent)
 
@@ -456,7 +458,7 @@ def test_a_version_that_is_tried_without_end_holds_nobody_up(running: Running) -
 
 
 def own_log() -> list[str]:
-    """What this package's code in Ray's processes wrote to stderr."""
+    """The lines that this package's code in Ray's processes wrote to stderr."""
     folder = Path(ray.get_runtime_context().worker.node.get_logs_dir_path())
     return [line for path in folder.glob("worker-*.err") for line in path.read_text().splitlines() if "recsys." in line]
 
@@ -475,13 +477,13 @@ def replica_pids(deployment: str) -> set[int]:
 def test_replicas_have_the_priority_of_other_programs(running: Running) -> None:
     """Beside other work, replicas of Ray's niceness of 15 would starve."""
     running.serve("first")
-    pids = {pid for name in ("Ingress", "Candidates", "Factors", "Rank") for pid in replica_pids(name)}
+    pids = {pid for name in DEPLOYMENTS for pid in replica_pids(name)}
     assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in pids} == {os.getpriority(os.PRIO_PROCESS, 0)}
 
 
 def kill_one_of_each() -> None:
     """End one of two replicas of every deployment at the same time and wait until there are two again."""
-    before = {name: replica_pids(name) for name in ("Ingress", "Candidates", "Factors", "Rank")}
+    before = {name: replica_pids(name) for name in DEPLOYMENTS}
     assert {len(pids) for pids in before.values()} == {2}
     for pids in before.values():
         os.kill(min(pids), signal.SIGKILL)
