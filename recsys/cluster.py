@@ -116,14 +116,17 @@ def ray_address() -> str:
     return address or "local"
 
 
-def start_ray() -> None:
-    """Join the cluster of `ray_address`, or start Ray on this machine. Raises ConfigError if neither works."""
+def start_ray(metrics_port: int | None = None) -> None:
+    """Join the cluster of `ray_address`, or start Ray on this machine. Raises ConfigError if neither works.
+
+    metrics_port: of the exporter for Prometheus of a Ray that is started here, by default a free one
+    """
     if not ray.is_initialized():
         address = ray_address()
         # Ray warns in every run that its token authentication is on, which is its default.
         logging.getLogger("ray._private.authentication").setLevel(logging.ERROR)
         try:
-            ray.init(address, log_to_driver=False, logging_level=logging.WARNING)
+            ray.init(address, log_to_driver=False, logging_level=logging.WARNING, _metrics_export_port=metrics_port)
         except (ConnectionError, ValueError, RuntimeError, AuthenticationError) as error:
             raise ConfigError(
                 f"Ray cannot be started or joined at the address {address!r} with RAY_AUTH_MODE="

@@ -13,6 +13,7 @@ from recsys.data.ingest import DataConfig
 from recsys.errors import ConfigError
 from recsys.evaluation.settings import EvaluationConfig
 from recsys.features.statistics import StatisticsConfig
+from recsys.gates.settings import RetrainConfig
 from recsys.inference.settings import InferenceConfig
 from recsys.models.blend import HybridConfig
 from recsys.models.factorization import FactorizationConfig
@@ -89,6 +90,7 @@ class TrainConfig(Config):
     related: RelatedConfig = RelatedConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     phases: PhasesConfig = PhasesConfig()
+    retrain: RetrainConfig = RetrainConfig()
 
     @field_validator("targets")
     @classmethod
@@ -191,6 +193,8 @@ def parse_config(model: type[AnyConfig], tree: dict[str, Any]) -> AnyConfig:
 def _explain(model: type[Config], problem: Any) -> str:
     """A sentence about one problem that pydantic reports."""
     key = ".".join(map(str, problem["loc"]))
+    if not key:  # about several settings together
+        return str(problem["msg"]).removeprefix("Value error, ")
     if problem["type"] != "extra_forbidden":
         return f"setting {key}: {problem['msg']}, found {reprlib.repr(problem['input'])}"
     section: Any = model

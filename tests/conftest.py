@@ -68,7 +68,15 @@ os.environ |= service_environment(_folder) | {
     "AWS_EC2_METADATA_DISABLED": "true",
     "RECSYS_CACHE": tempfile.mkdtemp(prefix="recsys-cache-"),
 }
-OWN = ("RAY_API_SERVER_ADDRESS", "MODEL_VERSION", "MF_ALPHA", "S3_BUCKET", "RECSYS_CACHE_GB")
+OWN = (
+    "RAY_API_SERVER_ADDRESS",
+    "MODEL_VERSION",
+    "MF_ALPHA",
+    "S3_BUCKET",
+    "RECSYS_CACHE_GB",
+    "API_KEYS",
+    "API_KEYS_FILE",
+)
 OWN_AWS = ("ENDPOINT_URL_S3", "PROFILE", "SESSION_TOKEN", "REGION", "DEFAULT_REGION", "MAX_ATTEMPTS", "RETRY_MODE")
 for name in (*OWN, *(f"AWS_{rest}" for rest in OWN_AWS)):
     os.environ.pop(name, None)  # the tests must not reach a person's own cluster, registry or bucket

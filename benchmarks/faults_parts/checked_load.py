@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 PAUSE_SECONDS: Final = 0.02
 """A client whose request failed waits for so long."""
@@ -84,7 +84,7 @@ class CheckedLoad:
         """Of each right answer."""
         self._over = threading.Event()
 
-    def __enter__(self) -> "CheckedLoad":
+    def __enter__(self) -> Self:
         self._pool = ThreadPoolExecutor(self._clients)
         self._running = [self._pool.submit(self._ask, number) for number in range(self._clients)]
         return self
@@ -102,6 +102,10 @@ class CheckedLoad:
     def last_failure(self) -> float | None:
         """When the last failed request ended, on the monotonic clock."""
         return max((failure.ended for failure in self.failures), default=None)
+
+    def is_right(self, path: str, body: bytes) -> bool:
+        """Whether the body of an answer of 200 is the expected one."""
+        return body == self._expected[path]
 
     def _ask(self, number: int) -> None:
         client = Client(self._port, self._fresh)
@@ -149,7 +153,7 @@ class CheckedLoad:
         except (OSError, http.client.HTTPException) as error:
             return self._without_answer(error)
         if status == 200:
-            return None if body == self._expected[path] else "wrong answer"
+            return None if self.is_right(path, body) else "wrong answer"
         with suppress(ValueError, TypeError, KeyError):
             if json.loads(body)["detail"]:
                 return f"status {status}"

@@ -6,7 +6,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -97,12 +97,22 @@ def wait_until(condition: Callable[[], object], seconds: float) -> float | None:
     return time.monotonic() - started
 
 
-def start(checkout: Path, registry: Path, port: int, log: Path, settings: tuple[str, ...] = ()) -> Service:
-    """The service of a checkout, in a process group of its own; it is not ready yet."""
+def start(
+    checkout: Path,
+    registry: Path,
+    port: int,
+    log: Path,
+    settings: tuple[str, ...] = (),
+    variables: Mapping[str, str] | None = None,
+) -> Service:
+    """The service of a checkout, in a process group of its own; it is not ready yet.
+
+    variables: of its environment, besides those of this process
+    """
     command = [sys.executable, "serve_app.py", "--registry", str(registry), "--port", str(port)]
     command += [part for setting in settings for part in ("--set", setting)]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_SERVE_")}
-    environment |= {"PYTHONPATH": str(checkout), "RAY_ADDRESS": "local"}
+    environment |= {"PYTHONPATH": str(checkout), "RAY_ADDRESS": "local", **(variables or {})}
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=checkout, env=environment, stdout=output, stderr=output, start_new_session=True
@@ -133,9 +143,16 @@ def stop(service: Service) -> None:
 
 
 @contextmanager
-def running(checkout: Path, registry: Path, port: int, log: Path, settings: tuple[str, ...] = ()) -> Iterator[Service]:
-    """A service that is ready."""
-    service = start(checkout, registry, port, log, settings)
+def running(
+    checkout: Path,
+    registry: Path,
+    port: int,
+    log: Path,
+    settings: tuple[str, ...] = (),
+    variables: Mapping[str, str] | None = None,
+) -> Iterator[Service]:
+    """A service that is ready; see `start`."""
+    service = start(checkout, registry, port, log, settings, variables)
     try:
         wait_until_ready(service)
         yield service

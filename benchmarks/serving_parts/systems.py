@@ -58,7 +58,7 @@ class CannedReplica(StageReplica):
         batches = [canned(servable, n_users) for n_users in range(1, settings.max_batch + 1)]
         self._results, self._rows = [self._result(batch) for batch in batches], len(batches[0].lgb_raw)
 
-    async def __call__(self, version: str, users: Histories | np.ndarray, *_: Any) -> Any:
+    async def __call__(self, version: str, users: Histories | np.ndarray, *_: Any, **__: Any) -> Any:
         """A ready result; users: their histories, or the features of their candidates"""
         n_users = len(users) if isinstance(users, Histories) else len(users) // self._rows
         return self.compute(version, lambda _: self._results[n_users - 1])

@@ -21,6 +21,8 @@ from recsys.serving.deployments import CandidateReplica, FactorReplica, Ingress,
 from recsys.serving.errors import HttpError
 from recsys.serving.graph_stages import GraphStages
 from recsys.serving.histories import SnapshotHistories
+from recsys.serving.metrics.recorder import Recorder
+from recsys.serving.metrics.stages import StageMetrics
 from recsys.serving.recommendations import BatchedRecommender, Request, Response
 from recsys.serving.settings import ServeSettings
 from recsys.timeline import Present
@@ -64,9 +66,9 @@ class TimedStage:
         super().__init__(settings)  # type: ignore[call-arg]
         self._timings = Timings()
 
-    async def __call__(self, *arguments: Any) -> Any:
+    async def __call__(self, *arguments: Any, **options: Any) -> Any:
         with self._timings.timed("compute", len(arguments[1])):
-            return await super().__call__(*arguments)  # type: ignore[misc]
+            return await super().__call__(*arguments, **options)  # type: ignore[misc]
 
     async def timings(self) -> Means:
         return self._timings.take()
@@ -145,7 +147,7 @@ class TimedIngress(Ingress):
         logs.configure_logging(as_json=True)
         self._settings, self._timings = settings, Timings()
         self._stages = TimedStages(self._timings, *stages)
-        service = self.build_service(self._stages)
+        service = self.build_service(self._stages, StageMetrics(Recorder(), settings.topology))
         parts = service.following, self._stages, SnapshotHistories(), settings
         self._service = replace(service, recommender=TimedRecommender(self._timings, *parts))
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import docstrings
 import features
 import http_api
+import metrics
 import settings
 import version_files
 from docutils import nodes
@@ -26,6 +27,7 @@ from recsys.registry.shapes import expected_arrays
 from recsys.retrieval.sources.registry import SOURCES
 from recsys.serving.api.create import create_api
 from recsys.serving.host.environment import FAST
+from recsys.serving.metrics.definitions import METRICS
 from recsys.serving.settings import ServeSettings
 from recsys.sessions.features import FEATURES
 from recsys.training.sweep.config import Range, SweepConfig
@@ -59,6 +61,8 @@ MADE: Final[dict[str, Callable[[], str]]] = {
     ),
     "http": _http,
     "fast": _fast,
+    "metrics": lambda: metrics.page(METRICS),
+    "buckets": lambda: metrics.buckets(METRICS),
 }
 
 

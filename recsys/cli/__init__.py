@@ -11,11 +11,13 @@ import click
 
 from recsys import __version__, console, logs
 from recsys.cli.inspect import inspect
+from recsys.cli.keys import keys
 from recsys.cli.models import models
 from recsys.cli.phases import phases
 from recsys.cli.recommend import recommend
 from recsys.cli.related import basket, similar
 from recsys.cli.report import report
+from recsys.cli.retrain import retrain
 from recsys.cli.serve import serve
 from recsys.cli.sessions import sessions
 from recsys.cli.train import train
@@ -26,7 +28,7 @@ SETTINGS: Final = {"help_option_names": ["-h", "--help"], "show_default": True, 
 commands: Final = click.version_option(__version__)(
     click.Group(
         "recsys",
-        commands=[train, inspect, serve, recommend, sessions, similar, basket, report, phases, models],
+        commands=[train, retrain, inspect, serve, recommend, sessions, similar, basket, report, phases, models, keys],
         help="Train, evaluate and serve a hybrid recommender.",
         context_settings=SETTINGS,
         no_args_is_help=False,

@@ -20,7 +20,7 @@ NAME: Final = 23
 
 @click.group(no_args_is_help=False)
 def models() -> None:
-    """List, promote or roll back versions."""
+    """List, show, promote, roll back or remove versions."""
 
 
 @models.command("list")
@@ -28,6 +28,17 @@ def models() -> None:
 def list_versions(registry: str | None) -> None:
     """List the versions; a star marks the one in production."""
     _show(_open(registry))
+
+
+@models.command()
+@click.argument("version")
+@registry_option
+def show(version: str, registry: str | None) -> None:
+    """Show VERSION: its data, its metrics, and the decision of the retraining that published it."""
+    from recsys.cli.shown_version import find_version, show_version
+
+    store = _open(registry)
+    show_version(store, find_version(store, version))
 
 
 @models.command()
@@ -59,6 +70,30 @@ def rollback(registry: str | None) -> None:
     _show(store)
 
 
+@models.command()
+@click.option(
+    "--keep", type=click.IntRange(1), metavar="N", required=True, help="How many of the newest versions stay."
+)
+@click.option("--dry-run", is_flag=True, help="Only print what would be removed.")
+@registry_option
+def prune(keep: int, dry_run: bool, registry: str | None) -> None:
+    """Remove old versions.
+
+    The N newest stay, the one in production, the one that a rollback puts back, and those that a service holds.
+    """
+    from recsys.registry.prune import plan_prune
+    from recsys.registry.prune import prune as prune_now
+
+    store = _open(registry)
+    done = plan_prune(store, keep) if dry_run else prune_now(store, keep)
+    for version, reason in done.kept.items():
+        console.line(f"kept     {version}  {reason}")
+    for version in done.removed:
+        console.line(f"{'would go' if dry_run else 'removed '} {version}")
+    if not done.removed:
+        console.line("nothing to remove")
+
+
 def _open(registry: str | None) -> "Store":
     """The registry; raises RegistryError if there is none, since an empty list would hide a mistyped address."""
     from recsys.registry.locate import absolute, default_registry, open_store
@@ -81,11 +116,14 @@ def _production(store: "Store") -> "tuple[str | None, BrokenPointer | None]":
 def _show(store: "Store") -> None:
     """Print the versions, oldest first, with what each metric was measured on; then why some cannot be read.
 
+    Where `recsys retrain` published versions, a column tells which of them it promoted.
     After that it raises BrokenPointer if the pointer is broken.
     """
+    from recsys.registry.decisions import outcomes
     from recsys.registry.summary import summary_of
 
     current, broken = _production(store)
+    decided = outcomes(store)
     rows, problems = [], []
     for version in store.versions():
         try:
@@ -93,11 +131,14 @@ def _show(store: "Store") -> None:
         except RegistryError as error:
             cells = ["broken", None, None, None, None]
             problems.append(str(error))
-        rows.append(["*" if version.name == current else "", version.name, *cells])
+        decision = [decided.get(version.name)] if decided else []
+        rows.append(["*" if version.name == current else "", version.name, *decision, *cells])
     folding = {"targets", "data"} | ({"version"} if any(len(str(row[1])) > NAME for row in rows) else set())
     if console.is_narrower(WIDTH):
         folding.add("events (UTC)")
-    console.table(["", "version", "metric", "targets", "window", "events (UTC)", "data"], rows, None, WIDTH, folding)
+    retrained = ["retrain"] if decided else []
+    columns = ["", "version", *retrained, "metric", "targets", "window", "events (UTC)", "data"]
+    console.table(columns, rows, None, WIDTH, folding)
     for problem in problems:
         console.line(problem)
     if broken is not None:

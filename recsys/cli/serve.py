@@ -41,6 +41,8 @@ def serve(registry: str | None, host: str, port: int, rules: str | None, setting
     # From here on in the process that serves: Ray Serve reads the environment when it is imported.
     from recsys.config import parse_config, with_settings
     from recsys.registry.locate import absolute, default_registry, open_store
+    from recsys.serving.access.access import Access
+    from recsys.serving.access.environment import ENVIRONMENT
     from recsys.serving.rules import check_rules_file
     from recsys.serving.run import serve_until_interrupted
     from recsys.serving.settings import ServeSettings
@@ -51,9 +53,12 @@ def serve(registry: str | None, host: str, port: int, rules: str | None, setting
     config = parse_config(ServeSettings, with_settings({"registry": uri, **given}, settings))
     if config.rules is not None and not is_s3(config.rules):
         config = config.model_copy(update={"rules": str(Path(config.rules).absolute())})
+    if config.keys is not None and config.keys != ENVIRONMENT and not is_s3(config.keys):
+        config = config.model_copy(update={"keys": str(Path(config.keys).absolute())})
     store = open_store(config.registry)
     if config.version or store.pointer() is None:
         store.path(config.version)  # raises RegistryError that names the missing version or registry
     if config.rules is not None:
         check_rules_file(config.rules)
+    Access.build(config)  # raises ConfigError or DataError where the keys cannot be read
     serve_until_interrupted(config, host, port, folder)

@@ -16,6 +16,7 @@ from recsys.inference.explanations import Explanations, joined, largest_parts
 from recsys.inference.options import BatchOptions
 from recsys.inference.recommender import Recommendations, Recommender, ScoredPairs, StageScores, best_rows
 from recsys.inference.sessions import SessionProposals, SessionStage, with_fill_up
+from recsys.inference.watch import UNWATCHED, Watch
 from recsys.retrieval.generator import Candidates
 from recsys.schema import UNKNOWN
 from recsys.sessions.origins import Pairs
@@ -77,20 +78,36 @@ def uses_sessions(recommender: Recommender, in_session: np.ndarray | None) -> bo
     return recommender.sessions is not None and in_session is not None and bool(in_session.any())
 
 
-def recommend(recommender: Recommender, histories: Histories, now: Present, options: BatchOptions) -> Recommendations:
+def recommend(
+    recommender: Recommender, histories: Histories, now: Present, options: BatchOptions, watch: Watch = UNWATCHED
+) -> Recommendations:
     """The best items of each request, with all stages in this process; see `Recommender` and RequestBatch."""
     if not uses_sessions(recommender, options.in_session):
         others = options.objectives, options.repeat_caps, options.explained, options.rules
-        return recommender(histories, now, options.n, *others)
+        return recommender(histories, now, options.n, *others, watch)
     batch = RequestBatch(histories, now, options)
     proposals = propose(recommender, batch)
+    tell_proposed(watch, recommender, proposals)
+    watch.ended("candidates")
     lgb, raw = rank(recommender, proposals.features, proposals.for_discovery, proposals.sessions.candidates.features)
+    watch.ended("rank")
     main, candidates = None, proposals.candidates
     if candidates is not None:
         user_factors, warm = recommender.fold_in(histories.take(proposals.requests))
         mf = recommender.factors.score(user_factors, candidates.users, candidates.items)
         main = StageScores(lgb, mf, warm)
-    return combine(recommender, batch, proposals, main, raw)
+        watch.ended("factors")
+    combined = combine(recommender, batch, proposals, main, raw)
+    watch.ended("blend")
+    return combined
+
+
+def tell_proposed(watch: Watch, recommender: Recommender, proposals: MixedProposals) -> None:
+    """Tell a watch about the candidates of the main path and those of the sessions."""
+    main, of_sessions = proposals.candidates, proposals.sessions
+    if main is not None:
+        watch.proposed(recommender.main_sources, main.provenance, main.filtered)
+    watch.proposed(_stage(recommender).model.source_names, of_sessions.candidates.provenance, of_sessions.filtered)
 
 
 def propose(recommender: Recommender, batch: RequestBatch) -> MixedProposals:

@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from pydantic import ValidationError
 
 from recsys.arrays import offsets_of, order_within, ragged_indices
 from recsys.errors import ModelError, RegistryError, RuleError
 from recsys.histories import Histories
 from recsys.inference.explanations import Chosen, Explainer, Explanations
 from recsys.inference.repeat_cap import cap_repeats
-from recsys.inference.settings import InferenceConfig
+from recsys.inference.settings import InferenceConfig, settings_of
 from recsys.inference.stages import CandidateStage, rows_by_ranker, score_cold_start
+from recsys.inference.watch import UNWATCHED, Watch
 from recsys.models.blend import Blend
 from recsys.models.rankers.registry import Ranker
 from recsys.models.tables import Tables
@@ -113,7 +113,7 @@ class Recommender:
     def from_bundle(cls, opened: Bundle) -> "Recommender":
         """The stages of a version, with its own settings, features and blends; raises RegistryError."""
         manifest = opened.manifest
-        config = _settings(opened)
+        config = settings_of(opened)
         try:
             stage = CandidateStage(opened.tables, manifest.prerankers, config, manifest.features)
         except ModelError as error:
@@ -122,10 +122,15 @@ class Recommender:
         return cls(opened.tables, stage, opened.rankers, manifest.blends, config, opened.sessions, rules)
 
     @property
+    def main_sources(self) -> tuple[str, ...]:
+        """The candidate sources of the main path."""
+        return self._config.candidates.source_names
+
+    @property
     def source_names(self) -> tuple[str, ...]:
         """The candidate sources of the main path, then those of sessions."""
         of_sessions = () if self.sessions is None else self.sessions.source_names
-        return (*self._config.candidates.source_names, *of_sessions)
+        return (*self.main_sources, *of_sessions)
 
     @property
     def rules(self) -> RuleBook:
@@ -143,6 +148,7 @@ class Recommender:
         repeat_caps: np.ndarray | None = None,
         explained: np.ndarray | None = None,
         rules: BatchRules | None = None,
+        watch: Watch = UNWATCHED,
     ) -> Recommendations:
         """The `n` best items of each user, fewer if there are fewer candidates; ties go to the smaller item code.
 
@@ -150,18 +156,26 @@ class Recommender:
         repeat_caps: float64 (n_users,), caps of the requests, NaN for the version's setting
         explained: int64 (n_users,), number of items of each list, from the first, that get explanations; None for none
         rules: filters and rules of the requests; a list then has at most the n of its own request. Raises RuleError
+        watch: is told when each stage ends
         """
         codes = np.zeros(len(histories), np.int8) if objectives is None else objectives
         caps = self.repeat_caps(codes, repeat_caps)
         candidates, features = self.propose(histories, now, codes, caps, rules)
+        watch.proposed(self.main_sources, candidates.provenance, candidates.filtered)
+        watch.ended("candidates")
         user_factors, warm = self.fold_in(histories)
-        lgb = self.rank(features, candidates.for_discovery)
         mf = self.factors.score(user_factors, candidates.users, candidates.items)
+        watch.ended("factors")
+        lgb = self.rank(features, candidates.for_discovery)
+        watch.ended("rank")
         best = self.combine(histories, candidates, StageScores(lgb, mf, warm), n, caps, rules)
+        watch.ended("blend")
         if explained is None or not explained.any():
             return best
         chosen = best.chosen(candidates, features, lgb, explained)
-        return replace(best, explanations=self.explainer(chosen, histories, now))
+        best = replace(best, explanations=self.explainer(chosen, histories, now))
+        watch.ended("explanations")
+        return best
 
     def propose(
         self,
@@ -179,6 +193,8 @@ class Recommender:
         profiles = self.candidates.profile(histories, now)
         programs = None if rules is None else self.rules.programs(rules, histories)
         candidates = self.candidates(profiles, objectives, repeat_caps, programs)
+        if programs is not None:
+            candidates = replace(candidates, filtered=programs.kept_out)
         return candidates, self.candidates.features(profiles, candidates)
 
     def rank(self, features: np.ndarray, for_discovery: np.ndarray) -> np.ndarray:
@@ -280,18 +296,3 @@ def items_of(opened: Bundle) -> RuleItems:
         tuple(spec.name for spec in specs if spec.kind == "number"),
         opened.words,
     )
-
-
-def _settings(opened: Bundle) -> InferenceConfig:
-    """The settings of a version; raises RegistryError if this code does not accept one of them."""
-    manifest = opened.manifest
-    try:
-        config = InferenceConfig.model_validate(manifest.inference, context={"declared_sources": manifest.sources})
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, ("inference", *first["loc"])))
-        raise RegistryError(f"version {opened.version}: manifest entry {where}: {first['msg']}") from error
-    if tuple(manifest.inference.get("candidates", {}).get("sources", ())) != manifest.sources:
-        problem = f"inference.candidates.sources: expected settings of {', '.join(manifest.sources)}"
-        raise RegistryError(f"version {opened.version}: manifest entry {problem}")
-    return config

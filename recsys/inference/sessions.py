@@ -24,10 +24,12 @@ class SessionProposals:
 
     requests: int64 (n_sessions,), their positions in the batch, ascending; each has a candidate
     candidates: of these requests; `candidates.users` are positions in `requests`
+    filtered: proposals that rules kept out
     """
 
     requests: np.ndarray
     candidates: SessionCandidates
+    filtered: int = 0
 
 
 class SessionStage:
@@ -52,6 +54,7 @@ class SessionStage:
         programs = self._programs(options.rules, with_session, own)
         admit = self._filter(own, programs)
         candidates = self.model.propose(own.sessions, own.known, admit, with_unavailable=programs is not None)
+        filtered = 0 if programs is None else programs.kept_out
         answered = np.bincount(candidates.users, minlength=len(with_session)) > 0
         if not answered.all():
             users = (answered.cumsum() - 1)[candidates.users]
@@ -63,7 +66,7 @@ class SessionStage:
             if programs is None:
                 programs = self._book().programs(BatchRules.none(len(with_session), options.n), own.histories)
             candidates = self._extended(own, candidates, programs)
-        return SessionProposals(with_session, candidates)
+        return SessionProposals(with_session, candidates, filtered)
 
     def _programs(self, rules: BatchRules | None, requests: np.ndarray, own: "_Sessions") -> Programs | None:
         return None if rules is None else self._book().programs(rules.take(requests), own.histories)

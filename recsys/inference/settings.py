@@ -1,11 +1,13 @@
 """Settings of the stages. Training fixes them, and every stage must use the same values."""
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
 from recsys.data.attributes import Attributes, AttributeSpec
+from recsys.errors import RegistryError
 from recsys.features.definitions import Feature, feature_names_of, feature_table
 from recsys.features.interactions import InteractionConfig
 from recsys.models.snapshot import HistoryConfig
+from recsys.registry.bundle import Bundle
 from recsys.retrieval.generator import CandidateConfig
 from recsys.retrieval.sources.registry import SOURCES
 from recsys.schema import Config
@@ -49,3 +51,18 @@ class InferenceConfig(Config):
         """The names of the features that come from attributes of items."""
         others = feature_names_of(feature_table(tuple(self.scored_sources)))
         return tuple(name for name in self.feature_names if name not in others)
+
+
+def settings_of(opened: Bundle) -> InferenceConfig:
+    """The settings of a version; raises RegistryError if this code does not accept one of them."""
+    manifest = opened.manifest
+    try:
+        config = InferenceConfig.model_validate(manifest.inference, context={"declared_sources": manifest.sources})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, ("inference", *first["loc"])))
+        raise RegistryError(f"version {opened.version}: manifest entry {where}: {first['msg']}") from error
+    if tuple(manifest.inference.get("candidates", {}).get("sources", ())) != manifest.sources:
+        problem = f"inference.candidates.sources: expected settings of {', '.join(manifest.sources)}"
+        raise RegistryError(f"version {opened.version}: manifest entry {problem}")
+    return config

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from recsys import console
 from recsys.config import TrainConfig
-from recsys.data.ingest import ingest
+from recsys.data.ingest import ShopData, ingest
 from recsys.data.sources import Source
 from recsys.errors import TooLittleData, reason_of
 from recsys.inference.probe import check_here
@@ -27,7 +27,7 @@ from recsys.report.terminal import (
 )
 from recsys.training.context import Context
 from recsys.training.distributed.launch import check_cpus
-from recsys.training.evaluation import evaluate_rankers
+from recsys.training.evaluation import ScoredWindow, evaluate_rankers
 from recsys.training.from_log import from_log
 from recsys.training.not_learned import build_unlearned
 from recsys.training.preparation import build_inputs
@@ -46,6 +46,7 @@ class Trained:
     """The outcome of a training, which is published.
 
     sweep: the search for settings, if there was one
+    window: the test window, scored by rankers that have not seen it; None if nothing was learned
     """
 
     context: Context
@@ -53,6 +54,7 @@ class Trained:
     result: TrainingResult | UnlearnedResult
     report: Report
     sweep: SweepResult | None = None
+    window: ScoredWindow | None = None
 
     @property
     def files(self) -> dict[str, str | bytes]:
@@ -83,27 +85,45 @@ def run(
     promote: whether the version is put into production, see `withheld`
     Raises RecsysError; the version in production is then still the old one.
     """
-    check_cpus(config.ranker)
-    with console.step("read and check the data"):
-        shop = ingest(source, config.data, now, f"{work}/quarantine.parquet")
-    show_data(shop)
+    shop = read(source, config, work, now)
     if change := changed_ids(store, shop.mapping):
         console.paragraph(f"warning: {change}")
-    chosen = from_log(shop, config)
-    show_from_log(chosen)
-    try:
-        trained = train(Context.create(shop, chosen.config, work), now, sweep, resume=resume)
-    except TooLittleData as problem:
-        context = Context.without_training(shop, chosen.config, work)
-        trained = leave_untrained(context, now, reason_of(problem))
-    with console.step("publish"):
-        version = publish(trained.context, trained.model, trained.result, trained.files, store)
+    trained = learn(shop, config, work, now, sweep, resume=resume)
+    version = publish_trained(trained, store)
     reason = withheld(promote, store, trained.model.not_learned)
     if reason is None:
         with console.step("promote"):
             store.promote(version, check_here)
-    show_published(version, store, withheld=reason, page=chosen.config.evaluation.page)
+    show_published(version, store, withheld=reason, page=config.evaluation.page)
     return version
+
+
+def read(source: Source, config: TrainConfig, work: str | Path, now: int) -> ShopData:
+    """The checked data of a source; work, now: see `run`. Raises RecsysError."""
+    check_cpus(config.ranker)
+    with console.step("read and check the data"):
+        shop = ingest(source, config.data, now, f"{work}/quarantine.parquet")
+    show_data(shop)
+    return shop
+
+
+def learn(
+    shop: ShopData, config: TrainConfig, work: str | Path, now: int, sweep: SweepConfig | None, *, resume: bool
+) -> Trained:
+    """A trained model, or one of the sources' weights alone if the data are too few; parameters: see `run`."""
+    chosen = from_log(shop, config)
+    show_from_log(chosen)
+    try:
+        return train(Context.create(shop, chosen.config, work), now, sweep, resume=resume)
+    except TooLittleData as problem:
+        context = Context.without_training(shop, chosen.config, work)
+        return leave_untrained(context, now, reason_of(problem))
+
+
+def publish_trained(trained: Trained, store: Store) -> str:
+    """Publish a trained model with its report, without putting it into production; returns the version."""
+    with console.step("publish"):
+        return publish(trained.context, trained.model, trained.result, trained.files, store)
 
 
 def train(context: Context, now: int, sweep: SweepConfig | None, *, resume: bool) -> Trained:
@@ -138,7 +158,7 @@ def train(context: Context, now: int, sweep: SweepConfig | None, *, resume: bool
             RunInputs(now, evaluated, final.all_items, final.drift, alpha, swept, warnings, sessions)
         )
     model = Model.create(context.config.ranker.backend, inputs, selected, final, sessions)
-    return Trained(context, model, result, report, swept)
+    return Trained(context, model, result, report, swept, window)
 
 
 def leave_untrained(context: Context, now: int, reason: str) -> Trained:

@@ -4,6 +4,7 @@ PREFIX/versions/VERSION/…               as in a folder; the manifest is writte
 PREFIX/versions/VERSION/.publisher      written first, and only once: it reserves the name for one publisher
 PREFIX/production                       the pointer; a write succeeds only if nobody changed it since it was read
 PREFIX/probe                            written to test whether the server supports such conditional writes
+PREFIX/retraining.lock, …               small objects beside the versions, see Store.files
 """
 
 import hashlib
@@ -11,7 +12,7 @@ import logging
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +31,7 @@ from recsys.registry.store import (
 )
 from recsys.storage.files import ABANDONED_SECONDS
 from recsys.storage.s3 import S3Folder, S3Object, endpoint
+from recsys.storage.small_files import SmallFiles
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +51,7 @@ class S3Store(PointedStore):
 
     def __init__(self, uri: str, cache: Cache | None = None) -> None:
         self._bucket = S3Folder(uri, RegistryError)
+        self.files: SmallFiles = self._bucket
         self._cache = cache or Cache.from_environment()
         place = f"{endpoint() or ''} {self._bucket}"
         self._cached_as = f"{self._bucket.bucket}-{hashlib.sha256(place.encode()).hexdigest()[:12]}"
@@ -116,6 +119,33 @@ class S3Store(PointedStore):
 
         return self._cache.version(self._cached_as, version, manifest[0], fetch)
 
+    def remove(self, version: str) -> None:
+        """See Store. Nodes that have the version in their cache can still open what they hold."""
+        key = _key(checked_name(version), MANIFEST)
+        if (manifest := self._bucket.read(key)) is None:
+            raise self._unknown(version)
+        self._check_removable(version)
+        self._bucket.remove(key)
+        try:
+            self._check_removable(version)
+        except RegistryError:  # somebody promoted it just now
+            self._bucket.write(key, manifest[0])
+            raise
+        self._remove_files([entry.name for entry in self._bucket.find(f"versions/{version}/")])
+
+    def remove_unfinished(self) -> None:
+        """See Store."""
+        self._remove_abandoned()
+
+    def _remove_files(self, keys: Sequence[str]) -> None:
+        """Remove the objects of a version without a manifest."""
+        # The publisher's object goes last: until then nobody can publish under this name.
+        self._bucket.remove(*sorted(keys, key=lambda key: key.endswith(PUBLISHER)))
+
+    def _check_published(self, version: str) -> None:
+        if self._bucket.read(_key(version, MANIFEST)) is None:
+            raise self._unknown(version)
+
     def _names(self) -> list[str]:
         return sorted(name for name, files in self._files().items() if _key(name, MANIFEST) in files)
 
@@ -141,8 +171,7 @@ class S3Store(PointedStore):
             if _key(version, MANIFEST) in files or time.time() - newest < ABANDONED_SECONDS:
                 continue
             try:
-                # The publisher's object goes last: until then nobody can publish under this name.
-                self._bucket.remove(*sorted(files, key=lambda key: key.endswith(PUBLISHER)))
+                self._remove_files(list(files))
             except RegistryError as error:
                 logger.warning("unfinished version not removed", extra={"version": version, "reason": str(error)})
 

@@ -4,6 +4,7 @@ ROOT/versions/VERSION/    published artifacts, never changed afterwards
 ROOT/staging/…/VERSION/   a version while its publisher fills it
 ROOT/production           {"version": …, "history": [versions promoted before it, oldest first], "checked": …}
 ROOT/lock                 held while the pointer changes
+ROOT/retraining.lock, …   small files beside the versions, see Store.files
 """
 
 import shutil
@@ -25,6 +26,7 @@ from recsys.registry.store import (
     new_version,
 )
 from recsys.storage.files import UnexpectedFile, locked, new_folders, read_regular, remove_abandoned, sync
+from recsys.storage.small_files import FolderFiles, SmallFiles
 
 
 class FolderStore(PointedStore):
@@ -39,6 +41,7 @@ class FolderStore(PointedStore):
         self._versions = self.root / "versions"
         self._staging = self.root / "staging"
         self._pointer = self.root / "production"
+        self.files: SmallFiles = FolderFiles(self.root, RegistryError)
 
     def __str__(self) -> str:
         return str(self.root)
@@ -103,6 +106,28 @@ class FolderStore(PointedStore):
         except OSError as error:
             raise RegistryError(f"{folder} cannot be read: {error.strerror}") from error
         return folder
+
+    def remove(self, version: str) -> None:
+        """See Store. Processes that have mapped its files can still read them."""
+        folder = self.path(version)
+        try:
+            self._staging.mkdir(exist_ok=True)
+            grave = Path(tempfile.mkdtemp(dir=self._staging))
+            with locked(self.root / "lock"):  # no promotion happens in between
+                self._check_removable(version)
+                folder.rename(grave / version)
+            sync(self._versions)
+            shutil.rmtree(grave)
+        except OSError as error:
+            raise RegistryError(f"{folder} cannot be removed: {error.strerror}") from error
+
+    def remove_unfinished(self) -> None:
+        """See Store."""
+        if self._staging.is_dir():
+            remove_abandoned(self._staging.iterdir())
+
+    def _check_published(self, version: str) -> None:
+        self.path(version)
 
     def _names(self) -> list[str]:
         if not self._versions.is_dir():

@@ -15,6 +15,7 @@ from pydantic import ConfigDict, ValidationError
 from recsys.errors import RegistryError
 from recsys.registry.artifact import Artifact
 from recsys.schema import Config
+from recsys.storage.small_files import SmallFiles
 
 VERSION_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _LISTED: Final = 5
@@ -101,7 +102,12 @@ def check_hashes(directory: Path) -> None:
 
 
 class Store(Protocol):
-    """A registry of versions. Every method may raise RegistryError."""
+    """A registry of versions. Every method may raise RegistryError.
+
+    files: small files beside the versions, which are no part of any version
+    """
+
+    files: SmallFiles
 
     def publish(self, fill: Callable[[Path], None], version: str | None = None) -> str:
         """Publish the files that `fill` writes into a folder as a new version; the name of the version.
@@ -145,6 +151,12 @@ class Store(Protocol):
     def address(self, version: str) -> str:
         """The address of a version's files: a folder, or s3://bucket/prefix."""
 
+    def remove(self, version: str) -> None:
+        """Remove a version. First it is not listed any more, then its files go. Raises if it is in production."""
+
+    def remove_unfinished(self) -> None:
+        """Remove what a publisher or a removal left that died long ago."""
+
 
 def new_version() -> str:
     """A name such as v20261123-083501-3fa9c1: UTC time, then a random part.
@@ -171,6 +183,8 @@ Step = Callable[[Pointer | None], Pointer]
 class PointedStore(ABC):
     """The part of a store that folders and buckets share: the pointer, and the list of versions."""
 
+    files: SmallFiles
+
     @abstractmethod
     def __str__(self) -> str:
         """The folder or the address of the registry."""
@@ -185,6 +199,10 @@ class PointedStore(ABC):
 
         Others wait meanwhile or repeat the step, so a step takes no time.
         """
+
+    @abstractmethod
+    def _check_published(self, version: str) -> None:
+        """Raises RegistryError if there is no such version."""
 
     @abstractmethod
     def _names(self) -> Sequence[str]:
@@ -209,7 +227,12 @@ class PointedStore(ABC):
     def promote(self, version: str, check: Check = check_hashes) -> None:
         """See Store."""
         checked = check(self.path(version))
-        self._change(lambda before: Pointer.after(before, version, checked))
+
+        def step(before: Pointer | None) -> Pointer:
+            self._check_published(version)  # it may have been removed during the check
+            return Pointer.after(before, version, checked)
+
+        self._change(step)
 
     def rollback(self, check: Check = check_hashes) -> str:
         """See Store."""
@@ -257,6 +280,10 @@ class PointedStore(ABC):
             self.check_exists()
             raise RegistryError(f"no version is in production in {self}; {self._listing()}")
         return checked_name(version)
+
+    def _check_removable(self, version: str) -> None:
+        if version == self.production():
+            raise RegistryError(f"version {version} is in production in {self}; it is not removed")
 
     def _unknown(self, version: str) -> RegistryError:
         self.check_exists()

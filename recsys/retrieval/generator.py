@@ -123,6 +123,7 @@ class Candidates:
     objectives: int8 (n_users,), positions in OBJECTIVES
     place: int32 (n,), place in the order of popularity, from 1, of items that fill a list up; 0 for other items; None
         without rules
+    filtered: proposals and items to fill lists up that rules kept out
     """
 
     n_users: int
@@ -133,6 +134,7 @@ class Candidates:
     preranker_score: np.ndarray
     objectives: np.ndarray
     place: np.ndarray | None = None
+    filtered: int = 0
 
     @classmethod
     def given(cls, n_users: int, users: np.ndarray, items: np.ndarray, source_scores: np.ndarray) -> "Candidates":

@@ -39,6 +39,8 @@ class Programs:
         self._known, self._programs, self._which, self.n = known, programs, which, n
         self._histories, self._order = histories, order
         self._excluded = self._excluded_keys()
+        self.kept_out = 0
+        """Pairs that `allows` has kept out so far, a pair that was asked for twice counted twice."""
 
     def __len__(self) -> int:
         return len(self._which)
@@ -50,6 +52,7 @@ class Programs:
             allowed[rows] = program.allows(items[rows])
         if self._excluded is not None:
             allowed &= find(self._excluded, users * len(self._known) + items) == UNKNOWN
+        self.kept_out += len(allowed) - int(np.count_nonzero(allowed))
         return allowed
 
     def additions(self, pool: Pool, *, of_all: bool = False) -> Additions:

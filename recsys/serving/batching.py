@@ -1,9 +1,12 @@
 """Requests that wait go through the stages together, as a batch."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, TypeVar
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
 
+from recsys import logs
 from recsys.serving.errors import Unavailable
 
 Request = TypeVar("Request")
@@ -13,9 +16,20 @@ Response = TypeVar("Response")
 class Overloaded(Unavailable):
     """As many requests wait as are allowed to."""
 
+    reason: ClassVar[str] = "overloaded"
+
 
 class Abandoned(Unavailable):
     """A batch was cancelled before it had responses."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting(Generic[Request]):
+    """A request in the queue; since: of `time.perf_counter`; ids: see `logs.request_ids`."""
+
+    request: Request
+    since: float
+    ids: tuple[str, ...]
 
 
 class Batcher(Generic[Request, Response]):
@@ -34,16 +48,20 @@ class Batcher(Generic[Request, Response]):
         max_batch: int,
         batches: int,
         max_delay: float,
+        on_batch: Callable[[Sequence[float]], None] = lambda _: None,
     ) -> None:
         """run: responses in the order of the requests, an exception for each that fails
 
         max_waiting: requests that may wait; max_batch: requests of one batch
         batches: batches under way at a time; max_delay: seconds
+        on_batch: called for each batch that leaves, with the seconds for which each of its requests has waited
         """
         self._run = run
         self._max_waiting, self._max_batch = max_waiting, max_batch
         self._batches, self._max_delay = batches, max_delay
-        self._waiting: dict[asyncio.Future[Response], Request] = {}
+        self._on_batch = on_batch
+        self._most_waiting = 0
+        self._waiting: dict[asyncio.Future[Response], _Waiting[Request]] = {}
         self._workers: set[asyncio.Task[None] | None] = set()
 
     @property
@@ -51,12 +69,18 @@ class Batcher(Generic[Request, Response]):
         """Requests that are not under way yet."""
         return len(self._waiting)
 
+    def take_most_waiting(self) -> int:
+        """The most requests that waited at the same time since the last call."""
+        most, self._most_waiting = self._most_waiting, len(self._waiting)
+        return most
+
     async def __call__(self, request: Request) -> Response:
         """The response; raises Overloaded at once where too many requests wait, else what the request failed with."""
         if len(self._waiting) >= self._max_waiting:
             raise Overloaded(f"{self._max_waiting} requests are waiting already")
         future: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self._waiting[future] = request
+        self._waiting[future] = _Waiting(request, time.perf_counter(), logs.request_ids())
+        self._most_waiting = max(self._most_waiting, len(self._waiting))
         if len(self._workers) < self._batches:
             self._workers.add(asyncio.create_task(self._work()))
         try:
@@ -77,8 +101,11 @@ class Batcher(Generic[Request, Response]):
     async def _run_batch(self, futures: Sequence[asyncio.Future[Response]]) -> None:
         if not futures:  # another worker took them meanwhile
             return
-        requests = [self._waiting.pop(future) for future in futures]
-        [responses] = await asyncio.gather(self._run(requests), return_exceptions=True)
+        waiting = [self._waiting.pop(future) for future in futures]
+        now = time.perf_counter()
+        self._on_batch([now - one.since for one in waiting])
+        logs.set_request_ids([number for one in waiting for number in one.ids])  # those of the batch before are done
+        [responses] = await asyncio.gather(self._run([one.request for one in waiting]), return_exceptions=True)
         if isinstance(responses, asyncio.CancelledError):  # of the batch: it must not cancel the requests' own tasks
             responses = Abandoned("the requests were cancelled on their way")
         if isinstance(responses, BaseException):  # of any kind: each request of the batch ends with it

@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from recsys.serving.errors import Unavailable
+from recsys.serving.errors import TooLate
 
 
 @asynccontextmanager
 async def deadline(ms: int, problem: str = "no answer") -> AsyncIterator[None]:
-    """Cancels what runs inside after `ms`, and raises Unavailable; problem: the beginning of its text."""
+    """Cancels what runs inside after `ms`, and raises TooLate; problem: the beginning of its text."""
     try:
         async with asyncio.timeout(ms / 1000):
             yield
     except TimeoutError:
-        raise Unavailable(f"{problem} within {ms} ms") from None
+        raise TooLate(f"{problem} within {ms} ms") from None

@@ -1,6 +1,6 @@
 """Errors of a request: the client gets the text, with the status of the error's class."""
 
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from recsys.errors import RecsysError
 
@@ -64,6 +64,26 @@ class BodyTooLarge(HttpError):
 
 
 class Unavailable(HttpError):
-    """The service, a stage or the source of histories cannot answer now; the request may be repeated."""
+    """The service, a stage or the source of histories cannot answer now; the request may be repeated.
+
+    reason: the label of the metric that counts these errors
+    """
 
     status = 503
+    reason: ClassVar[str] = "unavailable"
+
+
+class NotReady(Unavailable):
+    """There is no version, or no valid rules file, yet."""
+
+    reason = "not_ready"
+
+
+class TooLate(Unavailable):
+    """There was no answer within the deadline."""
+
+    reason = "deadline"
+
+
+REFUSALS: Final = ("overloaded", "deadline", "not_ready", "unavailable")
+"""The reasons of all errors of status 503."""

@@ -10,7 +10,8 @@ from typing import Final
 
 from recsys.errors import RegistryError
 from recsys.inference.servable import Servable
-from recsys.serving.errors import Unavailable
+from recsys.registry.bundle import Bundle
+from recsys.serving.errors import NotReady, Unavailable
 from recsys.serving.loaded_versions import LoadedVersions
 from recsys.serving.settings import ServeSettings
 from recsys.serving.stages import StageRunner
@@ -71,8 +72,14 @@ class Following:
             rejection, problem = self._rejection, self.problem
             why = f"version {rejection.version} was refused: {rejection.reason}" if rejection else ""
             why = why or (problem.text if problem else "")
-            raise Unavailable(f"the service is not ready, no version is loaded{f': {why}' if why else ''}")
+            raise NotReady(f"the service is not ready, no version is loaded{f': {why}' if why else ''}")
         return self._served
+
+    @property
+    def served(self) -> Bundle | None:
+        """The version that is served; None where there is none yet."""
+        served = self._served
+        return None if served is None else served.bundle
 
     @property
     def loaded(self) -> list[Servable]:
@@ -83,6 +90,11 @@ class Following:
     def rejection(self) -> Rejection | None:
         """The version in production, where it cannot be served."""
         return self._rejection
+
+    @property
+    def registry_problem(self) -> Problem | None:
+        """Why the registry cannot be read."""
+        return self._registry_problem
 
     @property
     def problem(self) -> Problem | None:

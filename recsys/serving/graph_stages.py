@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
+from recsys import logs
 from recsys.errors import RegistryError
 from recsys.histories import Histories
 from recsys.inference import mixed
@@ -19,6 +20,9 @@ from recsys.inference.recommender import Recommendations, StageScores
 from recsys.inference.servable import Servable
 from recsys.rules.file import RulesFile
 from recsys.serving.errors import Unavailable
+from recsys.serving.metrics.definitions import STAGE_FAILURES
+from recsys.serving.metrics.recorder import Recorder
+from recsys.serving.metrics.stages import StageMetrics
 from recsys.serving.stages import VersionsByStage
 from recsys.timeline import Present
 
@@ -42,7 +46,12 @@ class GraphStages:
     """A StageRunner over deployments: candidates and users' factors side by side, then the ranker."""
 
     def __init__(
-        self, candidates: DeploymentHandle[Any], factors: DeploymentHandle[Any], rank: DeploymentHandle[Any]
+        self,
+        candidates: DeploymentHandle[Any],
+        factors: DeploymentHandle[Any],
+        rank: DeploymentHandle[Any],
+        *,
+        metrics: StageMetrics | None = None,
     ) -> None:
         stages = {"candidates": candidates, "factors": factors, "rank": rank}
         # Serve's default, cloudpickle, takes twice the time and is not needed for dataclasses of arrays.
@@ -51,6 +60,9 @@ class GraphStages:
             for name, handle in stages.items()
         }
         self._alone_until = 0.0
+        self._metrics = metrics or StageMetrics(Recorder(), "graph")
+        for name in stages:
+            self._metrics.recorder.expect(STAGE_FAILURES, name)
 
     async def __call__(
         self, servable: Servable, histories: Histories, now: Present, options: BatchOptions
@@ -66,6 +78,7 @@ class GraphStages:
         if proposals is None or folded_in is None:
             return None
         (candidates, features), (user_factors, warm) = proposals, folded_in
+        self._metrics.proposed(recommender.main_sources, candidates.provenance, candidates.filtered)
         lgb, mf = await asyncio.gather(
             self.call("rank", version, features, candidates.for_discovery),
             _meanwhile(recommender.factors.score, user_factors, candidates.users, candidates.items),
@@ -73,12 +86,15 @@ class GraphStages:
         if lgb is None:
             return None
         caps = recommender.repeat_caps(options.objectives, options.repeat_caps)
-        best = recommender.combine(histories, candidates, StageScores(lgb, mf, warm), options.n, caps, options.rules)
+        scores = StageScores(lgb, mf, warm)
+        with self._metrics.timed("blend"):
+            best = recommender.combine(histories, candidates, scores, options.n, caps, options.rules)
         if options.explained is None:
             return best
         # Explanations of a list take less time here than a call of another stage would.
-        chosen = best.chosen(candidates, features, lgb, options.explained)
-        return replace(best, explanations=recommender.explainer(chosen, histories, now))
+        with self._metrics.timed("explanations"):
+            chosen = best.chosen(candidates, features, lgb, options.explained)
+            return replace(best, explanations=recommender.explainer(chosen, histories, now))
 
     async def _with_sessions(self, servable: Servable, batch: mixed.RequestBatch) -> Recommendations | None:
         """The same for a batch that mixes requests with and without sessions."""
@@ -91,6 +107,7 @@ class GraphStages:
         if proposals is None or folded_in is None:
             return None
         candidates = proposals.candidates
+        mixed.tell_proposed(self._metrics, recommender, proposals)
         if len(proposals.requests) > len(users):  # the session model proposes nothing to some sessions
             folded_in = recommender.fold_in(batch.histories.take(proposals.requests))
         session_features = proposals.sessions.candidates.features
@@ -103,7 +120,8 @@ class GraphStages:
         if scored is None:
             return None
         main = None if candidates is None else StageScores(scored[0], mf, folded_in[1])
-        return mixed.combine(recommender, batch, proposals, main, scored[1])
+        with self._metrics.timed("blend"):
+            return mixed.combine(recommender, batch, proposals, main, scored[1])
 
     async def _propose(self, version: str, histories: Histories, now: Present, options: BatchOptions) -> Any:
         """Candidates and their rows. The rules file is sent along only where the replica has not got it yet."""
@@ -123,23 +141,40 @@ class GraphStages:
         if many and servable.recommender.factors.warm(histories).any():
             try:
                 async with asyncio.timeout(FACTORS_SECONDS):
-                    return await self._stages["factors"].remote(servable.bundle.version, histories)
+                    with self._metrics.timed("factors"):
+                        return await self._remote("factors", servable.bundle.version, histories)
             except (*DEAD, TimeoutError) as error:
+                self._metrics.recorder.count(STAGE_FAILURES, "factors")
                 logger.warning("no replica folds users in, the ingress does", extra={"reason": type(error).__name__})
                 self._alone_until = time.monotonic() + ALONE_SECONDS
-        return await _meanwhile(servable.recommender.fold_in, histories)
+        return await _meanwhile(self._fold_in_here, servable, histories)
+
+    def _fold_in_here(self, servable: Servable, histories: Histories) -> Any:
+        with self._metrics.timed("factors"):
+            return servable.recommender.fold_in(histories)
 
     async def call(self, stage: str, *arguments: Any) -> Any:
         """The result of a stage. Where the replica died, another is called once, since a stage changes nothing."""
-        handle = self._stages[stage]
         try:
-            return await handle.remote(*arguments)
+            with self._metrics.timed(stage):
+                return await self._remote(stage, *arguments)
         except DEAD as error:
+            self._metrics.recorder.count(STAGE_FAILURES, stage)
             logger.warning("a replica died, calling another", extra={"stage": stage, "reason": type(error).__name__})
         try:
-            return await handle.remote(*arguments)
+            with self._metrics.timed(stage):
+                return await self._remote(stage, *arguments)
         except DEAD as error:
+            self._metrics.recorder.count(STAGE_FAILURES, stage)
             raise Unavailable(f"{stage}: {error}") from error
+
+    async def _remote(self, stage: str, *arguments: Any) -> Any:
+        """The result of one call. The replica gets the ids of the requests for its log."""
+        try:
+            return await self._stages[stage].remote(*arguments, request_ids=logs.request_ids())
+        except RayTaskError:
+            self._metrics.recorder.count(STAGE_FAILURES, stage)
+            raise
 
     async def load(self, version: str) -> None:
         """See StageRunner."""

@@ -11,6 +11,8 @@ from typing import Any, Final
 from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+from recsys.serving.api.request_ids import OneId
+
 LARGEST: Final = 65_536
 PROTOCOL: Final = f"{__name__}:OneWriteProtocol"
 
@@ -58,7 +60,11 @@ class OneWriteTransport:
 
 
 class OneWriteProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """uvicorn's HTTP protocol over such a transport."""
+    """uvicorn's HTTP protocol over such a transport; each request has one id, see `OneId`."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.app = OneId(self.app)  # type: ignore[has-type]
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(OneWriteTransport(transport, self.loop))

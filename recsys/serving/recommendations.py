@@ -22,6 +22,8 @@ from recsys.serving.deadline import deadline
 from recsys.serving.errors import BadParameter, HttpError, Unavailable
 from recsys.serving.following import Following
 from recsys.serving.histories import HistorySource, UserHistories
+from recsys.serving.metrics.recorder import Recorder
+from recsys.serving.metrics.stages import StageMetrics
 from recsys.serving.rules import FollowedRules
 from recsys.serving.sessions import Session, SessionEncoder
 from recsys.serving.settings import ServeSettings
@@ -110,21 +112,28 @@ class BatchedRecommender:
         histories: HistorySource,
         settings: ServeSettings,
         rules: FollowedRules | None = None,
+        metrics: StageMetrics | None = None,
     ) -> None:
         self._following, self._stages, self._histories, self._settings = following, stages, histories, settings
         self._rules = rules
+        self._metrics = metrics or StageMetrics(Recorder(), settings.topology)
         self._batcher: Batcher[Request, Response] = Batcher(
             self.recommend_batch,
             max_waiting=settings.max_waiting,
             max_batch=settings.max_batch,
             batches=settings.batches,
             max_delay=settings.max_delay_ms / 1000,
+            on_batch=self._metrics.batch,
         )
 
     @property
     def waiting(self) -> int:
         """Requests that are in no batch yet."""
         return self._batcher.waiting
+
+    def take_most_waiting(self) -> int:
+        """See Batcher."""
+        return self._batcher.take_most_waiting()
 
     async def recommend(self, request: Request) -> Response:
         """The response to one request; raises BadUserId, UserNotFound or Unavailable."""
@@ -156,7 +165,8 @@ class BatchedRecommender:
         admitted = _admit(servable, requests, outcomes)
         if not admitted.positions:
             return [outcomes[position] for position in range(len(requests))]
-        users = await self._read(servable, admitted.user_ids)
+        with self._metrics.timed("histories"):
+            users = await self._read(servable, admitted.user_ids)
         exists = users.exists.tolist()
         missing = [p for row, p in enumerate(admitted.positions) if requests[p].needs_user and not exists[row]]
         if missing:
@@ -172,6 +182,8 @@ class BatchedRecommender:
             if batch is None:
                 return None
             bundle, sources = servable.bundle, servable.recommender.source_names
+            lengths = [requests[p].n for p in admitted.positions]
+            self._metrics.listed(batch, sources, lengths, admitted.sessions)
             for row, p in enumerate(admitted.positions):
                 unknown = admitted.sessions[row].unknown_items if row in admitted.sessions else 0
                 outcomes[p] = Response(admitted.user_ids[row], bundle, batch, row, requests[p].n, sources, unknown)

@@ -20,6 +20,8 @@ from recsys.rules.request import RequestRules
 from recsys.schema import UNKNOWN
 from recsys.serving.errors import BadItem, BadParameter, CategoryNotFound, ItemNotFound
 from recsys.serving.following import Following
+from recsys.serving.metrics.recorder import Recorder
+from recsys.serving.metrics.stages import StageMetrics
 from recsys.serving.rules import FollowedRules
 from recsys.serving.user_ids import SHOWN
 
@@ -51,9 +53,12 @@ class Related:
     the request that the version cannot apply.
     """
 
-    def __init__(self, following: Following, rules: FollowedRules | None = None) -> None:
+    def __init__(
+        self, following: Following, rules: FollowedRules | None = None, metrics: StageMetrics | None = None
+    ) -> None:
         """rules: the rules file of the service, None without one."""
         self._following, self._rules = following, rules
+        self._metrics = metrics or StageMetrics(Recorder(), "fused")
 
     def similar(self, item: str, n: int, rules: RequestRules | None = None) -> ItemList:
         """The items most like one item; raises BadItem or ItemNotFound. item: the id as in the address"""
@@ -63,7 +68,9 @@ class Related:
         if code == UNKNOWN:
             raise ItemNotFound(f"item {item[:SHOWN]} not found")
         holding = self._holding(servable, rules, n)
-        listed = servable.related.similar(np.array([code], np.int32), n, holding)
+        with self._metrics.timed("related"):
+            listed = servable.related.similar(np.array([code], np.int32), n, holding)
+        self._metrics.list("none", len(listed.items), n)
         return ItemList(servable.bundle, listed, item_id, note=_note(servable, listed, holding))
 
     def basket(self, items: Sequence[ItemId], n: int, rules: RequestRules | None = None) -> ItemList:
@@ -74,7 +81,9 @@ class Related:
         unknown = tuple(item for item, code in zip(ids, codes, strict=True) if code == UNKNOWN)
         known = np.array([code for code in codes if code != UNKNOWN], np.int32)
         holding = self._holding(servable, rules, n)
-        listed = servable.related.basket(offsets_of(np.array([len(known)])), known, n, holding)
+        with self._metrics.timed("related"):
+            listed = servable.related.basket(offsets_of(np.array([len(known)])), known, n, holding)
+        self._metrics.list("none", len(listed.items), n)
         note = _note(servable, listed, holding)
         return ItemList(servable.bundle, listed, None, tuple(dict.fromkeys(unknown)), note)
 
@@ -98,7 +107,9 @@ class Related:
     ) -> ItemList:
         category_id, code = find_category(servable, category)
         holding = self._holding(servable, rules, n)
-        listed = listing(n, code, holding)
+        with self._metrics.timed("related"):
+            listed = listing(n, code, holding)
+        self._metrics.list("none", len(listed.items), n)
         return ItemList(servable.bundle, listed, category_id, note=_note(servable, listed, holding))
 
     def _holding(self, servable: Servable, rules: RequestRules | None, n: int) -> BatchRules | None:

@@ -12,16 +12,13 @@ from typing import Final
 
 from recsys.errors import CONTENT, DataError, RecsysError
 from recsys.registry.cache import cache_root
-from recsys.rules.document import MOST_BYTES
 from recsys.rules.file import RulesFile
 from recsys.rules.parse import parse_rules
-from recsys.serving.errors import Unavailable
+from recsys.serving.content import read_content, reason_of
+from recsys.serving.errors import NotReady, Unavailable
 from recsys.serving.following import Problem
 from recsys.serving.loaded_versions import LoadedVersions
 from recsys.serving.stages import StageRunner
-from recsys.storage.address import is_s3
-from recsys.storage.files import read_regular
-from recsys.storage.filesystem import file_at
 
 logger = logging.getLogger(__name__)
 
@@ -66,8 +63,13 @@ class FollowedRules:
         """
         if self._file is None and self._address is not None:
             problem = self._problem.text if self._problem else "it is not read yet"
-            raise Unavailable(f"the service is not ready, no rules are loaded: {problem}")
+            raise NotReady(f"the service is not ready, no rules are loaded: {problem}")
         return self._file
+
+    @property
+    def problem(self) -> Problem | None:
+        """Why the file as it is now cannot be used."""
+        return self._problem
 
     def report(self) -> RulesReport | None:
         """The state of the file; None without one."""
@@ -96,7 +98,7 @@ class FollowedRules:
         if self._address is None:
             return
         try:
-            content = await asyncio.to_thread(_read, self._address)
+            content = await asyncio.to_thread(read_content, self._address)
             if content != self._content:
                 file = await asyncio.to_thread(parse_rules, content, self._address)
                 await self._use(file)
@@ -134,25 +136,12 @@ class FollowedRules:
         if isinstance(error, RecsysError):
             text = str(error)
         elif isinstance(error, OSError):
-            text = f"{self._address} cannot be read: {_reason(error)}"
+            text = f"{self._address} cannot be read: {reason_of(error)}"
         else:
             text, unforeseen = f"{self._address} cannot be used: {type(error).__name__}: {error}", error
         if self._problem is None or self._problem.text != text:
             logger.error("rules rejected", extra={"reason": text}, exc_info=unforeseen)
             self._problem = Problem(text, int(time.time() * 1000))
-
-
-def _read(address: str) -> bytes:
-    """The content of the file; raises OSError, also for a FIFO or a device, or DataError."""
-    if not is_s3(address):
-        return read_regular(Path(address), MOST_BYTES)
-    with file_at(address).stream() as stream:
-        content: bytes = stream.read(MOST_BYTES + 1)
-    return content
-
-
-def _reason(error: OSError) -> str:
-    return error.strerror or str(error)
 
 
 def _kept(address: str) -> Path:
@@ -172,6 +161,6 @@ def _keep(address: str, content: bytes) -> None:
 def check_rules_file(address: str) -> None:
     """Raises RuleError with the line of each fault, or DataError where the file cannot be read."""
     try:
-        parse_rules(_read(address), address)
+        parse_rules(read_content(address), address)
     except OSError as error:
-        raise DataError(f"the rules file {address} cannot be read: {_reason(error)}") from error
+        raise DataError(f"the rules file {address} cannot be read: {reason_of(error)}") from error

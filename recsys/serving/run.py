@@ -18,7 +18,7 @@ from recsys import console
 from recsys.cluster import has_own_ray, node_cpus, start_ray
 from recsys.errors import ConfigError
 from recsys.serving.app import QUIET, build_app
-from recsys.serving.host.environment import write_limits
+from recsys.serving.host.environment import metrics_port, write_limits
 from recsys.serving.host.haproxy import Limits, drain
 from recsys.serving.settings import ServeSettings
 
@@ -39,7 +39,7 @@ def serve_until_interrupted(settings: ServeSettings, host: str, port: int, folde
     write_limits(folder, _limits(settings))
     try:
         with console.step("start the service"):
-            start_ray()
+            start_ray(metrics_port())
             for number in STOPS:  # set anew: Ray has set its own, and a shell's background job ignores SIGINT
                 signal.signal(number, signal.default_int_handler)
             _check_cpus(settings)

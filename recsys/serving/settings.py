@@ -1,8 +1,9 @@
 """Settings of the service: arguments of `serve run serve_app:app …`, of a Serve config file, and of `--set`."""
 
 import os
+import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -10,6 +11,14 @@ from recsys.errors import ConfigError
 from recsys.inference.sentences import DEFAULT, load_sentences
 from recsys.registry.locate import default_registry
 from recsys.schema import Config
+from recsys.serving.access.addresses import parse_network
+from recsys.serving.access.environment import address_from_environment
+from recsys.serving.access.limits import parse_limit
+
+ORIGIN: Final = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
+"""An origin as a browser writes it: no path, no upper case."""
+SHOWN: Final = 80
+"""Characters of a value in a message."""
 
 
 def _replicas(value: Any) -> Any:
@@ -54,6 +63,21 @@ class ServeSettings(Config):
     rules: str | None = None
     """A rules file: its path (absolute where the replicas run elsewhere) or s3://bucket/key. It is read again twice a
     second. Null: no rules but those of requests."""
+    keys: str | None = Field(default_factory=address_from_environment)
+    """The file of API keys: its path (absolute where the replicas run elsewhere) or s3://bucket/key. It is read again
+    twice a second. Default: API_KEYS_FILE; `env:API_KEYS` if API_KEYS has the keys themselves, which each replica then
+    reads from its environment; else null, no keys. See [](../how-to/secure.md)."""
+    key_limit: str | None = None
+    """Requests of one key that a replica of the ingress takes in a time, such as 100/second; further ones get 429. An
+    entry of the file of keys may have a limit of its own."""
+    address_limit: str | None = None
+    """Requests of one client address that a replica of the ingress takes in a time. It needs `trusted_proxies`."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses or networks of the load balancers, such as 10.0.0.0/16, with commas in between. The client address is
+    the last one in X-Forwarded-For that is not theirs."""
+    cors_origins: tuple[str, ...] = ()
+    """Sites whose pages may ask the service in a browser, such as https://shop.example, with commas in between. Without
+    any, no answer has headers of CORS."""
     deadline_ms: int = Field(2000, ge=10)
     """Milliseconds after which a request without a response ends with 503."""
     max_waiting: int = Field(256, ge=1)
@@ -84,6 +108,41 @@ class ServeSettings(Config):
         if not 1 <= replicas[0] <= replicas[1]:
             raise ValueError("expected at least one replica, and a range that ascends")
         return replicas
+
+    @field_validator("trusted_proxies", "cors_origins", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        """A list of a text with commas."""
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("key_limit", "address_limit")
+    @classmethod
+    def _limit(cls, limit: str | None) -> str | None:
+        if limit is not None:
+            parse_limit(limit)
+        return limit
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, networks: tuple[str, ...]) -> tuple[str, ...]:
+        for network in networks:
+            parse_network(network)
+        return networks
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not ORIGIN.fullmatch(origin):
+                raise ValueError(f"expected sites such as https://shop.example, and no *, found {origin[:SHOWN]!r}")
+        return origins
+
+    @model_validator(mode="after")
+    def _has_proxies(self) -> "ServeSettings":
+        """Without a load balancer a client writes X-Forwarded-For itself."""
+        if self.address_limit is not None and not self.trusted_proxies:
+            raise ValueError("address_limit needs trusted_proxies, the addresses of the load balancers")
+        return self
 
     @model_validator(mode="after")
     def _has_sentences(self) -> "ServeSettings":

@@ -9,6 +9,8 @@ from recsys.inference.options import BatchOptions
 from recsys.inference.recommender import Recommendations
 from recsys.inference.servable import Servable
 from recsys.rules.file import RulesFile
+from recsys.serving.metrics.recorder import Recorder
+from recsys.serving.metrics.stages import StageMetrics
 from recsys.timeline import Present
 
 VersionsByStage = Mapping[str, Sequence[Sequence[str]]]
@@ -38,10 +40,13 @@ class StageRunner(Protocol):
 class LocalStages:
     """All stages in this process, over the version that the service itself has loaded."""
 
+    def __init__(self, metrics: StageMetrics | None = None) -> None:
+        self._metrics = metrics or StageMetrics(Recorder(), "fused")
+
     async def __call__(
         self, servable: Servable, histories: Histories, now: Present, options: BatchOptions
     ) -> Recommendations | None:
-        return mixed.recommend(servable.recommender, histories, now, options)
+        return mixed.recommend(servable.recommender, histories, now, options, self._metrics.watch())
 
     async def load(self, version: str) -> None:
         """Nothing is left to do: the service loads the version."""

@@ -137,6 +137,10 @@ class S3Folder:
                 for entry in page.get("Contents", ()):
                     yield S3Object(entry["Key"].removeprefix(self._prefix), entry["Size"], entry["LastModified"])
 
+    def names(self, name: str) -> list[str]:
+        """The names of the objects that begin with `name`, ascending."""
+        return [entry.name for entry in self.find(name)]
+
     def read(self, name: str) -> tuple[bytes, str] | None:
         """The content and the ETag of an object of at most SMALL_BYTES; None if there is no such object."""
 

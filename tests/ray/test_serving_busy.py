@@ -34,10 +34,10 @@ class Gated(CandidateReplica):
         super().__init__(settings)
         self._gate = Path(settings.registry) / GATE
 
-    async def __call__(self, *arguments: Any) -> Any:
+    async def __call__(self, *arguments: Any, **options: Any) -> Any:
         while self._gate.exists():
             await asyncio.sleep(0.01)
-        return await super().__call__(*arguments)
+        return await super().__call__(*arguments, **options)
 
 
 @dataclass

@@ -432,7 +432,7 @@ def test_killed_replicas_come_back_and_a_version_that_would_end_them_all_is_refu
         wait_until(lambda: running.get("/health")[1]["refused"] is None)
     assert not load.faults
     logged = [json.loads(line) for line in own_log() if '"version rejected"' in line]
-    reasons = [record["reason"] for record in logged if record["version"] == deadly]
+    reasons = [record["fields"]["reason"] for record in logged if record["fields"]["version"] == deadly]
     assert any("the process that opened it ended" in reason for reason in reasons)
 
 
@@ -455,6 +455,41 @@ def test_a_version_that_is_tried_without_end_holds_nobody_up(running: Running) -
         reached = load.answered
         wait_until(lambda: load.answered > reached + 100)
     assert not load.faults
+
+
+def exported() -> str:
+    """What Ray's exporter of this node shows to Prometheus."""
+    [node] = ray.nodes()  # type: ignore[no-untyped-call]
+    return httpx.get(f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics", timeout=30).text
+
+
+def test_the_metrics_of_every_replica_are_exported(running: Running) -> None:
+    user = next(iter(running.expected["first"]))
+    assert running.get(f"/recommend/{user}?cold_start=true")[0] == 200
+
+    def shown() -> bool:
+        lines = [line for line in exported().splitlines() if line.startswith("ray_recsys_")]
+        alive = [line for line in lines if line.startswith("ray_recsys_replica{")]
+        answered = [line for line in lines if 'route="/recommend/{user_id:path}",status="200"' in line.replace(" ", "")]
+        stages = [
+            line for line in lines if line.startswith("ray_recsys_compute_seconds_bucket") and 'le="+Inf"' in line
+        ]
+        deployments = ("Ingress", "Candidates", "Factors", "Rank")
+        return (
+            all(any(f'deployment="{name}"' in line for line in alive) for name in deployments)
+            and any(float(line.rpartition(" ")[2]) > 0 for line in answered)
+            and any('stage="rank"' in line for line in stages)
+        )
+
+    wait_until(shown)
+
+
+def test_a_response_has_one_id_also_through_serve_and_haproxy(running: Running) -> None:
+    for given, expected in (("mine-1", "mine-1"), ("not safe", None), (None, None)):
+        headers = {} if given is None else {"X-Request-ID": given}
+        ids = httpx.get(f"http://127.0.0.1:{running.port}/nowhere", headers=headers).headers.get_list("x-request-id")
+        assert len(ids) == 1
+        assert ids[0] == expected or (expected is None and ids[0] != given)
 
 
 def own_log() -> list[str]:

@@ -23,6 +23,8 @@ from recsys.serving.api.recommendations import recommendations_message
 from recsys.serving.errors import HttpError, Unavailable
 from recsys.serving.histories import HistorySource, SnapshotHistories
 from recsys.serving.loaded_versions import LoadedVersions
+from recsys.serving.metrics.recorder import Recorder
+from recsys.serving.metrics.stages import StageMetrics
 from recsys.serving.recommendations import Request
 from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
@@ -44,13 +46,18 @@ def cold_row(bundle: Bundle) -> int:
 
 
 def service_of(
-    store: Store, stages: StageRunner | None = None, histories: HistorySource | None = None, **settings: Any
+    store: Store,
+    stages: StageRunner | None = None,
+    histories: HistorySource | None = None,
+    metrics: StageMetrics | None = None,
+    **settings: Any,
 ) -> Service:
     """A service that follows the registry, by default with all stages in this process and the snapshot's histories."""
     own = {"registry": str(store), "poll_seconds": SELDOM, "deadline_ms": 60_000, "probe": False}
     chosen = ServeSettings(**own | settings)
     versions = LoadedVersions(store, chosen)
-    return Service.build(versions, stages or LocalStages(), histories or SnapshotHistories(), chosen)
+    runner = stages or LocalStages(metrics)
+    return Service.build(versions, runner, histories or SnapshotHistories(), chosen, metrics)
 
 
 async def recommend(
@@ -74,10 +81,10 @@ async def health(service: Service) -> Health:
 
 @asynccontextmanager
 async def http(
-    service: Service, log_every: int = 100, routers: Sequence[Router] = ROUTERS
+    service: Service, log_every: int = 100, routers: Sequence[Router] = ROUTERS, recorder: Recorder | None = None
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the running service; a fault of the service is a response, not an exception."""
-    api = create_api(service, log_every, routers)
+    api = create_api(service, log_every, routers, recorder)
     transport = httpx.ASGITransport(api, raise_app_exceptions=False)
     async with (
         api.router.lifespan_context(api),

@@ -9,11 +9,17 @@ import numpy as np
 import pytest
 
 from recsys.errors import RegistryError
+from recsys.registry import decisions
 from recsys.registry.artifact import Artifact, write
 from recsys.registry.bucket import S3Store
+from recsys.registry.decisions import Decision, decision_about, last_decision, outcomes, record
+from recsys.registry.leases import Lease
+from recsys.registry.lock import LOCK, LockEntry, LockLost, LockTaken, held
+from recsys.registry.prune import plan_prune, prune
 from recsys.registry.store import HISTORY, BrokenPointer, Store
 from recsys.storage.filesystem import put
 from recsys.storage.s3 import S3Folder
+from tests.support.processes import wait_until
 
 
 def fill(folder: Path) -> None:
@@ -205,3 +211,204 @@ class StoreContract:
             store.check_exists()
         store.publish(fill, "v1")
         store.check_exists()
+
+    def test_small_files_are_replaced_only_unchanged(self, store: Store) -> None:
+        files = store.files
+        assert files.read("notes/a.json") is None
+        assert files.replace("notes/a.json", b"1", None)
+        assert not files.replace("notes/a.json", b"2", None)
+        content, etag = files.read("notes/a.json") or (b"", "")
+        assert content == b"1"
+        assert files.replace("notes/a.json", b"2", etag)
+        assert not files.replace("notes/a.json", b"3", etag)
+        files.write("notes/b.json", b"4")
+        assert files.names("notes/") == ["notes/a.json", "notes/b.json"]
+        assert files.names("notes/b") == ["notes/b.json"]
+        assert files.names("absent/") == []
+        files.remove("notes/a.json", "notes/absent.json")
+        assert [name for name in ("notes/a.json", "notes/b.json") if files.read(name)] == ["notes/b.json"]
+        assert names(store) == []
+
+    def test_one_of_several_gets_the_lock(self, store: Store) -> None:
+        start, texts = threading.Barrier(4), list[str]()
+        over = threading.Event()
+
+        def take() -> None:
+            start.wait()
+            try:
+                with held(store, 60):
+                    texts.append("held")
+                    over.wait(60)
+            except LockTaken as error:
+                texts.append(str(error))
+            if len(texts) == 4:
+                over.set()
+
+        threads = [threading.Thread(target=take) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: len(texts) == 4)
+        over.set()
+        for thread in threads:
+            thread.join()
+        refusals = [text for text in texts if text != "held"]
+        assert len(refusals) == 3
+        assert all("another retraining" in text for text in refusals)
+        with held(store, 60):  # it was released
+            pass
+
+    def test_an_expired_lock_is_taken_over_and_its_owner_notices(self, store: Store) -> None:
+        with held(store, 60) as first:
+            expire(store)
+            with held(store, 60):
+                with pytest.raises(LockLost, match="expired, and another process took it"):
+                    first.renew()
+                with pytest.raises(LockTaken, match=r"holds .*retraining\.lock since"), held(store, 60):
+                    pass
+            with pytest.raises(LockLost):  # also once the other run is over
+                first.renew()
+        with held(store, 60):
+            pass
+
+    @pytest.mark.parametrize("name", ["acquired", "expires"])
+    def test_a_lock_of_no_time_is_broken(self, store: Store, name: str) -> None:
+        entry = {"owner": "a", "token": "b", "acquired": 0, "expires": 1 << 45, name: 10**25}
+        store.files.write(LOCK, json.dumps(entry).encode())
+        with pytest.raises(RegistryError, match="lock is broken"), held(store, 60):
+            pass
+
+    def test_a_lock_is_renewed_while_it_is_held(self, store: Store) -> None:
+        with held(store, 0.6):
+            first = lock_entry(store).expires
+            wait_until(lambda: lock_entry(store).expires > first)
+        assert lock_entry(store).released
+
+    def test_a_broken_lock_is_named(self, store: Store) -> None:
+        store.files.write(LOCK, b"{}")
+        with pytest.raises(RegistryError, match=r"lock is broken, expected JSON with owner"), held(store, 60):
+            pass
+
+    def test_decisions_are_kept_beside_the_versions(self, store: Store) -> None:
+        store.publish(fill, "v1")
+        made = [decision(version) for version in ("v1", None)]
+        for one in made:
+            record(store, one)
+        assert decision_about(store, "v1") == made[0]
+        assert decision_about(store, "v2") is None
+        assert outcomes(store) == {"v1": "kept"}
+        assert names(store) == ["v1"]
+
+    def test_the_newest_decisions_are_remembered(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(decisions, "KEPT_RETRAINS", 3)
+        assert last_decision(store) is None
+        for day in range(1, 6):
+            record(store, decision(None, day))
+        newest = last_decision(store)
+        assert newest is not None
+        assert newest.decided == "2026-11-05T00:00:00+00:00"
+        assert len(store.files.names("retrains/")) == 3
+        store.files.write("retrains/copy.json", b"not a decision")
+        assert last_decision(store) == newest
+
+    @pytest.mark.parametrize("decided", ["yesterday", "2026-11-01T00:00:00"])
+    def test_a_decision_without_a_time_is_broken(self, store: Store, decided: str) -> None:
+        content = decision("v1").model_dump() | {"decided": decided}
+        store.files.write("decisions/v1.json", json.dumps(content).encode())
+        with pytest.raises(RegistryError, match=r"v1\.json: expected a decision"):
+            decision_about(store, "v1")
+        assert outcomes(store) == {"v1": "broken"}
+
+    def test_pruning_keeps_what_something_needs(self, store: Store) -> None:
+        for number in range(8):
+            publish_at(store, f"v{number}", number)
+        for name in ("v0", "v1", "v2"):
+            store.promote(name)
+        Lease(store).renew(["v3"])
+        record(store, decision("v4"))
+        before = plan_prune(store, 2)
+        assert names(store) == [f"v{number}" for number in range(8)]
+        assert prune(store, 2) == before
+        assert before.removed == ("v0", "v4", "v5")
+        assert list(before.kept) == names(store) == ["v1", "v2", "v3", "v6", "v7"]
+        assert before.kept["v1"] == "a rollback puts it back"
+        assert before.kept["v2"] == "in production"
+        assert before.kept["v3"].startswith("a service holds it: ")
+        assert before.kept["v7"] == "one of the newest 2"
+        assert decision_about(store, "v4") is None
+        assert store.rollback() == "v1"
+        assert prune(store, 2).removed == ("v2",)
+        with pytest.raises(RegistryError, match="no version v4"):
+            store.path("v4")
+        store.publish(fill, "v4")  # the name is free again, and nothing is left of the old files
+        assert Artifact.open(store.path("v4")).text("ranker.txt") == "tree"
+        assert drafts(store) == []
+
+    def test_a_lease_that_ended_keeps_nothing(self, store: Store) -> None:
+        for number in range(2):
+            publish_at(store, f"v{number}", number)
+        Lease(store, seconds=-1).renew(["v0"])
+        store.files.write("leases/other.json", b"nonsense")
+        assert plan_prune(store, 1).removed == ("v0",)
+        assert len(store.files.names("leases/")) == 2  # a look changes nothing
+        assert prune(store, 1).removed == ("v0",)
+        assert store.files.names("leases/") == ["leases/other.json"]
+
+    def test_a_broken_version_is_not_pruned(self, store: Store) -> None:
+        for number in range(3):
+            publish_at(store, f"v{number}", number)
+        put(b"{", f"{store}/versions/v0/manifest.json")
+        done = prune(store, 1)
+        assert (done.removed, done.kept["v0"]) == (("v1",), "its manifest cannot be read")
+
+    def test_nothing_is_pruned_while_production_is_unknown(self, store: Store) -> None:
+        for number in range(3):
+            publish_at(store, f"v{number}", number)
+        write_pointer(store, "{}")
+        with pytest.raises(BrokenPointer):
+            prune(store, 1)
+        assert len(names(store)) == 3
+
+    def test_nothing_is_pruned_while_a_retraining_runs(self, store: Store) -> None:
+        for number in range(3):
+            publish_at(store, f"v{number}", number)
+        with held(store, 60), pytest.raises(LockTaken):
+            prune(store, 1)
+        assert len(names(store)) == 3
+
+    def test_the_version_in_production_is_never_removed(self, store: Store) -> None:
+        store.publish(fill, "v1")
+        store.promote("v1")
+        with pytest.raises(RegistryError, match=r"v1 is in production in .*; it is not removed"):
+            store.remove("v1")
+        assert names(store) == ["v1"]
+        assert store.path() == store.path("v1")
+
+    def test_a_version_removed_during_its_check_is_not_promoted(self, store: Store) -> None:
+        for name in ("v1", "v2"):
+            store.publish(fill, name)
+        with pytest.raises(RegistryError, match="no version v1"):
+            store.promote("v1", lambda folder: store.remove("v1"))
+        assert store.production() is None
+
+
+def publish_at(store: Store, name: str, number: int) -> None:
+    """Publish a version; those with higher numbers are younger."""
+    created = {"created": f"2026-11-{number + 1:02}"}
+    store.publish(lambda folder: write(folder, {}, {}, {"ranker.txt": name}, created), name)
+
+
+def decision(version: str | None, day: int = 1) -> Decision:
+    return Decision(
+        outcome="kept", reason="worse", version=version, decided=f"2026-11-{day:02}T00:00:00+00:00", data="shop", end=0
+    )
+
+
+def lock_entry(store: Store) -> LockEntry:
+    content, _ = store.files.read(LOCK) or (b"", "")
+    return LockEntry.model_validate_json(content)
+
+
+def expire(store: Store) -> None:
+    """Let the lock expire, as if its owner had been suspended; the owner still has the tag of what it wrote."""
+    entry = lock_entry(store)
+    store.files.write(LOCK, entry.model_copy(update={"expires": 1}).dump())

@@ -115,8 +115,19 @@ def test_logs_as_json_reach_the_process_own_stderr(
         logger.exception("request failed", extra={"user": 7})
     (text,) = capfd.readouterr().err.splitlines()
     fields = json.loads(text)
-    assert (fields["level"], fields["message"], fields["user"]) == ("error", "request failed", 7)
-    assert "KeyError: 'itemid'" in fields["exception"]
+    assert list(fields) == ["time", "level", "logger", "message", "request_id", "fields"]
+    assert (fields["level"], fields["message"], fields["fields"]["user"]) == ("error", "request failed", 7)
+    assert "KeyError: 'itemid'" in fields["fields"]["exception"]
+    assert fields["request_id"] is None
+
+
+def test_records_have_the_ids_of_their_requests(logger: logging.Logger, capfd: pytest.CaptureFixture[str]) -> None:
+    logs.configure_logging(as_json=True)
+    with logs.for_requests(("a", "b")):
+        logger.info("of a batch")
+    logger.info("of nothing")
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
+    assert [line["request_id"] for line in lines] == ["a,b", None]
 
 
 def test_errors_on_purpose_are_one_line_and_others_are_not_hidden(capfd: pytest.CaptureFixture[str]) -> None:

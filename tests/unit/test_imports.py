@@ -32,6 +32,7 @@ LAYERS = [
     "registry",
     "inference",
     "evaluation",
+    "gates",
     "config",
     "training",
     "report",

@@ -442,7 +442,8 @@ async def test_another_method_is_refused(client: AsyncClient, method: str, path:
 
 @pytest.mark.parametrize("path", [*EVERY_PATH, "/recommend/abc", "/recommend/3?n=0", "/user/-7/stats", "/nowhere"])
 async def test_head_is_get_without_a_body(client: AsyncClient, path: str) -> None:
-    get, head = await client.get(path), await client.head(path)
+    named = {"X-Request-ID": "one"}
+    get, head = await client.get(path, headers=named), await client.head(path, headers=named)
     assert head.status_code == get.status_code
     assert head.headers == get.headers
     assert int(head.headers["content-length"]) == len(get.content) > 0

@@ -3,6 +3,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from recsys import logs
 from recsys.serving.batching import Abandoned, Batcher, Overloaded
 from tests.support.services import until
 
@@ -178,3 +179,32 @@ async def test_whoever_asks_while_a_worker_ends_is_answered(kitchen: Kitchen, ba
             await asyncio.sleep(0)
         async with asyncio.timeout(5):
             assert await one(5) == 10
+
+
+async def test_a_batch_works_for_the_requests_in_it_and_for_no_others() -> None:
+    seen: list[tuple[str, ...]] = []
+    waits: list[int] = []
+    door = asyncio.Event()
+
+    async def run(requests: Sequence[int]) -> list[int | BaseException]:
+        seen.append(logs.request_ids())
+        await door.wait()
+        return list(requests)
+
+    one = Batcher(
+        run, max_waiting=9, max_batch=2, batches=1, max_delay=0, on_batch=lambda waited: waits.append(len(waited))
+    )
+
+    async def request(number: int) -> int:
+        logs.set_request_ids((str(number),))
+        return await one(number)
+
+    tasks = [asyncio.create_task(request(number)) for number in range(4)]
+    await until(lambda: seen)
+    assert one.take_most_waiting() == 4
+    door.set()
+    assert await asyncio.gather(*tasks) == [0, 1, 2, 3]
+    assert seen in ([("0",), ("1", "2"), ("3",)], [("0", "1"), ("2", "3")])
+    assert waits == [len(ids) for ids in seen]
+    assert one.take_most_waiting() <= 4
+    assert one.take_most_waiting() == 0

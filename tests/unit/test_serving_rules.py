@@ -367,9 +367,9 @@ class Handle:
     def options(self, **_: str) -> "Handle":
         return self
 
-    async def remote(self, *arguments: Any) -> Any:
+    async def remote(self, *arguments: Any, request_ids: tuple[str, ...]) -> Any:
         self.calls += 1
-        return await self.replicas[self.calls % len(self.replicas)](*arguments)
+        return await self.replicas[self.calls % len(self.replicas)](*arguments, request_ids=request_ids)
 
     def broadcast(self, method: str, *arguments: Any) -> "Broadcast":
         return Broadcast(self.replicas, method, arguments)
@@ -389,10 +389,10 @@ async def test_the_graph_answers_as_one_process_does_and_sends_the_file_once(sto
     servable = open_servable(store.path("v1"))
     recommender = servable.recommender
 
-    async def factors(version: str, histories: Any) -> Any:
+    async def factors(version: str, histories: Any, **_: Any) -> Any:
         return recommender.fold_in(histories)
 
-    async def rank(version: str, features: Any, for_discovery: Any) -> Any:
+    async def rank(version: str, features: Any, for_discovery: Any, **_: Any) -> Any:
         return recommender.rank(features, for_discovery)
 
     stages = GraphStages(candidates, Handle(factors), Handle(rank))  # type: ignore[arg-type]

@@ -40,7 +40,7 @@ class Handle:
     def options(self, **_: str) -> "Handle":
         return self
 
-    def remote(self, version: str, *asked: Any) -> Awaitable[Any]:
+    def remote(self, version: str, *asked: Any, request_ids: tuple[str, ...]) -> Awaitable[Any]:
         async def answer() -> Any:
             self.asked += 1
             return self._answers(*asked)
@@ -257,7 +257,7 @@ def test_a_stage_that_lacks_the_version_ends_a_batch_of_sessions(everybody: Hist
 class Silent(Handle):
     """No replica is there: Serve keeps the call."""
 
-    def remote(self, version: str, *asked: Any) -> Awaitable[Any]:
+    def remote(self, version: str, *asked: Any, request_ids: tuple[str, ...]) -> Awaitable[Any]:
         self.asked += 1
         return asyncio.Event().wait()
 

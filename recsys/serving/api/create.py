@@ -13,7 +13,11 @@ from recsys import __version__
 from recsys.serving.api import documentation, health, page, recommendations, related, sessions, users
 from recsys.serving.api.access_log import AccessLog
 from recsys.serving.api.errors import add_error_handlers
+from recsys.serving.api.gate import add_access
 from recsys.serving.api.routes import StrictRoute
+from recsys.serving.api.sign_in import sign_in_pages
+from recsys.serving.metrics.http import HttpMetrics
+from recsys.serving.metrics.recorder import Recorder
 from recsys.serving.service import Service
 
 Router = Callable[[FastAPI, Service], None]
@@ -29,19 +33,23 @@ ROUTERS: Final[tuple[Router, ...]] = (
 )
 
 
-def create_api(service: Service, log_every: int, routers: Sequence[Router] = ROUTERS) -> FastAPI:
+def create_api(
+    service: Service, log_every: int, routers: Sequence[Router] = ROUTERS, recorder: Recorder | None = None
+) -> FastAPI:
     """The application. While it runs, the service follows the version in production.
 
     It takes requests once a version is served, or cannot be, so that a new replica can answer at once.
 
     log_every: number n; one of n requests goes to the access log
+    recorder: counts the requests; None for counts that nobody reads
     """
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         await service.following.start()
         await service.rules.update()
-        tasks = [asyncio.create_task(part.run()) for part in (service.following, service.rules)]
+        parts = (service.following, service.rules, service.access, service.lease)
+        tasks = [asyncio.create_task(part.run()) for part in parts]
         yield
         for task in tasks:
             task.cancel()
@@ -56,7 +64,6 @@ def create_api(service: Service, log_every: int, routers: Sequence[Router] = ROU
         openapi_url=None,  # `documentation` adds its own routes instead
     )
     api.router.route_class = StrictRoute
-    api.add_middleware(AccessLog, every=log_every)
     add_error_handlers(api)
     for add_routes in routers:
         add_routes(api, service)
@@ -66,6 +73,10 @@ def create_api(service: Service, log_every: int, routers: Sequence[Router] = ROU
             route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z", re.DOTALL)
             if route.methods and "GET" in route.methods:  # only now, since the document would list each route twice
                 route.methods.add("HEAD")
+    if service is not None:  # the documentation describes the routes without one
+        add_access(api, service.access, sign_in_pages(service))
+    metrics = HttpMetrics(recorder or Recorder(), api)
+    api.add_middleware(AccessLog, every=log_every, metrics=metrics)  # the outermost, which sees what the gate refuses
     return api
 
 

@@ -12,8 +12,11 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from typing_extensions import TypedDict
 
+from recsys import logs
 from recsys.serving.api.messages import json_response, message
-from recsys.serving.errors import HttpError
+from recsys.serving.api.request_ids import HEADER
+from recsys.serving.errors import HttpError, Unavailable
+from recsys.serving.metrics.http import REFUSAL
 
 logger = logging.getLogger(__name__)
 
@@ -32,8 +35,11 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": Problem, "description": text}
     for status, text in (
         (400, "A parameter is not valid"),
+        (401, "No valid API key"),
+        (403, "The key lacks the scope of this route"),
         (404, "There is no such user, item or category"),
         (413, "The body has too many bytes"),
+        (429, "Too many requests of the key or the address; see Retry-After"),
         (503, "Not ready, or too busy; see Retry-After"),
         (500, "A fault of the service"),
     )
@@ -54,26 +60,29 @@ def add_error_handlers(api: FastAPI) -> None:
     api.add_exception_handler(Exception, _fault)
 
 
-def _problem(detail: str, status: int, headers: dict[str, str] | None = None) -> Response:
+def problem(detail: str, status: int, headers: dict[str, str] | None = None) -> Response:
+    """The response to a request that fails."""
     return json_response(Problem(detail=detail), status, headers)
 
 
-async def _http_error(_: Request, error: Any) -> Response:
+async def _http_error(request: Request, error: Any) -> Response:
+    if isinstance(error, Unavailable):
+        request.scope[REFUSAL] = error.reason
     headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if error.status == 503 else {}
-    return _problem(error.detail, error.status, headers)
+    return problem(error.detail, error.status, headers)
 
 
 async def _invalid_parameters(_: Request, error: Any) -> Response:
-    return _problem("; ".join(map(_described, error.errors()[:SHOWN_PROBLEMS])), 400)
+    return problem("; ".join(map(_described, error.errors()[:SHOWN_PROBLEMS])), 400)
 
 
-def _described(problem: Mapping[str, Any]) -> str:
+def _described(fault: Mapping[str, Any]) -> str:
     """A problem of pydantic's in words."""
-    kind, place = problem["type"], ".".join(map(str, problem["loc"][1:]))
+    kind, place = fault["type"], ".".join(map(str, fault["loc"][1:]))
     if kind == "name":
-        return f"{place + ': ' if place else ''}{problem['msg']}"
-    text = str(problem["msg"]).removeprefix("Value error, ").replace("valid tuple", "valid list")
-    given = "" if ", found " in text else f", found {str(problem['input'])[:80]!r}"
+        return f"{place + ': ' if place else ''}{fault['msg']}"
+    text = str(fault["msg"]).removeprefix("Value error, ").replace("valid tuple", "valid list")
+    given = "" if ", found " in text else f", found {str(fault['input'])[:80]!r}"
     return f"{place or 'body'}: {text}{given}"
 
 
@@ -83,9 +92,10 @@ async def _no_such_route(request: Request, error: Any) -> Response:
     if "Allow" in headers:  # it has the methods of one route, and a path may have several
         routes = (route for route in request.app.routes if route.matches(request.scope)[0] is not Match.NONE)
         headers["Allow"] = ", ".join(sorted({method for route in routes for method in route.methods or ()}))
-    return _problem(error.detail, error.status_code, headers)
+    return problem(error.detail, error.status_code, headers)
 
 
 async def _fault(_: Request, error: Exception) -> Response:
     logger.error("a request failed", exc_info=error)
-    return _problem("internal server error", 500)
+    # This response is made outside of the middleware that adds the id to all others.
+    return problem("internal server error", 500, {HEADER: ",".join(logs.request_ids())})

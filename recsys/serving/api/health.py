@@ -2,21 +2,25 @@
 
 from typing import Annotated, Final, Literal, NotRequired
 
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from fastapi.responses import Response
 from pydantic import Field
 from typing_extensions import TypedDict
 
 from recsys import __version__
 from recsys.registry.manifest import Manifest
+from recsys.serving.access.keys import KeysReport
 from recsys.serving.api.errors import responses
 from recsys.serving.api.messages import Count, Fraction, Time, VersionName, json_response, message, utc_text
+from recsys.serving.api.scopes import caller_of, needs
 from recsys.serving.health import HealthReport
 from recsys.serving.rules import RulesReport
 from recsys.serving.service import Service
 
 LEARNED: Final = "Hybrid (LGB + MF with fold-in)"
 UNLEARNED: Final = "Sources by their weights, not learned"
+HIDDEN: Final = "a key with the scope admin shows it"
+"""Stands for a detail in the response to other callers, where the service has keys."""
 
 
 @message
@@ -73,6 +77,15 @@ class Rules(TypedDict):
 
 
 @message
+class Keys(TypedDict):
+    valid: Count
+    """Keys that are valid now."""
+    problem: Annotated[str | None, Field(examples=["/shop/keys.yaml, line 7: key 2: sha256: …"])]
+    """Why the file as it is now is not used; the last valid one is."""
+    problem_since: Annotated[Time | None, Field(examples=[None])]
+
+
+@message
 class Health(TypedDict):
     detail: NotRequired[Annotated[str, Field(examples=["version v2 is not held by all of: rank"])]]
     """With `unavailable`: the stages of which a replica has not loaded the version."""
@@ -95,6 +108,42 @@ class Health(TypedDict):
     """When the problem began, UTC."""
     rules: NotRequired[Rules]
     """The rules file, for a service with one."""
+    keys: NotRequired[Keys]
+    """The API keys, for a service with keys and a caller whose key has the scope `admin`. Without it, the texts of
+    problems and reasons are left out of the other fields too."""
+
+
+def without_details(health: Health) -> Health:
+    """The same for a caller who may not see how the service is run: whether there are problems, but not which."""
+    shown = Health(**health)
+    if refused := health["refused"]:
+        shown["refused"] = Refused(version=refused["version"], reason=HIDDEN)
+    shown["problem"] = _hidden(health["problem"])
+    if "rules" in health:
+        rules = health["rules"]
+        shown["rules"] = Rules(
+            file=HIDDEN,
+            digest=rules["digest"],
+            rules=rules["rules"],
+            problem=_hidden(rules["problem"]),
+            problem_since=rules["problem_since"],
+            not_applied=[HIDDEN] if rules["not_applied"] else [],
+            unknown=[HIDDEN] if rules["unknown"] else [],
+        )
+    return shown
+
+
+def _hidden(text: str | None) -> str | None:
+    return None if text is None else HIDDEN
+
+
+def _keys_message(keys: KeysReport) -> Keys:
+    problem = keys.problem
+    return Keys(
+        valid=keys.n_valid,
+        problem=problem.text if problem else None,
+        problem_since=utc_text(problem.since) if problem else None,
+    )
 
 
 def health_message(report: HealthReport) -> Health:
@@ -160,7 +209,15 @@ def add_routes(api: FastAPI, service: Service) -> None:
     """Add GET /health."""
 
     @api.get("/health", responses=responses(Health, 503), response_model=None)
-    async def health() -> Response:
+    @needs("open")
+    async def health(request: Request) -> Response:
         """The version served, the replicas that hold it, and its data."""
         report = await service.health.report()
-        return json_response(health_message(report), 503 if report.lacking else 200)
+        message, keys = health_message(report), service.access.keys
+        if keys is not None:
+            caller = caller_of(request)
+            if caller is not None and "admin" in caller.scopes:
+                message["keys"] = _keys_message(keys.report())
+            else:
+                message = without_details(message)
+        return json_response(message, 503 if report.lacking else 200)

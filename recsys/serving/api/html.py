@@ -34,8 +34,12 @@ def policy(scripts: Sequence[str], images: Sequence[str]) -> str:
 
 def script_hashes(html: str) -> list[str]:
     """The sources that allow the inline scripts of a page, and no other script."""
-    digests = (hashlib.sha256(script.encode()).digest() for script in SCRIPT.findall(html))
-    return [f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests]
+    return [hash_of(script) for script in SCRIPT.findall(html)]
+
+
+def hash_of(script: str) -> str:
+    """The source that allows an inline script."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"
 
 
 def html_response(content: bytes, policy: str) -> Response:

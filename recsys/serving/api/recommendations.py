@@ -36,6 +36,7 @@ from recsys.serving.api.messages import (
 from recsys.serving.api.parameters import FLAG_WORDS, Flag, Language, Limit, PlainFraction, User
 from recsys.serving.api.routes import add_user_route
 from recsys.serving.api.rules import documented, rules_of
+from recsys.serving.api.scopes import needs
 from recsys.serving.recommendations import Request, Response
 from recsys.serving.service import Service
 from recsys.serving.sessions import Session, SessionEvent
@@ -178,6 +179,7 @@ def explained_in(
 def add_routes(api: FastAPI, service: Service) -> None:
     """Add GET /recommend/{user_id}, and /recommend for ids that a path cannot have."""
 
+    @needs("read")
     async def recommend(
         http: HttpRequest,
         user_id: User,

@@ -26,6 +26,7 @@ from recsys.serving.api.messages import (
 from recsys.serving.api.parameters import Item, Limit
 from recsys.serving.api.routes import add_user_route
 from recsys.serving.api.rules import documented, rules_of
+from recsys.serving.api.scopes import needs
 from recsys.serving.related import ItemList
 from recsys.serving.service import Service
 
@@ -118,6 +119,7 @@ def shop_message(answer: ItemList) -> ShopItems:
 def add_routes(api: FastAPI, service: Service) -> None:
     """Add GET /items/{item_id}/similar, also without the id in its path, POST /basket, GET /trending and /new."""
 
+    @needs("read")
     async def similar(http: Request, item_id: Item, n: Limit = 5) -> Response:
         """The items most like an item, for its page."""
         return json_response(similar_message(service.related.similar(item_id, n, rules_of(http.query_params))))
@@ -125,6 +127,7 @@ def add_routes(api: FastAPI, service: Service) -> None:
     add_user_route(api, "/items/{item_id:path}/similar", similar, responses(SimilarItems, 400, 404, 503), documented())
 
     @api.post("/basket", responses=responses(CartItems, 400, 413, 503), response_model=None)
+    @needs("read")
     async def basket(cart: Cart) -> Response:
         """Items that are bought together with those of a cart; neither these nor substitutes for them."""
         return json_response(cart_message(service.related.basket(cart.items, cart.n, cart.rules())))
@@ -132,11 +135,13 @@ def add_routes(api: FastAPI, service: Service) -> None:
     shop_responses = responses(ShopItems, 400, 404, 503)
 
     @api.get("/trending", responses=shop_responses, response_model=None, openapi_extra=documented())
+    @needs("read")
     async def trending(http: Request, n: Limit = 5, category: Category = None) -> Response:
         """Items whose recent popularity is highest against that of all time. Score 1/2: as popular as ever."""
         return json_response(shop_message(service.related.trending(n, category, rules_of(http.query_params))))
 
     @api.get("/new", responses=shop_responses, response_model=None, openapi_extra=documented())
+    @needs("read")
     async def new(http: Request, n: Limit = 5, category: Category = None) -> Response:
         """Items that the shop has known for the shortest time. The score halves every 30 days."""
         return json_response(shop_message(service.related.newest(n, category, rules_of(http.query_params))))

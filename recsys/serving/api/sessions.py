@@ -23,6 +23,7 @@ from recsys.serving.api.recommendations import (
     explained_in,
     recommendations_message,
 )
+from recsys.serving.api.scopes import needs
 from recsys.serving.recommendations import Request
 from recsys.serving.service import Service
 from recsys.serving.sessions import Session, SessionEvent
@@ -160,6 +161,7 @@ def add_routes(api: FastAPI, service: Service) -> None:
         response_model=None,
         openapi_extra={"parameters": [ACCEPT_LANGUAGE]},
     )
+    @needs("read")
     async def recommend_session(body: SessionRequest, http: HttpRequest) -> Response:
         """The items that a visitor is most likely to want next, from what the visitor did in this visit."""
         response = await service.recommender.recommend(body.request())

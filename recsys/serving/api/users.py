@@ -24,6 +24,7 @@ from recsys.serving.api.messages import (
 )
 from recsys.serving.api.parameters import Limit, User
 from recsys.serving.api.routes import add_user_route
+from recsys.serving.api.scopes import needs
 from recsys.serving.service import Service
 from recsys.serving.users import NewestEvents, UserSummary
 
@@ -101,10 +102,12 @@ def events_message(newest: NewestEvents) -> UserEvents:
 def add_routes(api: FastAPI, service: Service) -> None:
     """Add GET /user/{user_id}/stats and /user/{user_id}/events, both also without the id, and /users/random."""
 
+    @needs("read")
     async def stats(user_id: User) -> Response:
         """Totals of a user's events."""
         return json_response(stats_message(await service.users.summary(user_id)))
 
+    @needs("read")
     async def events(user_id: User, limit: Limit = 50) -> Response:
         """A user's newest events."""
         return json_response(events_message(await service.users.newest_events(user_id, limit)))
@@ -113,6 +116,7 @@ def add_routes(api: FastAPI, service: Service) -> None:
     add_user_route(api, "/user/{user_id:path}/events", events, responses(UserEvents, 400, 404, 503))
 
     @api.get("/users/random", responses=responses(UserChoice, 400, 404, 503), response_model=None)
+    @needs("read")
     async def random_user(user_type: WantedType = "warm") -> Response:
         """Some user of a type."""
         user_id = await service.users.random_user(user_type == "warm")

@@ -36,6 +36,8 @@ FAST: Final = {
     "RAY_worker_niceness": "0",
 }
 """Variables that make Serve fast; every node needs them in its environment before Ray starts there."""
+METRICS_PORT: Final = "RECSYS_METRICS_PORT"
+"""The variable with the port at which Ray's exporter of this service shows the metrics; by default a free port."""
 LAUNCHER: Final = "haproxy"
 """The program in a service's folder that Serve starts in HAProxy's place."""
 LIMITS: Final = "limits"
@@ -63,10 +65,23 @@ def service_environment(folder: ServiceFolder) -> dict[str, str]:
 
 def check_ports() -> None:
     """Raise ConfigError where something listens on a port that the environment sets."""
+    port = metrics_port()
+    if port is not None and not is_free(port):
+        raise ConfigError(f"{METRICS_PORT}: port {port} is taken{listener(port)}")
     for name in ("HAPROXY_METRICS_PORT", "HAPROXY_STATS_PORT", "FALLBACK_PROXY_HTTP_PORT"):
         text = os.environ.get(f"RAY_SERVE_{name}", "")
         if text.isdecimal() and not is_free(int(text), "127.0.0.1"):
             raise ConfigError(f"RAY_SERVE_{name}: port {text} is taken{listener(int(text))}")
+
+
+def metrics_port() -> int | None:
+    """The port of METRICS_PORT, None where it is not set; raises ConfigError where it is no port."""
+    text = os.environ.get(METRICS_PORT, "")
+    if not text:
+        return None
+    if not text.isdecimal() or not 0 < int(text) < 65_536:
+        raise ConfigError(f"{METRICS_PORT}={text!r}: expected a port from 1 to 65535")
+    return int(text)
 
 
 def node_environment(folder: Path) -> dict[str, str]:

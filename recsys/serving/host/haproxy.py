@@ -108,6 +108,7 @@ def _defaults(section: str, limits: Limits) -> str:
 
 def _http_frontend(section: str, limits: Limits) -> str:
     lines = [
+        "option forwardfor",  # adds the client's address at the end of X-Forwarded-For
         f"tcp-request connection track-sc0 src table {ADDRESSES}",
         f"tcp-request connection reject if {{ sc0_conn_cur gt {limits.per_address} }}",
         "http-after-response set-status 503 if { status 502 504 }",

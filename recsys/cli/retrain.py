@@ -1,0 +1,51 @@
+"""`recsys retrain`: a challenger, its comparison with production, and the promotion that follows."""
+
+import time
+
+import click
+
+from recsys.cli.options import (
+    DataOptions,
+    absolute_in_job,
+    check_ranker,
+    data_options,
+    find_source,
+    read_settings,
+    registry_option,
+    work_folder,
+)
+
+GATES = ("ids", "events", "catalog", "attributes", "drift")
+"""The names of the gates; a test keeps them equal to those of recsys.gates.data, which takes long to import."""
+
+
+@click.command()
+@data_options
+@registry_option
+@click.option(
+    "--allow",
+    "allowed",
+    type=click.Choice(GATES),
+    multiple=True,
+    show_default="none",
+    help="A gate on the data that may not stop this run; may be repeated.",
+)
+def retrain(options: DataOptions, registry: str | None, allowed: tuple[str, ...]) -> None:
+    """Train a challenger, and promote it where it is not worse than production."""
+    from recsys.registry.locate import default_registry, open_store
+
+    _, config = read_settings(options, None)
+    uri = absolute_in_job(registry or default_registry(), "--registry")
+    store = open_store(uri)
+    work = work_folder(options, uri)
+    source = find_source(options, work, config)
+    store.check_writable()
+
+    # From here on: bad input is refused before Ray and the libraries are loaded.
+    from recsys.cluster import failures_in_one_line, start_ray
+    from recsys.jobs.retrain import run
+
+    check_ranker(config)
+    start_ray()
+    with failures_in_one_line():
+        run(source, store, config, work, int(time.time() * 1000), allowed)
