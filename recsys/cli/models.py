@@ -9,7 +9,8 @@ from recsys.cli.options import registry_option
 from recsys.errors import RegistryError
 
 if TYPE_CHECKING:
-    from recsys.registry.store import BrokenPointer, Store
+    from recsys.registry.pointer import BrokenPointer
+    from recsys.registry.store import Store
     from recsys.registry.summary import Summary
 
 WIDTH: Final = 120
@@ -105,7 +106,7 @@ def _open(registry: str | None) -> "Store":
 
 def _production(store: "Store") -> "tuple[str | None, BrokenPointer | None]":
     """The version in production, and the error of a broken pointer, which a promotion would repair."""
-    from recsys.registry.store import BrokenPointer
+    from recsys.registry.pointer import BrokenPointer
 
     try:
         return store.production(), None

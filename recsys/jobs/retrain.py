@@ -15,7 +15,9 @@ from recsys.gates.decision import Verdict, without_figures
 from recsys.inference.probe import check_here
 from recsys.jobs.train import Trained, learn, publish_trained, read
 from recsys.registry.decisions import Comparison, Decision, GateResult, Outcome, record
+from recsys.registry.leases import remove_ended
 from recsys.registry.lock import Lock, held
+from recsys.registry.pointer import Pointer
 from recsys.registry.store import Store
 from recsys.report.terminal import show_published
 from recsys.training.retrain.comparison import Match, compare, plan_match
@@ -81,6 +83,7 @@ def run(
     the data are not as expected, and nothing was trained.
     """
     with held(store, config.retrain.lock_minutes * SECONDS_PER_MINUTE) as lock:
+        remove_ended(store)
         production = open_production(store)
         shop = read(source, config, work, now)
         gates = () if production is None else check_gates(shop, production, config.retrain.gates)
@@ -138,15 +141,18 @@ def _promoted(this: Run, version: str, verdict: Verdict, lock: Lock) -> Verdict:
 
     def check(folder: Path) -> str:
         fingerprint = check_here(folder)
-        before = None if this.production is None else this.production.version
-        if (current := this.store.production()) != before:
-            raise ProductionChanged(f"it was compared with {before}, and now {current} is in production")
         lock.renew()
         return fingerprint
 
+    def confirm(pointer: Pointer | None) -> None:
+        before = None if this.production is None else this.production.version
+        current = None if pointer is None else pointer.version
+        if current != before:
+            raise ProductionChanged(f"it was compared with {before}, and now {current} is in production")
+
     try:
         with console.step("promote"):
-            this.store.promote(version, check)
+            this.store.promote(version, check, confirm)
     except ProductionChanged as problem:
         return Verdict("kept", str(problem))
     return verdict

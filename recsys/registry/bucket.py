@@ -20,15 +20,8 @@ from typing import Any, Final
 from recsys.errors import RegistryError
 from recsys.registry.artifact import MANIFEST, Artifact, parse_manifest
 from recsys.registry.cache import Cache
-from recsys.registry.store import (
-    VERSION_NAME,
-    BrokenPointer,
-    PointedStore,
-    Pointer,
-    Step,
-    checked_name,
-    new_version,
-)
+from recsys.registry.pointer import BrokenPointer, Pointer
+from recsys.registry.store import VERSION_NAME, PointedStore, Step, checked_name, new_version
 from recsys.storage.files import ABANDONED_SECONDS
 from recsys.storage.s3 import S3Folder, S3Object, endpoint
 from recsys.storage.small_files import SmallFiles

@@ -16,15 +16,8 @@ from typing import Any
 
 from recsys.errors import RegistryError
 from recsys.registry.artifact import Artifact, read_manifest
-from recsys.registry.store import (
-    POINTER_BYTES,
-    BrokenPointer,
-    PointedStore,
-    Pointer,
-    Step,
-    checked_name,
-    new_version,
-)
+from recsys.registry.pointer import POINTER_BYTES, BrokenPointer, Pointer
+from recsys.registry.store import PointedStore, Step, checked_name, new_version
 from recsys.storage.files import UnexpectedFile, locked, new_folders, read_regular, remove_abandoned, sync
 from recsys.storage.small_files import FolderFiles, SmallFiles
 

@@ -1,4 +1,4 @@
-"""The part that all registries share: names of versions, and the pointer to the version in production."""
+"""The part that all registries share: names of versions, the list of them, and promotions."""
 
 import re
 import secrets
@@ -10,21 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from pydantic import ConfigDict, ValidationError
-
 from recsys.errors import RegistryError
 from recsys.registry.artifact import Artifact
-from recsys.schema import Config
+from recsys.registry.pointer import Pointer
 from recsys.storage.small_files import SmallFiles
 
 VERSION_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _LISTED: Final = 5
 _READERS: Final = 8
 """Manifests read at the same time."""
-POINTER_BYTES: Final = 1 << 20
-"""Largest size of a pointer. A larger one is refused before it is read into memory."""
-HISTORY: Final = 1000
-"""Promotions that the pointer lists; older ones are forgotten. So its size is bounded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,58 +41,17 @@ The pointer keeps the returned text, so that later readers of the version can sk
 """
 
 
-class BrokenPointer(RegistryError):
-    """The pointer has no valid content. A promotion replaces it; the versions promoted before are forgotten then."""
-
-    @classmethod
-    def at(cls, place: str, reason: str) -> "BrokenPointer":
-        """The error of the pointer at a path or an address."""
-        repair = "a promotion repairs it (models promote VERSION)"
-        return cls(f"{place} is broken, expected JSON with a version: {reason}; {repair}")
-
-
-class Pointer(Config):
-    """The version in production.
-
-    history: the versions promoted before it, oldest first, at most HISTORY
-    checked: the text that the check of its promotion returned, see Check
-    """
-
-    model_config = ConfigDict(extra="ignore")  # a later release may add entries
-
-    version: str
-    history: tuple[str, ...] = ()
-    checked: str | None = None
-
-    @property
-    def promoted(self) -> tuple[str, ...]:
-        """The version in production and the versions promoted before it, newest first."""
-        return (self.version, *reversed(self.history))
-
-    @classmethod
-    def parse(cls, content: bytes, place: str) -> "Pointer":
-        """The pointer in a file; raises BrokenPointer if it is invalid. place: path or address, for the message."""
-        try:
-            return cls.model_validate_json(content)
-        except ValidationError as error:
-            raise BrokenPointer.at(place, error.errors()[0]["msg"]) from error
-
-    @classmethod
-    def after(cls, before: "Pointer | None", version: str, checked: str | None) -> "Pointer":
-        """The pointer after the promotion of a version; before: None if nothing was promoted yet."""
-        history = () if before is None else before.history
-        if before is not None and before.version != version:
-            history = (*history, before.version)
-        return cls(version=version, history=history[-HISTORY:], checked=checked)
-
-    def dump(self) -> bytes:
-        """The pointer as the text of a file."""
-        return f"{self.model_dump_json(exclude_none=True)}\n".encode()
-
-
 def check_hashes(directory: Path) -> None:
     """The simplest check: raises RegistryError if a file in the version's folder has another hash."""
     Artifact.open(directory)
+
+
+Confirm = Callable[[Pointer | None], None]
+"""Looks at the pointer that a promotion replaces, None if it is absent or broken. Raises RegistryError to refuse."""
+
+
+def accept(pointer: Pointer | None) -> None:
+    """Accept every pointer."""
 
 
 class Store(Protocol):
@@ -121,9 +74,10 @@ class Store(Protocol):
     def check_exists(self) -> None:
         """Raises RegistryError if there is no registry, as at a mistyped address."""
 
-    def promote(self, version: str, check: Check = check_hashes) -> None:
+    def promote(self, version: str, check: Check = check_hashes, confirm: Confirm = accept) -> None:
         """Put a version into production if `check` accepts its folder; the default checks the hashes.
 
+        confirm: asked right before the change; nothing can change the pointer between its answer and the change
         A broken pointer is replaced.
         """
 
@@ -224,11 +178,12 @@ class PointedStore(ABC):
         """See Store."""
         return f"{self}/versions/{version}"
 
-    def promote(self, version: str, check: Check = check_hashes) -> None:
+    def promote(self, version: str, check: Check = check_hashes, confirm: Confirm = accept) -> None:
         """See Store."""
         checked = check(self.path(version))
 
         def step(before: Pointer | None) -> Pointer:
+            confirm(before)
             self._check_published(version)  # it may have been removed during the check
             return Pointer.after(before, version, checked)
 

@@ -74,10 +74,10 @@ class FolderFiles:
         folder, _, start = name.rpartition("/")
         with self._explained(name):
             try:
-                files = [path for path in (self._root / folder).iterdir() if path.name.startswith(start)]
+                paths = [path for path in (self._root / folder).iterdir() if path.name.startswith(start)]
             except (FileNotFoundError, NotADirectoryError):
                 return []
-        own = [path for path in files if path.suffix != ".new" and path.name != LOCK]
+        own = [path for path in paths if path.suffix != ".new" and path.name != LOCK and not path.is_dir()]
         return sorted(path.relative_to(self._root).as_posix() for path in own)
 
     def remove(self, *names: str) -> None:

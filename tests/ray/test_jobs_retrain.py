@@ -20,8 +20,9 @@ from recsys.inference.recommender import Recommender
 from recsys.jobs.retrain import run
 from recsys.registry.decisions import Decision, decision_about, last_decision
 from recsys.registry.folder import FolderStore
+from recsys.registry.leases import Lease
 from recsys.registry.lock import LOCK, LockEntry, LockLost
-from recsys.registry.store import Check, check_hashes
+from recsys.registry.store import Check, Confirm, accept, check_hashes
 from recsys.schema import DAY
 from recsys.training.retrain.production import open_production, version_lists
 from tests.support.once import once
@@ -129,11 +130,11 @@ def test_a_worse_challenger_is_kept(retrain: Retrain, registry: Path, capfd: pyt
 class StolenLock(FolderStore):
     """A registry whose lock another process takes right before the promotion, as after a long suspension."""
 
-    def promote(self, version: str, check: Check = check_hashes) -> None:
+    def promote(self, version: str, check: Check = check_hashes, confirm: Confirm = accept) -> None:
         content, _ = self.files.read(LOCK) or (b"", "")
         entry = LockEntry.model_validate_json(content).model_copy(update={"token": "another's"})
         self.files.write(LOCK, entry.dump())
-        super().promote(version, check)
+        super().promote(version, check, confirm)
 
 
 class ChangedProduction(FolderStore):
@@ -173,7 +174,9 @@ def test_a_challenger_is_kept_where_production_changed_meanwhile(base: Path, reg
 def test_data_that_lack_many_of_the_newest_events_are_refused(
     retrain: Retrain, registry: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    versions = {version.name for version in FolderStore(registry).versions()}
+    store = FolderStore(registry)
+    versions = {version.name for version in store.versions()}
+    Lease(store, seconds=-1).renew(sorted(versions))
     recent = START + OLD_DAYS * DAY
     rows = [
         row for number, row in enumerate(events()) if row.timestamp <= recent or not number % 5 or row.timestamp == END
@@ -183,10 +186,11 @@ def test_data_that_lack_many_of_the_newest_events_are_refused(
     assert "events in the newest week" in line or "before the newest" in line
     assert "expected 60% or more (retrain.gates.min_events_fraction)" in line
     assert "--allow events" in line
-    assert {version.name for version in FolderStore(registry).versions()} == versions
+    assert {version.name for version in store.versions()} == versions
     decision = last(registry)
     assert (decision.outcome, decision.version) == ("refused", None)
     assert [gate.gate for gate in decision.gates if not gate.passed] == ["events"]
+    assert store.files.names("leases/") == []  # the one that has ended is removed by the way
 
 
 def test_production_in_a_comparison_recommends_as_it_does_in_batches(base: Path) -> None:

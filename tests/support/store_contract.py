@@ -15,8 +15,9 @@ from recsys.registry.bucket import S3Store
 from recsys.registry.decisions import Decision, decision_about, last_decision, outcomes, record
 from recsys.registry.leases import Lease
 from recsys.registry.lock import LOCK, LockEntry, LockLost, LockTaken, held
+from recsys.registry.pointer import HISTORY, BrokenPointer, Pointer
 from recsys.registry.prune import plan_prune, prune
-from recsys.registry.store import HISTORY, BrokenPointer, Store
+from recsys.registry.store import Store
 from recsys.storage.filesystem import put
 from recsys.storage.s3 import S3Folder
 from tests.support.processes import wait_until
@@ -389,6 +390,20 @@ class StoreContract:
         with pytest.raises(RegistryError, match="no version v1"):
             store.promote("v1", lambda folder: store.remove("v1"))
         assert store.production() is None
+
+    def test_a_promotion_sees_what_it_replaces(self, store: Store) -> None:
+        for name in ("v1", "v2", "v3"):
+            store.publish(fill, name)
+
+        def confirm(pointer: Pointer | None) -> None:
+            if pointer is not None:
+                raise RegistryError(f"now {pointer.version}")
+
+        store.promote("v1", confirm=confirm)
+        # Another promotes during the check, after which nothing but `confirm` can notice it.
+        with pytest.raises(RegistryError, match="now v2"):
+            store.promote("v3", lambda folder: store.promote("v2"), confirm)
+        assert store.production() == "v2"
 
 
 def publish_at(store: Store, name: str, number: int) -> None:

@@ -18,7 +18,7 @@ from tests.support.kubernetes import FOLDER, documents, faults, resources
 
 FILES = [path for path in sorted(FOLDER.glob("*.yaml")) if path.stem != "kustomization"]
 COMPONENT = "app.kubernetes.io/component"
-DASHBOARD = 8265
+DASHBOARD, METRICS = 8265, 8080
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +186,11 @@ def test_every_pod_has_a_policy() -> None:
     }  # KubeRay's services need its own
 
 
-def test_requests_alone_come_from_outside_and_the_dashboard_is_the_operators() -> None:
+OPENED: dict[str | None, set[int]] = {None: {8000}, "kuberay-operator": {8000, DASHBOARD}, "prometheus": {METRICS}}
+"""The ports that the pods of a name may reach from other namespaces; None: all pods, as those of a gateway."""
+
+
+def test_outside_the_dashboard_is_the_operators_and_the_metrics_are_those_of_prometheus() -> None:
     for spec in policies().values():
         for rule in spec.get("ingress", []):
             assert rule["from"], "a rule without peers lets everybody in"
@@ -194,8 +198,9 @@ def test_requests_alone_come_from_outside_and_the_dashboard_is_the_operators() -
                 assert rule["from"] == [{"podSelector": spec["podSelector"]}]  # pods of the same kind
                 continue
             ports = {port["port"] for port in rule["ports"]}
-            is_operator = all("podSelector" in peer for peer in rule["from"])
-            assert ports <= ({8000, DASHBOARD} if is_operator else {8000})
+            for peer in rule["from"]:
+                selected = peer.get("podSelector", {}).get("matchLabels", {})
+                assert ports <= OPENED[selected.get("app.kubernetes.io/name")]
     assert "ingress" not in policies()["schedule"]
     assert SERVICE["spec"]["excludeHeadPodFromServeSvc"] is True
 

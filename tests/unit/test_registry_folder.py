@@ -9,7 +9,9 @@ import pytest
 from recsys.errors import RegistryError
 from recsys.registry.folder import FolderStore
 from recsys.registry.locate import open_store
-from recsys.registry.store import BrokenPointer, new_version
+from recsys.registry.pointer import BrokenPointer
+from recsys.registry.prune import prune
+from recsys.registry.store import new_version
 from tests.support.store_contract import StoreContract, fill, names
 
 
@@ -51,6 +53,12 @@ def test_rollback_to_a_broken_version_changes_nothing(folder: FolderStore) -> No
     with pytest.raises(RegistryError, match=r"ranker\.txt has sha256"):
         folder.rollback()
     assert folder.production() == "b"
+
+
+def test_a_folder_among_the_leases_stops_no_pruning(folder: FolderStore) -> None:
+    folder.publish(fill, "a")
+    (folder.root / "leases" / "old.json").mkdir(parents=True)
+    assert prune(folder, 1).removed == ()
 
 
 def test_reading_makes_nothing(tmp_path: Path) -> None:

@@ -71,6 +71,7 @@ GOOD = entry(READ_KEY)
         (keys_document(GOOD | {"limit": SECRET}), "key 1: limit: expected a number of requests and a time"),
         (keys_document(GOOD | {"limit": "0/second"}), "key 1: limit: expected"),
         (keys_document(GOOD | {"limit": "5/year"}), "key 1: limit: expected"),
+        (keys_document(GOOD | {"limit": "5/second"}, entry("another key")), "key 2: limit: an entry of the same name"),
         (keys_document(GOOD | {"expires": SECRET}), "key 1: expires: "),
         (keys_document(GOOD | {SECRET: 1}), "key 1: there is an unknown field; expected: name, sha256"),
         (keys_document({"name": "a", "scopes": ["read"]}), "key 1: sha256: Field required"),

@@ -14,7 +14,7 @@ import pytest
 from recsys.inference.recommender import Recommender
 from recsys.registry.bundle import Bundle, read
 from recsys.registry.folder import FolderStore
-from recsys.registry.store import Pointer
+from recsys.registry.pointer import Pointer
 from recsys.schema import EVENT_TYPES, PURCHASE, UNKNOWN
 from recsys.serving.api.recommendations import Recommendations
 from recsys.serving.api.users import UserEvents, UserStats, events_message, stats_message

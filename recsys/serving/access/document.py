@@ -115,6 +115,8 @@ def parse_keys(content: bytes, name: str) -> tuple[Key, ...]:
         key = _key(entry, where)
         if key.digest in keys:
             raise ConfigError(f"{where}: sha256: an entry before it has the same")
+        if any(other.name == key.name and other.limit != key.limit for other in keys.values()):
+            raise ConfigError(f"{where}: limit: an entry of the same name before it has another; expected one limit")
         keys[key.digest] = key
     return tuple(keys.values())
 
