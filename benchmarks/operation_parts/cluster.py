@@ -11,6 +11,7 @@ from typing import Any, Final
 import yaml
 from isolation import free_port
 from ray.cluster_utils import Cluster
+from ray.util.state import list_actors
 
 from recsys.errors import RecsysError
 
@@ -32,11 +33,18 @@ class Nodes:
     cluster: Any
     workers: list[Any]
 
-    def kill_worker(self) -> str:
-        """Kill a worker node with all its processes; its id."""
-        node = self.workers.pop(0)
+    def kill_worker(self) -> tuple[str, int]:
+        """Kill the worker node that has the most replicas, with all its processes; its id and the number of replicas."""
+        counts = [self._replicas(node.node_id) for node in self.workers]
+        node = self.workers.pop(counts.index(max(counts)))
         self.cluster.remove_node(node, allow_graceful=False)
-        return str(node.node_id)
+        return str(node.node_id), max(counts)
+
+    def _replicas(self, node_id: str) -> int:
+        """The replicas of Serve that live on a node."""
+        here = [("node_id", "=", node_id), ("state", "=", "ALIVE")]
+        actors = list_actors(address=self.dashboard, filters=here, limit=1000)
+        return sum(actor.class_name.startswith("ServeReplica") for actor in actors)
 
     def job(self, *command: str) -> "subprocess.CompletedProcess[str]":
         """A job, submitted as a person does, once it has ended."""

@@ -117,9 +117,11 @@ def follow(run: Run, load: VersionedLoad, act: Callable[[], object]) -> dict[str
 def lose_node(run: Run, load: VersionedLoad) -> dict[str, Any]:
     """A worker node dies with all its replicas."""
     before = load.answered
-    node = run.nodes.kill_worker()
-    wait_until(lambda: load.answered > before + 2000 and answers("127.0.0.1", run.port), READY_SECONDS)
-    return {"node": node[:8], "answered": load.answered - before}
+    node, replicas = run.nodes.kill_worker()
+    run.expect("the node had replicas", replicas > 0, True)
+    lively = wait_until(lambda: load.answered > before + 2000 and answers("127.0.0.1", run.port), READY_SECONDS)
+    run.expect("answers after the death of a node", lively is not None, True)
+    return {"node": node[:8], "replicas": replicas, "answered": load.answered - before}
 
 
 def look(run: Run) -> dict[str, Any]:

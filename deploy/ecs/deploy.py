@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import boto3
-from botocore.exceptions import BotoCoreError, ClientError, WaiterError
+from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, WaiterError
 
 HERE: Final = Path(__file__).resolve().parent
 VERIFY: Final = HERE.parent / "verify.sh"
@@ -25,13 +25,19 @@ STEADY: Final = (
     *("IMPORT_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"),
 )
 """States in which a stack can be updated."""
+TAKEN_BACK: Final = ("UPDATE_ROLLBACK_COMPLETE", "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS")
+"""States in which the stack of before is in force again."""
 BEGUN: Final = ("CREATE_IN_PROGRESS", "UPDATE_IN_PROGRESS")
 ONCE: Final = "DesiredCount"
 """The parameter that is for one deployment alone: kept, it would take back what scaling has added."""
 
 
 class DeployError(Exception):
-    """One line: what failed, and what CloudFormation gives as the reason."""
+    """One line: what failed, and what CloudFormation gives as the reason. The stack of before is in force."""
+
+
+class StuckError(DeployError):
+    """A change was begun, and the stack of before is not in force, or nobody knows which one is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +73,9 @@ class Stacks:
 
     def put(self, stack: Stack, *, new: bool) -> None:
         """Create or update the stack and wait for the end. Raises DeployError where CloudFormation takes it back."""
-        declared = {one["ParameterKey"] for one in self._summary(stack)}
         call = self._client.create_stack if new else self._client.update_stack
         try:
+            declared = {one["ParameterKey"] for one in self._summary(stack)}
             call(
                 StackName=self._name,
                 TemplateBody=stack.template,
@@ -85,12 +91,27 @@ class Stacks:
             if UNCHANGED in str(error):
                 return
             raise DeployError(f"stack {self._name}: {error}") from error
+        except EndpointConnectionError as error:
+            raise DeployError(f"stack {self._name}: {error}") from error
+        except BotoCoreError as error:  # the call may have come through, and its answer not
+            raise StuckError(f"stack {self._name}: {error}") from error
         try:
             self._client.get_waiter("stack_create_complete" if new else "stack_update_complete").wait(
                 StackName=self._name, WaiterConfig={"Delay": 10, "MaxAttempts": 240}
             )
         except WaiterError as error:
-            raise DeployError(f"stack {self._name}: {self._reason() or error}") from error
+            raise self._failure(error) from error
+        except (ClientError, BotoCoreError) as error:
+            raise StuckError(f"stack {self._name}: a change was begun, and its end was not seen: {error}") from error
+
+    def _failure(self, error: WaiterError) -> DeployError:
+        """The error of a change that did not end well."""
+        try:
+            [found] = self._client.describe_stacks(StackName=self._name)["Stacks"]
+            line = f"stack {self._name} is in {found['StackStatus']}: {self._reason() or error}"
+        except (ClientError, BotoCoreError) as problem:
+            return StuckError(f"stack {self._name}: {error}; its state cannot be read: {problem}")
+        return DeployError(line) if found["StackStatus"] in TAKEN_BACK else StuckError(line)
 
     def _summary(self, stack: Stack) -> list[dict[str, Any]]:
         declared: list[dict[str, Any]] = self._client.get_template_summary(TemplateBody=stack.template)["Parameters"]
@@ -120,7 +141,8 @@ def deploy(stacks: Stacks, template: str, given: dict[str, str], url: str) -> in
         stacks.put(Stack(template, known | given), new=before is None)
     except DeployError as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1 if before is not None and verified(url) else 3
+        is_back = before is not None and not isinstance(error, StuckError)
+        return 1 if is_back and verified(url) else 3
     if verified(url):
         print(f"deployed {given['ImageUri']}")
         return 0

@@ -8,7 +8,7 @@ import numpy as np
 
 from recsys.data.layout.ids import changed_kinds
 from recsys.gates.drift import stability_index
-from recsys.gates.facts import DAYS_OF_WEEK, DataFacts
+from recsys.gates.facts import DAYS_OF_WEEK, OVER_RECENT_DAYS, RECENT_DAYS, DataFacts
 from recsys.gates.settings import GatesConfig
 from recsys.registry.decisions import GateResult
 from recsys.schema import EVENT_TYPES
@@ -17,9 +17,6 @@ USUAL_WEEKS: Final = 4
 """Weeks before the newest ones, of which the median is the usual number of events."""
 ENOUGH_EVENTS: Final = 50
 """Usual events of a type below which a missing half may be chance, so that the type is not looked at."""
-
-MOST_DAYS_BEFORE: Final = 1
-"""Data that end longer before production's newest event are an old export. A few events may have been deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +56,10 @@ def ids(inputs: GateInputs) -> tuple[bool, str]:
 
 
 def events(inputs: GateInputs) -> tuple[bool, str]:
-    """Whether no large part of the events is missing: at the end, in one of the newest weeks, or in the whole log."""
-    if inputs.gap < -MOST_DAYS_BEFORE:
-        figure = f"the data end {-inputs.gap:.1f} days before production's newest event"
-        return False, f"{figure}; expected at most {MOST_DAYS_BEFORE} day before it"
+    """Whether there are newer events, and no large part is missing in one of the newest weeks or in the whole log."""
+    if inputs.gap <= 0:
+        before = f"{-inputs.gap:.1f} days before" if inputs.gap else "with"
+        return False, f"the data end {before} production's newest event; expected newer events"
     least = min(_fractions(inputs), default=None, key=lambda measured: measured[0])
     if least is None:
         return True, "too few events to tell what is usual"
@@ -125,12 +122,14 @@ def drift(inputs: GateInputs) -> tuple[bool, str]:
 
 
 def drifts_of(old: DataFacts, new: DataFacts) -> Mapping[str, float]:
-    """The drift of each feature that both have, see `stability_index`."""
-    indexes = {
-        name: stability_index(values, new.features[name])
-        for name, values in old.features.items()
-        if name in new.features
-    }
+    """The drift of each feature that both have, see `stability_index`.
+
+    What is counted over the recent days grows with a log that has fewer days, so it is left out.
+    """
+    names = old.features.keys() & new.features.keys()
+    if min(old.days, new.days) < RECENT_DAYS:
+        names -= set(OVER_RECENT_DAYS)
+    indexes = {name: stability_index(old.features[name], new.features[name]) for name in sorted(names)}
     return {name: index for name, index in indexes.items() if index is not None}
 
 

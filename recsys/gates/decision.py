@@ -39,6 +39,14 @@ class Figures:
         mean = float(production.mean())
         return cls(float(challenger.mean()), mean, difference, -margin * mean)
 
+    def verdict_of(self, users: int, enough: int) -> Verdict:
+        """The verdict of so many users: kept where an interval tells nothing; enough: users that it needs."""
+        if users < enough:
+            return Verdict("kept", f"{users} users are too few for a comparison; expected {enough} (retrain.min_users)")
+        if not self.challenger and not self.production:
+            return Verdict("kept", "neither it nor production recommends anything that users went on to choose")
+        return self.verdict
+
     @property
     def verdict(self) -> Verdict:
         """Promoted if the low end of the interval is at or above the bound."""

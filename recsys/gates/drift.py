@@ -14,11 +14,13 @@ def stability_index(old: np.ndarray, new: np.ndarray) -> float | None:
     It is the sum of (p_new - p_old) * ln(p_new / p_old) over the bins, with half a value added to each bin. Chance
     alone gives (bins - 1) * (1 / n_old + 1 / n_new) on average (Yurdakul 2018).
     old, new: float (n,), NaN for a missing value, which has a bin of its own
-    None if there are too few values, or if all the old ones are equal: a type of events or an attribute may be new.
+    None if there are too few values, or if all the old ones that are not missing are equal: a type of events or an
+    attribute may be new.
     """
-    if min(len(old), len(new)) < FEWEST or len(np.unique(old)) < 2:
+    known = old[~np.isnan(old)]
+    if min(len(old), len(new)) < FEWEST or len(np.unique(known)) < 2:
         return None
-    edges = np.unique(np.nanquantile(old, np.linspace(0, 1, BINS + 1)[1:-1])) if not np.isnan(old).all() else old[:0]
+    edges = np.unique(np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1]))
     before, after = _counts(old, edges), _counts(new, edges)
     used = (before > 0) | (after > 0)
     before, after = (_fractions(counts[used]) for counts in (before, after))

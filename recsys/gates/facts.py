@@ -19,6 +19,10 @@ HOUR: Final = 3_600_000
 RECENT: Final = ("item_recent_views", "item_recent_carts", "item_recent_purchases")
 OTHERS: Final = ("item_popularity", "item_views", "item_carts", "item_purchases")
 """RECENT, OTHERS: the statistics of items that the features are made of."""
+OVER_RECENT_DAYS: Final = (*RECENT, "user_recent_events", "user_days_idle")
+"""Features that are counted over the recent days."""
+MOST_USERS: Final = 200_000
+"""Users whose features are looked at, so that memory is bounded. Chance then moves a drift by less than 0.001."""
 DAYS_OF_WEEK: Final = 7
 
 
@@ -55,7 +59,7 @@ def facts_of_version(opened: Bundle) -> DataFacts:
         attributes=tuple(spec.name for spec in manifest.attributes or ()),
         features={
             **item_features(statistics, manifest.attributes or ()),
-            **user_features(opened.snapshot.histories, manifest.live_watermark),
+            **user_features(sample(opened.snapshot.histories, len(opened.snapshot.users)), manifest.live_watermark),
         },
     )
 
@@ -97,6 +101,15 @@ def _ratio(statistics: Statistics, part: str, whole: str) -> np.ndarray:
     """The ratio of two columns, float (n_items,), NaN where the second is 0."""
     total = statistics.item(whole)
     return np.where(total > 0, statistics.item(part) / np.maximum(total, 1), np.nan)
+
+
+def sample(histories: Histories, n_users: int) -> Histories:
+    """Every so many-th user's history, so that of all users at most MOST_USERS are left.
+
+    histories: of all users or of a part of them; n_users: number of all users
+    """
+    step = -(-n_users // MOST_USERS)
+    return histories if step <= 1 else histories.take(np.arange(0, len(histories), step))
 
 
 def user_features(histories: Histories, end: int) -> dict[str, np.ndarray]:

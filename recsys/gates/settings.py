@@ -31,8 +31,8 @@ class RetrainConfig(Config):
     max_days: int = Field(28, ge=1)
     """Longest window after production's newest event, in days. Where there are more, the newest of them are taken."""
     min_users: int = Field(100, ge=1)
-    """Fewest users of a window after production's newest event. Where there are fewer, production's settings are
-    refitted as of an earlier cut."""
+    """Fewest users of a comparison. Where a window after production's newest event has fewer, production's settings are
+    refitted as of an earlier cut. Where that window has fewer too, the challenger is kept."""
     lock_minutes: float = Field(10.0, gt=0, le=1440)
     """Minutes after which the lock of a run that has died may be taken over. A run that lives renews it in time."""
     gates: GatesConfig = GatesConfig()

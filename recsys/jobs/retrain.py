@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,11 +11,11 @@ from recsys import console
 from recsys.config import TrainConfig
 from recsys.data.ingest import ShopData
 from recsys.data.sources import Source
-from recsys.errors import DataError, RegistryError, TooLittleData, reason_of
+from recsys.errors import DataError, RecsysError, RegistryError, TooLittleData, reason_of
 from recsys.gates.decision import Verdict, without_figures
 from recsys.inference.probe import check_here
 from recsys.jobs.train import Trained, learn, publish_trained, read
-from recsys.registry.decisions import Comparison, Decision, GateResult, Outcome, record
+from recsys.registry.decisions import Comparison, Decision, GateResult, Outcome, keep_beside, record
 from recsys.registry.leases import remove_ended
 from recsys.registry.lock import Lock, held
 from recsys.registry.pointer import Pointer
@@ -27,6 +28,7 @@ from recsys.training.retrain.production import Production, open_production
 logger = logging.getLogger(__name__)
 
 SECONDS_PER_MINUTE = 60
+UNFINISHED = "the run ended during its promotion; `recsys models list` shows whether it is in production"
 
 
 class GateClosed(DataError):
@@ -51,8 +53,15 @@ class Run:
     gates: tuple[GateResult, ...] = ()
 
     def decided(self, verdict: Verdict, version: str | None = None, figures: Comparison | None = None) -> Decision:
-        """The decision, kept in the registry and in the log; version: of the challenger, if it was published."""
-        decision = Decision(
+        """The decision, kept in the registry and in the log, see `decision`."""
+        decision = self.decision(verdict, version, figures)
+        record(self.store, decision)
+        _log(decision)
+        return decision
+
+    def decision(self, verdict: Verdict, version: str | None, figures: Comparison | None) -> Decision:
+        """The decision; version: of the challenger, if it was published."""
+        return Decision(
             outcome=verdict.outcome,
             reason=verdict.reason,
             version=version,
@@ -63,9 +72,6 @@ class Run:
             gates=self.gates,
             figures=figures,
         )
-        record(self.store, decision)
-        _log(decision)
-        return decision
 
 
 def run(
@@ -79,11 +85,11 @@ def run(
     """Check the data, train, compare with production, publish, and promote where the challenger is not worse.
 
     work, now: see `recsys.jobs.train.run`; allowed: gates whose result does not stop the run
-    Raises RecsysError; the version in production is then still the old one. LockTaken: another run goes on. GateClosed:
-    the data are not as expected, and nothing was trained.
+    Raises RecsysError; production is then as it was, unless only the record of a promotion failed. LockTaken: another
+    run goes on. GateClosed: the data are not as expected, and nothing was trained.
     """
     with held(store, config.retrain.lock_minutes * SECONDS_PER_MINUTE) as lock:
-        remove_ended(store)
+        _clean(store)
         production = open_production(store)
         shop = read(source, config, work, now)
         gates = () if production is None else check_gates(shop, production, config.retrain.gates)
@@ -91,6 +97,14 @@ def run(
         this = Run(store, shop, production, gates)
         _pass_gates(this)
         return _retrain(this, config, str(work), now, lock)
+
+
+def _clean(store: Store) -> None:
+    """Remove the leases that have ended. Where that fails, the run goes on."""
+    try:
+        remove_ended(store)
+    except RegistryError as error:
+        logger.warning("ended leases not removed", extra={"reason": str(error)})
 
 
 def _pass_gates(this: Run) -> None:
@@ -116,7 +130,7 @@ def _retrain(this: Run, config: TrainConfig, work: str, now: int, lock: Lock) ->
     verdict, figures = _judged(this, trained, match)
     version = publish_trained(trained, this.store)
     if verdict.outcome == "promoted":
-        verdict = _promoted(this, version, verdict, lock)
+        verdict = _promoted(this, version, verdict, figures, lock)
     decision = this.decided(verdict, version, figures)
     _show(decision, this.store, page=config.evaluation.page)
     return decision
@@ -136,8 +150,11 @@ def _judged(this: Run, trained: Trained, match: Match | None) -> tuple[Verdict, 
         return Verdict("kept", reason), None
 
 
-def _promoted(this: Run, version: str, verdict: Verdict, lock: Lock) -> Verdict:
-    """Promote the challenger; the verdict, another one if production changed meanwhile. Raises LockLost."""
+def _promoted(this: Run, version: str, verdict: Verdict, figures: Comparison | None, lock: Lock) -> Verdict:
+    """Promote the challenger; the verdict, another one if production changed meanwhile.
+
+    Raises RegistryError where it cannot be promoted, LockLost too. Whenever this ends, the version has a decision.
+    """
 
     def check(folder: Path) -> str:
         fingerprint = check_here(folder)
@@ -150,11 +167,16 @@ def _promoted(this: Run, version: str, verdict: Verdict, lock: Lock) -> Verdict:
         if current != before:
             raise ProductionChanged(f"it was compared with {before}, and now {current} is in production")
 
+    keep_beside(this.store, this.decision(Verdict("kept", UNFINISHED), version, figures))
     try:
         with console.step("promote"):
             this.store.promote(version, check, confirm)
     except ProductionChanged as problem:
         return Verdict("kept", str(problem))
+    except RecsysError as problem:
+        with suppress(RegistryError):  # the registry may be the problem
+            this.decided(Verdict("kept", f"it was not promoted: {reason_of(problem)}"), version, figures)
+        raise
     return verdict
 
 

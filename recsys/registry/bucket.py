@@ -135,9 +135,8 @@ class S3Store(PointedStore):
         # The publisher's object goes last: until then nobody can publish under this name.
         self._bucket.remove(*sorted(keys, key=lambda key: key.endswith(PUBLISHER)))
 
-    def _check_published(self, version: str) -> None:
-        if self._bucket.read(_key(version, MANIFEST)) is None:
-            raise self._unknown(version)
+    def _is_published(self, version: str) -> bool:
+        return self._bucket.read(_key(version, MANIFEST)) is not None
 
     def _names(self) -> list[str]:
         return sorted(name for name, files in self._files().items() if _key(name, MANIFEST) in files)

@@ -108,14 +108,22 @@ class Decision(Config):
             raise ValueError("expected a time with its zone")
         return decided
 
+    def dump(self) -> bytes:
+        """The decision as the text of a file."""
+        return f"{self.model_dump_json(indent=1)}\n".encode()
+
+
+def keep_beside(store: Store, decision: Decision) -> None:
+    """Keep a decision beside its version, if there is one; a later one replaces it. Raises RegistryError."""
+    if decision.version is not None:
+        store.files.write(_beside(decision.version), decision.dump())
+
 
 def record(store: Store, decision: Decision) -> None:
-    """Keep a decision: beside its version if there is one, and among the newest runs. Raises RegistryError."""
-    content = f"{decision.model_dump_json(indent=1)}\n".encode()
-    if decision.version is not None:
-        store.files.write(_beside(decision.version), content)
+    """Keep the decision of a run that is over: beside its version, and among the newest runs. Raises RegistryError."""
+    keep_beside(store, decision)
     moment = datetime.fromisoformat(decision.decided).astimezone(UTC)
-    store.files.write(f"{RETRAINS}{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}.json", content)
+    store.files.write(f"{RETRAINS}{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}.json", decision.dump())
     store.files.remove(*_retrains(store)[:-KEPT_RETRAINS])
 
 
@@ -143,9 +151,10 @@ def outcomes(store: Store) -> Mapping[str, str]:
         return dict(zip(versions, pool.map(lambda version: _outcome(store, version), versions), strict=True))
 
 
-def forget(store: Store, version: str) -> None:
-    """Remove the decision about a version that is removed itself."""
-    store.files.remove(_beside(version))
+def forget_removed(store: Store) -> None:
+    """Remove the decisions about versions that are not there any more. Call it with the lock held."""
+    known = {_beside(version.name) for version in store.versions()}
+    store.files.remove(*[name for name in store.files.names(DECISIONS) if name not in known])
 
 
 def _outcome(store: Store, version: str) -> str:

@@ -92,13 +92,9 @@ class FolderStore(PointedStore):
     def path(self, version: str | None = None) -> Path:
         """See Store. A caller that supports MODEL_VERSION passes its value as `version`."""
         version = self._wanted(version)
-        folder = self._versions / version
-        try:
-            if not folder.is_dir():
-                raise self._unknown(version)
-        except OSError as error:
-            raise RegistryError(f"{folder} cannot be read: {error.strerror}") from error
-        return folder
+        if not self._is_published(version):
+            raise self._unknown(version)
+        return self._versions / version
 
     def remove(self, version: str) -> None:
         """See Store. Processes that have mapped its files can still read them."""
@@ -119,8 +115,12 @@ class FolderStore(PointedStore):
         if self._staging.is_dir():
             remove_abandoned(self._staging.iterdir())
 
-    def _check_published(self, version: str) -> None:
-        self.path(version)
+    def _is_published(self, version: str) -> bool:
+        folder = self._versions / version
+        try:
+            return folder.is_dir()
+        except OSError as error:
+            raise RegistryError(f"{folder} cannot be read: {error.strerror}") from error
 
     def _names(self) -> list[str]:
         if not self._versions.is_dir():

@@ -90,11 +90,18 @@ class Lock:
     def _write(self, entry: LockEntry) -> None:
         content = entry.dump()
         if not self._store.files.replace(LOCK, content, self._etag):
-            raise self._lost()
+            # An earlier write of this process may have come through though its answer or the reading after it failed.
+            self._etag = self._own()[1]
+            if not self._store.files.replace(LOCK, content, self._etag):
+                raise self._lost()
+        self._entry, self._etag = self._own()
+
+    def _own(self) -> tuple[LockEntry, str]:
+        """The stored entry and its tag; raises LockLost if it is not this process's."""
         stored = self._store.files.read(LOCK)
-        if stored is None or stored[0] != content:
+        if stored is None or (entry := _parse(self._store, stored[0])).token != self._entry.token:
             raise self._lost()
-        self._entry, self._etag = entry, stored[1]
+        return entry, stored[1]
 
     def _lost(self) -> LockLost:
         return LockLost(

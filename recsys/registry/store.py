@@ -155,8 +155,8 @@ class PointedStore(ABC):
         """
 
     @abstractmethod
-    def _check_published(self, version: str) -> None:
-        """Raises RegistryError if there is no such version."""
+    def _is_published(self, version: str) -> bool:
+        """Whether there is such a version; raises RegistryError if this cannot be told."""
 
     @abstractmethod
     def _names(self) -> Sequence[str]:
@@ -184,10 +184,9 @@ class PointedStore(ABC):
 
         def step(before: Pointer | None) -> Pointer:
             confirm(before)
-            self._check_published(version)  # it may have been removed during the check
             return Pointer.after(before, version, checked)
 
-        self._change(step)
+        self._point(step)
 
     def rollback(self, check: Check = check_hashes) -> str:
         """See Store."""
@@ -208,7 +207,29 @@ class PointedStore(ABC):
                 )
             return pointer
 
-        return self._change(step).version
+        return self._point(step).version
+
+    def _point(self, step: Step) -> Pointer:
+        """Change the pointer to a version that is there, before the change and after it; the new pointer.
+
+        So either a removal at the same time sees the new pointer and takes itself back, or it is seen here.
+        """
+        replaced: Pointer | None = None
+
+        def checked(before: Pointer | None) -> Pointer:
+            nonlocal replaced
+            replaced, pointer = before, step(before)
+            if not self._is_published(pointer.version):
+                raise self._unknown(pointer.version)
+            return pointer
+
+        pointer = self._change(checked)
+        if not self._is_published(pointer.version):
+            if replaced is not None:
+                back = replaced
+                self._change(lambda current: back if current == pointer else current or back)
+            raise self._unknown(pointer.version)
+        return pointer
 
     def production(self) -> str | None:
         """See Store."""

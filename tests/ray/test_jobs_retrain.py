@@ -3,7 +3,6 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +13,19 @@ from recsys import cli, console
 from recsys.data.sources import resolve
 from recsys.evaluation import protocol
 from recsys.evaluation.metrics import Truth
+from recsys.histories import Histories
 from recsys.ids import Ids
 from recsys.inference.batch import recommend_to
 from recsys.inference.recommender import Recommender
 from recsys.jobs.retrain import run
+from recsys.jobs.train import read
 from recsys.registry.decisions import Decision, decision_about, last_decision
 from recsys.registry.folder import FolderStore
 from recsys.registry.leases import Lease
 from recsys.registry.lock import LOCK, LockEntry, LockLost
 from recsys.registry.store import Check, Confirm, accept, check_hashes
 from recsys.schema import DAY
+from recsys.training.retrain.comparison import plan_match
 from recsys.training.retrain.production import open_production, version_lists
 from tests.support.once import once
 from tests.support.shop_data import END, START, Event, events, train_arguments, write_shop
@@ -111,11 +113,11 @@ def test_a_challenger_that_is_not_worse_is_promoted(
 
 
 def test_a_worse_challenger_is_kept(retrain: Retrain, registry: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """With too few users in the newest days, production's settings are refitted; a ranker of one split is worse."""
+    """Where there are too few newest days, production's settings are refitted; a ranker of one split is worse."""
     store = FolderStore(registry)
     before = store.production()
     worse = ("ranker.max_trees=1", "ranker.num_leaves=2", "hybrid.alpha=0", "retrain.margin=0")
-    assert retrain("retrain.min_users=10000", *worse) == 0
+    assert retrain("retrain.min_days=15", *worse) == 0
     decision = last(registry)
     assert decision.figures is not None
     assert decision.figures.opponent == "refit"
@@ -160,6 +162,10 @@ def test_a_run_that_lost_its_lock_promotes_nothing(base: Path, registry: Path, t
     with pytest.raises(LockLost):
         run_with(StolenLock(registry), base, tmp_path)
     assert FolderStore(registry).production() == before
+    decision = last(registry)
+    assert decision.outcome == "kept"
+    assert decision.reason.startswith("it was not promoted: the lock ")
+    assert decision_about(FolderStore(registry), str(decision.version)) == decision
 
 
 def test_a_challenger_is_kept_where_production_changed_meanwhile(base: Path, registry: Path, tmp_path: Path) -> None:
@@ -193,15 +199,59 @@ def test_data_that_lack_many_of_the_newest_events_are_refused(
     assert store.files.names("leases/") == []  # the one that has ended is removed by the way
 
 
+def test_a_gate_that_is_allowed_stops_nothing(
+    retrain: Retrain, registry: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The log of production itself, with settings of its own; nothing can be learned from its first days."""
+    rows = [row for row in events() if row.timestamp <= START + 3 * DAY]
+    production = FolderStore(registry).production()
+    gates = ("events", "drift", "catalog", "attributes")
+    assert retrain(rows=rows, options=tuple(part for gate in gates for part in ("--allow", gate))) == 0
+    decision = last(registry)
+    assert (decision.outcome, decision.reason) == ("kept", "it is not learned, and production is")
+    assert FolderStore(registry).production() == production
+    allowed = [gate.gate for gate in decision.gates if gate.allowed and not gate.passed]
+    assert "events" in allowed
+    assert "warning: events, allowed: the data end " in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("settings", "opponent", "why"),
+    [
+        ((), "version", "it has not seen the newest 14 days"),
+        (("retrain.max_days=5",), "version", "it has not seen the newest 5 days"),
+        (("retrain.min_days=15",), "same settings", "span 14.0 days, fewer than 15"),
+        (("retrain.min_users=10000",), "same settings", "fewer than 10000"),
+        (("retrain.min_days=15", "ranker.max_trees=3"), "refit", "span 14.0 days, fewer than 15"),
+    ],
+)
+def test_the_opponent_depends_on_what_production_has_not_seen(
+    base: Path, tmp_path: Path, settings: tuple[str, ...], opponent: str, why: str
+) -> None:
+    config = small_config(*CHEAP, *settings)
+    shop = read(resolve(str(base / "new"), tmp_path), config, tmp_path, END + DAY)
+    production = open_production(FolderStore(base / "registry"))
+    assert production is not None
+    match = plan_match(shop, config, production, str(tmp_path))
+    assert match.opponent == opponent
+    assert why in match.why
+
+
 def test_production_in_a_comparison_recommends_as_it_does_in_batches(base: Path) -> None:
     store = FolderStore(base / "registry")
     production = open_production(store)
     assert production is not None
     opened = production.opened
     users = opened.snapshot.users.values
-    # The shop has an item that the version lacks, before all others, so that every code differs.
+    # The shop has an item that the version lacks, before all others, so that every code differs. A user has viewed it.
     items = Ids(pa.concat_arrays([pa.array([1]), opened.items.values]))
-    histories = replace(opened.snapshot.histories, items=opened.snapshot.histories.items + 1)
+    seen = opened.snapshot.histories
+    histories = Histories(
+        np.append(seen.offsets[:-1], seen.offsets[-1] + 1),
+        np.append(seen.items + 1, 0).astype(seen.items.dtype),
+        np.append(seen.events, 0).astype(seen.events.dtype),
+        np.append(seen.times, seen.times[-1]),
+    )
     truth = Truth(np.arange(len(users) + 1), np.zeros(len(users), np.int32))
     cases = protocol.TestCases(users, histories, truth)
     lists = version_lists(production, str(store), items, cases, production.watermark, 10)

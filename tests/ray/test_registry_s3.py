@@ -24,6 +24,7 @@ from recsys.registry.artifact import Artifact, write
 from recsys.registry.bucket import S3Store
 from recsys.registry.cache import GIGABYTE, IN_USE_SECONDS, Cache
 from recsys.registry.locate import absolute, default_registry, open_store
+from recsys.registry.pointer import Pointer
 from recsys.registry.store import Store
 from recsys.storage import s3
 from recsys.storage.s3 import S3Folder
@@ -329,6 +330,39 @@ def test_writing_that_fails_leaves_what_was(
         writer.promote(writer.publish(fill, "new"))
     assert store.production() == old
     assert names(store) == ([old, "new"] if what == "production" else [old])
+
+
+def test_a_version_removed_right_before_the_pointer_moves_is_not_in_production(
+    store: S3Store, old: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.publish(fill, "new")
+    replace = S3Folder.replace
+
+    def late(folder: S3Folder, name: str, content: bytes, etag: str | None) -> bool:
+        if b'"new"' in content:
+            store.remove("new")
+        return replace(folder, name, content, etag)
+
+    monkeypatch.setattr(S3Folder, "replace", late)
+    with pytest.raises(RegistryError, match="no version new"):
+        store.promote("new")
+    pointer = store.pointer()
+    assert pointer is not None
+    assert (pointer.version, pointer.history) == (old, ())
+
+
+def test_a_version_promoted_during_its_removal_stays(store: S3Store, old: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.publish(fill, "new")
+    remove = S3Folder.remove
+
+    def slow(folder: S3Folder, *keys: str) -> None:
+        remove(folder, *keys)
+        folder.write("production", Pointer(version="new").dump())
+
+    monkeypatch.setattr(S3Folder, "remove", slow)
+    with pytest.raises(RegistryError, match="new is in production"):
+        store.remove("new")
+    assert names(store) == [old, "new"]
 
 
 def test_a_version_that_is_damaged_for_good_is_not_promoted(store: S3Store, old: str, node: Nodes) -> None:

@@ -14,7 +14,7 @@ from recsys.registry.artifact import Artifact, write
 from recsys.registry.bucket import S3Store
 from recsys.registry.decisions import Decision, decision_about, last_decision, outcomes, record
 from recsys.registry.leases import Lease
-from recsys.registry.lock import LOCK, LockEntry, LockLost, LockTaken, held
+from recsys.registry.lock import LOCK, Lock, LockEntry, LockLost, LockTaken, held
 from recsys.registry.pointer import HISTORY, BrokenPointer, Pointer
 from recsys.registry.prune import plan_prune, prune
 from recsys.registry.store import Store
@@ -271,6 +271,16 @@ class StoreContract:
         with held(store, 60):
             pass
 
+    def test_a_lock_outlives_a_failed_read(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The renewal before it was written, and its owner does not know."""
+        with held(store, 60) as lock:
+            with monkeypatch.context() as patch:
+                patch.setattr(type(store.files), "read", unreachable)
+                with pytest.raises(RegistryError, match="unreachable"):
+                    lock.renew()
+            lock.renew()
+        assert lock_entry(store).released
+
     @pytest.mark.parametrize("name", ["acquired", "expires"])
     def test_a_lock_of_no_time_is_broken(self, store: Store, name: str) -> None:
         entry = {"owner": "a", "token": "b", "acquired": 0, "expires": 1 << 45, name: 10**25}
@@ -376,6 +386,31 @@ class StoreContract:
             prune(store, 1)
         assert len(names(store)) == 3
 
+    def test_what_is_needed_only_now_is_not_pruned(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        """During the first removal a service takes a lease of the next version."""
+        for number in range(4):
+            publish_at(store, f"v{number}", number)
+        renewals: list[Lock] = []
+
+        def renew(lock: Lock) -> None:
+            renewals.append(lock)
+            if len(renewals) == 2:
+                Lease(store).renew(["v1"])
+
+        monkeypatch.setattr(Lock, "renew", renew)
+        done = prune(store, 1)
+        assert done.removed == ("v0", "v2")
+        assert done.kept["v1"].startswith("a service holds it")
+        assert names(store) == ["v1", "v3"]
+        assert len(renewals) == 3  # before each removal
+
+    def test_decisions_about_versions_that_are_gone_are_pruned(self, store: Store) -> None:
+        store.publish(fill, "v1")
+        for version in ("v1", "gone"):
+            record(store, decision(version))
+        prune(store, 1)
+        assert outcomes(store) == {"v1": "kept"}
+
     def test_the_version_in_production_is_never_removed(self, store: Store) -> None:
         store.publish(fill, "v1")
         store.promote("v1")
@@ -391,6 +426,14 @@ class StoreContract:
             store.promote("v1", lambda folder: store.remove("v1"))
         assert store.production() is None
 
+    def test_a_version_removed_during_its_check_is_not_rolled_back_to(self, store: Store) -> None:
+        for name in ("v1", "v2"):
+            store.publish(fill, name)
+            store.promote(name)
+        with pytest.raises(RegistryError, match="no version v1"):
+            store.rollback(lambda folder: store.remove("v1"))
+        assert store.production() == "v2"
+
     def test_a_promotion_sees_what_it_replaces(self, store: Store) -> None:
         for name in ("v1", "v2", "v3"):
             store.publish(fill, name)
@@ -404,6 +447,11 @@ class StoreContract:
         with pytest.raises(RegistryError, match="now v2"):
             store.promote("v3", lambda folder: store.promote("v2"), confirm)
         assert store.production() == "v2"
+
+
+def unreachable(*_: Any) -> Any:
+    """Stands for a method of a place that cannot be reached."""
+    raise RegistryError("unreachable")
 
 
 def publish_at(store: Store, name: str, number: int) -> None:

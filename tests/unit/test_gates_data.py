@@ -9,6 +9,7 @@ import pytest
 
 from recsys.cli import retrain
 from recsys.data.shop import DailyCounts
+from recsys.gates import facts as gate_facts
 from recsys.gates.data import GATES, GateInputs, check, newest_weeks
 from recsys.gates.drift import stability_index
 from recsys.gates.facts import DataFacts, events_by_week, facts_of_version
@@ -98,11 +99,10 @@ def test_a_short_log_keeps_a_week_to_tell_what_is_usual() -> None:
     assert "20 transaction events in the newest week" in closed(results(weeks, gap=28.0))["events"]
 
 
-def test_data_that_end_before_production_are_an_old_export() -> None:
-    figure = closed(results(gap=-12.0))
-    assert list(figure) == ["events"]
-    assert "the data end 12.0 days before production's newest event" in figure["events"]
-    assert closed(results(gap=-0.5)) == {}
+@pytest.mark.parametrize(("gap", "end"), [(-12.0, "12.0 days before"), (-0.5, "0.5 days before"), (0.0, "with")])
+def test_data_without_newer_events_are_an_old_export(gap: float, end: str) -> None:
+    figure = closed(results(gap=gap))
+    assert figure == {"events": f"the data end {end} production's newest event; expected newer events"}
 
 
 def test_another_type_of_ids() -> None:
@@ -169,6 +169,27 @@ def test_a_shop_that_begins_to_log_carts_has_not_drifted() -> None:
     old, new = ({"item_carts_per_view": carts, "event": np.ceil(carts)} for carts in (none, some))
     assert closed(results(old=facts(features=old), features=new)) == {}
     assert stability_index(np.full(2000, np.nan), some) is None
+    assert stability_index(np.where(np.arange(2000) < 100, np.nan, 0.0), some) is None  # items that were never viewed
+
+
+def test_a_young_shop_has_not_drifted_because_its_log_grew() -> None:
+    """Over recent days that the older log does not have."""
+    counts = {"item_recent_views": VALUES, "user_days_idle": VALUES}
+    grown = {name: 5 * values for name, values in counts.items()}
+    young = facts(days=20.0, features=counts)
+    assert closed(results(old=young, features=grown, events={name: 5 * n for name, n in EVENTS.items()})) == {}
+    assert list(closed(results(old=facts(features=counts), features=grown))) == ["drift"]
+
+
+def test_of_many_users_some_are_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate_facts, "MOST_USERS", 30)
+    histories = small_bundle().snapshot.histories
+    n_users = len(histories)
+    parts = [histories.take(np.arange(start, n_users, 3)) for start in range(3)]
+    assert 0 < len(gate_facts.sample(histories, n_users)) <= 30
+    assert sum(len(gate_facts.sample(part, n_users)) for part in parts) <= 30 + len(parts)
+    monkeypatch.setattr(gate_facts, "MOST_USERS", n_users)
+    assert gate_facts.sample(histories, n_users) is histories
 
 
 def test_facts_of_a_version() -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recsys.evaluation.metrics import Resampling
-from recsys.gates.decision import Figures, without_figures
+from recsys.gates.decision import Figures, Verdict, without_figures
 
 RESAMPLING = Resampling(0)
 
@@ -46,6 +46,20 @@ def test_users_are_paired() -> None:
 def test_a_margin_of_zero_asks_for_no_loss() -> None:
     assert figures(-0.001, margin=0).verdict.outcome == "kept"
     assert figures(0.001, margin=0).verdict.outcome == "promoted"
+
+
+def test_too_few_users_tell_nothing() -> None:
+    found = figures(0.1, users=3)
+    assert found.verdict.outcome == "promoted"
+    kept = found.verdict_of(3, 100)
+    assert kept == Verdict("kept", "3 users are too few for a comparison; expected 100 (retrain.min_users)")
+    assert found.verdict_of(100, 100) == found.verdict
+
+
+def test_two_models_that_find_nothing_are_not_equal() -> None:
+    nothing = np.zeros(400)
+    found = Figures.create(nothing, nothing, 0.02, RESAMPLING)
+    assert found.verdict_of(400, 100).outcome == "kept"
 
 
 @pytest.mark.parametrize(

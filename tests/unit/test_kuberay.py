@@ -211,6 +211,19 @@ def test_a_drain_takes_one_worker_at_a_time_and_no_head() -> None:
     assert budgets["head"]["spec"]["maxUnavailable"] == 0
 
 
+def test_every_job_is_gone_before_the_next_one_of_its_name() -> None:
+    """KubeRay deletes the cluster of a job by itself, but not the job."""
+    day = 86_400
+    rules = TRAIN["spec"]["deletionStrategy"]["deletionRules"]
+    gone = [rule["condition"] for rule in rules if rule["policy"] == "DeleteSelf"]
+    ends = {one.get("jobStatus", one.get("jobDeploymentStatus")): one["ttlSeconds"] for one in gone}
+    assert set(ends) == {"SUCCEEDED", "FAILED", "Failed"}
+    assert max(ends.values()) + TRAIN["spec"]["activeDeadlineSeconds"] < day
+    assert "shutdownAfterJobFinishes" not in TRAIN["spec"]  # KubeRay refuses both
+    *_, weekday = documents("schedule.yaml")[0]["spec"]["schedule"].split()
+    assert weekday != "*"  # a comparison needs retrain.min_days of new events
+
+
 def test_the_schedule_may_make_jobs_and_nothing_else() -> None:
     by_kind = {one["kind"]: one for one in documents("accounts.yaml") if one["metadata"]["name"] == "recsys-schedule"}
     assert by_kind["Role"]["rules"] == [{"apiGroups": ["ray.io"], "resources": ["rayjobs"], "verbs": ["create"]}]

@@ -74,7 +74,7 @@ def _on_fresh_events(shop: ShopData, usual: TrainConfig, production: Production,
         days = usual.test_days
     config = changed(usual, {"evaluation.test_days": days})
     users = _users(shop, config, work)
-    if users < settings.min_users:
+    if users < min(settings.min_users, config.evaluation.max_users):
         return (
             f"{users} users have a target event in the {days} days after production's newest event, fewer than "
             f"{settings.min_users}"
@@ -131,7 +131,9 @@ def compare(
     metric = f"ndcg@{settings.k}"
     ours, theirs = (per_user(metric, lists, cases.truth) for lists in (own, other))
     figures = Figures.create(ours, theirs, challenger.config.retrain.margin, settings.resampling)
-    return figures.verdict, Comparison(
+    enough = min(challenger.config.retrain.min_users, settings.max_users)
+    verdict = figures.verdict if match.opponent == "same settings" else figures.verdict_of(len(cases), enough)
+    return verdict, Comparison(
         metric=metric,
         users=len(cases),
         start=challenger.plan.test.time,

@@ -14,6 +14,7 @@ from recsys.gates.facts import (
     events_by_week,
     facts_of_version,
     item_features,
+    sample,
     user_features,
     with_category,
 )
@@ -36,7 +37,7 @@ def facts_of_shop(shop: ShopData, config: TrainConfig) -> DataFacts:
     """The facts about data; config: of production, so that both sides are measured alike."""
     catalog = shop.catalog
     measured = _statistics(shop, config)
-    calls = [(partition, shop.end, config.inference.history) for partition in shop.partitions]
+    calls = [(partition, shop.n_users, shop.end, config.inference.history) for partition in shop.partitions]
     parts = ray.get(run_tasks(partition_features, "measure features of users", calls))
     users = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return DataFacts(
@@ -50,9 +51,14 @@ def facts_of_shop(shop: ShopData, config: TrainConfig) -> DataFacts:
     )
 
 
-def partition_features(partition: UserPartition, end: int, history: HistoryConfig) -> dict[str, np.ndarray]:
-    """The features of one partition's users, from as many events as a version keeps of a user."""
-    return user_features(partition.histories.latest(history.max_events), end)
+def partition_features(
+    partition: UserPartition, n_users: int, end: int, history: HistoryConfig
+) -> dict[str, np.ndarray]:
+    """The features of one partition's users, from as many events as a version keeps of a user.
+
+    n_users: of all partitions
+    """
+    return user_features(sample(partition.histories, n_users).latest(history.max_events), end)
 
 
 def _statistics(shop: ShopData, config: TrainConfig) -> Statistics:
