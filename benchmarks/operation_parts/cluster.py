@@ -34,7 +34,7 @@ class Nodes:
     workers: list[Any]
 
     def kill_worker(self) -> tuple[str, int]:
-        """Kill the worker node that has the most replicas, with all its processes; its id and the number of replicas."""
+        """Kill the worker node that has the most replicas; its id, and how many they were."""
         counts = [self._replicas(node.node_id) for node in self.workers]
         node = self.workers.pop(counts.index(max(counts)))
         self.cluster.remove_node(node, allow_graceful=False)
@@ -42,8 +42,8 @@ class Nodes:
 
     def _replicas(self, node_id: str) -> int:
         """The replicas of Serve that live on a node."""
-        here = [("node_id", "=", node_id), ("state", "=", "ALIVE")]
-        actors = list_actors(address=self.dashboard, filters=here, limit=1000)
+        filters: list[Any] = [("node_id", "=", node_id), ("state", "=", "ALIVE")]
+        actors = list_actors(address=self.dashboard, filters=filters, limit=1000)
         return sum(actor.class_name.startswith("ServeReplica") for actor in actors)
 
     def job(self, *command: str) -> "subprocess.CompletedProcess[str]":
