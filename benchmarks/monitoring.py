@@ -92,7 +92,7 @@ def watched(service: Service, registry: Path, folder: Path, ports: tuple[int, in
     script = mixed_script(registry, folder / "mix.lua")
     data = folder / "prometheus"
     data.mkdir()
-    shop = faults.Shop(service, registry, folder / "rules.yaml", script)
+    shop = faults.Shop(service, registry, folder / "rules.yaml", folder / "keys.yaml", script)
     with ExitStack() as stack:
         server = stack.enter_context(prometheus.running(FILES, data, free_port(), ports[:1], ports[1]))
         stack.enter_context(steady(script, service.port))
@@ -129,9 +129,10 @@ def run(options: argparse.Namespace) -> None:
         else:
             shutil.copytree(options.registry, registry)
         faults.decide(registry, "promoted", datetime.now(UTC))
-        rules, ports = folder / "rules.yaml", (free_port(), free_port())
+        rules, keys, ports = folder / "rules.yaml", folder / "keys.yaml", (free_port(), free_port())
         rules.write_text(faults.NO_RULES, encoding="utf-8")
-        settings = (*SETTINGS, f"topology={options.topology}", f"rules={rules}")
+        keys.write_text(faults.KEYS, encoding="utf-8")
+        settings = (*SETTINGS, f"topology={options.topology}", f"rules={rules}", f"keys={keys}")
         variables = {
             "RECSYS_METRICS_PORT": str(ports[0]),
             "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports[1]),

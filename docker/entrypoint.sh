@@ -20,7 +20,9 @@ prepare_node() {
 command=${1:-serve}
 metrics=${RECSYS_METRICS_PORT:-8080}
 [ $# -eq 0 ] || shift
-echo "$command" > "${TMPDIR:-/tmp}/recsys-command" # for health.py
+# For health.py. A further command in a running container (docker exec) leaves it as it is.
+running=${TMPDIR:-/tmp}/recsys-command
+[ -e "$running" ] || echo "$command" > "$running"
 case $command in
     serve) exec recsys serve --host 0.0.0.0 --port 8000 "$@" ;;
     head)

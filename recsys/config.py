@@ -151,6 +151,8 @@ def with_settings(tree: dict[str, Any], settings: Sequence[str]) -> dict[str, An
         key, equals, value = setting.partition("=")
         if not equals or not key:
             raise ConfigError(f"--set {setting!r}: expected section.key=value")
+        if not value.strip():  # such as of a variable of the shell that is not set
+            raise ConfigError(f"--set {setting!r}: there is no value; expected one, null for none")
         try:
             put(tree, key, yaml.safe_load(value))
         except NOT_YAML as error:

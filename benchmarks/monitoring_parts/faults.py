@@ -1,7 +1,7 @@
 """Real faults of a running service, each of which one alert is for."""
 
+import hashlib
 import json
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +14,7 @@ from typing import Final
 import psutil
 from faults_parts.services import Service, stop
 
+from monitoring_parts.load import KEY, load
 from recsys.errors import RecsysError
 from recsys.registry import bundle
 from recsys.registry.decisions import Decision, Outcome, record
@@ -21,10 +22,15 @@ from recsys.registry.locate import open_store
 
 FLOOD: Final = 400
 """Connections, many more than may wait."""
+FLOOD_SECONDS: Final = 300
 OLD: Final = timedelta(days=30)
 NO_RULES: Final = "rules: []\n"
 NOTHING: Final = "rules:\n  - name: only what nobody sells\n    filter: only\n    where: {items: [-1]}\n"
 BROKEN: Final = "rules:\n  - name: half a ru"
+KEYS: Final = json.dumps(
+    {"keys": [{"name": "load", "sha256": hashlib.sha256(KEY.encode()).hexdigest(), "scopes": ["read"]}]}
+)
+BROKEN_KEYS: Final = KEYS[:-20]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +40,7 @@ class Shop:
     service: Service
     registry: Path
     rules: Path
+    keys: Path
     script: Path
 
 
@@ -86,15 +93,8 @@ def slow_ranker(shop: Shop) -> Iterator[None]:
 @contextmanager
 def flood(shop: Shop) -> Iterator[None]:
     """More requests at a time than may wait."""
-    command = ["wrk", "--threads", "1", "--connections", str(FLOOD), "--duration", "300s", "--script", str(shop.script)]
-    process = subprocess.Popen(
-        [*command, f"http://127.0.0.1:{shop.service.port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    try:
+    with load(shop.script, shop.service.port, FLOOD, FLOOD_SECONDS):
         yield
-    finally:
-        process.terminate()  # at SIGINT, wrk would wait for all its connections
-        process.wait(30)
 
 
 @contextmanager
@@ -163,6 +163,16 @@ def _rules(shop: Shop, content: str) -> Iterator[None]:
 
 
 @contextmanager
+def broken_keys(shop: Shop) -> Iterator[None]:
+    """Somebody saves half a file of keys."""
+    shop.keys.write_text(BROKEN_KEYS, encoding="utf-8")
+    try:
+        yield
+    finally:
+        shop.keys.write_text(KEYS, encoding="utf-8")
+
+
+@contextmanager
 def refused_retraining(shop: Shop) -> Iterator[None]:
     """A run of retraining that a gate on the data refuses."""
     decide(shop.registry, "refused", datetime.now(UTC))
@@ -208,6 +218,7 @@ FAULTS: Final[dict[str, Callable[[Shop], AbstractContextManager[None]]]] = {
     "RecsysRetrainMissing": no_retraining,
     "RecsysEmptyLists": rules_for_nothing,
     "RecsysRulesUnusable": broken_rules,
+    "RecsysKeysUnusable": broken_keys,
     "RecsysDown": stopped,
 }
 """A fault for each alert; the last one ends the service."""

@@ -13,6 +13,8 @@ EACH: Final = 300
 CONNECTIONS: Final = 4
 SECONDS: Final = 1800
 """Longer than any run."""
+KEY: Final = "a key of the load alone"
+"""The service has a file of keys with this one."""
 
 
 def mixed_script(registry: Path, file: Path) -> Path:
@@ -28,14 +30,21 @@ def mixed_script(registry: Path, file: Path) -> Path:
 @contextmanager
 def steady(script: Path, port: int) -> Iterator[None]:
     """A few connections that send requests all the time."""
-    command = ["wrk", "--threads", "1", "--connections", str(CONNECTIONS), "--duration", f"{SECONDS}s"]
+    with load(script, port, CONNECTIONS, SECONDS):
+        yield
+
+
+@contextmanager
+def load(script: Path, port: int, connections: int, seconds: int) -> Iterator[None]:
+    """wrk with the key of the load, until the block ends."""
+    command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds}s"]
     process = subprocess.Popen(
-        [*command, "--script", str(script), f"http://127.0.0.1:{port}"],
+        [*command, "--header", f"X-API-Key: {KEY}", "--script", str(script), f"http://127.0.0.1:{port}"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
     try:
         yield
     finally:
-        process.terminate()
+        process.terminate()  # at SIGINT, wrk would wait for all its connections
         process.wait(30)

@@ -29,6 +29,7 @@ local contents = { %s }
 local requests, at = {}, 0
 local json = { ["Content-Type"] = "application/json" }
 init = function()
+  for name, value in pairs(wrk.headers) do json[name] = value end
   for i, content in ipairs(contents) do
     if content:sub(1, 1) == "/" then requests[i] = wrk.format("GET", content)
     else requests[i] = wrk.format("POST", "/recommend", json, content) end

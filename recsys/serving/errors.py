@@ -57,6 +57,12 @@ class CategoryNotFound(HttpError):
     status = 404
 
 
+class BodyTooSlow(HttpError):
+    """The body of a request did not come in time."""
+
+    status = 408
+
+
 class BodyTooLarge(HttpError):
     """The body of a request has too many bytes."""
 

@@ -115,6 +115,14 @@ class ServeSettings(Config):
         """A list of a text with commas."""
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
+    @field_validator("registry", "rules", "keys")
+    @classmethod
+    def _not_empty(cls, address: str | None) -> str | None:
+        """An address that was left empty by mistake must not mean none."""
+        if address is not None and not address.strip():
+            raise ValueError("expected an address, null for none; found an empty text")
+        return address
+
     @field_validator("key_limit", "address_limit")
     @classmethod
     def _limit(cls, limit: str | None) -> str | None:

@@ -80,7 +80,8 @@ def test_the_configuration_is_private_and_bounded() -> None:
     changed = adapted(configuration(Path("/tmp/x")), limits)
     lines = [line.strip() for line in changed.splitlines()]
     assert "mode 666" not in changed
-    assert "status 404" not in changed
+    assert "not found" not in changed
+    assert "option http-buffer-request" in lines
     assert "errorfile 502" not in changed
     assert [line for line in lines if line.startswith("bind") and "127.0.0.1:" not in line] == []
     assert [line for line in lines if line.startswith("server ") and not line.endswith("maxconn 7")] == []
@@ -162,6 +163,7 @@ def test_errors_of_haproxy_are_json_and_say_when_to_try_again(short: Path) -> No
     port = free_port()
     with launched(short, port) as process:
         refused, bad = answer(port), answer(port, b"nonsense\r\n\r\n")
+        routes = answer(port, b"GET /-/routes HTTP/1.0\r\n\r\n")
         assert (short / "admin").stat().st_mode & 0o777 == 0o600
         assert haproxy.processes(short) == [process.pid]
         assert listener(port) == f" by haproxy (pid {process.pid})"
@@ -171,6 +173,8 @@ def test_errors_of_haproxy_are_json_and_say_when_to_try_again(short: Path) -> No
     [again] = [line for line in head.lower().split(b"\r\n") if line.startswith(b"retry-after:")]
     assert 1 <= int(again.split(b":")[1]) <= 3
     assert bad.startswith(b"HTTP/1.1 400")
+    assert routes.startswith(b"HTTP/1.1 404")
+    assert routes.endswith(b'{"detail":"Not Found"}')
 
 
 def test_haproxy_ends_with_the_process_that_started_it(short: Path) -> None:

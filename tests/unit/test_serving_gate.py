@@ -432,7 +432,7 @@ EXPLORE = hypothesis.settings(max_examples=scaled(8, 1000), derandomize=not SOAK
 @pytest.fixture(scope="module")
 def guarded(store: FolderStore, tmp_path_factory: pytest.TempPathFactory) -> FastAPI:
     keys = keys_file(
-        tmp_path_factory.mktemp("keys"), entry(READ_KEY, limit="1000000/second"), entry("few", limit="1/day")
+        tmp_path_factory.mktemp("keys"), entry(READ_KEY, limit="1000000/second"), entry("few", "few", limit="1/day")
     )
     settings = {"address_limit": "1000000/second", "trusted_proxies": "10.0.0.0/8", "cors_origins": SITE}
     return create_api(service_of(store, keys=str(keys), **settings), 100)

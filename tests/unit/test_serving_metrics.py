@@ -32,6 +32,7 @@ from recsys.serving.metrics.state import ReplicaState, RetrainState, ServiceStat
 from recsys.serving.service import Service
 from recsys.serving.settings import ServeSettings
 from tests.support.bundles import publish, small_bundle
+from tests.support.keys import keys_document
 from tests.support.modules import ROOT
 from tests.support.services import http, service_of
 
@@ -168,6 +169,20 @@ async def test_the_state_shows_versions_and_a_registry_that_is_gone(bundle: Bund
     await service.following.read()
     state(recorder)
     assert values(recorder)["recsys_registry_unreadable_seconds",] > 0
+
+
+async def test_the_state_shows_a_file_of_keys_that_is_broken(tmp_path: Path) -> None:
+    path = tmp_path / "keys.yaml"
+    path.write_bytes(keys_document())
+    service, recorder = service_of(FolderStore(tmp_path), keys=str(path)), Recorder()
+    state = ServiceState(service, ServeSettings(registry=str(tmp_path)))
+    state(recorder)
+    assert ("recsys_keys_unusable_seconds",) not in values(recorder)
+    path.write_text("keys: [")
+    assert service.access.keys is not None
+    await service.access.keys.update()
+    state(recorder)
+    assert values(recorder)["recsys_keys_unusable_seconds",] > 0
 
 
 def test_a_version_that_was_dropped_is_held_no_more() -> None:

@@ -26,6 +26,7 @@ from recsys.registry.bundle import Bundle
 from recsys.registry.folder import FolderStore
 from recsys.rules.request import RequestRules
 from recsys.schema import CART, PURCHASE, VIEW
+from recsys.serving.api import bodies
 from recsys.serving.api.bodies import MAX_BODY
 from recsys.serving.api.create import create_api
 from recsys.serving.api.sessions import AHEAD, MAX_EVENTS
@@ -343,6 +344,18 @@ async def test_a_body_without_a_declared_length_is_bounded_too(client: AsyncClie
 
     answer = await client.post("/recommend", content=endless(), headers={"content-type": "application/json"})
     problem(answer, 413)
+
+
+async def test_a_body_has_to_come_in_time(client: AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bodies, "BODY_SECONDS", 0.05)
+    never = asyncio.Event()
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"{"
+        await never.wait()
+
+    answer = await client.post("/recommend", content=slow(), headers={"content-type": "application/json"})
+    assert problem(answer, 408) == "the body has not come within 0.05 s"
 
 
 async def test_a_body_has_no_parameters_beside_it(client: AsyncClient) -> None:

@@ -33,7 +33,7 @@ class Access:
 
         Keys in this process's own environment are needed too where the settings were made elsewhere.
         """
-        address = settings.keys or address_from_environment()
+        address = settings.keys if settings.keys is not None else address_from_environment()
         per_key, per_address = (
             parse_limit(text) if text is not None else None for text in (settings.key_limit, settings.address_limit)
         )

@@ -48,7 +48,7 @@ class FollowedKeys:
         except OSError as error:
             raise ConfigError(f"the file of keys {address} cannot be read: {reason_of(error)}") from error
         self._keys = parse_keys(self._content, address)
-        self._problem: Problem | None = None
+        self.problem: Problem | None = None
 
     def find(self, given: bytes) -> Key | None:
         """The key that a request gives, None if it is not valid.
@@ -65,7 +65,7 @@ class FollowedKeys:
 
     def report(self) -> KeysReport:
         """The state of the keys."""
-        return KeysReport(sum(key.is_valid() for key in self._keys), self._problem)
+        return KeysReport(sum(key.is_valid() for key in self._keys), self.problem)
 
     async def run(self) -> None:
         """Read the file again and again, until cancelled."""
@@ -84,7 +84,7 @@ class FollowedKeys:
                 self._keys = await asyncio.to_thread(parse_keys, content, self._address)
                 self._content = content
                 logger.info("keys loaded", extra={"keys": len(self._keys)})
-            self._problem = None
+            self.problem = None
         except OSError as error:
             self._reject(f"{self._address} cannot be read: {reason_of(error)}")
         except RecsysError as error:
@@ -103,6 +103,6 @@ class FollowedKeys:
         return text.encode()
 
     def _reject(self, reason: str) -> None:
-        if self._problem is None or self._problem.text != reason:
+        if self.problem is None or self.problem.text != reason:
             logger.error("keys rejected", extra={"reason": reason})
-            self._problem = Problem(reason, int(time.time() * 1000))
+            self.problem = Problem(reason, int(time.time() * 1000))

@@ -6,11 +6,11 @@ import secrets
 import time
 from typing import Final
 
-from limits import RateLimitItem, parse
+from limits import RateLimitItem, parse_many
 from limits.storage import Storage
 from limits.strategies import FixedWindowRateLimiter
 
-FORM: Final = "expected a number of requests and a time such as 100/second or 6000/hour"
+FORM: Final = "expected one limit, a number of requests and a time such as 100/second or 6000/hour"
 SLOTS: Final = 1 << 16
 """Counters of addresses. Two addresses may have the same counter; nobody can choose which."""
 LONGEST_SECONDS: Final = 86_400
@@ -20,7 +20,7 @@ LONGEST_SECONDS: Final = 86_400
 def parse_limit(text: str) -> RateLimitItem:
     """The limit that a text such as `100/second` spells; raises ValueError."""
     try:
-        limit = parse(text)
+        [limit] = parse_many(text)  # `parse` would take the first of several and drop the others
     except ValueError:
         raise ValueError(FORM) from None
     if limit.amount < 1 or not 1 <= limit.get_expiry() <= LONGEST_SECONDS:

@@ -1,5 +1,6 @@
 """Bodies of requests: bounded, JSON, and checked as strictly as parameters are."""
 
+import asyncio
 import json
 import sys
 from collections import Counter
@@ -13,7 +14,7 @@ from starlette.types import Message
 
 from recsys.rules.request import RequestRules
 from recsys.serving.api.parameters import hint, shown
-from recsys.serving.errors import BadParameter, BodyTooLarge
+from recsys.serving.errors import BadParameter, BodyTooLarge, BodyTooSlow
 from recsys.serving.user_ids import SHOWN
 
 EXACT: Final = 2**53
@@ -21,6 +22,8 @@ EXACT: Final = 2**53
 JSON: Final = "application/json"
 MAX_BODY: Final = 1 << 18
 """Bytes of a body at most."""
+BODY_SECONDS: Final = 5.0
+"""Time in which a whole body has to come. So slow clients do not fill the replica."""
 
 
 def whole(value: Any) -> Any:
@@ -86,16 +89,21 @@ class ReadRequest(Request):
 async def with_json(request: Request) -> Request:
     """The request with its body read.
 
-    Raises BadParameter for another content type and for what `value_of` refuses, BodyTooLarge beyond MAX_BODY.
+    Raises BadParameter for another content type and for what `value_of` refuses, BodyTooLarge beyond MAX_BODY,
+    BodyTooSlow after BODY_SECONDS.
     """
     given = request.headers.get("content-type", "")
     if given.partition(";")[0].strip().lower() != JSON:
         raise BadParameter(f"content-type is {shown(given)}; expected {JSON}")
     content = bytearray()
-    async for part in request.stream():
-        content += part
-        if len(content) > MAX_BODY:
-            raise BodyTooLarge(f"the body has more than {MAX_BODY:,} bytes")
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            async for part in request.stream():
+                content += part
+                if len(content) > MAX_BODY:
+                    raise BodyTooLarge(f"the body has more than {MAX_BODY:,} bytes")
+    except TimeoutError:
+        raise BodyTooSlow(f"the body has not come within {BODY_SECONDS:g} s") from None
     return ReadRequest(request, bytes(content), value_of(content) if content else None)
 
 

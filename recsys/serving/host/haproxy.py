@@ -23,6 +23,9 @@ REQUEST_SECONDS: Final = 5
 IDLE_SECONDS: Final = 30
 """Time for which a connection without a request is kept."""
 NO_REQUEST: Final = "this is not a valid request"
+ROUTES: Final = "/-/routes"
+"""An address of Serve's own."""
+NOT_FOUND: Final = '{"detail":"Not Found"}'
 UNAVAILABLE: Final = "the service cannot answer now; try again"
 RETRY_SECONDS: Final = 3
 """A client that is sent away comes back after 1 to this many seconds, so that not all come at the same time."""
@@ -108,6 +111,10 @@ def _defaults(section: str, limits: Limits) -> str:
 
 def _http_frontend(section: str, limits: Limits) -> str:
     lines = [
+        # A replica gets a request once its body is here, up to 16 KiB; else `timeout http-request` ends it.
+        "option http-buffer-request",
+        # Names of applications are nobody's business; HAProxy would answer this itself, without a key.
+        f"""http-request return status 404 content-type application/json string '{NOT_FOUND}' if {{ path {ROUTES} }}""",
         "option forwardfor",  # adds the client's address at the end of X-Forwarded-For
         f"tcp-request connection track-sc0 src table {ADDRESSES}",
         f"tcp-request connection reject if {{ sc0_conn_cur gt {limits.per_address} }}",

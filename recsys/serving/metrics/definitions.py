@@ -160,6 +160,13 @@ RULES_UNUSABLE: Final = Metric(
     (),
     "Time since the rules file as it is cannot be used; 0 while it can, or without one.",
 )
+KEYS_UNUSABLE: Final = Metric(
+    "recsys_keys_unusable_seconds",
+    "gauge",
+    "seconds",
+    (),
+    "Time since the file of keys as it is cannot be used; 0 while it can, or without one.",
+)
 RETRAIN_AGE: Final = Metric(
     "recsys_retrain_age_seconds",
     "gauge",
@@ -182,7 +189,7 @@ REPLICAS_WANTED: Final = Metric(
 METRICS: Final = (
     *(REQUESTS, REQUEST_SECONDS, STAGE_SECONDS, COMPUTE_SECONDS, STAGE_FAILURES, BATCH_REQUESTS, WAITING, REFUSALS),
     *(CANDIDATES, LISTED_ITEMS, LISTS, FILTERED_ITEMS),
-    *(VERSION_HELD, VERSION_SERVED, VERSION_AGE, VERSION_REFUSED, REGISTRY_UNREADABLE, RULES_UNUSABLE),
+    *(VERSION_HELD, VERSION_SERVED, VERSION_AGE, VERSION_REFUSED, REGISTRY_UNREADABLE, RULES_UNUSABLE, KEYS_UNUSABLE),
     *(RETRAIN_AGE, RETRAIN_OUTCOME, REPLICA, REPLICAS_WANTED),
 )
 """All of them, in the order of the reference."""

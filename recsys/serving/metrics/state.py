@@ -42,7 +42,7 @@ class ReplicaState:
 
 
 class ServiceState:
-    """What a replica of the ingress serves, and what keeps it from following the registry and the rules."""
+    """What a replica of the ingress serves, and what keeps it from following the registry, the rules and the keys."""
 
     def __init__(self, service: Service, settings: ServeSettings) -> None:
         self._service, self._settings = service, settings
@@ -54,6 +54,8 @@ class ServiceState:
         recorder.set(named.WAITING, self._service.recommender.take_most_waiting())
         recorder.set(named.REGISTRY_UNREADABLE, _seconds(following.registry_problem, now))
         recorder.set(named.RULES_UNUSABLE, _seconds(self._service.rules.problem, now))
+        keys = self._service.access.keys
+        recorder.set(named.KEYS_UNUSABLE, _seconds(None if keys is None else keys.problem, now))
         recorder.set(named.VERSION_REFUSED, float(following.rejection is not None))
         if (bundle := following.served) is not None:
             with suppress(ValueError):  # a version of another maker may have no time
