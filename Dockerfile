@@ -12,11 +12,11 @@ ARG WITHOUT=pytest
 # cmfrec would use the instructions of the machine that builds, which other machines may not have.
 ENV DONT_SET_MARCH=1 PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /build
-COPY requirements.txt .
+COPY requirements.txt constraints.txt ./
 # The environment has no pip of its own: nothing is installed after the build.
 RUN python3 -m venv --without-pip /opt/recsys && \
     grep -vE "^($WITHOUT)" requirements.txt > runtime.txt && \
-    python3 -m pip --python /opt/recsys/bin/python install --quiet --requirement runtime.txt
+    python3 -m pip --python /opt/recsys/bin/python install --quiet --constraint constraints.txt --requirement runtime.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY recsys recsys
 RUN python3 -m pip --python /opt/recsys/bin/python install --quiet --no-deps .

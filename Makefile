@@ -7,7 +7,7 @@ IMAGE ?= recsys:latest
 PY := $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help install run serve test test-fast soak check check-deploy audit docs package image test-image clean
+.PHONY: help install run serve test test-fast soak check check-deploy audit constraints docs package image test-image clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 14
@@ -66,6 +66,10 @@ SECRETS = git ls-files -z --cached --others --exclude-standard -- ':!*.png' ':!*
 	':!benchmarks/results' ':!deploy/lint/package-lock.json' | xargs -0 -n 100 -P 2 $(VENV)/bin/detect-secrets-hook \
 	--no-verify --exclude-lines 'secretsmanager:|sha256"?: "?[0-9a-f]{64}|secretName"?: "?recsys-|@[0-9a-f]{40} \#'
 
+constraints: $(VENV)/.installed-dev ## choose the newest versions of what the pinned packages need, into constraints.txt
+	$(VENV)/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-emit-package pip \
+		--custom-compile-command "make constraints" --output-file constraints.txt requirements*.txt
+
 docs: $(VENV)/.installed-docs ## build the documentation into build/docs; a warning is an error
 	$(PY) -m sphinx --fresh-env --fail-on-warning --keep-going --nitpicky --quiet --builder html docs build/docs
 	@echo "build/docs/index.html"
@@ -85,16 +89,16 @@ clean: ## remove the environment, caches and build results; the registry stays
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamp files: an install is repeated only when its requirements change.
-$(VENV)/.installed: requirements-test.txt requirements.txt
+$(VENV)/.installed: requirements-test.txt requirements.txt constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || \
 		{ echo "Python 3.11, 3.12 or 3.13 is needed: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --requirement $<
+	$(PY) -m pip install --quiet --constraint constraints.txt --requirement $<
 	$(PY) -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
-	$(PY) -m pip install --quiet --requirement $<
+	$(PY) -m pip install --quiet --constraint constraints.txt --requirement $<
 	@touch $@
 
 $(VENV)/.installed-node: deploy/lint/package-lock.json $(VENV)/.installed-dev
@@ -103,5 +107,5 @@ $(VENV)/.installed-node: deploy/lint/package-lock.json $(VENV)/.installed-dev
 	@touch $@
 
 $(VENV)/.installed-docs: requirements-docs.txt $(VENV)/.installed
-	$(PY) -m pip install --quiet --requirement $<
+	$(PY) -m pip install --quiet --constraint constraints.txt --requirement $<
 	@touch $@

@@ -96,6 +96,17 @@ def test_what_is_copied_reaches_the_builder(dockerfile: list[str]) -> None:
         assert any(fnmatch.fnmatch(source, rule[1:]) for rule in rules if rule.startswith("!")), source
 
 
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-test.txt", "requirements-dev.txt"])
+def test_each_pin_is_among_the_constraints(file: str) -> None:
+    """Else what it needs would be chosen anew at each build: `make constraints`."""
+    chosen = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    constraints = {canonicalize_name(one.name): one for one in map(Requirement, chosen[2:])}
+    for line in (ROOT / file).read_text(encoding="utf-8").splitlines():
+        if re.match(r"\w", line):
+            pin = Requirement(line.partition("#")[0])
+            assert constraints[canonicalize_name(pin.name)].specifier == pin.specifier
+
+
 def test_the_image_needs_nothing_of_the_tests() -> None:
     """What runs lies in requirements.txt, what only tests need in requirements-test.txt."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
