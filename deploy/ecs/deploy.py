@@ -13,6 +13,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+from uuid import uuid4
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError, EndpointConnectionError, WaiterError
@@ -76,6 +77,9 @@ class Stacks:
         call = self._client.create_stack if new else self._client.update_stack
         try:
             declared = {one["ParameterKey"] for one in self._summary(stack)}
+        except (ClientError, BotoCoreError) as error:
+            raise DeployError(f"stack {self._name}: {error}") from error
+        try:
             call(
                 StackName=self._name,
                 TemplateBody=stack.template,
@@ -85,11 +89,14 @@ class Stacks:
                     if name in declared  # a template may have lost a parameter
                 ],
                 Capabilities=["CAPABILITY_IAM"],
+                ClientRequestToken=uuid4().hex,  # a call that is sent again is the same one
                 **self._role,
             )
         except ClientError as error:
             if UNCHANGED in str(error):
                 return
+            if "_IN_PROGRESS" in str(error):  # an update whose answer was lost, or somebody else's
+                raise StuckError(f"stack {self._name}: {error}") from error
             raise DeployError(f"stack {self._name}: {error}") from error
         except EndpointConnectionError as error:
             raise DeployError(f"stack {self._name}: {error}") from error
@@ -97,7 +104,7 @@ class Stacks:
             raise StuckError(f"stack {self._name}: {error}") from error
         try:
             self._client.get_waiter("stack_create_complete" if new else "stack_update_complete").wait(
-                StackName=self._name, WaiterConfig={"Delay": 10, "MaxAttempts": 240}
+                StackName=self._name, WaiterConfig={"Delay": 10, "MaxAttempts": 180}
             )
         except WaiterError as error:
             raise self._failure(error) from error

@@ -57,15 +57,16 @@ def ids(inputs: GateInputs) -> tuple[bool, str]:
 
 def events(inputs: GateInputs) -> tuple[bool, str]:
     """Whether there are newer events, and no large part is missing in one of the newest weeks or in the whole log."""
-    if inputs.gap <= 0:
-        before = f"{-inputs.gap:.1f} days before" if inputs.gap else "with"
-        return False, f"the data end {before} production's newest event; expected newer events"
-    least = min(_fractions(inputs), default=None, key=lambda measured: measured[0])
-    if least is None:
-        return True, "too few events to tell what is usual"
-    fraction, text = least
+    fraction, text = min(_fractions(inputs), default=(1.0, ""), key=lambda measured: measured[0])
     bound = inputs.bounds.min_events_fraction
-    return fraction >= bound, f"{text}; expected {bound:.0%} or more (retrain.gates.min_events_fraction)"
+    figure = f"{text}; expected {bound:.0%} or more (retrain.gates.min_events_fraction)"
+    if not text:
+        figure = "too few events to tell what is usual"
+    if inputs.gap > 0:
+        return fraction >= bound, figure
+    end = f"{-inputs.gap:.1f} days before" if inputs.gap else "with"
+    old = f"the data end {end} production's newest event; expected newer events"
+    return False, old if fraction >= bound else f"{old}; {figure}"
 
 
 def _fractions(inputs: GateInputs) -> list[tuple[float, str]]:

@@ -175,7 +175,8 @@ def _promoted(this: Run, version: str, verdict: Verdict, figures: Comparison | N
         return Verdict("kept", str(problem))
     except RecsysError as problem:
         with suppress(RegistryError):  # the registry may be the problem
-            this.decided(Verdict("kept", f"it was not promoted: {reason_of(problem)}"), version, figures)
+            if this.store.production() != version:
+                this.decided(Verdict("kept", f"it was not promoted: {reason_of(problem)}"), version, figures)
         raise
     return verdict
 

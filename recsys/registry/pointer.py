@@ -57,6 +57,10 @@ class Pointer(Config):
             history = (*history, before.version)
         return cls(version=version, history=history[-HISTORY:], checked=checked)
 
+    def without(self, version: str) -> "Pointer":
+        """The pointer whose history does not have a version."""
+        return self.model_copy(update={"history": tuple(name for name in self.history if name != version)})
+
     def dump(self) -> bytes:
         """The pointer as the text of a file."""
         return f"{self.model_dump_json(exclude_none=True)}\n".encode()

@@ -1,5 +1,6 @@
 """The part that all registries share: names of versions, the list of them, and promotions."""
 
+import logging
 import re
 import secrets
 from abc import ABC, abstractmethod
@@ -14,6 +15,8 @@ from recsys.errors import RegistryError
 from recsys.registry.artifact import Artifact
 from recsys.registry.pointer import Pointer
 from recsys.storage.small_files import SmallFiles
+
+logger = logging.getLogger(__name__)
 
 VERSION_NAME: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}")
 _LISTED: Final = 5
@@ -224,10 +227,15 @@ class PointedStore(ABC):
             return pointer
 
         pointer = self._change(checked)
-        if not self._is_published(pointer.version):
+        try:
+            is_there = self._is_published(pointer.version)
+        except RegistryError as error:  # the change is in force
+            logger.warning("not looked at again", extra={"version": pointer.version, "reason": str(error)})
+            return pointer
+        if not is_there:
             if replaced is not None:
-                back = replaced
-                self._change(lambda current: back if current == pointer else current or back)
+                back = replaced.without(pointer.version)
+                self._change(lambda now: back if now in (pointer, None) else now.without(pointer.version))
             raise self._unknown(pointer.version)
         return pointer
 

@@ -351,6 +351,43 @@ def test_a_version_removed_right_before_the_pointer_moves_is_not_in_production(
     assert (pointer.version, pointer.history) == (old, ())
 
 
+def test_a_promotion_in_force_is_no_failure_where_s3_fails_afterwards(
+    store: S3Store, old: str, faults: Proxy, registry: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    store.publish(fill, "new")
+    writer, replace = S3Store(registry), S3Folder.replace
+
+    def then_fail(folder: S3Folder, name: str, content: bytes, etag: str | None) -> bool:
+        done = replace(folder, name, content, etag)
+        faults.spoil("403", "GET .*/new/manifest")
+        return done
+
+    monkeypatch.setattr(S3Folder, "replace", then_fail)
+    writer.promote("new")
+    assert store.production() == "new"
+    assert writer.rollback() == old
+
+
+def test_a_removed_version_leaves_the_history(store: S3Store, old: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the promotion finds out, somebody promotes another one."""
+    for name in ("new", "other"):
+        store.publish(fill, name)
+    replace = S3Folder.replace
+
+    def late(folder: S3Folder, name: str, content: bytes, etag: str | None) -> bool:
+        monkeypatch.undo()
+        store.remove("new")
+        done = replace(folder, name, content, etag)
+        store.promote("other")
+        return done
+
+    monkeypatch.setattr(S3Folder, "replace", late)
+    with pytest.raises(RegistryError, match="no version new"):
+        store.promote("new")
+    assert store.rollback() == old
+
+
 def test_a_version_promoted_during_its_removal_stays(store: S3Store, old: str, monkeypatch: pytest.MonkeyPatch) -> None:
     store.publish(fill, "new")
     remove = S3Folder.remove

@@ -163,7 +163,7 @@ def test_errors_of_haproxy_are_json_and_say_when_to_try_again(short: Path) -> No
     port = free_port()
     with launched(short, port) as process:
         refused, bad = answer(port), answer(port, b"nonsense\r\n\r\n")
-        routes = answer(port, b"GET /-/routes HTTP/1.0\r\n\r\n")
+        routes = answer(port, b"GET /-/Routes HTTP/1.0\r\n\r\n")  # Serve's own rule takes any case
         assert (short / "admin").stat().st_mode & 0o777 == 0o600
         assert haproxy.processes(short) == [process.pid]
         assert listener(port) == f" by haproxy (pid {process.pid})"

@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.exceptions import ConnectTimeoutError
-from botocore.stub import Stubber
+from botocore.stub import ANY, Stubber
 
 FILE = Path(__file__).resolve().parents[2] / "deploy" / "ecs" / "deploy.py"
 NAME, URL, NEW = "shop", "https://shop.example", {"ImageUri": "repo@sha256:new"}
@@ -52,7 +52,9 @@ class CloudFormation:
         wanted = {"ParameterKey": "ImageUri", "ParameterValue": image}
         template = "old" if image.endswith("old") else "new"
         expected = {"StackName": NAME, "TemplateBody": template, "Parameters": [wanted]}
-        self.stub.add_response("update_stack", {"StackId": "1"}, expected | {"Capabilities": ["CAPABILITY_IAM"]})
+        self.stub.add_response(
+            "update_stack", {"StackId": "1"}, expected | {"Capabilities": ["CAPABILITY_IAM"], "ClientRequestToken": ANY}
+        )
 
     def reason(self) -> None:
         """The events of the last change."""
@@ -126,6 +128,13 @@ def test_a_change_whose_end_is_not_seen_needs_a_person(
     aws.before()
     aws.change("repo@sha256:new")
     monkeypatch.setattr(aws.client, "get_waiter", cut_off)
+    assert run() == 3
+
+
+def test_a_change_that_meets_another_needs_a_person(aws: CloudFormation, run: Callable[..., int]) -> None:
+    aws.before()
+    aws.stub.add_response("get_template_summary", {"Parameters": [{"ParameterKey": "ImageUri"}]})
+    aws.stub.add_client_error("update_stack", "ValidationError", "Stack:1 is in UPDATE_IN_PROGRESS state")
     assert run() == 3
 
 

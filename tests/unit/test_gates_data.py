@@ -102,7 +102,11 @@ def test_a_short_log_keeps_a_week_to_tell_what_is_usual() -> None:
 @pytest.mark.parametrize(("gap", "end"), [(-12.0, "12.0 days before"), (-0.5, "0.5 days before"), (0.0, "with")])
 def test_data_without_newer_events_are_an_old_export(gap: float, end: str) -> None:
     figure = closed(results(gap=gap))
-    assert figure == {"events": f"the data end {end} production's newest event; expected newer events"}
+    text = f"the data end {end} production's newest event; expected newer events"
+    assert figure == {"events": text}
+    lost = closed(results(gap=gap, events={name: number // 2 for name, number in EVENTS.items()}))
+    assert lost["events"].startswith(f"{text}; ")
+    assert "50% of production's" in lost["events"]
 
 
 def test_another_type_of_ids() -> None:

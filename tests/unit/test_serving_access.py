@@ -71,6 +71,7 @@ GOOD = entry(READ_KEY)
         (keys_document(GOOD | {"limit": SECRET}), "key 1: limit: expected one limit, a number of requests and a time"),
         (keys_document(GOOD | {"limit": "0/second"}), "key 1: limit: expected"),
         (keys_document(GOOD | {"limit": "100/second;10/hour"}), "key 1: limit: expected one limit"),
+        (keys_document(GOOD | {"limit": "5/0 seconds"}), "key 1: limit: expected"),
         (keys_document(GOOD | {"limit": "5/year"}), "key 1: limit: expected"),
         (keys_document(GOOD | {"limit": "5/second"}, entry("another key")), "key 2: limit: an entry of the same name"),
         (keys_document(GOOD | {"expires": SECRET}), "key 1: expires: "),

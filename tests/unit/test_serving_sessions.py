@@ -17,6 +17,8 @@ from httpx import AsyncClient, Response
 from hypothesis import strategies
 from schemathesis import GenerationMode
 from schemathesis.specs.openapi.checks import positive_data_acceptance
+from starlette.requests import Request
+from starlette.types import Message
 
 from recsys.data.layout.mapping import DataMapping
 from recsys.histories import Histories
@@ -30,6 +32,7 @@ from recsys.serving.api import bodies
 from recsys.serving.api.bodies import MAX_BODY
 from recsys.serving.api.create import create_api
 from recsys.serving.api.sessions import AHEAD, MAX_EVENTS
+from recsys.serving.errors import BadParameter
 from recsys.serving.sessions import Session, SessionEncoder, SessionEvent
 from tests.support.bundles import odd_bundle, publish, with_sessions
 from tests.support.services import FakeStages, cold_row, http, service_bundle, service_of
@@ -356,6 +359,17 @@ async def test_a_body_has_to_come_in_time(client: AsyncClient, monkeypatch: pyte
 
     answer = await client.post("/recommend", content=slow(), headers={"content-type": "application/json"})
     assert problem(answer, 408) == "the body has not come within 0.05 s"
+
+
+async def test_a_client_that_leaves_is_no_fault_of_the_service() -> None:
+    parts = iter([{"type": "http.request", "body": b"{", "more_body": True}, {"type": "http.disconnect"}])
+
+    async def receive() -> Message:
+        return next(parts)
+
+    headers = [(b"content-type", b"application/json")]
+    with pytest.raises(BadParameter, match="the client left"):
+        await bodies.with_json(Request({"type": "http", "headers": headers}, receive))
 
 
 async def test_a_body_has_no_parameters_beside_it(client: AsyncClient) -> None:

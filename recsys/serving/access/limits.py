@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import re
 import secrets
 import time
 from typing import Final
@@ -11,6 +12,8 @@ from limits.storage import Storage
 from limits.strategies import FixedWindowRateLimiter
 
 FORM: Final = "expected one limit, a number of requests and a time such as 100/second or 6000/hour"
+NO_TIME: Final = re.compile(r"\b0+ *[a-z]+ *$", re.IGNORECASE)
+"""A span of time such as `0 seconds`, which the library takes for one second."""
 SLOTS: Final = 1 << 16
 """Counters of addresses. Two addresses may have the same counter; nobody can choose which."""
 LONGEST_SECONDS: Final = 86_400
@@ -20,6 +23,8 @@ LONGEST_SECONDS: Final = 86_400
 def parse_limit(text: str) -> RateLimitItem:
     """The limit that a text such as `100/second` spells; raises ValueError."""
     try:
+        if NO_TIME.search(text):
+            raise ValueError
         [limit] = parse_many(text)  # `parse` would take the first of several and drop the others
     except ValueError:
         raise ValueError(FORM) from None

@@ -10,6 +10,7 @@ from typing import Any, Final
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, model_validator
 from pydantic_core import PydanticCustomError
+from starlette.requests import ClientDisconnect
 from starlette.types import Message
 
 from recsys.rules.request import RequestRules
@@ -89,8 +90,8 @@ class ReadRequest(Request):
 async def with_json(request: Request) -> Request:
     """The request with its body read.
 
-    Raises BadParameter for another content type and for what `value_of` refuses, BodyTooLarge beyond MAX_BODY,
-    BodyTooSlow after BODY_SECONDS.
+    Raises BadParameter for another content type, a body that is cut off and what `value_of` refuses, BodyTooLarge
+    beyond MAX_BODY, BodyTooSlow after BODY_SECONDS.
     """
     given = request.headers.get("content-type", "")
     if given.partition(";")[0].strip().lower() != JSON:
@@ -102,6 +103,8 @@ async def with_json(request: Request) -> Request:
                 content += part
                 if len(content) > MAX_BODY:
                     raise BodyTooLarge(f"the body has more than {MAX_BODY:,} bytes")
+    except ClientDisconnect:  # nobody reads the response; the access log has its status
+        raise BadParameter("the client left before its body was here") from None
     except TimeoutError:
         raise BodyTooSlow(f"the body has not come within {BODY_SECONDS:g} s") from None
     return ReadRequest(request, bytes(content), value_of(content) if content else None)

@@ -38,6 +38,7 @@ PROBLEMS: Final[dict[int | str, dict[str, Any]]] = {
         (401, "No valid API key"),
         (403, "The key lacks the scope of this route"),
         (404, "There is no such user, item or category"),
+        (408, "The body did not come in time"),
         (413, "The body has too many bytes"),
         (429, "Too many requests of the key or the address; see Retry-After"),
         (503, "Not ready, or too busy; see Retry-After"),

@@ -126,7 +126,7 @@ def add_routes(api: FastAPI, service: Service) -> None:
 
     add_user_route(api, "/items/{item_id:path}/similar", similar, responses(SimilarItems, 400, 404, 503), documented())
 
-    @api.post("/basket", responses=responses(CartItems, 400, 413, 503), response_model=None)
+    @api.post("/basket", responses=responses(CartItems, 400, 408, 413, 503), response_model=None)
     @needs("read")
     async def basket(cart: Cart) -> Response:
         """Items that are bought together with those of a cart; neither these nor substitutes for them."""

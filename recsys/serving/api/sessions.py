@@ -157,7 +157,7 @@ def add_routes(api: FastAPI, service: Service) -> None:
 
     @api.post(
         "/recommend",
-        responses=responses(SessionRecommendations, 400, 413, 503),
+        responses=responses(SessionRecommendations, 400, 408, 413, 503),
         response_model=None,
         openapi_extra={"parameters": [ACCEPT_LANGUAGE]},
     )

@@ -113,8 +113,8 @@ def _http_frontend(section: str, limits: Limits) -> str:
     lines = [
         # A replica gets a request once its body is here, up to 16 KiB; else `timeout http-request` ends it.
         "option http-buffer-request",
-        # Names of applications are nobody's business; HAProxy would answer this itself, without a key.
-        f"""http-request return status 404 content-type application/json string '{NOT_FOUND}' if {{ path {ROUTES} }}""",
+        # Serve would let HAProxy itself tell the names of applications, without a key.
+        f"http-request return status 404 content-type application/json string '{NOT_FOUND}' if {{ path -i {ROUTES} }}",
         "option forwardfor",  # adds the client's address at the end of X-Forwarded-For
         f"tcp-request connection track-sc0 src table {ADDRESSES}",
         f"tcp-request connection reject if {{ sc0_conn_cur gt {limits.per_address} }}",
