@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 REGISTRY ?= registry
 PORT ?= 8000
-TEST_PROCESSES ?= 2
+TEST_PROCESSES ?= 3
 IMAGE ?= recsys:latest
 PY := $(VENV)/bin/python
 
@@ -24,7 +24,8 @@ run: $(VENV)/.installed ## train on real purchases, publish, print recommendatio
 serve: $(VENV)/.installed ## serve the registry until Ctrl-C
 	$(PY) serve_app.py --registry $(REGISTRY) --port $(PORT)
 
-# Files go to the processes as they are collected: the longest come first (tests/conftest.py).
+# Three processes on two cores, since most tests wait for others to start. Files go to the processes as they are
+# collected: the longest come first (tests/conftest.py).
 PYTEST = $(PY) -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 test: $(VENV)/.installed ## run all tests; ARGS="-k registry" passes options to pytest, TEST_PROCESSES=0 runs them in one
