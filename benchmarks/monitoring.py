@@ -24,11 +24,11 @@ from typing import Any, Final
 ROOT: Final = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from faults_parts.services import Service, running  # noqa: E402
+from faults_parts.services import Service, running, wait_until  # noqa: E402
 from isolation import free_port  # noqa: E402
 from monitoring_parts import faults, prometheus  # noqa: E402
 from monitoring_parts.load import mixed_script, steady  # noqa: E402
-from monitoring_parts.prometheus import Prometheus, wait_for  # noqa: E402
+from monitoring_parts.prometheus import Prometheus  # noqa: E402
 from serving_parts.load import check_wrk  # noqa: E402
 
 from recsys import console  # noqa: E402
@@ -55,7 +55,7 @@ def ask(server: Prometheus) -> list[dict[str, Any]]:
     """What each query of the dashboard returned."""
     rows = []
     for title, expression in prometheus.panels(DASHBOARD):
-        seconds = wait_for(lambda expression=expression: prometheus.has_data(server.query(expression)), DATA_SECONDS)  # type: ignore[misc]
+        seconds = wait_until(lambda expression=expression: prometheus.has_data(server.query(expression)), DATA_SECONDS)  # type: ignore[misc]
         series = server.query(expression)
         labels = [", ".join(v for k, v in one["metric"].items() if k != "__name__") for one in series]
         values = dict(zip(labels, (one["value"][1] for one in series), strict=True))
@@ -69,11 +69,11 @@ def fire(shop: faults.Shop, server: Prometheus, names: tuple[str, ...]) -> list[
     for name in names:
         with console.step(name):
             # A fault before may have fired it too.
-            calm = wait_for(lambda name=name: name not in server.firing(), FIRE_SECONDS)  # type: ignore[misc]
+            calm = wait_until(lambda name=name: name not in server.firing(), FIRE_SECONDS)  # type: ignore[misc]
             with faults.FAULTS[name](shop):
-                seconds = wait_for(lambda name=name: name in server.firing(), FIRE_SECONDS)  # type: ignore[misc]
+                seconds = wait_until(lambda name=name: name in server.firing(), FIRE_SECONDS)  # type: ignore[misc]
                 firing = server.firing()
-            quiet = None if name == LAST else wait_for(lambda name=name: name not in server.firing(), FIRE_SECONDS)  # type: ignore[misc]
+            quiet = None if name == LAST else wait_until(lambda name=name: name not in server.firing(), FIRE_SECONDS)  # type: ignore[misc]
         rows.append(
             {
                 "alert": name,

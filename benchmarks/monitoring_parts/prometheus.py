@@ -4,15 +4,16 @@ import json
 import re
 import shutil
 import subprocess
-import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
+
+from faults_parts.services import wait_until
 
 from recsys.errors import RecsysError
 
@@ -60,16 +61,6 @@ class Prometheus:
             return json.loads(answer.read())["data"]
 
 
-def wait_for(condition: Callable[[], bool], seconds: float) -> float | None:
-    """Seconds until the condition holds, None if it does not within `seconds`."""
-    started = time.monotonic()
-    while not condition():
-        if time.monotonic() - started > seconds:
-            return None
-        time.sleep(0.25)
-    return time.monotonic() - started
-
-
 def check_prometheus() -> None:
     """Raise RecsysError where Prometheus is not installed."""
     for program in ("prometheus", "promtool"):
@@ -105,7 +96,7 @@ def running(files: Path, folder: Path, port: int, exporters: Sequence[int], hapr
         process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
     try:
         prometheus = Prometheus(port)
-        if wait_for(prometheus.ready, READY_SECONDS) is None:
+        if wait_until(prometheus.ready, READY_SECONDS) is None:
             raise RecsysError(f"Prometheus is not ready: {(folder / 'log').read_text(encoding='utf-8')[-500:]}")
         yield prometheus
     finally:

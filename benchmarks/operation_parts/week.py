@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from faults_parts.services import wait_until
 from isolation import free_port
-from monitoring_parts.prometheus import Prometheus, has_data, panels, running, wait_for
+from monitoring_parts.prometheus import Prometheus, has_data, panels, running
 
 from operation_parts.answers import VersionedLoad
 from operation_parts.cluster import ROOT, Nodes, three_nodes
@@ -130,7 +130,7 @@ def look(run: Run) -> dict[str, Any]:
     empty = [
         title
         for title, query in asked
-        if wait_for(lambda query=query: has_data(run.prometheus.query(query)), DATA_SECONDS) is None  # type: ignore[misc]
+        if wait_until(lambda query=query: has_data(run.prometheus.query(query)), DATA_SECONDS) is None  # type: ignore[misc]
     ]
     run.expect("panels without data", empty, [])
     return {"queries": len(asked), "without data": empty}
