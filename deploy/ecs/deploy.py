@@ -165,6 +165,15 @@ def deploy(stacks: Stacks, template: str, given: dict[str, str], url: str) -> in
     return 1 if verified(url) else 3
 
 
+def _parameters(file: Path) -> dict[str, Any]:
+    """The values of parameters in a file; raises DeployError that names it."""
+    try:
+        values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise DeployError(f"{file}: {error}") from error
+    return values
+
+
 def main(arguments: list[str] | None = None) -> int:
     """The exit code, see the head of this file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -176,11 +185,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--template", type=Path, metavar="FILE", default=HERE / "service.yaml")
     options = parser.parse_args(arguments)
     try:
-        values = {} if options.parameters is None else json.loads(options.parameters.read_text(encoding="utf-8"))
+        values = {} if options.parameters is None else _parameters(options.parameters)
         given = {name: str(value) for name, value in values.items()} | {"ImageUri": options.image}
         stacks = Stacks(boto3.client("cloudformation"), options.stack, options.role)
         return deploy(stacks, options.template.read_text(encoding="utf-8"), given, options.verify)
-    except (DeployError, ClientError, BotoCoreError, OSError, json.JSONDecodeError) as error:
+    except (DeployError, ClientError, BotoCoreError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 

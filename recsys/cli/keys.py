@@ -2,6 +2,8 @@
 
 import click
 
+from recsys.errors import ConfigError
+
 
 @click.group()
 def keys() -> None:
@@ -34,7 +36,9 @@ def new(name: str, scopes: tuple[str, ...], limit: str | None, expires: str | No
     optional = {"limit": limit, "expires": expires}
     entry = {"name": name, "sha256": digest_of(key.encode()).hex(), "scopes": list(dict.fromkeys(scopes))}
     entry |= {field: value for field, value in optional.items() if value is not None}
-    parse_keys(json.dumps({"keys": [entry]}).encode(), "the entry")  # raises ConfigError that names what is wrong
+    [made] = parse_keys(json.dumps({"keys": [entry]}).encode(), "the entry")  # raises ConfigError naming what is wrong
+    if not made.is_valid():
+        raise ConfigError(f"--expires {expires}: this day is over")
     console.progress(f"the key, shown this once: {key}")
     console.line(f"- {json.dumps(entry)}")  # JSON is YAML too
 
@@ -42,8 +46,12 @@ def new(name: str, scopes: tuple[str, ...], limit: str | None, expires: str | No
 @keys.command()
 @click.argument("file", metavar="FILE")
 def check(file: str) -> None:
-    """Check a file of keys, on disk or s3://bucket/key."""
+    """Check a file of keys, on disk or s3://bucket/key. Exit code 2 if nobody could use the service with it."""
     from recsys import console
     from recsys.serving.access.keys import FollowedKeys
 
-    console.line(f"valid keys: {FollowedKeys(file).report().n_valid}")
+    keys = FollowedKeys(file)
+    expired = keys.expired()
+    console.line(f"valid keys: {keys.report().n_valid}" + (f"; expired: {', '.join(expired)}" if expired else ""))
+    if not keys.report().n_valid:
+        raise ConfigError(f"{file}: no key is valid any more")

@@ -3,6 +3,7 @@
 import time
 
 import click
+from click.core import ParameterSource
 
 from recsys.cli.options import (
     DataOptions,
@@ -14,6 +15,7 @@ from recsys.cli.options import (
     registry_option,
     work_folder,
 )
+from recsys.errors import ConfigError
 
 GATES = ("ids", "events", "catalog", "attributes", "drift")
 """The names of the gates; a test keeps them equal to those of recsys.gates.data, which takes long to import."""
@@ -31,7 +33,9 @@ GATES = ("ids", "events", "catalog", "attributes", "drift")
     help="A gate on the data that may not stop this run; may be repeated.",
 )
 def retrain(options: DataOptions, registry: str | None, allowed: tuple[str, ...]) -> None:
-    """Train a challenger, and promote it where it is not worse than production."""
+    """Train a challenger, and promote it where it is not worse than production. Needs --data."""
+    if click.get_current_context().get_parameter_source("data") is ParameterSource.DEFAULT:
+        raise ConfigError("--data is missing; expected the data that production was trained on, with newer events")
     from recsys.registry.locate import default_registry, open_store
 
     _, config = read_settings(options, None)

@@ -21,6 +21,12 @@ from recsys.cli.options import registry_option
     help="A rules file, on disk or s3://bucket/key. It may change while the service runs.",
 )
 @click.option(
+    "--keys",
+    metavar="FILE.yaml",
+    show_default="none",
+    help="A file of API keys, on disk or s3://bucket/key. It may change while the service runs.",
+)
+@click.option(
     "--set",
     "settings",
     multiple=True,
@@ -28,7 +34,9 @@ from recsys.cli.options import registry_option
     show_default="none",
     help="One setting of the service, such as topology=fused; may be repeated.",
 )
-def serve(registry: str | None, host: str, port: int, rules: str | None, settings: tuple[str, ...]) -> None:
+def serve(
+    registry: str | None, host: str, port: int, rules: str | None, keys: str | None, settings: tuple[str, ...]
+) -> None:
     """Serve recommendations over HTTP."""
     from recsys.serving.host.ports import check_address
     from recsys.serving.host.supervisor import begin_child, supervise
@@ -49,7 +57,7 @@ def serve(registry: str | None, host: str, port: int, rules: str | None, setting
     from recsys.storage.address import is_s3
 
     uri = absolute(registry or default_registry())
-    given = {} if rules is None else {"rules": rules}
+    given = {name: value for name, value in (("rules", rules), ("keys", keys)) if value is not None}
     config = parse_config(ServeSettings, with_settings({"registry": uri, **given}, settings))
     if config.rules is not None and not is_s3(config.rules):
         config = config.model_copy(update={"rules": str(Path(config.rules).absolute())})

@@ -91,6 +91,8 @@ def run(
     with held(store, config.retrain.lock_minutes * SECONDS_PER_MINUTE) as lock:
         _clean(store)
         production = open_production(store)
+        if production is None:
+            _check_new(store)
         shop = read(source, config, work, now)
         gates = () if production is None else check_gates(shop, production, config.retrain.gates)
         gates = tuple(gate.model_copy(update={"allowed": gate.gate in allowed}) for gate in gates)
@@ -105,6 +107,13 @@ def _clean(store: Store) -> None:
         remove_ended(store)
     except RegistryError as error:
         logger.warning("ended leases not removed", extra={"reason": str(error)})
+
+
+def _check_new(store: Store) -> None:
+    """Warn that a registry is made; raises RegistryError for one that has versions, since its pointer may be lost."""
+    if store.versions():
+        raise RegistryError(f"{store} has versions, but none is in production; expected one: models promote VERSION")
+    console.paragraph(f"warning: there is no version in {store} yet; this run makes the first, without a comparison")
 
 
 def _pass_gates(this: Run) -> None:
@@ -143,6 +152,8 @@ def _judged(this: Run, trained: Trained, match: Match | None) -> tuple[Verdict, 
     verdict = without_figures(trained.model.not_learned is None, learned)
     if verdict is not None or production is None or match is None or trained.window is None:
         return verdict or Verdict("promoted", "there is nothing to compare it with"), None
+    if match.opponent == "same settings":
+        return Verdict("promoted", f"not compared, the gates alone decided: {match.why}"), None
     try:
         return compare(trained.context, trained.window, match, production, str(this.store))
     except TooLittleData as problem:
@@ -193,7 +204,7 @@ def _show_match(match: Match, production: Production) -> None:
 
 def _log(decision: Decision) -> None:
     figures = {} if decision.figures is None else decision.figures.model_dump(mode="json")
-    closed = [gate.gate for gate in decision.gates if not gate.passed]
+    closed = [gate.gate for gate in decision.gates if not gate.passed and not gate.allowed]
     names: Sequence[str] = ("outcome", "reason", "version", "production")
     extra = {name: getattr(decision, name) for name in names}
     logger.info("retrain decision", extra={**extra, "closed_gates": closed, **_renamed(figures)})

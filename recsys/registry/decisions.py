@@ -30,7 +30,7 @@ Outcome = Literal["promoted", "kept", "refused"]
 since a gate on the data did not let it through."""
 Opponent = Literal["version", "refit", "same settings"]
 """The model that stood for production. version: the version itself; refit: its settings, refitted as of the cut; same
-settings: its settings are the challenger's, so that their refit is the challenger itself."""
+settings: its settings are the challenger's, so that their refit would be the challenger itself: nothing is compared."""
 
 
 class GateResult(Config):

@@ -237,6 +237,27 @@ def test_the_opponent_depends_on_what_production_has_not_seen(
     assert why in match.why
 
 
+def test_with_the_same_settings_the_gates_alone_decide(retrain: Retrain, registry: Path) -> None:
+    before = FolderStore(registry).production()
+    assert retrain("retrain.min_days=15") == 0
+    decision = last(registry)
+    assert (decision.outcome, decision.figures, decision.production) == ("promoted", None, before)
+    assert decision.reason.startswith("not compared, the gates alone decided: the events after")
+
+
+def test_a_registry_that_lost_its_pointer_is_no_new_one(
+    retrain: Retrain, registry: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (registry / "production").unlink()
+    assert retrain() == console.BAD_INPUT
+    assert "has versions, but none is in production" in capfd.readouterr().err
+
+
+def test_the_data_have_to_be_named(registry: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["retrain", "--registry", str(registry)]) == console.BAD_INPUT
+    assert "--data is missing" in capfd.readouterr().err
+
+
 def test_production_in_a_comparison_recommends_as_it_does_in_batches(base: Path) -> None:
     store = FolderStore(base / "registry")
     production = open_production(store)

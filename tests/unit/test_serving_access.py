@@ -287,6 +287,20 @@ def test_a_bad_setting_of_access_is_refused(name: str, value: Any) -> None:
         ServeSettings.model_validate({name: value})
 
 
+def test_a_limit_of_keys_needs_keys() -> None:
+    with pytest.raises(ConfigError, match="key_limit needs keys"):
+        Access.build(ServeSettings(key_limit="1/minute"))
+
+
+def test_keys_that_are_over_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "keys.yaml"
+    path.write_bytes(keys_document(entry("a", "old", expires="2020-01-01"), entry("b", "new")))
+    run = CliRunner().invoke(commands, ["keys", "check", str(path)])
+    assert (run.exit_code, run.stdout) == (0, "valid keys: 1; expired: old\n")
+    path.write_bytes(keys_document(entry("a", "old", expires="2020-01-01")))
+    assert isinstance(CliRunner().invoke(commands, ["keys", "check", str(path)]).exception, ConfigError)
+
+
 def test_lists_are_written_with_commas() -> None:
     settings = ServeSettings.model_validate(
         {"cors_origins": "https://a.example, http://localhost:3000", "trusted_proxies": "10.0.0.0/8,::1"}

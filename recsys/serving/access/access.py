@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from recsys.errors import ConfigError
 from recsys.serving.access.addresses import ClientAddresses, parse_network
 from recsys.serving.access.environment import address_from_environment
 from recsys.serving.access.keys import FollowedKeys
@@ -37,6 +38,8 @@ class Access:
         per_key, per_address = (
             parse_limit(text) if text is not None else None for text in (settings.key_limit, settings.address_limit)
         )
+        if per_key is not None and address is None:
+            raise ConfigError("key_limit needs keys: without them nobody can be told from another")
         networks = [parse_network(text) for text in settings.trusted_proxies]
         return cls(
             keys=FollowedKeys(address) if address is not None else None,

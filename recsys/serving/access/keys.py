@@ -67,6 +67,10 @@ class FollowedKeys:
         """The state of the keys."""
         return KeysReport(sum(key.is_valid() for key in self._keys), self.problem)
 
+    def expired(self) -> tuple[str, ...]:
+        """The names of the entries whose last day is over."""
+        return tuple(key.name for key in self._keys if not key.is_valid())
+
     async def run(self) -> None:
         """Read the file again and again, until cancelled."""
         while self._address != ENVIRONMENT:

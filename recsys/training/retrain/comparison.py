@@ -127,13 +127,12 @@ def compare(
     settings, cases = challenger.config.evaluation, window.cases
     own = hybrid_lists(challenger, cases, window.scored, window.blend)[0][HYBRID][:, : settings.k]
     with console.step(f"recommend from production: {match.opponent}"):
-        other = _opponent(challenger, own, match, production, cases, registry)
+        other = _opponent(challenger, own.shape[1], match, production, cases, registry)
     metric = f"ndcg@{settings.k}"
     ours, theirs = (per_user(metric, lists, cases.truth) for lists in (own, other))
     figures = Figures.create(ours, theirs, challenger.config.retrain.margin, settings.resampling)
     enough = min(challenger.config.retrain.min_users, settings.max_users)
-    verdict = figures.verdict if match.opponent == "same settings" else figures.verdict_of(len(cases), enough)
-    return verdict, Comparison(
+    return figures.verdict_of(len(cases), enough), Comparison(
         metric=metric,
         users=len(cases),
         start=challenger.plan.test.time,
@@ -152,12 +151,9 @@ def compare(
 
 
 def _opponent(
-    challenger: Context, own: np.ndarray, match: Match, production: Production, cases: TestCases, registry: str
+    challenger: Context, k: int, match: Match, production: Production, cases: TestCases, registry: str
 ) -> np.ndarray:
     """The lists of the model that stands for production, int32 (n_users, k)."""
-    if match.opponent == "same settings":
-        return own
-    k = own.shape[1]
     if match.opponent == "version":
         return version_lists(production, registry, challenger.shop.items, cases, challenger.plan.test.time, k)
     return refit_lists(challenger, production, cases)[:, :k]
