@@ -83,8 +83,9 @@ for name in (*OWN, *(f"AWS_{rest}" for rest in OWN_AWS)):
 
 
 LONGEST = (
-    *("training_sweep", "serving_graph", "training_distributed", "data_ingest", "registry_s3", "scripts"),
-    *("data_s3", "s3", "notebooks", "jobs_train", "serving_page", "studies_phases", "cli", "registry_store"),
+    *("training_sweep", "serving_faults", "training_distributed", "serving_graph", "cases", "scripts", "jobs_train"),
+    *("data_ingest", "registry_s3", "extension", "s3", "data_s3", "notebooks", "serving_keys", "serving_page"),
+    *("studies_phases", "cli", "registry_store"),
 )
 """The modules of tests/ray and tests/browser that take longest, the longest first."""
 
