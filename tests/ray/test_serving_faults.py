@@ -15,7 +15,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.timeout(3600 if SOAK else 600)
-def test_nothing_happens_that_no_fault_excuses(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_nothing_happens_that_no_fault_excuses(
+    ray_session: None, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """No wrong answer, none of another service, no 404 for a user, nothing left behind, and every start succeeds."""
     trained, results = trained_shop(tmp_path_factory), tmp_path / "results.json"
     command = [sys.executable, "benchmarks/faults.py", "--registry", str(trained.registry), "--json", str(results)]

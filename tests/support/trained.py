@@ -87,7 +87,9 @@ def metrics_of(registry: Path) -> dict[str, Any]:
 
 
 def trained_shop(factory: pytest.TempPathFactory) -> Trained:
-    """The trained shop. The first call of a test run trains; no test may change the folders. Needs Ray."""
+    """The trained shop. The first call of a test run trains; no test may change the folders."""
+    if not ray.is_initialized():  # whoever trains would start another Ray, which later files stumble over
+        raise RuntimeError("a test of the trained shop needs the fixture ray_session")
     folder = once(factory, "trained", _train)
     return Trained(folder / "data", folder / "registry")
 
