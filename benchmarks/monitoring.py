@@ -52,7 +52,7 @@ def train(registry: Path) -> None:
 
 
 def ask(server: Prometheus) -> list[dict[str, Any]]:
-    """What each query of the dashboard returned."""
+    """The series that each query of the dashboard returned, and the seconds until there were any."""
     rows = []
     for title, expression in prometheus.panels(DASHBOARD):
         seconds = wait_until(lambda expression=expression: prometheus.has_data(server.query(expression)), DATA_SECONDS)  # type: ignore[misc]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from recsys.config import TrainConfig
     from recsys.data.sources import Source
     from recsys.inference.list_rules import ListRules
+    from recsys.registry.store import Store
     from recsys.training.sweep.config import SweepConfig
 
 JOB_VARIABLE: Final = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -148,6 +149,36 @@ def data_options(command: Callable[Concatenate[DataOptions, ...], None]) -> Call
         command(DataOptions(data, config, settings, work), **others)
 
     return with_data
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The inputs of a training, checked without Ray.
+
+    sweep: None where no settings are searched
+    """
+
+    source: "Source"
+    store: "Store"
+    sweep: "SweepConfig | None"
+    config: "TrainConfig"
+    work: str
+
+
+def open_training(options: DataOptions, registry: str | None, tune: str | None) -> Training:
+    """The inputs that a training's options name; tune: a name or a file of a sweep.
+
+    Raises RecsysError for bad input, before Ray and the libraries are loaded.
+    """
+    from recsys.registry.locate import default_registry, open_store
+
+    sweep, config = read_settings(options, tune)
+    uri = absolute_in_job(registry or default_registry(), "--registry")
+    store = open_store(uri)
+    work = work_folder(options, uri)
+    source = find_source(options, work, config)
+    store.check_writable()
+    return Training(source, store, sweep, config, work)
 
 
 def absolute_in_job(path: str, option: str) -> str:

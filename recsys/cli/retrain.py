@@ -5,16 +5,7 @@ import time
 import click
 from click.core import ParameterSource
 
-from recsys.cli.options import (
-    DataOptions,
-    absolute_in_job,
-    check_ranker,
-    data_options,
-    find_source,
-    read_settings,
-    registry_option,
-    work_folder,
-)
+from recsys.cli.options import DataOptions, check_ranker, data_options, open_training, registry_option
 from recsys.errors import ConfigError
 
 GATES = ("ids", "events", "catalog", "attributes", "drift")
@@ -36,20 +27,13 @@ def retrain(options: DataOptions, registry: str | None, allowed: tuple[str, ...]
     """Train a challenger, and promote it where it is not worse than production. Needs --data."""
     if click.get_current_context().get_parameter_source("data") is ParameterSource.DEFAULT:
         raise ConfigError("--data is missing; expected the data that production was trained on, with newer events")
-    from recsys.registry.locate import default_registry, open_store
-
-    _, config = read_settings(options, None)
-    uri = absolute_in_job(registry or default_registry(), "--registry")
-    store = open_store(uri)
-    work = work_folder(options, uri)
-    source = find_source(options, work, config)
-    store.check_writable()
+    given = open_training(options, registry, None)
 
     # From here on: bad input is refused before Ray and the libraries are loaded.
     from recsys.cluster import failures_in_one_line, start_ray
     from recsys.jobs.retrain import run
 
-    check_ranker(config)
+    check_ranker(given.config)
     start_ray()
     with failures_in_one_line():
-        run(source, store, config, work, int(time.time() * 1000), allowed)
+        run(given.source, given.store, given.config, given.work, int(time.time() * 1000), allowed)

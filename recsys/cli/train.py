@@ -5,16 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from recsys.cli.options import (
-    DataOptions,
-    absolute_in_job,
-    check_ranker,
-    data_options,
-    find_source,
-    read_settings,
-    registry_option,
-    work_folder,
-)
+from recsys.cli.options import DataOptions, check_ranker, data_options, open_training, registry_option
 from recsys.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,21 +32,14 @@ def train(options: DataOptions, registry: str | None, tune: str | None, resume: 
     """Train, evaluate and publish a recommender."""
     if resume and not tune:
         raise ConfigError("--resume continues a sweep: give its file with --tune")
-    from recsys.registry.locate import default_registry, open_store
-
-    sweep, config = read_settings(options, tune)
-    uri = absolute_in_job(registry or default_registry(), "--registry")
-    store = open_store(uri)
-    work = work_folder(options, uri)
-    source = find_source(options, work, config)
-    store.check_writable()
+    given = open_training(options, registry, tune)
 
     # From here on: bad input is refused before Ray and the libraries are loaded.
     from recsys.cluster import failures_in_one_line, start_ray
     from recsys.jobs.train import run
 
-    check_ranker(config)
+    check_ranker(given.config)
     start_ray()
     now = int(time.time() * 1000)
     with failures_in_one_line():
-        run(source, store, config, work, now, sweep, resume=resume, promote=promote)
+        run(given.source, given.store, given.config, given.work, now, given.sweep, resume=resume, promote=promote)

@@ -458,7 +458,7 @@ def test_a_version_that_is_tried_without_end_holds_nobody_up(running: Running) -
 
 
 def exported() -> str:
-    """What Ray's exporter of this node shows to Prometheus."""
+    """The metrics that Ray's exporter of this node shows to Prometheus."""
     [node] = ray.nodes()  # type: ignore[no-untyped-call]
     return httpx.get(f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics", timeout=30).text
 

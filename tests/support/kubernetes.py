@@ -46,7 +46,7 @@ def strict(schema: Any) -> Any:
 
 
 def faults(resource: dict[str, Any], schemas: Path) -> list[str]:
-    """What is wrong with a resource, each with its place; schemas: the folder of the operator's schemas"""
+    """The faults of a resource, each with its place; schemas: the folder of the operator's schemas"""
     kind = resource["kind"]
     if kind not in SCHEMAS:
         try:

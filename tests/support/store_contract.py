@@ -43,7 +43,7 @@ def write_pointer(store: Store, content: str) -> None:
 
 
 def drafts(store: Store) -> list[Path]:
-    """What publishers left of versions that they did not publish."""
+    """The folders that publishers left of versions that they did not publish."""
     return [] if isinstance(store, S3Store) else list((store.root / "staging").iterdir())
 
 

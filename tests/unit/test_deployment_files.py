@@ -29,7 +29,7 @@ FILES = sorted({path for pattern in PATTERNS for path in ROOT.glob(pattern) if p
 
 
 def texts(path: Path) -> str:
-    """What a file runs: the commands of a page, all but the comments of another file; empty for a file without text."""
+    """The text of a file that is run: the commands of a page, all but the comments of another; empty without text."""
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError:

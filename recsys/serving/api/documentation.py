@@ -21,7 +21,7 @@ KEEP_SECONDS: Final = 3600
 
 
 def page_policy(scripts: Sequence[str] = ()) -> str:
-    """What the page may load; scripts: sources that may run beside its own"""
+    """The policy of the sources that the page may load; scripts: sources that may run beside its own"""
     text = DOCS.read_text(encoding="utf-8")
     return policy(["'self'", *script_hashes(text), *scripts], ["data:"])
 

@@ -25,7 +25,7 @@ def has_images(service: Service) -> bool:
 
 
 def page_policy(with_images: bool, scripts: Sequence[str] = ()) -> str:
-    """What the page may load; scripts: sources that may run beside its own"""
+    """The policy of the sources that the page may load; scripts: sources that may run beside its own"""
     images = ["data:", "'self'", "https:"] if with_images else ["data:"]
     return policy([*script_hashes(PAGE.read_text(encoding="utf-8")), *scripts], images)
 

@@ -33,7 +33,7 @@ def needs(need: Need) -> Callable[[Endpoint], Endpoint]:
 
 
 def need_of(route: Route | Mount) -> Need:
-    """What a route needs; `admin` where nothing is declared."""
+    """The need of a route: `admin` where nothing is declared."""
     declared: Need = getattr(getattr(route, "endpoint", None), NEEDS, "admin")
     return declared
 
