@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 import pytest
 from fastapi import FastAPI
@@ -15,6 +15,7 @@ from tests.support import stub_service
 from tests.support.bundles import odd_bundle, publish
 from tests.support.services import service_of
 from tests.support.shop_data import DOT_IDS, ODD_IDS
+from tests.support.watched_page import watched_page
 
 ADDRESSABLE = [user for user in ODD_IDS if user.isprintable() and len(user) < 50]
 """Ids that a person can type into the page."""
@@ -31,18 +32,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def page(browser: Browser, url: str) -> Iterator[Page]:
     """A page that asks no other host, and complains of nothing but what a test expects."""
-    context = browser.new_context(reduced_motion="reduce")
-    context.set_default_timeout(20_000)
-    page = context.new_page()
-    complaints: list[str] = []
-    hosts: set[str] = set()
-    page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
-    yield page
-    context.close()
-    assert complaints == []
-    assert hosts - {""} == {urlsplit(url).netloc}
+    with watched_page(browser, url) as page:
+        yield page
 
 
 @pytest.mark.parametrize("user", [*DOT_IDS, *ADDRESSABLE])

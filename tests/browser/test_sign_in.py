@@ -1,7 +1,6 @@
 """The pages of a service with keys, in a real browser."""
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
@@ -12,6 +11,7 @@ from tests.support import stub_service
 from tests.support.bundles import publish
 from tests.support.keys import READ_KEY, keys_file
 from tests.support.services import service_bundle, service_of
+from tests.support.watched_page import watched_page
 
 STATUS_LOGGED = "Failed to load resource: the server responded with a status of 401"
 """Chromium itself logs it."""
@@ -29,18 +29,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 @pytest.fixture
 def page(browser: Browser, url: str) -> Iterator[Page]:
     """A page that asks no other host, and complains of nothing but the 401 that asks for the key."""
-    context = browser.new_context(reduced_motion="reduce")
-    context.set_default_timeout(20_000)
-    page = context.new_page()
-    complaints: list[str] = []
-    hosts: set[str] = set()
-    page.on("console", lambda message: complaints.append(message.text) if message.type != "log" else None)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
-    page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
-    yield page
-    context.close()
-    assert [text for text in complaints if not text.startswith(STATUS_LOGGED)] == []
-    assert hosts - {""} == {urlsplit(url).netloc}
+    with watched_page(browser, url, lambda text: text.startswith(STATUS_LOGGED)) as page:
+        yield page
 
 
 def sign_in(page: Page, key: str) -> None:
